@@ -1,0 +1,116 @@
+"""Fixtures of every tier: real servers, a database and a prefix of one's own."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import pymongo
+import pytest
+import redis
+from blockbuster import blockbuster_ctx
+
+from tests.servers import MongoServer, RedisServer, Server, ServerNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ServerT = TypeVar("ServerT", bound=Server)
+
+REDIS_URL_VARIABLE = "WORCHFLOW_TEST_REDIS_URL"
+MONGO_URL_VARIABLE = "WORCHFLOW_TEST_MONGO_URL"
+
+# Where a blocking call of the library inside an event loop fails the test.
+GUARDED_TIERS = frozenset({"unit", "conformance", "scenarios"})
+
+
+def _make_or_skip(make: Callable[[], ServerT]) -> ServerT:
+    """Skip the test without a binary; fail where CI promises one."""
+    try:
+        return make()
+    except ServerNotFoundError as error:
+        if os.environ.get("CI", "").lower() not in {"", "0", "false"}:
+            pytest.fail(f"CI must run this test, but {error}", pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One Redis per test process, shared: never stop, kill or flush it."""
+    with _make_or_skip(RedisServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongo_server() -> Iterator[MongoServer]:
+    """One MongoDB per test process, shared: never stop, kill or pause it."""
+    with _make_or_skip(MongoServer) as server:
+        yield server
+
+
+@pytest.fixture
+def start_redis() -> Iterator[Callable[..., RedisServer]]:
+    """Start servers of the test's own, to be killed at will; takes `RedisServer`'s options."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(
+            _make_or_skip(lambda: RedisServer(**options))
+        )
+
+
+@pytest.fixture
+def start_mongo() -> Iterator[Callable[..., MongoServer]]:
+    """Start servers of the test's own, to be killed at will; takes `MongoServer`'s options."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(
+            _make_or_skip(lambda: MongoServer(**options))
+        )
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A queue prefix that no other test uses."""
+    return f"t{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest, prefix: str) -> Iterator[str]:
+    """The URL of a real Redis; the keys of this test's prefix are removed afterwards."""
+    url = os.environ.get(REDIS_URL_VARIABLE)
+    if not url:
+        url = request.getfixturevalue("redis_server").url
+    yield url
+    with redis.Redis.from_url(url) as client:
+        for key in client.scan_iter(match=f"*{prefix}*", count=1000):
+            client.delete(key)
+
+
+@pytest.fixture
+def mongo_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of an empty database on a real MongoDB, dropped afterwards."""
+    database = f"worchflow_test_{uuid4().hex[:12]}"
+    url = os.environ.get(MONGO_URL_VARIABLE)
+    if url:
+        url = urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+    else:
+        url = request.getfixturevalue("mongo_server").database_url(database)
+    yield url
+    client: pymongo.MongoClient[dict[str, Any]]
+    with pymongo.MongoClient(url) as client:
+        client.drop_database(database)
+
+
+@pytest.fixture(autouse=True)
+def _no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test in which the library blocks the event loop.
+
+    The marker `allow_blocking(reason)` turns it off for one test.
+    """
+    tier = request.path.relative_to(request.config.rootpath / "tests").parts[0]
+    if tier not in GUARDED_TIERS or request.node.get_closest_marker("allow_blocking"):
+        yield
+        return
+    with blockbuster_ctx("worchflow"):
+        yield
