@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import pymongo
 import redis
 from pymongo.errors import PyMongoError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -301,7 +303,11 @@ class RedisServer(Server):
     def answers(self) -> bool:
         """Ask for the process id, once the data is loaded."""
         with redis.Redis(
-            "127.0.0.1", self.port, socket_timeout=2, socket_connect_timeout=2
+            "127.0.0.1",
+            self.port,
+            socket_timeout=2,
+            socket_connect_timeout=2,
+            retry=Retry(NoBackoff(), 0),
         ) as client:
             try:
                 client.ping()
