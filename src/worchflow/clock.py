@@ -1,0 +1,43 @@
+"""The clock of this process; leases and due times use the store's clock instead."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where the library takes the time from."""
+
+    def now(self) -> datetime:
+        """Wall-clock time, aware, in UTC. For display and for `createdAt` only."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back and go on while the machine is suspended."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        # CLOCK_MONOTONIC stands still while a laptop or virtual machine sleeps;
+        # a lease does not.
+        if hasattr(time, "CLOCK_BOOTTIME"):
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
+        return time.monotonic()
+
+
+def from_milliseconds(value: int) -> datetime:
+    """The aware UTC datetime of integer milliseconds since 1970."""
+    return datetime.fromtimestamp(value / 1000, UTC)
+
+
+def to_milliseconds(moment: datetime) -> int:
+    """Integer milliseconds since 1970 of an aware datetime."""
+    return round(moment.timestamp() * 1000)

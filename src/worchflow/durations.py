@@ -1,0 +1,55 @@
+"""Durations and moments as users write them, read once at the edge."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from .types import Duration
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
+LONGEST = 100 * 366 * 86400.0
+"""A century: longer waits are mistakes, and datetimes would overflow."""
+
+
+def to_seconds(duration: Duration, field: str) -> float:
+    """Seconds of a duration.
+
+    Raises `ConfigurationError` naming `field` for anything but a finite,
+    non-negative `timedelta`, number of seconds, or text such as "90s" or "5m".
+    """
+    seconds = _read(duration)
+    if seconds is None or not math.isfinite(seconds) or not 0 <= seconds <= LONGEST:
+        raise ConfigurationError(
+            f"{field}={duration!r} is not a duration: use a timedelta, seconds as a "
+            'number from 0 up, or text such as "90s", "5m", "2h", "7d"'
+        )
+    return seconds
+
+
+def _read(duration: object) -> float | None:
+    if isinstance(duration, timedelta):
+        return duration.total_seconds()
+    if isinstance(duration, bool):
+        return None
+    if isinstance(duration, int | float):
+        return float(duration) if abs(duration) < 1e18 else None
+    if isinstance(duration, str) and (match := PATTERN.fullmatch(duration)):
+        return float(match[1]) * UNITS[match[2]]
+    return None
+
+
+def to_utc(moment: datetime, field: str) -> datetime:
+    """The same moment in UTC; `ConfigurationError` for a naive datetime."""
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise ConfigurationError(
+            f"{field}={moment!r} must be a datetime with a time zone, "
+            "such as datetime.now(UTC)"
+        )
+    return moment.astimezone(UTC)

@@ -1,0 +1,39 @@
+"""The identities of executions, steps, workers and writes."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+
+SEPARATOR = "\x1f"
+"""Stands between a title and its count or key; no title can contain it."""
+
+
+def new_execution_id() -> str:
+    """A random id; 8 characters of it tell executions apart in practice."""
+    return str(uuid.uuid4())
+
+
+def new_worker_id() -> str:
+    """A fresh id for every start of a worker, and again after it lost its lease."""
+    return uuid.uuid4().hex
+
+
+def new_nonce() -> str:
+    """Marks one write, so that its author recognises it after an unknown outcome."""
+    return uuid.uuid4().hex
+
+
+def step_id(title: str, *, use: int = 1, key: str | None = None) -> str:
+    """The md5 under which a step's result is recorded.
+
+    The first use of a title hashes the title alone, as the TypeScript original
+    does; later uses add their number, keyed ones their key.
+    """
+    if key is not None:
+        text = f"{title}{SEPARATOR}:{key}"
+    elif use > 1:
+        text = f"{title}{SEPARATOR}#{use}"
+    else:
+        text = title
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,106 @@
+"""The limits of names, ids and payloads, checked before anything is written."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+
+from .errors import ConfigurationError, InvalidInput, PayloadTooLarge
+
+ID = re.compile(r"[A-Za-z0-9._:@/-]{1,200}")
+PREFIX = re.compile(r"[A-Za-z0-9._:@/-]*(\{[A-Za-z0-9._:@/-]+\})?[A-Za-z0-9._:@/-]*")
+NAME_LENGTH = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Sizes in bytes of UTF-8 JSON before a codec; `depth` in nested containers."""
+
+    event_bytes: int = 1024 * 1024
+    step_bytes: int = 1024 * 1024
+    result_bytes: int = 4 * 1024 * 1024
+    depth: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("event_bytes", "step_bytes", "result_bytes"):
+            value = getattr(self, name)
+            # MongoDB refuses documents above 16 MiB.
+            if type(value) is not int or not 1 <= value <= 15 * 1024 * 1024:
+                raise ConfigurationError(
+                    f"{name}={value!r} must be a number of bytes from 1 to 15 MiB"
+                )
+        if type(self.depth) is not int or not 1 <= self.depth <= 100:
+            raise ConfigurationError(
+                f"depth={self.depth!r} must be a whole number from 1 to 100"
+            )
+
+
+def check_id(value: object, field: str = "id") -> str:
+    """An execution id, or `InvalidInput` naming the field and the rule."""
+    if not isinstance(value, str) or not ID.fullmatch(value):
+        raise InvalidInput(
+            f"{field}={short(value)} is no execution id: 1 to 200 characters of "
+            "A-Z a-z 0-9 . _ : @ / -",
+            field=field,
+        )
+    return value
+
+
+def check_prefix(value: object, field: str = "queue_prefix") -> str:
+    """A queue prefix: an id that may contain one `{tag}` for Redis Cluster."""
+    if (
+        not isinstance(value, str)
+        or not 1 <= len(value) <= NAME_LENGTH
+        or not PREFIX.fullmatch(value)
+    ):
+        raise ConfigurationError(
+            f"{field}={short(value)} is no queue prefix: 1 to 200 characters of "
+            "A-Z a-z 0-9 . _ : @ / - with at most one {tag}"
+        )
+    return value
+
+
+def check_name(value: object, field: str) -> str:
+    """A title, event name or function id: 1 to 200 printable characters."""
+    if (
+        not isinstance(value, str)
+        or not 1 <= len(value) <= NAME_LENGTH
+        or not value.isprintable()
+    ):
+        raise InvalidInput(
+            f"{field}={short(value)} must be text of 1 to 200 printable characters",
+            field=field,
+        )
+    return value
+
+
+def check_key(value: object, field: str = "key") -> str:
+    """A step key (str, int or UUID) as text."""
+    if isinstance(value, bool) or not isinstance(value, str | int | uuid.UUID):
+        raise InvalidInput(
+            f"{field}={short(value)} must be a str, an int or a UUID", field=field
+        )
+    return check_name(str(value), field)
+
+
+def check_size(payload: str, limit: int, field: str) -> None:
+    """Raise `PayloadTooLarge` when the UTF-8 form of a payload exceeds `limit`."""
+    # A character takes at most 4 bytes, so most payloads need no encoding here.
+    if len(payload) * 4 <= limit:
+        return
+    size = len(payload.encode())
+    if size > limit:
+        raise PayloadTooLarge(
+            f"{field} is {size} bytes of JSON, more than its limit of {limit}: "
+            "store the large part elsewhere and pass a reference to it",
+            field=field,
+            size=size,
+            limit=limit,
+        )
+
+
+def short(value: object) -> str:
+    """A repr short enough for an error message."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

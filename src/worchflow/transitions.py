@@ -1,0 +1,40 @@
+"""The legal moves between statuses, and the small decisions about waiting work."""
+
+from __future__ import annotations
+
+from .records import ExecutionStatus
+
+S = ExecutionStatus
+
+MOVES: dict[ExecutionStatus, frozenset[ExecutionStatus]] = {
+    S.QUEUED: frozenset({S.PROCESSING, S.CANCELLED}),
+    S.PROCESSING: frozenset(
+        {S.COMPLETED, S.FAILED, S.RETRYING, S.QUEUED, S.CANCELLED}
+    ),
+    S.RETRYING: frozenset({S.PROCESSING, S.CANCELLED}),
+    S.COMPLETED: frozenset(),
+    S.FAILED: frozenset({S.QUEUED}),
+    S.CANCELLED: frozenset({S.QUEUED}),
+}
+"""`failed` and `cancelled` lead back to `queued` by an explicit retry only."""
+
+CLAIMABLE = frozenset({S.QUEUED, S.RETRYING})
+RETRYABLE = frozenset({S.FAILED, S.CANCELLED})
+
+HAND_ON_LONGEST = 30.0
+"""Seconds; the longest wait of an execution that no live worker serves."""
+
+
+def can_move(before: ExecutionStatus, after: ExecutionStatus) -> bool:
+    """Whether the state machine has this move."""
+    return after in MOVES[before]
+
+
+def hand_on_delay(times: int) -> float:
+    """Seconds an unserved execution waits after being handed on `times` before."""
+    return min(HAND_ON_LONGEST, 2.0 ** min(times, 10))
+
+
+def unserved_reason(event_name: str) -> str:
+    """The stored reason of an execution that no live worker serves."""
+    return f'no live worker serves the event "{event_name}"'

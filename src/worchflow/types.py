@@ -1,0 +1,35 @@
+"""Type variables and small aliases shared by the public signatures."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, ParamSpec, Protocol, TypeAlias
+
+from typing_extensions import Never, TypeVar
+
+Duration: TypeAlias = timedelta | int | float | str
+"""A `timedelta`, seconds as a number, or text such as `"90s" "5m" "2h" "7d"`."""
+
+Payload: TypeAlias = str
+"""Encoded user data: JSON text (after the codec, if there is one). Opaque to stores."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+D = TypeVar("D")
+D_co = TypeVar("D_co", covariant=True)
+D_any = TypeVar("D_any", default=Any)
+R = TypeVar("R", default=Any)
+R_co = TypeVar("R_co", covariant=True, default=Any)
+Schema = TypeVar("Schema", contravariant=True, default=Never)
+
+
+class Message(Protocol[R_co]):
+    """What `send` takes: an event instance, `ref(data)` or `function(data)`."""
+
+    def __worchflow_message__(self) -> R_co: ...
+
+
+class EventSource(Protocol[D_co, R_co]):
+    """What names an event: an event class, an `EventRef` or a function."""
+
+    def __worchflow_types__(self) -> tuple[D_co, R_co]: ...
