@@ -1,0 +1,453 @@
+"""The shape of the library: layers, sizes and names, read from its source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "worchflow"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Modules that may import each other, and what else they may import.
+
+    Attributes:
+        modules: Modules or packages (with all below), without the leading
+            `worchflow`; `x.__init__` is the package's own file alone.
+        uses: Groups that these modules may import; what those use, they may too.
+        sealed: Only the groups that name this one may import it.
+    """
+
+    modules: tuple[str, ...]
+    uses: tuple[str, ...] = ()
+    sealed: bool = False
+
+
+# Imports point down only. A new module gets its place here first.
+GROUPS = {
+    "foundations": Group(("errors", "types", "durations", "clock", "ids", "limits")),
+    "data": Group(
+        (
+            *("records", "transitions", "settlement", "serialization", "plain_json"),
+            *("options", "middleware", "notices", "emitter"),
+        ),
+        uses=("foundations",),
+    ),
+    "definitions": Group(
+        ("events", "function", "registry", "retry", "context"), uses=("data",)
+    ),
+    "storage contract": Group(("storage",), uses=("data",)),
+    "sqlite": Group(("storage.sqlite",), uses=("storage contract",), sealed=True),
+    "redis_mongo": Group(
+        ("storage.redis_mongo",), uses=("storage contract",), sealed=True
+    ),
+    "storage": Group(("storage.__init__",), uses=("sqlite", "redis_mongo")),
+    "engine": Group(("engine",), uses=("definitions", "storage contract")),
+    "client": Group(("client", "handle", "sync_client"), uses=("engine", "storage")),
+    "worker": Group(("worker",), uses=("engine", "storage")),
+    "app": Group(("app",), uses=("client", "worker")),
+    "cli": Group(("cli", "__main__"), uses=("app",)),
+    "testing": Group(("testing",), uses=("app",)),
+}
+
+# An SQLite user never pays for the drivers of the others, nor they for SQLite.
+DRIVERS = {"bson", "gridfs", "hiredis", "pymongo", "redis", "sqlite3"}
+DRIVERS_IN = "storage"
+# Where users hand in clients of their own: these may name their types.
+DRIVER_TYPES_IN = {"client", "worker", "app", "testing"}
+
+# `import` inside a function hides a dependency; these do it to start quickly.
+LAZY_IMPORTS_IN = ("app", "cli", "storage.__init__")
+
+EMPTY_NAMES = {"common", "helper", "helpers", "manager", "managers", "util", "utils"}
+MODULE_LINES = 400
+FUNCTION_LINES = 60
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module; `target` is ours without the leading `worchflow`."""
+
+    target: str
+    line: int
+    ours: bool
+    lazy: bool
+    for_types: bool
+
+
+@dataclass(frozen=True)
+class Module:
+    """One source file under its name without the leading `worchflow`."""
+
+    name: str
+    source: str
+
+    @property
+    def tree(self) -> ast.Module:
+        """Its syntax tree."""
+        return ast.parse(self.source)
+
+
+Tree = dict[str, Module]
+
+
+def read_tree() -> Tree:
+    """Read the library; the root's own file may import anything and is left out."""
+    names = {
+        ".".join(path.relative_to(SOURCE).with_suffix("").parts): path
+        for path in sorted(SOURCE.rglob("*.py"))
+    }
+    del names["__init__"]
+    return {name: Module(name, path.read_text()) for name, path in names.items()}
+
+
+def is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def group_of(name: str) -> str | None:
+    """Find the group with the longest matching entry."""
+    matches = [
+        (len(entry), group)
+        for group, members in GROUPS.items()
+        for entry in members.modules
+        if is_within(name, entry)
+    ]
+    return max(matches)[1] if matches else None
+
+
+def allowed_groups(group: str) -> set[str]:
+    """Return the groups that modules of this group may import."""
+    allowed = {group}
+    waiting = list(GROUPS[group].uses)
+    direct = set(waiting)
+    while waiting:
+        used = waiting.pop()
+        if used in direct or not GROUPS[used].sealed:
+            allowed.add(used)
+        waiting.extend(GROUPS[used].uses)
+    return allowed
+
+
+def imports_of(module: Module, tree: Tree) -> Iterator[Import]:
+    """Yield every import of a module, resolved to the module it names."""
+    package = module.name.split(".")[:-1]
+    for node, lazy, for_types in walk_imports(module.tree):
+        for target in named_modules(node, package, tree):
+            ours = is_within(target, "worchflow")
+            yield Import(
+                target.removeprefix("worchflow").lstrip(".") if ours else target,
+                node.lineno,
+                ours,
+                lazy,
+                for_types,
+            )
+
+
+def walk_imports(
+    tree: ast.Module,
+) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool, bool]]:
+    """Yield import statements: inside a function? for type checkers only?"""
+    waiting: list[tuple[ast.AST, bool, bool]] = [(tree, False, False)]
+    while waiting:
+        node, lazy, for_types = waiting.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node, lazy, for_types
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting.extend((child, lazy, True) for child in node.body)
+            waiting.extend((child, lazy, for_types) for child in node.orelse)
+            continue
+        lazy = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        waiting.extend((c, lazy, for_types) for c in ast.iter_child_nodes(node))
+
+
+def named_modules(
+    node: ast.Import | ast.ImportFrom, package: list[str], tree: Tree
+) -> Iterator[str]:
+    """Yield the full names of the modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        yield from (existing(alias.name, tree) for alias in node.names)
+        return
+    base = node.module or ""
+    if node.level:
+        above = package[: len(package) - node.level + 1]
+        base = ".".join(["worchflow", *above, *filter(None, [node.module])])
+    for alias in node.names:
+        submodule = existing(f"{base}.{alias.name}", tree)
+        inner = submodule.removeprefix("worchflow.")
+        yield submodule if inner in tree else existing(base, tree)
+
+
+def existing(full_name: str, tree: Tree) -> str:
+    """Name a package of ours by its own file."""
+    own_file = f"{full_name}.__init__"
+    return own_file if own_file.removeprefix("worchflow.") in tree else full_name
+
+
+def functions_of(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+# --- the rules: each yields what is wrong in a tree --------------------------------
+
+
+def modules_without_a_place(tree: Tree) -> Iterator[str]:
+    for name in tree:
+        if group_of(name) is None:
+            yield f"{name}: add it to a group in GROUPS of {Path(__file__).name}"
+
+
+def imports_that_point_up(tree: Tree) -> Iterator[str]:
+    for module in tree.values():
+        group = group_of(module.name)
+        for found in imports_of(module, tree):
+            target = group_of(found.target) if found.ours else None
+            if group and target and target not in allowed_groups(group):
+                yield (
+                    f"{module.name}:{found.line}: {group} must not import "
+                    f"{target} ({found.target})"
+                )
+
+
+def imports_of_the_root(tree: Tree) -> Iterator[str]:
+    for module in tree.values():
+        for found in imports_of(module, tree):
+            if found.ours and found.target == "":
+                yield (
+                    f"{module.name}:{found.line}: import from the module itself, "
+                    "not from the root"
+                )
+
+
+def import_cycles(tree: Tree) -> Iterator[str]:
+    graph = {
+        module.name: {
+            found.target
+            for found in imports_of(module, tree)
+            if found.ours and found.target in tree
+        }
+        for module in tree.values()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        yield " -> ".join(reversed(error.args[1]))
+
+
+def hidden_imports(tree: Tree) -> Iterator[str]:
+    for module in tree.values():
+        if any(is_within(module.name, lazy) for lazy in LAZY_IMPORTS_IN):
+            continue
+        for found in imports_of(module, tree):
+            if found.ours and found.lazy:
+                yield f"{module.name}:{found.line}: import it at the top of the file"
+
+
+def drivers_outside_storage(tree: Tree) -> Iterator[str]:
+    for module in tree.values():
+        if is_within(module.name, DRIVERS_IN):
+            continue
+        for found in imports_of(module, tree):
+            if found.ours or found.target.split(".")[0] not in DRIVERS:
+                continue
+            if not (found.for_types and group_of(module.name) in DRIVER_TYPES_IN):
+                yield (f"{module.name}:{found.line}: {found.target} belongs in storage")
+
+
+def drivers_that_every_user_pays_for(tree: Tree) -> Iterator[str]:
+    for module in tree.values():
+        if group_of(module.name) not in {"storage", "storage contract"}:
+            continue
+        for found in imports_of(module, tree):
+            driver = not found.ours and found.target.split(".")[0] in DRIVERS
+            if driver and not found.lazy and not found.for_types:
+                yield (
+                    f"{module.name}:{found.line}: {found.target} belongs in a backend"
+                )
+
+
+def names_that_say_nothing(tree: Tree) -> Iterator[str]:
+    for name in tree:
+        if EMPTY_NAMES.intersection(name.replace(".", "_").split("_")):
+            yield f"{name}: name what the module is for"
+
+
+def long_modules(tree: Tree) -> Iterator[str]:
+    for module in tree.values():
+        lines = len(module.source.splitlines())
+        if lines >= MODULE_LINES:
+            yield f"{module.name}: {lines} lines, {MODULE_LINES} are too many"
+
+
+def long_functions(tree: Tree) -> Iterator[str]:
+    """Count a function's lines without its docstring, which is its contract."""
+    for module in tree.values():
+        for function in functions_of(module):
+            lines = (function.end_lineno or 0) - function.lineno + 1
+            if ast.get_docstring(function):
+                docstring = function.body[0]
+                lines -= (docstring.end_lineno or 0) - docstring.lineno + 1
+            if lines > FUNCTION_LINES:
+                yield (
+                    f"{module.name}:{function.lineno}: {function.name} has {lines} "
+                    f"lines, more than {FUNCTION_LINES}"
+                )
+
+
+def missing_annotations(tree: Tree) -> Iterator[str]:
+    for module in tree.values():
+        for function in functions_of(module):
+            given = function.args
+            arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+            if arguments and arguments[0].arg in {"self", "cls"}:
+                del arguments[0]
+            arguments += [star for star in (given.vararg, given.kwarg) if star]
+            bare = [a.arg for a in arguments if a.annotation is None]
+            if bare or function.returns is None:
+                what = ", ".join(bare) or "its result"
+                yield (
+                    f"{module.name}:{function.lineno}: {function.name} does not "
+                    f"annotate {what}"
+                )
+
+
+Rule = Callable[[Tree], Iterator[str]]
+
+# Every rule with a small tree that breaks it and nothing else.
+LONG = "\n".join(["def f() -> None:", *["    pass"] * FUNCTION_LINES])
+RULES: list[tuple[Rule, dict[str, str]]] = [
+    (modules_without_a_place, {"newcomer": ""}),
+    (imports_that_point_up, {"records": "from .client import X", "client": ""}),
+    (imports_that_point_up, {"ids": "import worchflow.records", "records": ""}),
+    (
+        imports_that_point_up,
+        {"engine.runner": "from ..storage.sqlite import x", "storage.sqlite.x": ""},
+    ),
+    (
+        imports_that_point_up,
+        {
+            "client": "from .storage.sqlite.backend import B",
+            "storage.sqlite.backend": "",
+        },
+    ),
+    (
+        imports_that_point_up,
+        {
+            "storage.sqlite.steps": "from ..redis_mongo.keys import x",
+            "storage.redis_mongo.keys": "",
+        },
+    ),
+    (
+        imports_that_point_up,
+        {
+            "client": (
+                "from typing import TYPE_CHECKING\n"
+                "if TYPE_CHECKING:\n    from .worker import Worcher"
+            ),
+            "worker.__init__": "",
+        },
+    ),
+    (
+        imports_that_point_up,
+        {"storage.base": "from ..events import E", "events": ""},
+    ),
+    (imports_of_the_root, {"client": "from worchflow import Event"}),
+    (imports_of_the_root, {"client": "from . import __version__"}),
+    (imports_of_the_root, {"worker.claims": "import worchflow"}),
+    (
+        import_cycles,
+        {
+            "records": "from .settlement import S",
+            "settlement": "from . import records",
+        },
+    ),
+    (hidden_imports, {"client": "def f() -> None:\n    from .ids import x", "ids": ""}),
+    (drivers_outside_storage, {"client": "import redis.asyncio"}),
+    (drivers_outside_storage, {"records": "from bson import Int64"}),
+    (
+        drivers_outside_storage,
+        {
+            "engine.runner": (
+                "from typing import TYPE_CHECKING\n"
+                "if TYPE_CHECKING:\n    import sqlite3"
+            )
+        },
+    ),
+    (drivers_that_every_user_pays_for, {"storage.base": "from pymongo import errors"}),
+    (names_that_say_nothing, {"engine.step_utils": ""}),
+    (names_that_say_nothing, {"storage.common.x": ""}),
+    (long_modules, {"client": "\n" * MODULE_LINES}),
+    (long_functions, {"client": LONG}),
+    (missing_annotations, {"client": "def f(a: int, *b) -> None: ..."}),
+    (missing_annotations, {"client": "def f(a: int): ..."}),
+]
+ALL_RULES = list(dict.fromkeys(rule for rule, _ in RULES))
+
+SOUND = {
+    "errors": "",
+    "records": "from .errors import E\nimport redistribute",
+    "storage.base": "from ..records import R",
+    "storage.__init__": (
+        "from .base import B\n"
+        "def open_backend() -> B:\n    from .sqlite.backend import S"
+    ),
+    "storage.sqlite.backend": "import sqlite3\nfrom ..base import B",
+    "engine.runner": "from worchflow.storage.base import B\nfrom .. import errors",
+    "handle": "from worchflow.engine.runner import R",
+    "client": (
+        "from typing import TYPE_CHECKING\nfrom .handle import H\n"
+        "if TYPE_CHECKING:\n    from redis.asyncio import Redis"
+    ),
+    "app": "from . import client\nclass A:\n    def f(self, *, a: int) -> None: ...",
+    "cli.main": "def main() -> None:\n    from ..app import A",
+}
+
+
+def made_up(sources: dict[str, str]) -> Tree:
+    return {name: Module(name, source) for name, source in sources.items()}
+
+
+@pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule.__name__)
+def test_the_library_has_no(rule: Rule) -> None:
+    assert list(rule(read_tree())) == []
+
+
+@pytest.mark.parametrize(("rule", "sources"), RULES)
+def test_a_rule_reports_a_breach_and_the_others_do_not(
+    rule: Rule, sources: dict[str, str]
+) -> None:
+    tree = made_up(sources)
+
+    assert {r for r in ALL_RULES if list(r(tree))} == {rule}
+
+
+@pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule.__name__)
+def test_a_sound_tree_breaks_no(rule: Rule) -> None:
+    assert list(rule(made_up(SOUND))) == []
+
+
+def test_the_table_of_groups_is_itself_without_cycles() -> None:
+    graph = {name: group.uses for name, group in GROUPS.items()}
+
+    assert set(TopologicalSorter(graph).static_order()) == set(GROUPS)
+
+
+def test_importing_the_library_loads_no_driver_and_no_optional_package() -> None:
+    unwanted = sorted((DRIVERS - {"hiredis"}) | {"typer", "rich", "starlette"})
+    code = f"import sys, worchflow; print(*sys.modules.keys() & set({unwanted}))"
+
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+
+    assert result.stdout.split() == []
