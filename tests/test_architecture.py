@@ -33,16 +33,23 @@ class Group:
 
 # Imports point down only. A new module gets its place here first.
 GROUPS = {
-    "foundations": Group(("errors", "types", "durations", "clock", "ids", "limits")),
+    "foundations": Group(
+        (
+            *("errors", "types", "durations", "clock", "ids", "limits"),
+            "suggestions",
+        )
+    ),
     "data": Group(
         (
             *("records", "transitions", "settlement", "serialization", "plain_json"),
             *("options", "middleware", "notices", "emitter"),
+            *("annotations", "type_forms"),
         ),
         uses=("foundations",),
     ),
     "definitions": Group(
-        ("events", "function", "registry", "retry", "context"), uses=("data",)
+        ("events", "event_schema", "function", "registry", "retry", "context"),
+        uses=("data",),
     ),
     "storage contract": Group(("storage",), uses=("data",)),
     "sqlite": Group(("storage.sqlite",), uses=("storage contract",), sealed=True),
