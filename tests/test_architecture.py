@@ -43,7 +43,7 @@ GROUPS = {
         (
             *("records", "transitions", "settlement", "serialization", "plain_json"),
             *("options", "middleware", "notices", "emitter"),
-            *("annotations", "type_forms"),
+            *("annotations", "type_forms", "payloads"),
         ),
         uses=("foundations",),
     ),
