@@ -12,8 +12,8 @@ WorchflowError
 ├── WrongState
 ├── InvalidInput
 │   ├── UnknownEvent
-│   ├── EventValidationError
 │   ├── SerializationError
+│   │   ├── EventValidationError
 │   │   └── StepResultChanged
 │   └── PayloadTooLarge
 ├── StepError
@@ -73,10 +73,16 @@ class StoreUnavailable(WorchflowError):
     """A store did not answer in time.
 
     After a `send` the outcome is unknown and `execution_id` is set: sending again
-    with that id is safe and gives one execution.
+    with that id is safe and gives one execution. After a `send_many`, `accepted` are
+    the ids known to be accepted and `unknown` those whose outcome is not known.
     """
 
     code = "WF2001"
+
+    def __init__(self, message: str = "", *, execution_id: str | None = None) -> None:
+        super().__init__(message, execution_id=execution_id)
+        self.accepted: tuple[str, ...] = ()
+        self.unknown: tuple[str, ...] = ()
 
 
 class ExecutionNotFound(WorchflowError):
@@ -86,9 +92,16 @@ class ExecutionNotFound(WorchflowError):
 
 
 class ExecutionConflict(WorchflowError):
-    """The id belongs to an execution of another event or with other data."""
+    """The id belongs to an execution of another event or with other data.
+
+    After a `send_many`, `accepted` are the ids that were accepted nevertheless.
+    """
 
     code = "WF3002"
+
+    def __init__(self, message: str = "", *, execution_id: str | None = None) -> None:
+        super().__init__(message, execution_id=execution_id)
+        self.accepted: tuple[str, ...] = ()
 
 
 class ExecutionFailed(WorchflowError):
@@ -168,16 +181,16 @@ class UnknownEvent(InvalidInput):
     code = "WF4002"
 
 
-class EventValidationError(InvalidInput):
-    """The event's data does not fit its type."""
-
-    code = "WF4003"
-
-
 class SerializationError(InvalidInput):
     """A value would not come back from JSON as it went in, or does not decode."""
 
     code = "WF4004"
+
+
+class EventValidationError(SerializationError):
+    """The event's data does not fit its type, or would not come back as it is."""
+
+    code = "WF4003"
 
 
 class StepResultChanged(SerializationError):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from .errors import ConfigurationError
-from .limits import Limits, check_prefix
+from .limits import check_prefix
 
 Durability: TypeAlias = Literal["strict", "fast"]
 
@@ -53,8 +53,6 @@ class WorkerOptions:
     """The event loop is reported as blocked after this long without a turn."""
     give_up_blocked_after: float | None = None
     """Stop renewing the lease after the loop was blocked this long; None: never."""
-    limits: Limits = field(default_factory=Limits)
-
     def __post_init__(self) -> None:
         if type(self.concurrency) is not int or not 1 <= self.concurrency <= 10_000:
             raise ConfigurationError(

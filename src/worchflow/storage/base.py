@@ -136,7 +136,9 @@ class ClaimStore(ABC):
 
     @abstractmethod
     async def leave(self, worker_id: str) -> None:
-        """End a worker that owns nothing any more; what it still owns is reaped."""
+        """End a worker: what it took from the queue and never claimed goes back at
+        once, what it still owns is reaped by the others.
+        """
 
     @abstractmethod
     async def claim(
@@ -188,12 +190,14 @@ class ClaimStore(ABC):
         """
 
     @abstractmethod
-    async def reap(self, worker_id: str) -> int:
+    async def reap(self, worker_id: str, *, expired: bool) -> int:
         """Take back what dead workers own: to the queue's front, `recoveries` + 1,
         flagged ones to `cancelled`. Returns how many executions.
 
-        Only a worker that itself renewed without a gap for a whole TTL may call it.
-        Takeover happens here and nowhere else.
+        Dead is a worker whose process is certainly gone (its file lock is free) and,
+        with `expired`, one whose lease ran out. Only a worker that itself renewed
+        without a gap for a whole TTL may pass `expired=True`. Takeover happens here
+        and nowhere else.
         """
 
     @abstractmethod

@@ -1,0 +1,247 @@
+"""The application object: functions, stores, middleware and lifespan in one place."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, overload
+
+from .client import WorchflowClient
+from .errors import ConfigurationError
+from .event_schema import EventSchema
+from .function import make_binder
+from .limits import check_name
+from .registry import FunctionRegistry
+from .storage import StoreChoice, make_backend
+from .types import Schema
+from .worker.worcher import Worcher
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from typing_extensions import Unpack
+
+    from .function import (
+        AsyncHandler,
+        Binder,
+        FunctionOptions,
+        NameBinder,
+        SyncHandler,
+        WorchflowFunction,
+    )
+    from .limits import Limits
+    from .middleware import Middleware
+    from .options import Durability, WorkerOptions
+    from .serialization import Codec, Serializer
+    from .storage import AnyDatabase, AnyRedis, LeaseDatabase
+    from .storage.base import Backend
+    from .types import D, EventSource, R
+
+Lifespan: TypeAlias = Callable[["Worchflow[Any]"], AbstractAsyncContextManager[None]]
+AppLifespan: TypeAlias = Callable[
+    [Any], AbstractAsyncContextManager[Mapping[str, Any]]
+]
+
+
+class Worchflow(Generic[Schema]):
+    """Functions and where their executions are kept, under one import string.
+
+    The stores are given explicitly (`redis=` and `db=`, `redis_url=` and
+    `mongo_url=`, `sqlite=`, `backend=`), else by `WORCHFLOW_REDIS_URL` and
+    `WORCHFLOW_MONGO_URL`, else it is the SQLite file `WORCHFLOW_SQLITE_PATH` or
+    `.worchflow/worchflow.db`. Making one does no I/O.
+
+    `Worchflow[Events](name)` or `events=Events` checks mappings as the client does.
+    """
+
+    __worchflow_events__: Any = None
+
+    def __init__(
+        self,
+        name: str,
+        /,
+        *,
+        redis: AnyRedis | None = None,
+        db: AnyDatabase | None = None,
+        lease_db: LeaseDatabase | None = None,
+        redis_url: str | None = None,
+        mongo_url: str | None = None,
+        sqlite: str | Path | None = None,
+        backend: Backend | None = None,
+        queue_prefix: str | None = None,
+        durability: Durability = "strict",
+        ts_compat: bool = False,
+        events: Any = None,
+        middleware: Sequence[Middleware] = (),
+        serializer: Serializer | None = None,
+        codec: Codec | None = None,
+        limits: Limits | None = None,
+        lifespan: Lifespan | None = None,
+    ) -> None:
+        self.name = check_name(name, "name")
+        self.registry = FunctionRegistry(())
+        self._choice = StoreChoice(
+            redis=redis,
+            db=db,
+            lease_db=lease_db,
+            redis_url=redis_url,
+            mongo_url=mongo_url,
+            sqlite=sqlite,
+            backend=backend,
+            queue_prefix=queue_prefix,
+            durability=durability,
+            ts_compat=ts_compat,
+        )
+        self._backend: Backend | None = None
+        self._events = events if events is not None else self.__worchflow_events__
+        self._middleware = tuple(middleware)
+        self._serializer = serializer
+        self._codec = codec
+        self._limits = limits
+        self._lifespan = lifespan
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, events: Any) -> Any:
+            """An app class whose clients check mappings against `events`."""
+            if not EventSchema.reads(events):
+                return super().__class_getitem__(events)
+            name = f"{cls.__name__}[...]"
+            return type(name, (cls,), {"__worchflow_events__": events})
+
+    @property
+    def functions(self) -> list[WorchflowFunction[Any, Any]]:
+        """The functions registered so far."""
+        return list(self.registry)
+
+    @overload
+    def function(
+        self, event: EventSource[D, R], /, **options: Unpack[FunctionOptions]
+    ) -> Binder[D, R]: ...
+    @overload
+    def function(
+        self, event: str, /, **options: Unpack[FunctionOptions]
+    ) -> NameBinder: ...
+    def function(self, event: Any, /, **options: Unpack[FunctionOptions]) -> Any:
+        """Register the decorated handler for an event.
+
+        `ConfigurationError` for options or handlers that cannot work,
+        `FunctionAlreadyRegistered` for a second function on one event or id.
+        """
+        return make_binder(event, options, self.registry.add)
+
+    @overload
+    def create_function(
+        self,
+        event: EventSource[D, R],
+        handler: AsyncHandler[D, R],
+        /,
+        **options: Unpack[FunctionOptions],
+    ) -> WorchflowFunction[D, R]: ...
+    @overload
+    def create_function(
+        self,
+        event: EventSource[D, R],
+        handler: SyncHandler[D, R],
+        /,
+        **options: Unpack[FunctionOptions],
+    ) -> WorchflowFunction[D, R]: ...
+    @overload
+    def create_function(
+        self,
+        event: str,
+        handler: AsyncHandler[D, R],
+        /,
+        **options: Unpack[FunctionOptions],
+    ) -> WorchflowFunction[D, R]: ...
+    @overload
+    def create_function(
+        self,
+        event: str,
+        handler: SyncHandler[D, R],
+        /,
+        **options: Unpack[FunctionOptions],
+    ) -> WorchflowFunction[D, R]: ...
+    def create_function(
+        self,
+        event: Any,
+        handler: Callable[..., Any],
+        /,
+        **options: Unpack[FunctionOptions],
+    ) -> Any:
+        """As `function`, without the decorator."""
+        binder: Any = make_binder(event, options, self.registry.add)
+        return binder(handler)
+
+    def include(self, *functions: WorchflowFunction[Any, Any]) -> None:
+        """Register functions that were made without an app."""
+        for function in functions:
+            self.registry.add(function)
+
+    def backend(self) -> Backend:
+        """A backend on the app's stores; the app's own clients when it has any."""
+        if self._backend is None:
+            self._backend = make_backend(self._choice)
+            return self._backend
+        try:
+            return self._backend.clone()
+        except ConfigurationError:
+            # Made from clients that belong to one event loop: it is shared.
+            return self._backend
+
+    def client(self) -> WorchflowClient[Schema]:
+        """A client of the app's stores."""
+        return WorchflowClient(
+            backend=self.backend(),
+            events=self._events,
+            functions=self.functions,
+            middleware=self._middleware,
+            serializer=self._serializer,
+            codec=self._codec,
+            limits=self._limits,
+        )
+
+    def worker(
+        self, *, concurrency: int = 1, options: WorkerOptions | None = None
+    ) -> Worcher:
+        """A worker for the functions registered so far; the app's lifespan, if it
+        has one, is entered before it starts and left after it stopped.
+        """
+        lifespan = self._lifespan
+        return Worcher(
+            self.functions,
+            backend=self.backend(),
+            concurrency=concurrency,
+            middleware=self._middleware,
+            serializer=self._serializer,
+            codec=self._codec,
+            limits=self._limits,
+            options=options,
+            lifespan=None if lifespan is None else lambda: lifespan(self),
+        )
+
+    def lifespan(self, *, concurrency: int | None = None) -> AppLifespan:
+        """A lifespan for Starlette or FastAPI: `FastAPI(lifespan=app.lifespan())`.
+
+        An open client is there as `request.state.worchflow`. With `concurrency` a
+        worker runs in the web process too; without, workers are processes of their
+        own.
+        """
+
+        @contextlib.asynccontextmanager
+        async def lifespan(_: Any) -> AsyncIterator[Mapping[str, Any]]:
+            async with contextlib.AsyncExitStack() as stack:
+                client = await stack.enter_async_context(self.client())
+                if concurrency is not None:
+                    await stack.enter_async_context(
+                        self.worker(concurrency=concurrency)
+                    )
+                yield {"worchflow": client}
+
+        return lifespan
+
+    def __repr__(self) -> str:
+        return f"Worchflow({self.name!r}, {len(self.functions)} function(s))"
+

@@ -1,0 +1,416 @@
+"""What a handler gets: the event, its steps and facts about this attempt."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Protocol,
+    TypedDict,
+    overload,
+)
+
+from .durations import to_seconds
+from .errors import ConfigurationError, InvalidInput
+from .limits import check_key, check_name
+from .retry import Retry
+from .suggestions import refuse_unknown
+from .type_forms import check_type
+from .types import D_co, T
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from typing_extensions import TypeForm, Unpack
+
+    from .types import Duration, P
+
+
+class Missing(Enum):
+    """The type of `MISSING`: no value given, where None would be one."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedEvent(Generic[D_co]):
+    """The event that started this execution; `id` is the execution's."""
+
+    name: str
+    data: D_co = field(repr=False)
+    id: str
+    timestamp: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepCall:
+    """One call of `step.run`, checked: what to run, under which options.
+
+    `timeout` is in seconds; `retries` is None for a step without retries of its own.
+    """
+
+    title: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = field(default=(), repr=False)
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    key: str | None = None
+    retries: Retry | None = None
+    timeout: float | None = None
+    as_type: Any = MISSING
+
+
+class StepRunner(Protocol):
+    """What carries out the steps of one attempt."""
+
+    def run(self, call: StepCall) -> Coroutine[Any, Any, Any]:
+        """Take the step's identity now, in the calling task; run it when awaited."""
+        ...
+
+    def run_blocking(self, call: StepCall) -> Any:
+        """Run the step and block the calling thread until its result is durable."""
+        ...
+
+    def idempotency_key(self, title: str | None, key: str | None) -> str:
+        """The stable key of the named step, or of the one that is running here."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this attempt should stop."""
+        ...
+
+
+class StepOptions(TypedDict, total=False):
+    """The options of one step.
+
+    `key` tells apart the uses of one title, `retries` gives the step retries of its
+    own, `timeout` bounds each of its tries.
+    """
+
+    key: str | int | UUID
+    retries: int | Retry
+    timeout: Duration
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Settings:
+    """The options collected so far, checked."""
+
+    key: str | None = None
+    retries: Retry | None = None
+    timeout: float | None = None
+    as_type: Any = MISSING
+
+    def merged(self, options: Mapping[str, Any]) -> _Settings:
+        refuse_unknown(options, ("key", "retries", "timeout", "as_type"), "a step")
+        checked = {name: CHECKS[name](value) for name, value in options.items()}
+        return replace(self, **checked)
+
+    def call(
+        self,
+        title: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> StepCall:
+        if not isinstance(title, str) and callable(title):
+            raise InvalidInput(
+                'the title comes first: step.run("Charge card", charge, order)',
+                field="title",
+            )
+        if not callable(function):
+            raise InvalidInput(_not_callable(title, function), field="fn")
+        return StepCall(
+            title=check_name(title, "title"),
+            function=function,
+            args=args,
+            kwargs=kwargs,
+            key=self.key,
+            retries=self.retries,
+            timeout=self.timeout,
+            as_type=self.as_type,
+        )
+
+
+UNSET = _Settings()
+
+
+def check_timeout(value: Duration) -> float:
+    """Seconds of a `timeout` option; `ConfigurationError` for none at all."""
+    seconds = to_seconds(value, "timeout")
+    if seconds == 0:
+        raise ConfigurationError(f"timeout={value!r} must be longer than nothing")
+    return seconds
+
+
+def _check_retries(value: int | Retry) -> Retry:
+    if value is None:
+        raise ConfigurationError(
+            "retries=None: leave it out for a step without retries of its own"
+        )
+    return Retry.of(value)
+
+
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "key": check_key,
+    "retries": _check_retries,
+    "timeout": check_timeout,
+    "as_type": lambda value: check_type(value, "as_type"),
+}
+
+
+def _not_callable(title: str, function: object) -> str:
+    if inspect.isawaitable(function):
+        if inspect.iscoroutine(function):
+            # It never starts; without this, Python warns of a forgotten await.
+            function.close()
+        return (
+            f"step {title!r}: the function was called already: pass it and its "
+            "arguments apart, step.run(title, function, argument)"
+        )
+    return f"step {title!r}: a {type(function).__name__} is no function"
+
+
+class _Facade:
+    """A step runner and the options for what is run through it."""
+
+    __slots__ = ("_runner", "_settings")
+
+    def __init__(self, runner: StepRunner, settings: _Settings = UNSET) -> None:
+        self._runner = runner
+        self._settings = settings
+
+    def _call(
+        self, title: str, fn: Callable[..., Any], args: Any, kwargs: Any
+    ) -> StepCall:
+        return self._settings.call(title, fn, args, kwargs)
+
+
+class TypedStep(_Facade, Generic[T]):
+    """`step.options(as_type=…)`: the result has the named type."""
+
+    __slots__ = ()
+
+    def run(
+        self, title: str, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]:
+        """As `Step.run`; the result is decoded to the named type."""
+        return self._runner.run(self._call(title, fn, args, kwargs))
+
+    def options(self, **options: Unpack[StepOptions]) -> TypedStep[T]:
+        """The same with these options, other ones kept."""
+        return TypedStep(self._runner, self._settings.merged(options))
+
+
+class Step(_Facade):
+    """Runs pieces of an `async def` handler and records their results."""
+
+    __slots__ = ()
+
+    @overload
+    def run(
+        self,
+        title: str,
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def run(
+        self,
+        title: str,
+        fn: Callable[P, T | Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, T]: ...
+    def run(
+        self, title: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Coroutine[Any, Any, Any]:
+        """Run `fn(*args, **kwargs)` once and return its recorded result.
+
+        A plain function runs in a thread. Once awaited, the result is durable; on a
+        later attempt the recorded value is returned and `fn` is not called. The
+        step's identity is taken now, by this call.
+
+        Raises `InvalidInput` for a bad title or function, `SerializationError` for
+        a result that JSON cannot carry unchanged, `DuplicateStep`, `NestedStep`,
+        `StepFailed` once retries of the step's own are used up, and else what `fn`
+        raises.
+        """
+        return self._runner.run(self._call(title, fn, args, kwargs))
+
+    @overload
+    def options(
+        self, *, as_type: type[T], **options: Unpack[StepOptions]
+    ) -> TypedStep[T]: ...
+    @overload
+    def options(
+        self, *, as_type: TypeForm[T], **options: Unpack[StepOptions]
+    ) -> TypedStep[T]: ...
+    @overload
+    def options(self, **options: Unpack[StepOptions]) -> Step: ...
+    def options(self, **options: Any) -> Step | TypedStep[Any]:
+        """The same steps with these options, earlier ones kept.
+
+        Raises `ConfigurationError` or `InvalidInput` naming the option and its value.
+        """
+        settings = self._settings.merged(options)
+        kind = Step if settings.as_type is MISSING else TypedStep[Any]
+        return kind(self._runner, settings)
+
+
+class SyncTypedStep(_Facade, Generic[T]):
+    """`TypedStep` for plain handlers: `run` blocks."""
+
+    __slots__ = ()
+
+    def run(
+        self, title: str, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As `SyncStep.run`; the result is decoded to the named type."""
+        result: T = self._runner.run_blocking(self._call(title, fn, args, kwargs))
+        return result
+
+    def options(self, **options: Unpack[StepOptions]) -> SyncTypedStep[T]:
+        """The same with these options, other ones kept."""
+        return SyncTypedStep(self._runner, self._settings.merged(options))
+
+
+class SyncStep(_Facade):
+    """`Step` for plain handlers: `run` blocks the handler's thread."""
+
+    __slots__ = ()
+
+    @overload
+    def run(
+        self,
+        title: str,
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T: ...
+    @overload
+    def run(
+        self,
+        title: str,
+        fn: Callable[P, T | Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T: ...
+    def run(
+        self, title: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As `Step.run`, but blocks until the result is durable and returns it."""
+        return self._runner.run_blocking(self._call(title, fn, args, kwargs))
+
+    @overload
+    def options(
+        self, *, as_type: type[T], **options: Unpack[StepOptions]
+    ) -> SyncTypedStep[T]: ...
+    @overload
+    def options(
+        self, *, as_type: TypeForm[T], **options: Unpack[StepOptions]
+    ) -> SyncTypedStep[T]: ...
+    @overload
+    def options(self, **options: Unpack[StepOptions]) -> SyncStep: ...
+    def options(self, **options: Any) -> SyncStep | SyncTypedStep[Any]:
+        """As `Step.options`."""
+        settings = self._settings.merged(options)
+        kind = SyncStep if settings.as_type is MISSING else SyncTypedStep[Any]
+        return kind(self._runner, settings)
+
+
+class BaseContext(Generic[D_co]):
+    """What both kinds of context have.
+
+    `event` is what was received, `attempt` counts from 1 (failed attempts + 1),
+    `token` grows with every claim of the execution, for fencing outside systems, and
+    `log` is a logger that knows the execution.
+    """
+
+    def __init__(
+        self,
+        *,
+        event: ReceivedEvent[D_co],
+        runner: StepRunner,
+        attempt: int,
+        token: int,
+        log: logging.LoggerAdapter[logging.Logger],
+    ) -> None:
+        self.event: Final = event
+        self.attempt: Final = attempt
+        self.token: Final = token
+        self.log: Final = log
+        self._runner = runner
+
+    @property
+    def data(self) -> D_co:
+        """The event's data."""
+        return self.event.data
+
+    @property
+    def execution_id(self) -> str:
+        """The id of this execution, and of its event."""
+        return self.event.id
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this attempt should stop; a long loop may look at it."""
+        return self._runner.cancelled
+
+    def idempotency_key(
+        self, title: str | None = None, *, key: str | int | UUID | None = None
+    ) -> str:
+        """A key for outside systems, the same on every attempt.
+
+        Without a title: the running step's own. With one: that of the step of this
+        title (and key). Raises `InvalidInput` for a bad title or key.
+        """
+        if title is not None:
+            check_name(title, "title")
+        elif key is not None:
+            raise InvalidInput(
+                "idempotency_key(key=…) needs the step's title too", field="title"
+            )
+        return self._runner.idempotency_key(
+            title, None if key is None else check_key(key)
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(event={self.event.name!r}, "
+            f"execution_id={self.execution_id!r}, attempt={self.attempt})"
+        )
+
+
+class Context(BaseContext[D_co]):
+    """The argument of an `async def` handler: `ctx: Context[ProcessPayment]`."""
+
+    @property
+    def step(self) -> Step:
+        """Runs the steps of this execution."""
+        return Step(self._runner)
+
+
+class SyncContext(BaseContext[D_co]):
+    """The argument of a plain `def` handler, which runs in a thread."""
+
+    @property
+    def step(self) -> SyncStep:
+        """Runs the steps of this execution, blocking."""
+        return SyncStep(self._runner)

@@ -1,0 +1,1 @@
+"""Runs one execution to a settlement; knows the storage contract and no store."""

@@ -1,0 +1,31 @@
+"""What every attempt of a worker shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..clock import Clock
+    from ..emitter import Emitter
+    from ..middleware import Middleware
+    from ..payloads import Payloads
+    from ..storage.base import ClaimStore
+    from .threads import Threads
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """The worker's side of an attempt."""
+
+    store: ClaimStore
+    payloads: Payloads
+    middleware: Sequence[Middleware]
+    emitter: Emitter
+    handler_threads: Threads
+    step_threads: Threads
+    clock: Clock
+    random: Callable[[], float]
+    """Uniform in [0, 1), for jitter."""

@@ -1,0 +1,109 @@
+"""How an attempt ended, and what follows from a failure."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..notices import AttemptFailed
+from ..records import ErrorInfo, ExecutionStatus
+from ..retry import decide_retry
+from ..settlement import Failed, RetryAt
+
+if TYPE_CHECKING:
+    from ..notices import ExecutionUpdated
+    from ..records import Claim
+    from ..settlement import Settlement
+    from .attempt import Attempt
+
+logger = logging.getLogger("worchflow.engine")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """A settlement to apply, and what to tell about it once it is applied."""
+
+    settlement: Settlement
+    notice: ExecutionUpdated | None = None
+
+
+def failed_outcome(
+    attempt: Attempt, error: BaseException, *, final: bool = False
+) -> Outcome:
+    """Retry or fail for good: the policy decides, `final` overrules it."""
+    environment, function = attempt.environment, attempt.function
+    delay = None
+    if not final:
+        delay = decide_retry(error, attempt.number, function.retry, environment.random)
+    info = environment.payloads.encode_error(error)
+    settlement = (
+        Failed(error=info) if delay is None else RetryAt(error=info, delay=delay)
+    )
+    _log(attempt, error, delay)
+    readable = environment.payloads.decode_error(info)
+    return _outcome(attempt.claim, attempt.number, settlement, readable)
+
+
+def poisoned(claim: Claim) -> Outcome:
+    """The outcome of an execution that keeps killing its workers."""
+    error = ErrorInfo(
+        type="poison",
+        message=f"{claim.execution.recoveries} workers died while running it; it is "
+        "not tried again before an explicit retry",
+        traceback="",
+    )
+    logger.error(
+        "execution %s of %s fails as poison: %s",
+        claim.execution.id,
+        claim.execution.event_name,
+        error.message,
+    )
+    settlement = Failed(error=error, attempted=False)
+    return _outcome(claim, claim.execution.attempt_count + 1, settlement, error)
+
+
+def _outcome(
+    claim: Claim, attempt: int, settlement: Failed | RetryAt, error: ErrorInfo
+) -> Outcome:
+    will_retry = isinstance(settlement, RetryAt)
+    status = ExecutionStatus.RETRYING if will_retry else ExecutionStatus.FAILED
+    notice = AttemptFailed(
+        execution_id=claim.execution.id,
+        event_name=claim.execution.event_name,
+        attempt=attempt,
+        status=status,
+        error=error,
+        will_retry=will_retry,
+    )
+    return Outcome(settlement=settlement, notice=notice)
+
+
+def _log(attempt: Attempt, error: BaseException, delay: float | None) -> None:
+    execution = attempt.claim.execution
+    extra = {
+        "execution_id": execution.id,
+        "function": attempt.function.id,
+        "attempt": attempt.number,
+    }
+    if delay is None:
+        logger.error(
+            "attempt %d of execution %s (%s) failed with %s; it has failed for good "
+            "and waits for an explicit retry",
+            attempt.number,
+            execution.id,
+            attempt.function.id,
+            type(error).__name__,
+            extra=extra,
+        )
+        return
+    logger.warning(
+        "attempt %d of execution %s (%s) failed with %s; the next starts in %.3g s "
+        "and runs no recorded step again",
+        attempt.number,
+        execution.id,
+        attempt.function.id,
+        type(error).__name__,
+        delay,
+        extra=extra,
+    )

@@ -1,0 +1,188 @@
+"""Runs one claimed execution from its event to a settlement."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ..context import Context, ReceivedEvent, SyncContext
+from ..errors import EventValidationError, SerializationError
+from ..middleware import nest_execution
+from ..notices import ExecutionCompleted, ExecutionStarted
+from ..records import ExecutionStatus
+from ..settlement import Cancelled, Completed, Released
+from .attempt import Attempt
+from .outcome import Outcome, failed_outcome
+from .ownership import Interruption
+from .step import CURRENT_STEP
+
+if TYPE_CHECKING:
+    from ..function import WorchflowFunction
+    from ..records import Claim
+    from .environment import Environment
+    from .ownership import Ownership
+
+
+class ExecutionRunner:
+    """One claim's attempt. `run` may be called once."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        ownership: Ownership,
+        claim: Claim,
+        function: WorchflowFunction[Any, Any],
+    ) -> None:
+        self.attempt = Attempt(environment, ownership, claim, function)
+        self._environment = environment
+        self._claim = claim
+        self._function = function
+
+    async def run(self) -> Outcome | None:
+        """Run the handler to an outcome; None when the claim was lost.
+
+        When this returns, no code of the attempt runs any more.
+        """
+        attempt = self.attempt
+        try:
+            attempt.ctx = self._context()
+        except SerializationError as error:
+            unfit = EventValidationError(
+                f"{error} The function's event type may have changed since it was sent",
+                field="data",
+                execution_id=self._claim.execution.id,
+            )
+            return failed_outcome(attempt, unfit, final=True)
+        self._announce_start()
+        handler = asyncio.ensure_future(self._handle(attempt.ctx))
+        attempt.begin(handler)
+        try:
+            await asyncio.wait({handler}, timeout=self._function.timeout)
+            if not handler.done():
+                attempt.interrupt(Interruption.TIMEOUT)
+                await asyncio.wait({handler})
+            return await self._outcome(handler)
+        finally:
+            await attempt.close()
+
+    async def _handle(self, ctx: Any) -> Any:
+        attempt, function = self.attempt, self._function
+        if not attempt.ownership.holds():
+            await attempt.ownership.regain()
+
+        async def innermost(ctx: Any) -> Any:
+            if function.is_async:
+                return await function.handler(ctx)
+            threads = self._environment.handler_threads
+            return await attempt.in_thread(threads, lambda: function.handler(ctx))
+
+        try:
+            return await nest_execution(self._environment.middleware, innermost)(ctx)
+        except SystemExit as exit_:
+            raise RuntimeError(f"the handler called sys.exit({exit_})") from exit_
+
+    async def _outcome(self, handler: asyncio.Future[Any]) -> Outcome | None:
+        attempt = self.attempt
+        returned = not handler.cancelled() and handler.exception() is None
+        failure: BaseException | None = None
+        if returned:
+            try:
+                await attempt.join()
+            except Exception as error:
+                returned, failure = False, error
+        elif not handler.cancelled():
+            failure = handler.exception()
+        await attempt.close()
+        if attempt.interruption is Interruption.LOST:
+            return None
+        if attempt.fatal is not None:
+            return failed_outcome(attempt, attempt.fatal, final=True)
+        if attempt.interruption is Interruption.TIMEOUT:
+            return failed_outcome(attempt, self._timeout())
+        if returned:
+            return self._completed(handler.result())
+        if attempt.interruption is Interruption.CANCELLED:
+            return Outcome(settlement=Cancelled())
+        if attempt.interruption is Interruption.STOPPING:
+            return Outcome(settlement=Released())
+        return failed_outcome(
+            attempt, failure or RuntimeError("the handler's task was cancelled")
+        )
+
+    def _completed(self, value: Any) -> Outcome:
+        execution, attempt = self._claim.execution, self.attempt
+        try:
+            payload, decoded = self._environment.payloads.encode(
+                value,
+                self._function.result_type,
+                kind="result",
+                where=f"the result of {self._function.id}",
+            )
+        except SerializationError as error:
+            return failed_outcome(attempt, error, final=True)
+        notice = ExecutionCompleted(
+            execution_id=execution.id,
+            event_name=execution.event_name,
+            attempt=attempt.number,
+            status=ExecutionStatus.COMPLETED,
+            result=decoded,
+        )
+        return Outcome(settlement=Completed(result=payload), notice=notice)
+
+    def _context(self) -> Context[Any] | SyncContext[Any]:
+        execution, attempt = self._claim.execution, self.attempt
+        data = self._environment.payloads.decode(
+            execution.event_data,
+            self._function.data_type,
+            where=f'the data of event "{execution.event_name}"',
+        )
+        kind = Context if self._function.is_async else SyncContext
+        return kind(
+            event=ReceivedEvent(
+                name=execution.event_name,
+                data=data,
+                id=execution.id,
+                timestamp=execution.created_at,
+            ),
+            runner=attempt,
+            attempt=attempt.number,
+            token=self._claim.token,
+            log=ExecutionLog(attempt),
+        )
+
+    def _announce_start(self) -> None:
+        execution, emitter = self._claim.execution, self._environment.emitter
+        if emitter.listens_to(ExecutionStarted.name):
+            emitter.emit(
+                ExecutionStarted(
+                    execution_id=execution.id,
+                    event_name=execution.event_name,
+                    attempt=self.attempt.number,
+                    status=ExecutionStatus.PROCESSING,
+                )
+            )
+
+    def _timeout(self) -> TimeoutError:
+        return TimeoutError(
+            f"{self._function.id} ran longer than its timeout of "
+            f"{self._function.timeout} s"
+        )
+
+
+class ExecutionLog(logging.LoggerAdapter[logging.Logger]):
+    """`ctx.log`: every line carries the execution, function, attempt and step."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        super().__init__(logging.getLogger("worchflow.execution"), None)
+        self._fields = {
+            "execution_id": attempt.claim.execution.id,
+            "function": attempt.function.id,
+            "attempt": attempt.number,
+        }
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        step = CURRENT_STEP.get()
+        fields = {**self._fields, "step": step.call.title if step else None}
+        kwargs["extra"] = {**fields, **(kwargs.get("extra") or {})}
+        return msg, kwargs

@@ -1,0 +1,168 @@
+"""From a message to accepted executions: the one path for everybody who sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..durations import to_seconds, to_utc
+from ..errors import (
+    ConfigurationError,
+    EventValidationError,
+    ExecutionConflict,
+    SerializationError,
+    StoreUnavailable,
+)
+from ..events import message_parts
+from ..ids import new_execution_id, new_nonce
+from ..limits import check_id
+from ..records import NewExecution
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from ..clock import Clock
+    from ..event_schema import EventSchema
+    from ..events import MessageParts
+    from ..payloads import Payloads
+    from ..storage.base import ExecutionStore, Inserted
+    from ..types import Duration, Payload
+
+BATCH = 1000
+"""Executions per insert; more in one round trip gains nothing measurable."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A message that was validated and encoded, ready to insert."""
+
+    execution: NewExecution
+    result_type: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accepted:
+    """An accepted message; `duplicate` when its execution existed before."""
+
+    id: str
+    duplicate: bool
+    result_type: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sender:
+    """Validates, encodes and inserts messages."""
+
+    store: ExecutionStore
+    payloads: Payloads
+    clock: Clock
+    schema: EventSchema | None = None
+    data_types: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The data type of each event this process has a function for."""
+
+    def prepare(
+        self,
+        message: Any,
+        *,
+        id: str | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+    ) -> Prepared:
+        """Everything that can be refused is refused here, before any I/O."""
+        if delay is not None and at is not None:
+            raise ConfigurationError(
+                f"delay={delay!r} and at={at!r} were both given: say when once"
+            )
+        parts = message_parts(message)
+        mapping = isinstance(message, Mapping)
+        if mapping:
+            parts = self._typed(parts)
+        execution = NewExecution(
+            id=new_execution_id() if id is None else check_id(id),
+            event_name=parts.name,
+            event_data=self._encode(parts, checked=not mapping),
+            nonce=new_nonce(),
+            created_at=self.clock.now(),
+            delay=None if delay is None else to_seconds(delay, "delay"),
+            run_at=None if at is None else to_utc(at, "at"),
+        )
+        return Prepared(execution=execution, result_type=parts.result_type)
+
+    async def insert(self, prepared: Sequence[Prepared]) -> list[Accepted]:
+        """Insert in batches; one outcome each, in order.
+
+        `ExecutionConflict` names the first id that belongs to something else, after
+        everything else was accepted. `StoreUnavailable` tells which ids are accepted
+        and which unknown.
+        """
+        accepted: list[Accepted] = []
+        conflict: ExecutionConflict | None = None
+        for start in range(0, len(prepared), BATCH):
+            batch = prepared[start : start + BATCH]
+            try:
+                outcomes = await self.store.insert([one.execution for one in batch])
+            except StoreUnavailable as error:
+                error.accepted = tuple(one.id for one in accepted)
+                error.unknown = tuple(one.execution.id for one in batch)
+                if len(prepared) == 1:
+                    error.execution_id = prepared[0].execution.id
+                raise
+            for one, outcome in zip(batch, outcomes, strict=True):
+                if self._conflicts(one, outcome):
+                    conflict = conflict or _conflict(one, outcome)
+                    continue
+                accepted.append(
+                    Accepted(
+                        id=one.execution.id,
+                        duplicate=outcome.existing is not None,
+                        result_type=one.result_type,
+                    )
+                )
+        if conflict is not None:
+            conflict.accepted = tuple(one.id for one in accepted)
+            raise conflict
+        return accepted
+
+    def _conflicts(self, prepared: Prepared, outcome: Inserted) -> bool:
+        existing, new = outcome.existing, prepared.execution
+        if existing is None:
+            return False
+        return existing.event_name != new.event_name or not self.payloads.same_data(
+            existing.event_data, new.event_data
+        )
+
+    def _encode(self, parts: MessageParts, *, checked: bool) -> Payload:
+        """The data as text; what a mapping holds becomes its type's first."""
+        where = f'the data of event "{parts.name}"'
+        data = parts.data
+        try:
+            if not checked and parts.data_type is not Any:
+                plain, _ = self.payloads.encode(data, Any, kind="event", where=where)
+                data = self.payloads.decode(plain, parts.data_type, where=where)
+            payload, _ = self.payloads.encode(
+                data, parts.data_type, kind="event", where=where
+            )
+        except SerializationError as error:
+            raise EventValidationError(str(error), field="data") from error.__cause__
+        return payload
+
+    def _typed(self, parts: MessageParts) -> MessageParts:
+        """A mapping says no type: the schema does, or the function of its event."""
+        if self.schema is not None:
+            return parts._replace(data_type=self.schema.data_type(parts.name))
+        return parts._replace(data_type=self.data_types.get(parts.name, Any))
+
+
+def _conflict(prepared: Prepared, outcome: Inserted) -> ExecutionConflict:
+    existing = outcome.existing
+    what = "other data"
+    if existing is not None and existing.event_name != prepared.execution.event_name:
+        what = f'the event "{existing.event_name}"'
+    return ExecutionConflict(
+        f'id="{prepared.execution.id}" belongs to an execution with {what}: an id '
+        "names one piece of work. Use another id, or the same event with equal data "
+        "to get the existing execution",
+        execution_id=prepared.execution.id,
+    )

@@ -1,0 +1,163 @@
+"""One execution as its sender sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic
+
+from .durations import to_seconds
+from .errors import ExecutionCancelled, ExecutionFailed, ExecutionNotFound
+from .notices import AttemptFailed, ExecutionCompleted, ExecutionUpdated
+from .records import ErrorInfo, ExecutionStatus
+from .types import R_co
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .payloads import Payloads
+    from .records import StoredExecution
+    from .storage.base import Backend
+    from .types import Duration
+
+POLL = 2.0
+"""Seconds between two looks at the store; notices make waiting shorter."""
+
+
+class ExecutionHandle(Generic[R_co]):
+    """One execution: its id, its result, its status, its updates.
+
+    `duplicate` is True when the send found an equal execution under the id.
+    """
+
+    def __init__(
+        self,
+        execution_id: str,
+        backend: Backend,
+        payloads: Payloads,
+        *,
+        result_type: Any = Any,
+        duplicate: bool = False,
+    ) -> None:
+        self.id = execution_id
+        self.duplicate = duplicate
+        self._backend = backend
+        self._payloads = payloads
+        self._result_type = result_type
+
+    def __repr__(self) -> str:
+        return f"ExecutionHandle({self.id!r}, duplicate={self.duplicate})"
+
+    async def result(self, timeout: Duration | None = None) -> R_co:
+        """The result, once there is one.
+
+        Raises `ExecutionFailed`, `ExecutionCancelled`, `ExecutionNotFound`, and
+        `TimeoutError` after `timeout`; the execution itself goes on then.
+        """
+        seconds = None if timeout is None else to_seconds(timeout, "timeout")
+        try:
+            async with asyncio.timeout(seconds):
+                stored = await self._terminal()
+        except TimeoutError:
+            raise TimeoutError(
+                f"execution {self.id} gave no result within {timeout}; it goes on, "
+                "and handle.result() can be awaited again"
+            ) from None
+        return self._decoded(stored)
+
+    async def status(self) -> ExecutionStatus:
+        """Its status now; `ExecutionNotFound` for an unknown id."""
+        return (await self._stored()).status
+
+    async def cancel(self, reason: str | None = None) -> None:
+        """Cancel it; nothing happens if it has ended already."""
+        stored, _ = await self._backend.cancel(self.id, reason)
+        if stored is None:
+            raise self._not_found()
+
+    async def updates(self) -> AsyncIterator[ExecutionUpdated]:
+        """What happens to it from now on, until it has ended.
+
+        The last update is always the one that tells the end. Updates in between may
+        be missed while a store is unreachable.
+        """
+        async with self._backend.watch(self.id) as notices:
+            stored = await self._stored()
+            while not stored.status.is_terminal:
+                notice = await notices.next(POLL)
+                if notice is None or _ends(notice):
+                    stored = await self._stored()
+                elif not notice.status.is_terminal:
+                    yield notice
+            yield self._end(stored)
+
+    async def _terminal(self) -> StoredExecution:
+        async with self._backend.watch(self.id) as notices:
+            stored = await self._stored()
+            while not stored.status.is_terminal:
+                notice = await notices.next(POLL)
+                if notice is None or _ends(notice):
+                    stored = await self._stored()
+            return stored
+
+    async def _stored(self) -> StoredExecution:
+        stored = await self._backend.get(self.id)
+        if stored is None:
+            raise self._not_found()
+        return stored
+
+    def _not_found(self) -> ExecutionNotFound:
+        return ExecutionNotFound(
+            f'no execution has the id "{self.id}" in {self._backend.location} with the '
+            f'queue prefix "{self._backend.options.queue_prefix}"',
+            execution_id=self.id,
+        )
+
+    def _decoded(self, stored: StoredExecution) -> Any:
+        if stored.status is ExecutionStatus.CANCELLED:
+            reason = stored.cancel_reason
+            raise ExecutionCancelled(
+                f"execution {self.id} was cancelled" + (f": {reason}" if reason else ""),
+                execution_id=self.id,
+                reason=reason,
+            )
+        if stored.status is ExecutionStatus.FAILED:
+            error = self._error(stored)
+            raise ExecutionFailed(
+                f"execution {self.id} of {stored.event_name} failed after "
+                f"{stored.attempt_count} attempt(s): {error.type}: {error.message}",
+                execution_id=self.id,
+                error_type=error.type,
+                error_message=error.message,
+                traceback=error.traceback,
+            )
+        return self._payloads.decode(
+            stored.result or "null",
+            self._result_type,
+            where=f"the result of execution {self.id}",
+        )
+
+    def _error(self, stored: StoredExecution) -> ErrorInfo:
+        if stored.error is None:
+            return ErrorInfo(type="unknown", message="", traceback="")
+        return self._payloads.decode_error(stored.error)
+
+    def _end(self, stored: StoredExecution) -> ExecutionUpdated:
+        plain = ExecutionUpdated(
+            execution_id=self.id,
+            event_name=stored.event_name,
+            attempt=stored.attempt_count,
+            status=stored.status,
+        )
+        if stored.status is ExecutionStatus.COMPLETED:
+            return ExecutionCompleted(
+                **vars(replace(plain, attempt=stored.attempt_count + 1)),
+                result=self._decoded(stored),
+            )
+        if stored.status is ExecutionStatus.FAILED:
+            return AttemptFailed(**vars(plain), error=self._error(stored))
+        return plain
+
+
+def _ends(notice: ExecutionUpdated) -> bool:
+    return notice.status.is_terminal

@@ -1,0 +1,94 @@
+"""The functions of an application or a worker, by event and by id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from .errors import ConfigurationError, FunctionAlreadyRegistered
+from .function import AnyFunction
+from .suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class FunctionRegistry:
+    """Functions with one id and one event each.
+
+    Functions given at once have to be ready to run: `ConfigurationError` for a
+    result type that names nothing.
+    """
+
+    def __init__(self, functions: Iterable[AnyFunction] = ()) -> None:
+        self._by_event: dict[str, AnyFunction] = {}
+        self._by_id: dict[str, AnyFunction] = {}
+        self._events: dict[str, str] = {}
+        if not isinstance(functions, Iterable):
+            raise ConfigurationError(
+                f"functions must be a list of functions, not a {_kind(functions)}"
+            )
+        for function in functions:
+            self.add(function)
+            # Looked up now: a type that is missing shows here, not in an execution.
+            _ = function.result_type
+
+    def add(self, function: AnyFunction) -> None:
+        """Add a function; `FunctionAlreadyRegistered` if its id or event is taken."""
+        if not isinstance(function, AnyFunction):
+            raise ConfigurationError(
+                f"a {_kind(function)} among the functions: make it one with "
+                "@function(EventClass) or create_function(EventClass, handler)"
+            )
+        if function.event_name in self._by_event:
+            other = self._by_event[function.event_name]
+            raise FunctionAlreadyRegistered(
+                f'the event "{function.event_name}" has a function already, '
+                f"{_where(other)}; {_where(function)} needs an event of its own, "
+                "as one event starts one execution",
+                function_id=function.id,
+            )
+        if function.id in self._by_id:
+            other = self._by_id[function.id]
+            raise FunctionAlreadyRegistered(
+                f'the id "{function.id}" belongs to {_where(other)} already: '
+                f'give {_where(function)} another one with id="…"',
+                function_id=function.id,
+            )
+        self._by_event[function.event_name] = function
+        self._by_id[function.id] = function
+        self._events[function.event_name] = function.id
+
+    def for_event(self, name: str) -> AnyFunction | None:
+        """The function that serves an event, None if there is none."""
+        return self._by_event.get(name)
+
+    def by_id(self, id: str) -> AnyFunction | None:
+        """The function of this id, None if there is none."""
+        return self._by_id.get(id)
+
+    @property
+    def events(self) -> Mapping[str, str]:
+        """The id of the function that serves each event, by event name."""
+        return MappingProxyType(self._events)
+
+    def suggest(self, word: str) -> str:
+        """`', did you mean "x"?'` for a mistyped event name or id, or nothing."""
+        return did_you_mean(word, [*self._by_event, *self._by_id])
+
+    def __iter__(self) -> Iterator[AnyFunction]:
+        return iter(self._by_event.values())
+
+    def __len__(self) -> int:
+        return len(self._by_event)
+
+
+def _kind(value: object) -> str:
+    return value.__name__ if isinstance(value, type) else type(value).__name__
+
+
+def _where(function: AnyFunction) -> str:
+    handler = function.handler
+    name = getattr(handler, "__qualname__", type(handler).__name__)
+    return f"{getattr(handler, '__module__', '')}.{name}"

@@ -1,0 +1,157 @@
+"""Chooses and makes the backend; each kind is imported only when it is used."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+from ..errors import ConfigurationError
+from ..options import BackendOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pymongo.asynchronous.database import AsyncDatabase
+    from pymongo.database import Database
+    from redis.asyncio import Redis, RedisCluster
+
+    from ..options import Durability
+    from .base import Backend
+
+    AnyRedis: TypeAlias = Union[Redis, RedisCluster]
+    AnyDatabase: TypeAlias = AsyncDatabase[Any]
+    LeaseDatabase: TypeAlias = Database[Any]
+
+DEFAULT_SQLITE_PATH = ".worchflow/worchflow.db"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreChoice:
+    """Where the data should be, as the user said it; everything may be left out."""
+
+    redis: AnyRedis | None = None
+    db: AnyDatabase | None = None
+    lease_db: LeaseDatabase | None = None
+    redis_url: str | None = None
+    mongo_url: str | None = None
+    sqlite: str | Path | None = None
+    backend: Backend | None = None
+    queue_prefix: str | None = None
+    durability: Durability = "strict"
+    ts_compat: bool = False
+    options: BackendOptions | None = None
+    """Instead of the three before it."""
+
+    def backend_options(self, environ: Mapping[str, str]) -> BackendOptions:
+        """The options as given, the prefix by the environment if it is not."""
+        if self.options is not None:
+            return self.options
+        prefix = self.queue_prefix or environ.get("WORCHFLOW_PREFIX") or "worchflow"
+        return BackendOptions(
+            queue_prefix=prefix, durability=self.durability, ts_compat=self.ts_compat
+        )
+
+
+def open_backend(*urls: str, options: BackendOptions | None = None) -> Backend:
+    """A backend by URL, for `backend=`; making it does no I/O.
+
+    `open_backend("sqlite:///path/to/file.db")`, `open_backend("sqlite://:memory:")`
+    or `open_backend("redis://...", "mongodb://.../database")`; without a URL as the
+    environment says. Raises `ConfigurationError` for anything else.
+    """
+    if not urls:
+        return make_backend(StoreChoice(options=options))
+    if len(urls) == 1 and urls[0].startswith("sqlite://"):
+        path = urls[0].removeprefix("sqlite://").removeprefix("/")
+        return make_backend(StoreChoice(sqlite=path, options=options))
+    redis = [url for url in urls if url.startswith(("redis://", "rediss://", "unix://"))]
+    mongo = [url for url in urls if url.startswith(("mongodb://", "mongodb+srv://"))]
+    if len(redis) == len(mongo) == 1 and len(urls) == 2:
+        return make_backend(
+            StoreChoice(redis_url=redis[0], mongo_url=mongo[0], options=options)
+        )
+    raise ConfigurationError(
+        f"{len(urls)} URL(s) that name no store: give one sqlite:// URL, or one "
+        "redis:// and one mongodb:// URL"
+    )
+
+
+def make_backend(
+    choice: StoreChoice, environ: Mapping[str, str] = os.environ
+) -> Backend:
+    """The backend that was chosen: explicitly, else by the environment, else SQLite.
+
+    `ConfigurationError` for two choices at once, and for half of one: Redis without
+    MongoDB or the other way round is never a silent SQLite.
+    """
+    options = choice.backend_options(environ)
+    _refuse_two(choice)
+    if choice.backend is not None:
+        return _given(choice.backend, choice.queue_prefix)
+    if choice.redis is not None or choice.db is not None:
+        return _clients(choice, options)
+    redis_url, mongo_url, sqlite = choice.redis_url, choice.mongo_url, choice.sqlite
+    if redis_url is None and mongo_url is None and sqlite is None:
+        redis_url = environ.get("WORCHFLOW_REDIS_URL") or None
+        mongo_url = environ.get("WORCHFLOW_MONGO_URL") or None
+        sqlite = environ.get("WORCHFLOW_SQLITE_PATH") or DEFAULT_SQLITE_PATH
+    if redis_url is not None or mongo_url is not None:
+        return _urls(redis_url, mongo_url, options)
+    from .sqlite.backend import SQLiteBackend
+
+    return SQLiteBackend(sqlite or DEFAULT_SQLITE_PATH, options)
+
+
+def _refuse_two(choice: StoreChoice) -> None:
+    ways = {
+        "backend=": (choice.backend,),
+        "redis= and db=": (choice.redis, choice.db),
+        "redis_url= and mongo_url=": (choice.redis_url, choice.mongo_url),
+        "sqlite=": (choice.sqlite,),
+    }
+    given = [way for way, parts in ways.items() if any(p is not None for p in parts)]
+    if len(given) > 1:
+        raise ConfigurationError(
+            f"{' and '.join(given)} were given together: name one place for the data"
+        )
+
+
+def _given(backend: Backend, queue_prefix: str | None) -> Backend:
+    own = backend.options.queue_prefix
+    if queue_prefix is not None and queue_prefix != own:
+        raise ConfigurationError(
+            f'queue_prefix="{queue_prefix}" does not fit backend=, whose prefix is '
+            f'"{own}": set it where the backend is made'
+        )
+    return backend
+
+
+def _clients(choice: StoreChoice, options: BackendOptions) -> Backend:
+    if choice.redis is None or choice.db is None:
+        missing = "redis=" if choice.redis is None else "db="
+        raise ConfigurationError(
+            f"{missing} is missing: Redis and MongoDB work together, give a "
+            "redis.asyncio.Redis as redis= and a pymongo AsyncDatabase as db="
+        )
+    from .redis_mongo.backend import RedisMongoBackend
+
+    return RedisMongoBackend(
+        redis=choice.redis, db=choice.db, options=options, lease_db=choice.lease_db
+    )
+
+
+def _urls(
+    redis_url: str | None, mongo_url: str | None, options: BackendOptions
+) -> Backend:
+    if redis_url is None or mongo_url is None:
+        missing = "Redis" if redis_url is None else "MongoDB"
+        raise ConfigurationError(
+            f"only one of the two store URLs is set, {missing} is missing: set both "
+            "redis_url= and mongo_url= (WORCHFLOW_REDIS_URL and WORCHFLOW_MONGO_URL), "
+            "or neither for the embedded SQLite file"
+        )
+    from .redis_mongo.backend import RedisMongoBackend
+
+    return RedisMongoBackend.connect(redis_url, mongo_url, options)

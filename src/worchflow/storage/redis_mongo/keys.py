@@ -1,0 +1,49 @@
+"""Every Redis key and channel, built from the queue prefix and nowhere else."""
+
+from __future__ import annotations
+
+import re
+
+TAG = re.compile(r"\{([^}]+)\}")
+
+
+class Keys:
+    """The keys of one queue prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.queue = f"{prefix}:queue"
+        """List of execution ids, oldest first; adding is RPUSH."""
+        self.delayed = f"{prefix}:delayed"
+        """ZSET of execution ids by due time in milliseconds."""
+        self.control = f"{prefix}:control"
+        """Channel; a message is the id of an execution to cancel."""
+        self._execution = f"{prefix}:execution:"
+        self._steps = f"{prefix}:steps:"
+        self._inflight = f"{prefix}:inflight:"
+        self._updates = f"{prefix}:updates:"
+
+    def execution(self, execution_id: str) -> str:
+        """Hash of one execution."""
+        return self._execution + execution_id
+
+    def steps(self, execution_id: str) -> str:
+        """Hash of one execution's step results by step id."""
+        return self._steps + execution_id
+
+    def inflight(self, worker_id: str) -> str:
+        """List of the ids a worker took and has not let go of."""
+        return self._inflight + worker_id
+
+    def updates(self, execution_id: str) -> str:
+        """Channel of the notices about one execution."""
+        return self._updates + execution_id
+
+    @property
+    def hash_tag(self) -> str | None:
+        """What Redis Cluster hashes instead of the whole key, if there is any.
+
+        The prefix comes first in every key, so braces in an id change nothing.
+        """
+        match = TAG.search(self.prefix)
+        return match[1] if match else None

@@ -1,0 +1,23 @@
+-- Shows in the hashes that executions were claimed, and tells who is listening.
+-- KEYS: execution hash of each.
+-- ARGV of each: token, updatedAt, channel, notice ('' for none).
+-- Returns for each 1, 0 where a later write was there before, -1 for a missing hash.
+local answers = {}
+for i, key in ipairs(KEYS) do
+  local at = 4 * i - 3
+  local token = tonumber(ARGV[at])
+  local known = redis.call('HMGET', key, 'id', 'token')
+  if not known[1] then
+    answers[i] = -1
+  elseif (tonumber(known[2] or -1) or -1) < token then
+    redis.call('HSET', key, 'status', 'processing', 'token', ARGV[at],
+      'updatedAt', ARGV[at + 1])
+    answers[i] = 1
+  else
+    answers[i] = 0
+  end
+  if answers[i] ~= 0 and ARGV[at + 3] ~= '' then
+    redis.call('PUBLISH', ARGV[at + 2], ARGV[at + 3])
+  end
+end
+return answers

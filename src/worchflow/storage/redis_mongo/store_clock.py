@@ -1,0 +1,44 @@
+"""The time by MongoDB's clock, read without asking it every time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...clock import SystemClock, to_milliseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .mongo_door import MongoDoor
+
+LONGEST_ROUND_TRIP = 1.0
+"""Seconds; a slower sample says too little about the server's clock."""
+
+
+class StoreClock:
+    """Stamps due and queued times by the server's clock, whatever ours says.
+
+    Its time is the server's or a little earlier, by at most the round trip of the
+    last sample: what it calls due is due for the server too.
+    """
+
+    def __init__(
+        self, mongo: MongoDoor, monotonic: Callable[[], float] | None = None
+    ) -> None:
+        self._mongo = mongo
+        self._monotonic = monotonic or SystemClock().monotonic
+        self._offset: float | None = None
+
+    async def refresh(self) -> None:
+        """Take a sample; raises `StoreUnavailable`."""
+        before = self._monotonic()
+        server = to_milliseconds(await self._mongo.now())
+        after = self._monotonic()
+        if self._offset is None or after - before <= LONGEST_ROUND_TRIP:
+            self._offset = server - after * 1000
+
+    def now(self) -> int:
+        """Milliseconds since 1970 by the server's clock."""
+        if self._offset is None:
+            raise RuntimeError("the store's clock was not read yet: open() first")
+        return int(self._offset + self._monotonic() * 1000)

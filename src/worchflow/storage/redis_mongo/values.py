@@ -1,0 +1,177 @@
+"""Payload text as native BSON where nothing is lost by it, and back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import DBRef, ObjectId
+from bson.datetime_ms import DatetimeMS
+from bson.decimal128 import Decimal128
+
+from ...errors import SerializationError
+
+if TYPE_CHECKING:
+    from ...types import Payload
+
+AS_TEXT: Final = "json"
+"""The mark of a value that is kept as JSON text."""
+
+LONGEST_NATIVE = 64 * 1024
+"""Characters; longer text stays text, reading it would hold up the event loop."""
+DEEPEST_NATIVE = 100
+LARGEST_SAFE = 2**53
+"""Beyond it a JavaScript reader would silently change an integer."""
+
+_encode = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False
+).encode
+
+
+class _InexactError(ValueError):
+    pass
+
+
+def to_bson(text: Payload) -> tuple[Any, bool]:
+    """The value to store for a payload, and whether it is native.
+
+    Native only if reading it back gives the same JSON: unique plain keys, integers
+    of 64 bits, floats written the shortest way. Everything else stays text.
+    """
+    if len(text) > LONGEST_NATIVE:
+        return text, False
+    try:
+        value = json.loads(text)
+        # Equal text shows in C what the strict reader has to show number by number.
+        if _encode(value) != text:
+            value = _STRICT.decode(text)
+    except (ValueError, RecursionError):
+        return text, False
+    return (value, True) if _is_storable(value, 0) else (text, False)
+
+
+def to_text(value: Any, mark: object) -> Payload:  # noqa: ANN401
+    """The payload of a stored value; never raises, whoever wrote it."""
+    if mark == AS_TEXT and isinstance(value, str):
+        return value
+    try:
+        return _encode(value)
+    except (TypeError, ValueError):
+        return _encode(_plain(value))
+
+
+def check_safe_integers(text: Payload, field: str) -> None:
+    """Raise `SerializationError` for an integer that JavaScript cannot hold."""
+
+    def check(digits: str) -> int:
+        if len(digits) > 17 or abs(int(digits)) > LARGEST_SAFE:
+            raise SerializationError(
+                f"{field} contains the integer {digits[:40]}, beyond 2^53: a reader "
+                "of the TypeScript original would change it; send it as text, or "
+                "turn ts_compat off",
+                field=field,
+            )
+        return 0
+
+    try:
+        json.loads(text, parse_int=check)
+    except (json.JSONDecodeError, RecursionError):
+        return  # Opaque to the original as well.
+
+
+def is_json(text: str) -> bool:
+    """Whether a text is JSON at all."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _exact_float(text: str) -> float:
+    value = float(text)
+    if repr(value) != text:
+        raise _InexactError
+    return value
+
+
+def _exact_int(text: str) -> int:
+    value = int(text)
+    if str(value) != text:
+        raise _InexactError
+    return value
+
+
+def _no_constant(_: str) -> float:
+    raise _InexactError
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise _InexactError
+    return value
+
+
+_STRICT = json.JSONDecoder(
+    parse_float=_exact_float,
+    parse_int=_exact_int,
+    parse_constant=_no_constant,
+    object_pairs_hook=_unique_keys,
+)
+
+
+def _is_storable(value: Any, depth: int) -> bool:  # noqa: ANN401
+    kind = type(value)
+    if kind is str:
+        return value.isascii() or _is_unicode(value)
+    if kind is int:
+        return -(2**63) <= value < 2**63
+    if kind is dict:
+        return depth < DEEPEST_NATIVE and all(
+            key
+            and key[0] != "$"
+            and "." not in key
+            and "\0" not in key
+            and _is_unicode(key)
+            and _is_storable(item, depth + 1)
+            for key, item in value.items()
+        )
+    if kind is list:
+        return depth < DEEPEST_NATIVE and all(
+            _is_storable(item, depth + 1) for item in value
+        )
+    return True
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401, PLR0911
+    """What `JSON.stringify` would make of a value that is no JSON."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, DatetimeMS):
+        return int(value)
+    if isinstance(value, datetime):
+        text = value.astimezone(UTC).isoformat(timespec="milliseconds")
+        return text.replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, ObjectId | Decimal128 | DBRef):
+        return str(value)
+    return None

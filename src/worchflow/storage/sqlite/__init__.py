@@ -1,0 +1,1 @@
+"""Everything in one SQLite file: no server, several processes, the same promises."""

@@ -1,0 +1,168 @@
+"""Opens connections to a database file, with the settings the promises rest on."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from ...errors import ConfigurationError, SchemaTooNew, StoreUnavailable
+from .files import MEMORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ...options import Durability
+
+SCHEMA_VERSION = 1
+OLDEST_SQLITE = (3, 35, 0)
+WAL_LIMIT = 64 * 1024 * 1024
+"""Bytes; a write-ahead log above this is written back and cut."""
+
+
+def needs_commit_lock(version: tuple[int, int, int]) -> bool:
+    """Whether this SQLite can damage a file when a commit meets two checkpoints.
+
+    Known as the WAL-reset bug, in every release up to 3.51.2 and in 3.52.0.
+    """
+    return version < (3, 51, 3) or version == (3, 52, 0)
+
+
+def check_version(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
+    """`ConfigurationError` for an SQLite without what the queries use."""
+    if version < OLDEST_SQLITE:
+        raise ConfigurationError(
+            f"SQLite {'.'.join(map(str, version))} is too old: Python's sqlite3 module "
+            "must be built on 3.35 or newer"
+        )
+
+
+def connect_writer(path: str, durability: Durability) -> sqlite3.Connection:
+    """A connection that may write; waits for nobody, see `writer`.
+
+    SQLite checkpoints inside a commit, so whoever holds the commit lock while
+    committing also holds it while a checkpoint runs.
+    """
+    connection = _connect(path)
+    if path == MEMORY:
+        return connection
+    synchronous = "FULL" if durability == "strict" else "NORMAL"
+    try:
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_lease(path: str) -> sqlite3.Connection:
+    """A connection for renewing a lease: no lease has to survive a power loss, and
+    no renewal stops to write back what others committed.
+    """
+    connection = connect_writer(path, "fast")
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+    return connection
+
+
+def connect_reader(path: str) -> sqlite3.Connection:
+    """A connection that cannot write."""
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+def create_file(path: Path) -> None:
+    """Make the folders and an empty file that only its owner may read."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise StoreUnavailable(
+            f"the database {path} cannot be opened: {error.strerror or error}"
+        ) from error
+
+
+def prepare(connection: sqlite3.Connection, path: str) -> None:
+    """Turn the write-ahead log on and make the tables, if that was not done yet.
+
+    `ConfigurationError` for a file system without WAL and for a file that is
+    somebody else's, `SchemaTooNew` for one of a later release.
+    """
+    if path != MEMORY:
+        (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        if mode != "wal":
+            raise ConfigurationError(
+                f"the database {path} cannot use a write-ahead log (SQLite answered "
+                f'"{mode}"): put it on a local disk, network file systems do not work'
+            )
+    if not _has_schema(connection, path):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if not _has_schema(connection, path):
+                _create_schema(connection)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+
+def explain(path: str, error: sqlite3.Error) -> StoreUnavailable | ConfigurationError:
+    """What a failure of SQLite means to a caller."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+        return ConfigurationError(
+            f"{path} is not a database: name another file, or move this one away"
+        )
+    reason = getattr(error, "sqlite_errorname", None)
+    return StoreUnavailable(
+        f"the database {path} does not work: {error}"
+        + (f" ({reason})" if reason else "")
+    )
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path,
+        timeout=0,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    try:
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA foreign_keys=OFF")
+        connection.execute("PRAGMA temp_store=MEMORY")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _has_schema(connection: sqlite3.Connection, path: str) -> bool:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        raise SchemaTooNew(
+            f"the database {path} has schema {version}, this release knows "
+            f"{SCHEMA_VERSION}: update worchflow, or name another file"
+        )
+    if version == SCHEMA_VERSION:
+        return True
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables:
+        raise ConfigurationError(
+            f"the database {path} holds tables of another program: give worchflow a "
+            "file of its own"
+        )
+    return False
+
+
+def _create_schema(connection: sqlite3.Connection) -> None:
+    script = files(__package__).joinpath("schema.sql").read_text("utf-8")
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
+    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")

@@ -1,0 +1,78 @@
+"""File locks that processes hold on one machine, and the paths beside a database."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+if sys.platform != "win32":
+    import fcntl
+
+MEMORY: Final = ":memory:"
+
+
+class FileLock:
+    """An exclusive lock on a file, free again when its process is gone.
+
+    It belongs to this object alone: a second one in the same process is refused as
+    another process would be. Where the system has no such locks it is always free
+    to take and tells nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+    def acquire(self) -> bool:
+        """Take the lock unless somebody else has it; never waits."""
+        if sys.platform == "win32":
+            return True
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let others take it."""
+        if sys.platform != "win32":
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Release it for good; the file stays."""
+        os.close(self._descriptor)
+
+
+def is_free(path: Path) -> bool:
+    """Whether the file exists and nobody holds its lock: its holder is dead."""
+    if sys.platform == "win32":
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+class Beside:
+    """Where the files beside a database are."""
+
+    def __init__(self, database: Path) -> None:
+        self.database = database
+        self.commit_lock = database.with_name(f"{database.name}.lock")
+        self.wal = database.with_name(f"{database.name}-wal")
+        self.workers = database.with_name(f"{database.name}.workers")
+
+    def worker_lock(self, worker_id: str) -> Path:
+        """The file a worker keeps locked while its process lives."""
+        return self.workers / f"{quote(worker_id, safe='')}.lock"

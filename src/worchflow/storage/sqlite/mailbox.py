@@ -1,0 +1,133 @@
+"""Brings the answers of the store's threads to one event loop, each before a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ...errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+CALLS = 10_000
+"""How many calls of one event loop may be on their way; more wait for their turn."""
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One question to the store and where its answer goes.
+
+    `unwanted` gets the answer when the caller stopped waiting before it came.
+    """
+
+    mailbox: Mailbox
+    future: asyncio.Future[Any]
+    deadline: float
+    unwanted: Callable[[Any], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one call."""
+
+    call: Call
+    value: Any = None
+    error: BaseException | None = field(default=None)
+
+
+class Mailbox:
+    """The calls of one event loop. Everything but `deliver` runs on that loop.
+
+    A call whose answer does not come in time fails with `StoreUnavailable`; what it
+    asked for may still happen. Waiting costs no timer per call.
+    """
+
+    def __init__(self, timeout: float, location: str) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._timeout = timeout
+        self._location = location
+        self._waiting: dict[Call, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._room = asyncio.Semaphore(CALLS)
+
+    async def call(
+        self,
+        send: Callable[[Call], None],
+        unwanted: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """Hand a call to a thread of the store and wait for the answer."""
+        if self._room.locked():
+            await self._wait_for_room()
+        else:
+            await self._room.acquire()
+        deadline = self.loop.time() + self._timeout
+        call = Call(self, self.loop.create_future(), deadline, unwanted)
+        self._waiting[call] = None
+        if self._timer is None:
+            self._timer = self.loop.call_at(deadline, self._expire)
+        send(call)
+        try:
+            return await call.future
+        except asyncio.CancelledError:
+            # Cancelled in the very turn in which the answer came.
+            if unwanted and call.future.done() and not call.future.cancelled():
+                if call.future.exception() is None:
+                    unwanted(call.future.result())
+            raise
+
+    def deliver(self, answers: Sequence[Answer]) -> None:
+        """Answer calls, from any thread."""
+        # A closed loop has nobody waiting.
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._settle, answers)
+
+    def close(self) -> None:
+        """Fail what still waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for call in self._waiting:
+            if not call.future.done():
+                call.future.set_exception(self._late("was closed"))
+        self._waiting.clear()
+
+    def _settle(self, answers: Sequence[Answer]) -> None:
+        for answer in answers:
+            call = answer.call
+            self._room.release()
+            self._waiting.pop(call, None)
+            if call.future.done():
+                if call.unwanted is not None and answer.error is None:
+                    call.unwanted(answer.value)
+            elif answer.error is not None:
+                call.future.set_exception(answer.error)
+            else:
+                call.future.set_result(answer.value)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        for call in list(self._waiting):
+            if call.future.done():
+                del self._waiting[call]
+            elif call.deadline <= now:
+                del self._waiting[call]
+                call.future.set_exception(self._late("did not answer"))
+            else:
+                self._timer = self.loop.call_at(call.deadline, self._expire)
+                break
+
+    async def _wait_for_room(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._room.acquire()
+        except TimeoutError:
+            raise self._late("is behind: too many calls wait for it") from None
+
+    def _late(self, what: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"the database {self._location} {what} (waited {self._timeout:g} s): the "
+            "outcome is unknown, and calling again is safe"
+        )

@@ -1,0 +1,148 @@
+"""Rows of the database as records, and records as rows."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ...clock import from_milliseconds, to_milliseconds
+from ...errors import WorchflowError
+from ...records import (
+    ErrorInfo,
+    ExecutionStatus,
+    StepStatus,
+    StoredExecution,
+    StoredStep,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+Row = tuple[Any, ...]
+
+EXECUTION_COLUMNS = (
+    "id, event_name, event_data, status, created_at, updated_at, function_id, result, "
+    "error_type, error_message, error_traceback, attempt_count, recoveries, started_at, "
+    "finished_at, run_at, owner, reason, token, cancel_requested, cancel_reason"
+)
+STEP_COLUMNS = (
+    "step_id, title, status, result, error_type, error_message, error_traceback, "
+    "attempts, started_at, finished_at"
+)
+
+BAD_ROW = (ValueError, TypeError, OverflowError, OSError)
+"""What reading a row that was damaged or written by somebody else raises."""
+
+
+class UnreadableRowError(WorchflowError):
+    """A row of the database does not hold what this release writes there."""
+
+
+def read_execution(row: Row) -> StoredExecution:
+    """The execution in a row of `EXECUTION_COLUMNS`, or `UnreadableRowError`."""
+    try:
+        return StoredExecution(
+            id=_text(row[0]),
+            event_name=_text(row[1]),
+            event_data=_text(row[2]),
+            status=ExecutionStatus(row[3]),
+            created_at=from_milliseconds(row[4]),
+            updated_at=from_milliseconds(row[5]),
+            function_id=_text_or_none(row[6]),
+            result=_text_or_none(row[7]),
+            error=_error(row[8], row[9], row[10]),
+            attempt_count=_number(row[11]),
+            recoveries=_number(row[12]),
+            started_at=_moment(row[13]),
+            finished_at=_moment(row[14]),
+            run_at=_moment(row[15]),
+            worker=_text_or_none(row[16]),
+            reason=_text_or_none(row[17]),
+            token=_number(row[18]),
+            cancel_requested=bool(row[19]),
+            cancel_reason=_text_or_none(row[20]),
+        )
+    except BAD_ROW as error:
+        raise UnreadableRowError(
+            f"the row of execution {row[0]!r} cannot be read: {error}",
+            execution_id=str(row[0]),
+        ) from error
+
+
+def read_step(row: Row) -> StoredStep:
+    """The step in a row of `STEP_COLUMNS`, or `UnreadableRowError`."""
+    try:
+        return StoredStep(
+            step_id=_text(row[0]),
+            title=_text(row[1]),
+            status=StepStatus(row[2]),
+            result=_text_or_none(row[3]),
+            error=_error(row[4], row[5], row[6]),
+            attempts=_number(row[7]),
+            started_at=_moment(row[8]),
+            finished_at=_moment(row[9]),
+        )
+    except BAD_ROW as error:
+        raise UnreadableRowError(
+            f"the row of step {row[1]!r} cannot be read: {error}"
+        ) from error
+
+
+def step_row(step: StoredStep) -> Row:
+    """The values of `STEP_COLUMNS`."""
+    return (
+        step.step_id,
+        step.title,
+        step.status.value,
+        step.result,
+        *error_row(step.error),
+        step.attempts,
+        milliseconds_or_none(step.started_at),
+        milliseconds_or_none(step.finished_at),
+    )
+
+
+def error_row(error: ErrorInfo | None) -> tuple[str | None, str | None, str | None]:
+    """The values of the three error columns."""
+    if error is None:
+        return (None, None, None)
+    return (error.type, error.message, error.traceback)
+
+
+def milliseconds_or_none(moment: datetime | None) -> int | None:
+    """Integer milliseconds of a moment that may be unknown."""
+    return None if moment is None else to_milliseconds(moment)
+
+
+def json_list(values: Sequence[object]) -> str:
+    """Numbers and texts as one parameter, for `json_each`."""
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _error(type_: Any, message: Any, traceback: Any) -> ErrorInfo | None:
+    if type_ is None:
+        return None
+    return ErrorInfo(
+        type=_text(type_), message=_text(message), traceback=_text(traceback)
+    )
+
+
+def _moment(value: Any) -> datetime | None:
+    return None if value is None else from_milliseconds(value)
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError(f"{value!r:.80} is no text")
+    return value
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{value!r:.80} is no whole number")
+    return value

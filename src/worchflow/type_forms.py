@@ -1,0 +1,73 @@
+"""Types as users hand them in: checked, and resolved where they are text."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import TypeAliasType
+
+from .errors import ConfigurationError
+from .limits import short
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import FrameType
+
+PACKAGE = __name__.partition(".")[0]
+
+
+def check_type(value: object, field: str) -> Any:
+    """The type as given, None as its class; `ConfigurationError` for a mere value."""
+    if value is None:
+        return type(None)
+    if (
+        isinstance(value, type | typing.NewType | TypeAliasType)
+        or value is Any
+        or typing.get_origin(value) is not None
+    ):
+        return value
+    raise ConfigurationError(
+        f"{field}={short(value)} is not a type: pass the type itself, "
+        "such as Receipt, list[int] or int | None"
+    )
+
+
+def resolve(annotation: object, names: Mapping[str, Any], what: str) -> Any:
+    """The type an annotation stands for, text inside it looked up in `names`.
+
+    Raises `ConfigurationError` saying that `what` cannot be read.
+    """
+
+    def holder() -> None:
+        pass
+
+    holder.__annotations__ = {"it": annotation}
+    try:
+        hints = typing.get_type_hints(holder, {}, dict(names), include_extras=True)
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
+        raise ConfigurationError(
+            f"{what} cannot be read from {short(annotation)} ({error}): define its "
+            "types above, at module level, and import them at run time too"
+        ) from error
+    return hints["it"]
+
+
+def unalias(annotation: Any) -> Any:
+    """The annotation without `type` aliases and `Annotated` around it."""
+    while True:
+        if isinstance(annotation, TypeAliasType):
+            annotation = annotation.__value__
+        elif typing.get_origin(annotation) is typing.Annotated:
+            annotation = typing.get_args(annotation)[0]
+        else:
+            return annotation
+
+
+def calling_frame() -> FrameType | None:
+    """The innermost frame outside this library."""
+    frame = inspect.currentframe()
+    while frame and str(frame.f_globals.get("__name__")).split(".")[0] == PACKAGE:
+        frame = frame.f_back
+    return frame

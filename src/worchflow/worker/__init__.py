@@ -1,0 +1,1 @@
+"""The worker: claims executions, runs them, keeps its lease, stops in order."""

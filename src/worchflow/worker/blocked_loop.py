@@ -1,0 +1,104 @@
+"""Reports an event loop that is blocked: by which function and step, and where."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+from ..engine.attempt import Attempt
+from ..engine.step import StepExecution
+
+if TYPE_CHECKING:
+    import asyncio
+    from types import FrameType
+
+logger = logging.getLogger("worchflow.worker")
+
+
+class BlockedLoopWatch:
+    """A thread that asks the loop for a turn and reports when none comes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, after: float) -> None:
+        self._loop = loop
+        self._loop_thread = threading.get_ident()
+        self._after = after
+        self._last_turn = time.monotonic()
+        self._reported = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(
+            target=self._watch, name="worchflow-loop-watch", daemon=True
+        )
+
+    def start(self) -> None:
+        """Watch from now on; call it on the loop's own thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread soon."""
+        self._ended.set()
+
+    def blocked_for(self) -> float:
+        """Seconds since the loop last had a turn."""
+        return time.monotonic() - self._last_turn
+
+    def _turn(self) -> None:
+        self._last_turn = time.monotonic()
+        if self._reported:
+            self._reported = False
+            logger.warning("the event loop runs again")
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self._after / 4):
+            try:
+                self._loop.call_soon_threadsafe(self._turn)
+            except RuntimeError:  # the loop is closed
+                return
+            if not self._reported and self.blocked_for() > self._after:
+                self._reported = True
+                self._report()
+
+    def _report(self) -> None:
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001
+        stack = "".join(traceback.format_stack(frame)) if frame else "(no frame)\n"
+        where, extra = _culprit(frame)
+        logger.warning(
+            "the event loop has been blocked for %.1f s %s: nothing else of this "
+            "worker runs meanwhile, its lease is kept. Use a plain def for blocking "
+            "code, it runs in a thread. Stack:\n%s",
+            self.blocked_for(),
+            where,
+            stack,
+            extra=extra,
+        )
+
+
+def _culprit(frame: FrameType | None) -> tuple[str, dict[str, object]]:
+    """Which step or handler the blocked stack belongs to."""
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, StepExecution):
+            attempt, title = owner.attempt, owner.call.title
+            return _place(attempt, title), _extra(attempt, title)
+        attempt = getattr(owner, "attempt", None)
+        if isinstance(attempt, Attempt):
+            return _place(attempt, None), _extra(attempt, None)
+        frame = frame.f_back
+    return "outside any handler", {}
+
+
+def _place(attempt: Attempt, title: str | None) -> str:
+    step = f'step "{title}" of ' if title else ""
+    return f"by {step}{attempt.function.id}, execution {attempt.claim.execution.id}"
+
+
+def _extra(attempt: Attempt, title: str | None) -> dict[str, object]:
+    return {
+        "execution_id": attempt.claim.execution.id,
+        "function": attempt.function.id,
+        "step": title,
+        "attempt": attempt.number,
+    }

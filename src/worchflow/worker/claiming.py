@@ -1,0 +1,76 @@
+"""The claim loop: a free slot first, then a claim, never more than fit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from ..errors import StoreUnavailable
+from ..notices import ErrorRaised
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..engine.environment import Environment
+    from ..storage.base import Backend
+    from .lease import Lease
+    from .running import Running
+
+logger = logging.getLogger("worchflow.worker")
+
+WAIT = 2.0
+"""Seconds one claim waits for work before it asks again."""
+
+
+class ClaimLoop:
+    """Fills free slots with claims for as long as it runs."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        running: Running,
+        environment: Environment,
+        lease: Callable[[], Lease | None],
+    ) -> None:
+        self._backend = backend
+        self._running = running
+        self._environment = environment
+        self._lease = lease
+        self.asked_at: float | None = None
+        """When the claim in progress was asked for; None between two claims."""
+
+    async def run(self) -> None:
+        """Claim until cancelled."""
+        pause = 0.1
+        while True:
+            await self._running.wait_free()
+            lease = self._lease()
+            if lease is None or not lease.holds():
+                await asyncio.sleep(0.05)
+                continue
+            try:
+                await self._claim(lease)
+                pause = 0.1
+                continue
+            except StoreUnavailable as error:
+                logger.warning(
+                    "%s; worker %s claims nothing until it answers, next try in %.1f s",
+                    error,
+                    lease.worker.id,
+                    pause,
+                )
+                self._environment.emitter.emit(ErrorRaised(error=error))
+            await asyncio.sleep(pause * (0.5 + self._environment.random()))
+            pause = min(pause * 2, 5.0)
+
+    async def _claim(self, lease: Lease) -> None:
+        self.asked_at = self._environment.clock.monotonic()
+        try:
+            claims = await self._backend.claim(
+                lease.worker, self._running.free, WAIT
+            )
+        finally:
+            self.asked_at = None
+        for claim in claims:
+            self._running.start(claim, lease)

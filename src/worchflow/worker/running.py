@@ -1,0 +1,191 @@
+"""The executions a worker runs now: started under a claim, ended by a settlement."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..engine.outcome import Outcome, poisoned
+from ..engine.ownership import Interruption
+from ..engine.runner import ExecutionRunner
+from ..errors import StoreUnavailable
+from ..notices import ErrorRaised, ExecutionUpdated
+from ..records import ExecutionStatus
+from ..settlement import Released
+
+if TYPE_CHECKING:
+    from ..engine.environment import Environment
+    from ..options import WorkerOptions
+    from ..records import Claim
+    from ..registry import FunctionRegistry
+    from ..settlement import Settled
+    from .lease import Lease
+
+logger = logging.getLogger("worchflow.worker")
+
+
+class Running:
+    """Runs claims in at most `concurrency` slots; a slot is free after settlement."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        registry: FunctionRegistry,
+        options: WorkerOptions,
+    ) -> None:
+        self._environment = environment
+        self._registry = registry
+        self._options = options
+        self._slots: dict[str, asyncio.Task[None]] = {}
+        self._runners: dict[str, ExecutionRunner] = {}
+        self._quarantined: str | None = None
+        self._freed = asyncio.Event()
+        self._freed.set()
+
+    @property
+    def free(self) -> int:
+        """How many more executions may be claimed now."""
+        return max(0, self._options.concurrency - len(self._slots))
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of the executions in the slots."""
+        return frozenset(self._slots)
+
+    async def wait_free(self) -> None:
+        """Wait until a slot is free."""
+        while not self.free:
+            self._freed.clear()
+            await self._freed.wait()
+
+    def start(self, claim: Claim, lease: Lease) -> None:
+        """Run a claim in a slot of its own."""
+        execution_id = claim.execution.id
+        if claim.worker_id != lease.worker.id or execution_id in self._slots:
+            return
+        task = asyncio.ensure_future(self._run(claim, lease))
+        self._slots[execution_id] = task
+        task.add_done_callback(partial(self._ended, execution_id))
+
+    def interrupt(self, execution_id: str, why: Interruption) -> None:
+        """End one execution's attempt, if it is running."""
+        runner = self._runners.get(execution_id)
+        if runner is not None:
+            runner.attempt.interrupt(why)
+
+    def interrupt_all(self, why: Interruption) -> None:
+        """End every attempt."""
+        for runner in list(self._runners.values()):
+            runner.attempt.interrupt(why)
+
+    async def drained(self, timeout: float) -> bool:
+        """Wait until every slot is free; False if that takes longer."""
+        if self._slots:
+            await asyncio.wait(self._slots.values(), timeout=max(0.0, timeout))
+        return not self._slots
+
+    def abandon(self) -> None:
+        """Wait for nothing any more: what still runs ends with the lease."""
+        for execution_id, task in self._slots.items():
+            logger.warning(
+                "execution %s still runs at the deadline; it is not handed back, its "
+                "claim ends with the lease and another worker takes over then",
+                execution_id,
+            )
+            task.cancel()
+
+    def _ended(self, execution_id: str, task: asyncio.Task[None]) -> None:
+        del self._slots[execution_id]
+        self._freed.set()
+        if self._quarantined == execution_id:
+            self._quarantined = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error(
+                "running execution %s failed inside the worker; its claim ends with "
+                "the lease",
+                execution_id,
+                exc_info=error,
+            )
+            self._environment.emitter.emit(ErrorRaised(error=error))
+
+    async def _run(self, claim: Claim, lease: Lease) -> None:
+        outcome = await self._attempt(claim, lease)
+        if outcome is None or lease.lost:
+            logger.warning(
+                "worker %s lost its claim on execution %s and leaves it to the next",
+                lease.worker.id,
+                claim.execution.id,
+            )
+            return
+        settled = await self._settle(claim, lease, outcome)
+        if settled is not None:
+            self._announce(claim, outcome, settled)
+
+    async def _attempt(self, claim: Claim, lease: Lease) -> Outcome | None:
+        deaths = claim.execution.recoveries - self._options.quarantine_after
+        if deaths >= self._options.quarantine_deaths:
+            return poisoned(claim)
+        if deaths >= 0 and not self._enter_quarantine(claim):
+            reason = "waits for the quarantine slot: its workers died while running it"
+            return Outcome(settlement=Released(delay=1.0, reason=reason))
+        function = self._registry.for_event(claim.execution.event_name)
+        if function is None:
+            return Outcome(settlement=Released(delay=1.0))
+        runner = ExecutionRunner(self._environment, lease, claim, function)
+        self._runners[claim.execution.id] = runner
+        try:
+            return await runner.run()
+        finally:
+            del self._runners[claim.execution.id]
+
+    def _enter_quarantine(self, claim: Claim) -> bool:
+        if self._quarantined is not None:
+            return False
+        self._quarantined = claim.execution.id
+        return True
+
+    async def _settle(
+        self, claim: Claim, lease: Lease, outcome: Outcome
+    ) -> Settled | None:
+        pause = 0.1
+        while not lease.lost:
+            try:
+                return await self._environment.store.settle(
+                    claim, outcome.settlement, outcome.notice
+                )
+            except StoreUnavailable as error:
+                logger.warning(
+                    "%s; execution %s has ended as %s and waits to be settled, next "
+                    "try in %.1f s",
+                    error,
+                    claim.execution.id,
+                    type(outcome.settlement).__name__,
+                    pause,
+                )
+            await asyncio.sleep(pause * (0.5 + self._environment.random()))
+            pause = min(pause * 2, 5.0)
+        return None
+
+    def _announce(self, claim: Claim, outcome: Outcome, settled: Settled) -> None:
+        if not settled.applied:
+            logger.warning(
+                "execution %s was settled by somebody else first; this worker's "
+                "outcome is dropped",
+                claim.execution.id,
+            )
+            return
+        emitter = self._environment.emitter
+        cancelled = settled.status is ExecutionStatus.CANCELLED
+        if outcome.notice is not None and not cancelled:
+            emitter.emit(outcome.notice)
+        if settled.status is not None:
+            emitter.emit(
+                ExecutionUpdated(
+                    execution_id=claim.execution.id,
+                    event_name=claim.execution.event_name,
+                    attempt=claim.execution.attempt_count + 1,
+                    status=settled.status,
+                )
+            )

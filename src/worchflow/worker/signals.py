@@ -1,0 +1,54 @@
+"""SIGINT and SIGTERM: the first drains the worker, the second stops it now."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+logger = logging.getLogger("worchflow.worker")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def stop_on_signals(
+    drain: Callable[[], object], stop_now: Callable[[], object]
+) -> Iterator[None]:
+    """Call `drain` on the first signal and `stop_now` on every later one.
+
+    Outside the main thread signals cannot be received; then nothing is installed.
+    """
+    loop = asyncio.get_running_loop()
+    received = 0
+
+    def receive(number: int) -> None:
+        nonlocal received
+        received += 1
+        name = signal.Signals(number).name
+        if received == 1:
+            logger.info(
+                "%s received: no new executions, waiting for the running ones; a "
+                "second signal stops now and hands them back",
+                name,
+            )
+            drain()
+        else:
+            logger.warning("%s received again: stopping now", name)
+            stop_now()
+
+    installed: list[signal.Signals] = []
+    try:
+        for number in SIGNALS:
+            with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
+                loop.add_signal_handler(number, receive, number)
+                installed.append(number)
+        yield
+    finally:
+        for number in installed:
+            loop.remove_signal_handler(number)

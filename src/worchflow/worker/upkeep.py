@@ -1,0 +1,58 @@
+"""What every worker does for the fleet: take over from the dead, find lost work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from ..errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..storage.base import Backend
+    from .lease import Lease
+
+logger = logging.getLogger("worchflow.worker")
+
+
+class UpkeepLoop:
+    """Rounds of reap and sweep, jittered so that a fleet does not move in step."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        lease: Callable[[], Lease | None],
+        interval: float,
+        random: Callable[[], float],
+    ) -> None:
+        self._backend = backend
+        self._lease = lease
+        self._interval = interval
+        self._random = random
+
+    async def run(self) -> None:
+        """Look after the fleet until cancelled; the first round is at once."""
+        while True:
+            lease = self._lease()
+            if lease is not None and lease.holds():
+                await self._round(lease)
+            await asyncio.sleep(self._interval * (0.75 + self._random() / 2))
+
+    async def _round(self, lease: Lease) -> None:
+        try:
+            reaped = await self._backend.reap(
+                lease.worker.id, expired=lease.unbroken_for_a_ttl()
+            )
+            if reaped:
+                logger.warning(
+                    "took back %d execution(s) of dead workers; they resume after "
+                    "their last recorded step",
+                    reaped,
+                )
+            swept = await self._backend.sweep(lease.worker.id)
+            if swept:
+                logger.info("put %d waiting execution(s) back in the queue", swept)
+        except StoreUnavailable as error:
+            logger.warning("%s; upkeep is skipped until it answers", error)
