@@ -164,7 +164,11 @@ def message_parts(message: object) -> MessageParts:
 
 def _mapping_parts(message: Mapping[Any, Any]) -> MessageParts:
     if set(message) != {"name", "data"}:
-        way_out = "pass the id as send(…, id=…)" if "id" in message else "None is data"
+        way_out = (
+            "an id goes into send(…, id=…)"
+            if "id" in message
+            else 'without data write "data": None'
+        )
         raise EventValidationError(
             'a message as a mapping has the keys "name" and "data", this one has '
             f"{short(list(message))}; {way_out}",
@@ -183,7 +187,7 @@ def _describe(value: object) -> str:
     if isinstance(value, str):
         return f"the text {short(value)}"
     # The value itself may hold what does not belong into a log.
-    return f"a {type(value).__name__}"
+    return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
 def _way_out(message: object) -> str:
@@ -253,10 +257,11 @@ def event_name(cls: type[Event[Any]]) -> str:
         (base.__worchflow_name__ for base in _events(cls) if base.__worchflow_name__),
         None,
     )
+    plain = cls.__name__.partition("[")[0]
     reason = f', a subclass does not inherit "{inherited}"' if inherited else ""
     raise ConfigurationError(
         f"the event class {cls.__qualname__} has no name{reason}: write "
-        f'class {cls.__name__}(…, name="{_kebab(cls.__name__)}")'
+        f'class {plain}(…, name="{_kebab(plain)}")'
     )
 
 

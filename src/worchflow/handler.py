@@ -160,7 +160,7 @@ def _name(handler: object) -> str:
     inner = _innermost(handler)
     name = getattr(inner, "__qualname__", None)
     if name is None:
-        return f"a {type(inner).__name__}"
+        return f"an object of type {type(inner).__name__}"
     return f"{getattr(inner, '__module__', '')}.{name}".lstrip(".")
 
 

@@ -27,7 +27,7 @@ class FunctionRegistry:
         self._events: dict[str, str] = {}
         if not isinstance(functions, Iterable):
             raise ConfigurationError(
-                f"functions must be a list of functions, not a {_kind(functions)}"
+                f"functions must be a list of functions, not one {_kind(functions)}"
             )
         for function in functions:
             self.add(function)
@@ -38,7 +38,7 @@ class FunctionRegistry:
         """Add a function; `FunctionAlreadyRegistered` if its id or event is taken."""
         if not isinstance(function, AnyFunction):
             raise ConfigurationError(
-                f"a {_kind(function)} among the functions: make it one with "
+                f"{_kind(function)} among the functions: make it one of them with "
                 "@function(EventClass) or create_function(EventClass, handler)"
             )
         if function.event_name in self._by_event:
@@ -85,7 +85,7 @@ class FunctionRegistry:
 
 
 def _kind(value: object) -> str:
-    return value.__name__ if isinstance(value, type) else type(value).__name__
+    return getattr(value, "__qualname__", type(value).__name__)
 
 
 def _where(function: AnyFunction) -> str:
