@@ -48,7 +48,10 @@ GROUPS = {
         uses=("foundations",),
     ),
     "definitions": Group(
-        ("events", "event_schema", "function", "registry", "retry", "context"),
+        (
+            *("events", "event_schema", "function", "handler", "registry", "retry"),
+            "context",
+        ),
         uses=("data",),
     ),
     "storage contract": Group(("storage",), uses=("data",)),

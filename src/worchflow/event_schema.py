@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NotRequired, Required
+from typing import TYPE_CHECKING, Any, Never, NotRequired, Required
 
 from typing_extensions import ReadOnly, is_typeddict
 from typing_extensions import get_type_hints as read_hints
@@ -53,8 +53,12 @@ class EventSchema:
 
     @staticmethod
     def reads(events: object) -> bool:
-        """Whether this is a TypedDict or a union of them, and no type variable."""
-        return all(is_typeddict(typing.get_origin(m) or m) for m in _members(events))
+        """Whether a class was given events at all: no type variable, no `Any`.
+
+        True for what `from_types` will refuse, so that nothing is ignored silently.
+        """
+        is_variable = isinstance(events, typing.TypeVar)
+        return not is_variable and events is not Any and events is not Never
 
     def data_type(self, name: str) -> Any:
         """The type of an event's data; `UnknownEvent` for a name that is not here."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigurationError, FunctionAlreadyRegistered
-from .function import AnyFunction
+from .function import WorchflowFunction
 from .suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from typing_extensions import TypeIs
+
+    from .function import AnyFunction
 
 
 class FunctionRegistry:
@@ -22,8 +26,8 @@ class FunctionRegistry:
     """
 
     def __init__(self, functions: Iterable[AnyFunction] = ()) -> None:
-        self._by_event: dict[str, AnyFunction] = {}
-        self._by_id: dict[str, AnyFunction] = {}
+        self._by_event: dict[str, WorchflowFunction[Any, Any]] = {}
+        self._by_id: dict[str, WorchflowFunction[Any, Any]] = {}
         self._events: dict[str, str] = {}
         if not isinstance(functions, Iterable):
             raise ConfigurationError(
@@ -36,7 +40,7 @@ class FunctionRegistry:
 
     def add(self, function: AnyFunction) -> None:
         """Add a function; `FunctionAlreadyRegistered` if its id or event is taken."""
-        if not isinstance(function, AnyFunction):
+        if not _is_function(function):
             raise ConfigurationError(
                 f"{_kind(function)} among the functions: make it one of them with "
                 "@function(EventClass) or create_function(EventClass, handler)"
@@ -60,11 +64,11 @@ class FunctionRegistry:
         self._by_id[function.id] = function
         self._events[function.event_name] = function.id
 
-    def for_event(self, name: str) -> AnyFunction | None:
+    def for_event(self, name: str) -> WorchflowFunction[Any, Any] | None:
         """The function that serves an event, None if there is none."""
         return self._by_event.get(name)
 
-    def by_id(self, id: str) -> AnyFunction | None:
+    def by_id(self, id: str) -> WorchflowFunction[Any, Any] | None:
         """The function of this id, None if there is none."""
         return self._by_id.get(id)
 
@@ -77,11 +81,15 @@ class FunctionRegistry:
         """`', did you mean "x"?'` for a mistyped event name or id, or nothing."""
         return did_you_mean(word, [*self._by_event, *self._by_id])
 
-    def __iter__(self) -> Iterator[AnyFunction]:
+    def __iter__(self) -> Iterator[WorchflowFunction[Any, Any]]:
         return iter(self._by_event.values())
 
     def __len__(self) -> int:
         return len(self._by_event)
+
+
+def _is_function(value: object) -> TypeIs[WorchflowFunction[Any, Any]]:
+    return isinstance(value, WorchflowFunction)
 
 
 def _kind(value: object) -> str:
