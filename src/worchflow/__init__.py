@@ -1,5 +1,7 @@
 """Durable, step-based workflows for Python teams."""
 
+from __future__ import annotations
+
 from .app import Worchflow
 from .client import WorchflowClient
 from .context import Context, Step, SyncContext
@@ -72,12 +74,12 @@ __all__ = [
     "StoreUnavailable",
     "SyncContext",
     "UnknownEvent",
+    "Worcher",
     "Worchflow",
     "WorchflowClient",
     "WorchflowError",
     "WorchflowFunction",
     "WrongState",
-    "Worcher",
     "__version__",
     "create_function",
     "event",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .function import (
+        AnyFunction,
         AsyncHandler,
         Binder,
         FunctionOptions,
@@ -40,9 +41,7 @@ if TYPE_CHECKING:
     from .types import D, EventSource, R
 
 Lifespan: TypeAlias = Callable[["Worchflow[Any]"], AbstractAsyncContextManager[None]]
-AppLifespan: TypeAlias = Callable[
-    [Any], AbstractAsyncContextManager[Mapping[str, Any]]
-]
+AppLifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any]]]
 
 
 class Worchflow(Generic[Schema]):
@@ -112,7 +111,7 @@ class Worchflow(Generic[Schema]):
             return type(name, (cls,), {"__worchflow_events__": events})
 
     @property
-    def functions(self) -> list[WorchflowFunction[Any, Any]]:
+    def functions(self) -> list[AnyFunction]:
         """The functions registered so far."""
         return list(self.registry)
 
@@ -175,7 +174,7 @@ class Worchflow(Generic[Schema]):
         binder: Any = make_binder(event, options, self.registry.add)
         return binder(handler)
 
-    def include(self, *functions: WorchflowFunction[Any, Any]) -> None:
+    def include(self, *functions: AnyFunction) -> None:
         """Register functions that were made without an app."""
         for function in functions:
             self.registry.add(function)
@@ -206,8 +205,10 @@ class Worchflow(Generic[Schema]):
     def worker(
         self, *, concurrency: int = 1, options: WorkerOptions | None = None
     ) -> Worcher:
-        """A worker for the functions registered so far; the app's lifespan, if it
-        has one, is entered before it starts and left after it stopped.
+        """A worker for the functions registered so far.
+
+        The app's lifespan, if it has one, is entered before the worker claims
+        anything and left after it stopped.
         """
         lifespan = self._lifespan
         return Worcher(
@@ -244,4 +245,3 @@ class Worchflow(Generic[Schema]):
 
     def __repr__(self) -> str:
         return f"Worchflow({self.name!r}, {len(self.functions)} function(s))"
-

@@ -11,11 +11,10 @@ from .durations import to_utc
 from .emitter import Emitter
 from .engine.batch import send_through
 from .engine.sending import Sender
-from .errors import ConfigurationError, InvalidInput, WorchflowError, WrongState
+from .errors import InvalidInput, WorchflowError, WrongState
 from .event_schema import EventSchema
-from .events import as_ref
-from .function import WorchflowFunction
-from .handle import ExecutionHandle
+from .function import event_of
+from .handle import ExecutionHandle, not_found
 from .limits import Limits, check_id, check_name
 from .middleware import nest_send
 from .notices import ErrorRaised, ExecutionUpdated, Ready
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
     from .engine.sending import Accepted, Prepared
+    from .function import AnyFunction
     from .middleware import Middleware
     from .records import StoredExecution, StoredStep
     from .serialization import Codec, Serializer
@@ -63,7 +62,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         backend: Backend | None = None,
         queue_prefix: str | None = None,
         events: Any = None,
-        functions: Iterable[WorchflowFunction[Any, Any]] = (),
+        functions: Iterable[AnyFunction] = (),
         middleware: Sequence[Middleware] = (),
         serializer: Serializer | None = None,
         codec: Codec | None = None,
@@ -217,9 +216,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
     async def send_many(
         self, messages: Iterable[Message[Any] | Schema], /
     ) -> list[ExecutionHandle[Any]]: ...
-    async def send_many(
-        self, messages: Iterable[Any], /
-    ) -> list[ExecutionHandle[Any]]:
+    async def send_many(self, messages: Iterable[Any], /) -> list[ExecutionHandle[Any]]:
         """Accept many events, one handle each, in order.
 
         All are validated before any is written. They are written in batches, one
@@ -250,7 +247,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         await self.open()
         stored = await self._backend.get(check_id(id))
         if stored is None:
-            raise self.handle(id)._not_found()
+            raise not_found(id, self._backend)
         return self._decoded(stored)
 
     async def steps(self, id: str, /) -> list[StepRecord]:
@@ -273,7 +270,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         await self.open()
         stored, queued = await self._backend.retry(check_id(id))
         if stored is None:
-            raise self.handle(id)._not_found()
+            raise not_found(id, self._backend)
         if not queued:
             allowed = " or ".join(sorted(RETRYABLE))
             raise WrongState(
@@ -285,9 +282,9 @@ class WorchflowClient(Emitter, Generic[Schema]):
         self._tell(id, stored.event_name, ExecutionStatus.QUEUED)
 
     async def cancel(self, id: str, /, *, reason: str | None = None) -> None:
-        """Cancel it: a waiting one at once, a running one as soon as its worker
-        hears of it. `WrongState` when it has ended, `ExecutionNotFound`.
+        """Cancel it: a waiting one at once, a running one when its worker hears of it.
 
+        `WrongState` when it has ended, `ExecutionNotFound` for an unknown id.
         Cancelling one that is cancelled already changes nothing.
         """
         if reason is not None:
@@ -295,7 +292,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         await self.open()
         stored, _ = await self._backend.cancel(check_id(id), reason)
         if stored is None:
-            raise self.handle(id)._not_found()
+            raise not_found(id, self._backend)
         if stored.status in (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED):
             raise WrongState(
                 f"execution {id} has {stored.status} and cannot be cancelled any more",
@@ -315,7 +312,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
             check_id(id),
             self._backend,
             self._payloads,
-            result_type=Any if event is None else _result_type(event),
+            result_type=Any if event is None else event_of(event).result_type,
         )
 
     def _handle(self, accepted: Accepted) -> ExecutionHandle[Any]:
@@ -441,9 +438,3 @@ def _status(value: str) -> ExecutionStatus:
             + ", ".join(status.value for status in ExecutionStatus),
             field="status",
         ) from None
-
-
-def _result_type(event: object) -> Any:
-    if isinstance(event, WorchflowFunction):
-        return event.result_type
-    return as_ref(event).result_type

@@ -23,9 +23,11 @@ class SystemClock:
     """The machine's clocks."""
 
     def now(self) -> datetime:
+        """The wall clock in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
+        """Seconds since the machine started, its sleep included where that is known."""
         # CLOCK_MONOTONIC stands still while a laptop or virtual machine sleeps;
         # a lease does not.
         if hasattr(time, "CLOCK_BOOTTIME"):

@@ -83,7 +83,9 @@ class Emitter:
 
     def off(self, name: str, callback: Callable[[Any], object], /) -> None:
         """Stop calling `callback`; nothing happens if it was not added."""
-        kept = [entry for entry in self._callbacks.get(name, []) if entry[0] != callback]
+        kept = [
+            entry for entry in self._callbacks.get(name, []) if entry[0] != callback
+        ]
         self._callbacks[name] = kept
 
     def _add(self, name: str, callback: Callable[[Any], object], *, once: bool) -> None:
@@ -95,7 +97,9 @@ class Emitter:
                 + ", ".join(NAMES)
             )
         if not callable(callback):
-            raise ConfigurationError(f"callback={callback!r} for {name!r} is not callable")
+            raise ConfigurationError(
+                f"callback={callback!r} for {name!r} is not callable"
+            )
         self._callbacks.setdefault(name, []).append((callback, once))
 
     def listens_to(self, name: str) -> bool:

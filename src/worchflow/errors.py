@@ -205,7 +205,12 @@ class PayloadTooLarge(InvalidInput):
     code = "WF4006"
 
     def __init__(
-        self, message: str = "", *, field: str | None = None, size: int = 0, limit: int = 0
+        self,
+        message: str = "",
+        *,
+        field: str | None = None,
+        size: int = 0,
+        limit: int = 0,
     ) -> None:
         super().__init__(message, field=field)
         self.size = size
@@ -273,7 +278,7 @@ class NonRetryable(WorchflowError):
 
 
 class RetryAfter(WorchflowError):
-    """Raise it in a handler or step: the attempt fails, the next starts after `delay`."""
+    """Raise it in a handler or step: the next attempt starts after `delay`."""
 
     code = "WF5005"
 

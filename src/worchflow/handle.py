@@ -73,7 +73,7 @@ class ExecutionHandle(Generic[R_co]):
         """Cancel it; nothing happens if it has ended already."""
         stored, _ = await self._backend.cancel(self.id, reason)
         if stored is None:
-            raise self._not_found()
+            raise not_found(self.id, self._backend)
 
     async def updates(self) -> AsyncIterator[ExecutionUpdated]:
         """What happens to it from now on, until it has ended.
@@ -103,21 +103,15 @@ class ExecutionHandle(Generic[R_co]):
     async def _stored(self) -> StoredExecution:
         stored = await self._backend.get(self.id)
         if stored is None:
-            raise self._not_found()
+            raise not_found(self.id, self._backend)
         return stored
-
-    def _not_found(self) -> ExecutionNotFound:
-        return ExecutionNotFound(
-            f'no execution has the id "{self.id}" in {self._backend.location} with the '
-            f'queue prefix "{self._backend.options.queue_prefix}"',
-            execution_id=self.id,
-        )
 
     def _decoded(self, stored: StoredExecution) -> Any:
         if stored.status is ExecutionStatus.CANCELLED:
             reason = stored.cancel_reason
             raise ExecutionCancelled(
-                f"execution {self.id} was cancelled" + (f": {reason}" if reason else ""),
+                f"execution {self.id} was cancelled"
+                + (f": {reason}" if reason else ""),
                 execution_id=self.id,
                 reason=reason,
             )
@@ -161,3 +155,12 @@ class ExecutionHandle(Generic[R_co]):
 
 def _ends(notice: ExecutionUpdated) -> bool:
     return notice.status.is_terminal
+
+
+def not_found(execution_id: str, backend: Backend) -> ExecutionNotFound:
+    """The error for an id that no execution has."""
+    return ExecutionNotFound(
+        f'no execution has the id "{execution_id}" in {backend.location} with the '
+        f'queue prefix "{backend.options.queue_prefix}"',
+        execution_id=execution_id,
+    )

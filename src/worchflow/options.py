@@ -53,6 +53,7 @@ class WorkerOptions:
     """The event loop is reported as blocked after this long without a turn."""
     give_up_blocked_after: float | None = None
     """Stop renewing the lease after the loop was blocked this long; None: never."""
+
     def __post_init__(self) -> None:
         if type(self.concurrency) is not int or not 1 <= self.concurrency <= 10_000:
             raise ConfigurationError(
@@ -77,4 +78,6 @@ def _check_positive(name: str, value: object) -> None:
         or not isinstance(value, int | float)
         or not (math.isfinite(value) and value > 0)
     ):
-        raise ConfigurationError(f"{name}={value!r} must be a number of seconds above 0")
+        raise ConfigurationError(
+            f"{name}={value!r} must be a number of seconds above 0"
+        )

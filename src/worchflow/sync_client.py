@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
     from datetime import datetime
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
     from .client import WorchflowClient
     from .handle import ExecutionHandle

@@ -8,9 +8,7 @@ S = ExecutionStatus
 
 MOVES: dict[ExecutionStatus, frozenset[ExecutionStatus]] = {
     S.QUEUED: frozenset({S.PROCESSING, S.CANCELLED}),
-    S.PROCESSING: frozenset(
-        {S.COMPLETED, S.FAILED, S.RETRYING, S.QUEUED, S.CANCELLED}
-    ),
+    S.PROCESSING: frozenset({S.COMPLETED, S.FAILED, S.RETRYING, S.QUEUED, S.CANCELLED}),
     S.RETRYING: frozenset({S.PROCESSING, S.CANCELLED}),
     S.COMPLETED: frozenset(),
     S.FAILED: frozenset({S.QUEUED}),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, ParamSpec, Protocol, TypeAlias
+from typing import Any, Never, ParamSpec, Protocol, TypeAlias
 
-from typing_extensions import Never, TypeVar
+from typing_extensions import TypeVar
 
 Duration: TypeAlias = timedelta | int | float | str
 """A `timedelta`, seconds as a number, or text such as `"90s" "5m" "2h" "7d"`."""

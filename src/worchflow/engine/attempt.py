@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from ..context import StepCall
-    from ..function import WorchflowFunction
+    from ..function import AnyFunction
     from ..records import Claim
     from .environment import Environment
     from .ownership import Ownership
@@ -54,7 +54,7 @@ class Attempt:
         environment: Environment,
         ownership: Ownership,
         claim: Claim,
-        function: WorchflowFunction[Any, Any],
+        function: AnyFunction,
     ) -> None:
         self.environment = environment
         self.ownership = ownership
@@ -183,7 +183,7 @@ class Attempt:
         return await asyncio.shield(future)
 
     def keep(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Let `work` go on although its caller was cancelled; awaited before the end."""
+        """Let `work` go on although its caller was cancelled; `close` awaits it."""
         self._keep(asyncio.ensure_future(work))
 
     # Inside.

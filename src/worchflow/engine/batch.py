@@ -69,7 +69,7 @@ async def _write(
 ) -> None:
     try:
         accepted = await accept([prepared for prepared, _ in waiting])
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - every sender gets it
         for _, outcome in waiting:
             if not outcome.done():
                 outcome.set_exception(error)

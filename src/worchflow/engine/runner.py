@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ..context import Context, ReceivedEvent, SyncContext
-from ..errors import EventValidationError, SerializationError
+from ..errors import EventValidationError, InvalidInput, SerializationError
 from ..middleware import nest_execution
 from ..notices import ExecutionCompleted, ExecutionStarted
 from ..records import ExecutionStatus
@@ -18,7 +18,7 @@ from .ownership import Interruption
 from .step import CURRENT_STEP
 
 if TYPE_CHECKING:
-    from ..function import WorchflowFunction
+    from ..function import AnyFunction
     from ..records import Claim
     from .environment import Environment
     from .ownership import Ownership
@@ -32,7 +32,7 @@ class ExecutionRunner:
         environment: Environment,
         ownership: Ownership,
         claim: Claim,
-        function: WorchflowFunction[Any, Any],
+        function: AnyFunction,
     ) -> None:
         self.attempt = Attempt(environment, ownership, claim, function)
         self._environment = environment
@@ -84,15 +84,7 @@ class ExecutionRunner:
 
     async def _outcome(self, handler: asyncio.Future[Any]) -> Outcome | None:
         attempt = self.attempt
-        returned = not handler.cancelled() and handler.exception() is None
-        failure: BaseException | None = None
-        if returned:
-            try:
-                await attempt.join()
-            except Exception as error:
-                returned, failure = False, error
-        elif not handler.cancelled():
-            failure = handler.exception()
+        failure = await self._failure(handler)
         await attempt.close()
         if attempt.interruption is Interruption.LOST:
             return None
@@ -100,15 +92,24 @@ class ExecutionRunner:
             return failed_outcome(attempt, attempt.fatal, final=True)
         if attempt.interruption is Interruption.TIMEOUT:
             return failed_outcome(attempt, self._timeout())
-        if returned:
+        if failure is None:
             return self._completed(handler.result())
-        if attempt.interruption is Interruption.CANCELLED:
-            return Outcome(settlement=Cancelled())
-        if attempt.interruption is Interruption.STOPPING:
-            return Outcome(settlement=Released())
-        return failed_outcome(
-            attempt, failure or RuntimeError("the handler's task was cancelled")
-        )
+        if attempt.interruption is None:
+            return failed_outcome(attempt, failure)
+        cancelled = attempt.interruption is Interruption.CANCELLED
+        return Outcome(settlement=Cancelled() if cancelled else Released())
+
+    async def _failure(self, handler: asyncio.Future[Any]) -> BaseException | None:
+        """Why there is no result; None when the handler and all its steps are done."""
+        if handler.cancelled():
+            return RuntimeError("the handler's task was cancelled")
+        if (error := handler.exception()) is not None:
+            return error
+        try:
+            await self.attempt.join()
+        except Exception as error:  # noqa: BLE001 - it fails the attempt
+            return error
+        return None
 
     def _completed(self, value: Any) -> Outcome:
         execution, attempt = self._claim.execution, self.attempt
@@ -119,7 +120,7 @@ class ExecutionRunner:
                 kind="result",
                 where=f"the result of {self._function.id}",
             )
-        except SerializationError as error:
+        except InvalidInput as error:
             return failed_outcome(attempt, error, final=True)
         notice = ExecutionCompleted(
             execution_id=execution.id,
@@ -182,6 +183,7 @@ class ExecutionLog(logging.LoggerAdapter[logging.Logger]):
         }
 
     def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Add the fields; what the caller gave as `extra` goes before them."""
         step = CURRENT_STEP.get()
         fields = {**self._fields, "step": step.call.title if step else None}
         kwargs["extra"] = {**fields, **(kwargs.get("extra") or {})}

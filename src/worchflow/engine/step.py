@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..annotations import MISSING as UNANNOTATED
 from ..annotations import return_type
 from ..context import MISSING
-from ..errors import SerializationError, StepFailed, StoreUnavailable
+from ..errors import InvalidInput, StepFailed, StoreUnavailable
 from ..middleware import nest_step
 from ..notices import StepCompleted
 from ..records import ErrorInfo, ExecutionStatus, StepStatus, StoredStep
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ..context import StepCall
-    from ..function import WorchflowFunction
+    from ..function import AnyFunction
     from ..records import Claim
     from .environment import Environment
     from .ownership import Ownership
@@ -43,7 +43,7 @@ class Host(Protocol):
     environment: Environment
     ownership: Ownership
     claim: Claim
-    function: WorchflowFunction[Any, Any]
+    function: AnyFunction
     number: int
     ctx: Any
     recorded: dict[str, StoredStep]
@@ -59,7 +59,7 @@ class Host(Protocol):
         ...
 
 
-class Untrusted(Exception):  # noqa: N818 - a signal between two of our own frames
+class Untrusted(Exception):
     """The lease was not certain at the very moment a thread was to call a step."""
 
 
@@ -106,7 +106,7 @@ class StepExecution:
             return self._environment.payloads.decode_step(
                 recorded.result, self._type(), where=self._where
             )
-        except SerializationError as error:
+        except InvalidInput as error:
             raise self._fatal(error) from error.__cause__
 
     async def _run_to_record(self) -> Any:
@@ -119,7 +119,7 @@ class StepExecution:
             payload, decoded = environment.payloads.encode(
                 value, self._type(), kind="step", where=self._where
             )
-        except SerializationError as error:
+        except InvalidInput as error:
             raise self._fatal(error) from error.__cause__
         step = StoredStep(
             step_id=self.step_id,
@@ -146,7 +146,7 @@ class StepExecution:
             tries += 1
             try:
                 return await call(), tries, None
-            except (SystemExit, Exception) as error:
+            except (SystemExit, Exception) as error:  # noqa: BLE001 - decided below
                 failure = error if isinstance(error, Exception) else _exited(error)
                 if policy is None:
                     raise failure from failure.__cause__
@@ -233,7 +233,7 @@ class StepExecution:
     async def _record_late(self, work: asyncio.Future[Any]) -> None:
         try:
             value = await work
-        except (Exception, asyncio.CancelledError):
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - nothing to record
             return
         if _awaits(value):
             return
@@ -241,7 +241,7 @@ class StepExecution:
             payload, _ = self._environment.payloads.encode(
                 value, self._type(), kind="step", where=self._where
             )
-        except SerializationError as error:
+        except InvalidInput as error:
             self.attempt.fatal = error
             return
         now = self._environment.clock.now()
@@ -327,7 +327,7 @@ class StepExecution:
         named = return_type(self.call.function)
         return Any if named is UNANNOTATED else named
 
-    def _fatal(self, error: SerializationError) -> SerializationError:
+    def _fatal(self, error: InvalidInput) -> InvalidInput:
         error.execution_id = self.attempt.claim.execution.id
         self.attempt.fatal = error
         return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import ConfigurationError
 from ..options import BackendOptions
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..options import Durability
     from .base import Backend
 
-    AnyRedis: TypeAlias = Union[Redis, RedisCluster]
+    AnyRedis: TypeAlias = Redis | RedisCluster
     AnyDatabase: TypeAlias = AsyncDatabase[Any]
     LeaseDatabase: TypeAlias = Database[Any]
 
@@ -66,7 +66,9 @@ def open_backend(*urls: str, options: BackendOptions | None = None) -> Backend:
     if len(urls) == 1 and urls[0].startswith("sqlite://"):
         path = urls[0].removeprefix("sqlite://").removeprefix("/")
         return make_backend(StoreChoice(sqlite=path, options=options))
-    redis = [url for url in urls if url.startswith(("redis://", "rediss://", "unix://"))]
+    redis = [
+        url for url in urls if url.startswith(("redis://", "rediss://", "unix://"))
+    ]
     mongo = [url for url in urls if url.startswith(("mongodb://", "mongodb+srv://"))]
     if len(redis) == len(mongo) == 1 and len(urls) == 2:
         return make_backend(

@@ -129,15 +129,19 @@ class ClaimStore(ABC):
 
     @abstractmethod
     def renew(self, worker_id: str) -> Renewal:
-        """Renew the lease by the store's clock. Blocking, called from the lease's
-        own thread, on a connection of its own; raises `StoreUnavailable` after at
-        most half a TTL. Never revives a worker that was declared dead.
+        """Renew the lease by the store's clock.
+
+        Blocking: called from the lease's own thread, on a connection of its own;
+        raises `StoreUnavailable` after at most half a TTL. Never revives a worker
+        that was declared dead.
         """
 
     @abstractmethod
     async def leave(self, worker_id: str) -> None:
-        """End a worker: what it took from the queue and never claimed goes back at
-        once, what it still owns is reaped by the others.
+        """End a worker.
+
+        What it took from the queue and never claimed goes back at once, what it
+        still owns is reaped by the others.
         """
 
     @abstractmethod
@@ -191,9 +195,10 @@ class ClaimStore(ABC):
 
     @abstractmethod
     async def reap(self, worker_id: str, *, expired: bool) -> int:
-        """Take back what dead workers own: to the queue's front, `recoveries` + 1,
-        flagged ones to `cancelled`. Returns how many executions.
+        """Take back what dead workers own; returns how many executions.
 
+        They go to the queue's front with `recoveries` + 1, flagged ones to
+        `cancelled`.
         Dead is a worker whose process is certainly gone (its file lock is free) and,
         with `expired`, one whose lease ran out. Only a worker that itself renewed
         without a gap for a whole TTL may pass `expired=True`. Takeover happens here
@@ -202,8 +207,10 @@ class ClaimStore(ABC):
 
     @abstractmethod
     async def sweep(self, worker_id: str) -> int:
-        """Make visible what is due and not in the queue; cancel what is flagged and
-        un-owned. At most one worker does it at a time. Returns how many executions.
+        """Make visible what is due and not in the queue; returns how many executions.
+
+        What is flagged and un-owned becomes `cancelled`. At most one worker does it
+        at a time.
         """
 
 

@@ -9,12 +9,14 @@ import time
 import traceback
 from typing import TYPE_CHECKING
 
-from ..engine.attempt import Attempt
+from ..engine.runner import ExecutionRunner
 from ..engine.step import StepExecution
 
 if TYPE_CHECKING:
     import asyncio
     from types import FrameType
+
+    from ..engine.step import Host
 
 logger = logging.getLogger("worchflow.worker")
 
@@ -81,21 +83,20 @@ def _culprit(frame: FrameType | None) -> tuple[str, dict[str, object]]:
     while frame is not None:
         owner = frame.f_locals.get("self")
         if isinstance(owner, StepExecution):
-            attempt, title = owner.attempt, owner.call.title
-            return _place(attempt, title), _extra(attempt, title)
-        attempt = getattr(owner, "attempt", None)
-        if isinstance(attempt, Attempt):
-            return _place(attempt, None), _extra(attempt, None)
+            title = owner.call.title
+            return _place(owner.attempt, title), _extra(owner.attempt, title)
+        if isinstance(owner, ExecutionRunner):
+            return _place(owner.attempt, None), _extra(owner.attempt, None)
         frame = frame.f_back
     return "outside any handler", {}
 
 
-def _place(attempt: Attempt, title: str | None) -> str:
+def _place(attempt: Host, title: str | None) -> str:
     step = f'step "{title}" of ' if title else ""
     return f"by {step}{attempt.function.id}, execution {attempt.claim.execution.id}"
 
 
-def _extra(attempt: Attempt, title: str | None) -> dict[str, object]:
+def _extra(attempt: Host, title: str | None) -> dict[str, object]:
     return {
         "execution_id": attempt.claim.execution.id,
         "function": attempt.function.id,

@@ -67,9 +67,7 @@ class ClaimLoop:
     async def _claim(self, lease: Lease) -> None:
         self.asked_at = self._environment.clock.monotonic()
         try:
-            claims = await self._backend.claim(
-                lease.worker, self._running.free, WAIT
-            )
+            claims = await self._backend.claim(lease.worker, self._running.free, WAIT)
         finally:
             self.asked_at = None
         for claim in claims:

@@ -57,8 +57,10 @@ class Lease:
         self._trusted_until = asked_at + self.ttl * (1 - MARGIN)
 
     def unbroken_for_a_ttl(self) -> bool:
-        """Whether it was renewed without a gap for a whole TTL: then this worker
-        would have noticed an outage, and may take expired leases for dead workers.
+        """Whether it was renewed without a gap for a whole TTL.
+
+        Then this worker would have noticed an outage, and may take expired leases
+        for dead workers.
         """
         if self._unbroken_since is None or not self.holds():
             return False

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..engine.outcome import Outcome, poisoned
-from ..engine.ownership import Interruption
 from ..engine.runner import ExecutionRunner
 from ..errors import StoreUnavailable
 from ..notices import ErrorRaised, ExecutionUpdated
@@ -17,6 +16,7 @@ from ..settlement import Released
 
 if TYPE_CHECKING:
     from ..engine.environment import Environment
+    from ..engine.ownership import Interruption
     from ..options import WorkerOptions
     from ..records import Claim
     from ..registry import FunctionRegistry

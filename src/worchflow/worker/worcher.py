@@ -36,10 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
+    from typing import Self
 
-    from typing_extensions import Self
-
-    from ..function import WorchflowFunction
+    from ..function import AnyFunction
     from ..middleware import Middleware
     from ..serialization import Codec, Serializer
     from ..storage import AnyDatabase, AnyRedis
@@ -62,7 +61,7 @@ class Worcher(Emitter):
 
     def __init__(
         self,
-        functions: Iterable[WorchflowFunction[Any, Any]],
+        functions: Iterable[AnyFunction],
         /,
         *,
         redis: AnyRedis | None = None,
@@ -177,8 +176,7 @@ class Worcher(Emitter):
             await self._stopped.wait()
 
     async def stop(self, timeout: Duration = 30) -> None:
-        """Claim nothing more, wait for the running executions, and return by the
-        deadline.
+        """Claim nothing more, wait for what runs, and return by the deadline.
 
         What is not done shortly before the deadline is cancelled and handed back to
         the front of the queue, without counting an attempt. A sync step cannot be
