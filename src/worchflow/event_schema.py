@@ -14,7 +14,7 @@ from .errors import ConfigurationError, UnknownEvent
 from .events import check_event_name
 from .limits import short
 from .suggestions import did_you_mean
-from .type_forms import unalias
+from .type_forms import substitute, unalias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -82,11 +82,12 @@ def _members(events: object) -> Iterator[Any]:
 
 
 def _read(member: Any) -> tuple[list[str], Any]:
-    if not is_typeddict(typing.get_origin(member) or member):
+    origin = typing.get_origin(member) or member
+    if not is_typeddict(origin):
         raise ConfigurationError(f"events: {short(member)} is no TypedDict; {WAY_OUT}")
     where = f"events: {getattr(member, '__name__', member)}"
     try:
-        hints = read_hints(member, include_extras=True)
+        hints = read_hints(origin, include_extras=True)
     except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise ConfigurationError(
             f"{where} cannot be read ({error}): define its types at module level"
@@ -97,7 +98,12 @@ def _read(member: Any) -> tuple[list[str], Any]:
     if typing.get_origin(names) is not typing.Literal:
         raise ConfigurationError(f"{where}.name is {short(names)}; {WAY_OUT}")
     checked = [check_event_name(n, f"{where}.name") for n in typing.get_args(names)]
-    return checked, _unqualified(hints["data"])
+    known = dict(
+        zip(
+            getattr(origin, "__parameters__", ()), typing.get_args(member), strict=False
+        )
+    )
+    return checked, substitute(_unqualified(hints["data"]), known)
 
 
 def _unqualified(hint: Any) -> Any:

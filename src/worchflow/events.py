@@ -7,13 +7,13 @@ import sys
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, overload
 
 from pydantic import BaseModel, ConfigDict
 
 from .errors import ConfigurationError, EventValidationError, InvalidInput
 from .limits import check_name, short
-from .type_forms import check_type, resolve
+from .type_forms import check_type, resolve, substitute
 from .types import D, R
 
 if TYPE_CHECKING:
@@ -295,27 +295,12 @@ def _declared_result(cls: type[Event[Any]]) -> Any:
         origin = metadata["origin"]
         if origin is None:
             continue
-        arguments = [_substitute(argument, known) for argument in metadata["args"]]
+        arguments = [substitute(argument, known) for argument in metadata["args"]]
         if origin is Event:
             return arguments[0]
         parameters = origin.__pydantic_generic_metadata__["parameters"]
         known.update(zip(parameters, arguments, strict=True))
     return Any
-
-
-def _substitute(annotation: Any, known: Mapping[Any, Any]) -> Any:
-    if isinstance(annotation, TypeVar):
-        return known.get(annotation, Any)
-    parameters = getattr(annotation, "__parameters__", ())
-    if not parameters or _is_unfilled(annotation):
-        return annotation
-    return annotation[tuple(known.get(each, Any) for each in parameters)]
-
-
-def _is_unfilled(annotation: object) -> bool:
-    """Whether this is a generic class itself, its parameters not even named."""
-    metadata = getattr(annotation, "__pydantic_generic_metadata__", {"origin": None})
-    return isinstance(annotation, type) and metadata["origin"] is None
 
 
 def check_event_name(value: object, field: str) -> str:

@@ -6,6 +6,7 @@ import inspect
 import typing
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
 from typing_extensions import TypeAliasType
 
 from .errors import ConfigurationError
@@ -52,6 +53,24 @@ def resolve(annotation: object, names: Mapping[str, Any], what: str) -> Any:
             "types above, at module level, and import them at run time too"
         ) from error
     return hints["it"]
+
+
+def substitute(annotation: Any, known: Mapping[Any, Any]) -> Any:
+    """The annotation with its type variables filled in, unknown ones with `Any`."""
+    if isinstance(annotation, typing.TypeVar):
+        return known.get(annotation, Any)
+    parameters: tuple[Any, ...] = getattr(annotation, "__parameters__", ())
+    if _is_class(annotation):
+        # A generic class itself is complete, but pydantic has Box[T] be Box.
+        is_model = issubclass(annotation, BaseModel)
+        parameters = parameters if is_model and set(parameters) & set(known) else ()
+    if not parameters:
+        return annotation
+    return annotation[tuple(known.get(each, Any) for each in parameters)]
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, type)
 
 
 def unalias(annotation: Any) -> Any:
