@@ -105,6 +105,7 @@ def decode_notice(text: str | bytes) -> Notice | None:
     try:
         fields: dict[str, Any] = json.loads(text)
         kind = KINDS[fields.pop("name")]
-        return kind(**fields | {"status": ExecutionStatus(fields["status"])})
+        fields["status"] = ExecutionStatus(fields["status"])
+        return kind(**fields)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -208,11 +208,11 @@ class Attempt:
 
     def _identify(self, call: StepCall, user: object) -> str:
         outer = CURRENT_STEP.get()
-        if outer is not None:
+        if outer is not None and outer.attempt is self:
             raise NestedStep(
                 f'step "{call.title}" was started inside step "{outer.call.title}" of '
-                f"execution {outer.attempt.claim.execution.id}: a step is one unit that "
-                "is recorded or repeated as a whole. Start it from the handler instead",
+                f"execution {self.claim.execution.id}: a step is one unit that is "
+                "recorded or repeated as a whole. Start it from the handler instead",
                 title=call.title,
                 execution_id=self.claim.execution.id,
             )

@@ -64,7 +64,8 @@ class BlockedLoopWatch:
                 self._report()
 
     def _report(self) -> None:
-        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001
+        frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        frame = frames.get(self._loop_thread)
         stack = "".join(traceback.format_stack(frame)) if frame else "(no frame)\n"
         where, extra = _culprit(frame)
         logger.warning(

@@ -9,7 +9,7 @@ import signal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 logger = logging.getLogger("worchflow.worker")
 
@@ -19,7 +19,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @contextlib.contextmanager
 def stop_on_signals(
     drain: Callable[[], object], stop_now: Callable[[], object]
-) -> Iterator[None]:
+) -> Generator[None]:
     """Call `drain` on the first signal and `stop_now` on every later one.
 
     Outside the main thread signals cannot be received; then nothing is installed.

@@ -1,0 +1,59 @@
+"""The worker's background tasks: each has an owner that sees its failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ..notices import ErrorRaised
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from ..emitter import Emitter
+
+logger = logging.getLogger("worchflow.worker")
+
+
+class Background:
+    """Loops that never end by themselves, and short tasks beside them."""
+
+    def __init__(self, emitter: Emitter) -> None:
+        self._emitter = emitter
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` once; a failure is logged and emitted as `error`."""
+        task = asyncio.ensure_future(self._watched(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def keep_up(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        """Run `loop` for ever: when it fails, it starts again after a second."""
+        self.spawn(self._repeated(name, loop))
+
+    async def end(self) -> None:
+        """Cancel everything but the calling task and wait a moment for it."""
+        me = asyncio.current_task()
+        tasks = {task for task in self._tasks if task is not me}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+
+    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            logger.exception("a background task of the worker failed")
+            self._emitter.emit(ErrorRaised(error=error))
+
+    async def _repeated(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await loop()
+            except Exception as error:
+                logger.exception("the %s failed; it starts again in a second", name)
+                self._emitter.emit(ErrorRaised(error=error))
+            await asyncio.sleep(1.0)

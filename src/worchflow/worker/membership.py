@@ -1,0 +1,177 @@
+"""The worker's place in the fleet: its identity, its lease, what it owns."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from ..engine.ownership import Interruption
+from ..errors import StoreUnavailable
+from ..ids import new_worker_id
+from ..records import WorkerRecord
+from ..settlement import Released
+from .lease import Lease, LeaseKeeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from ..clock import Clock
+    from ..options import WorkerOptions
+    from ..storage.base import Backend, Renewal
+    from .blocked_loop import BlockedLoopWatch
+    from .running import Running
+
+logger = logging.getLogger("worchflow.worker")
+
+
+class Membership:
+    """Joins the fleet, keeps the lease, and goes on under a new name when fenced."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        running: Running,
+        options: WorkerOptions,
+        functions: Mapping[str, str],
+        clock: Clock,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._backend = backend
+        self._running = running
+        self._options = options
+        self._functions = functions
+        self._clock = clock
+        self._spawn = spawn
+        self._watch: BlockedLoopWatch | None = None
+        self._keeper: LeaseKeeper | None = None
+        self._left = False
+        self._unknown: dict[str, float] = {}
+        self.lease: Lease | None = None
+        """None while there is no identity to act under."""
+        self.claim_asked_at: Callable[[], float | None] = lambda: None
+        """When the claim in progress was asked for, if there is one."""
+
+    async def join(self, watch: BlockedLoopWatch) -> None:
+        """Take a new identity and a lease for it, renewed from now on."""
+        self._watch = watch
+        worker = WorkerRecord(
+            id=new_worker_id(),
+            functions=self._functions,
+            concurrency=self._options.concurrency,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=self._clock.now(),
+        )
+        lease = Lease(worker, self._backend.options.lease_ttl, self._clock)
+        asked_at = self._clock.monotonic()
+        await self._backend.join(worker, self._hinted)
+        lease.renewed(asked_at)
+        self._unknown.clear()
+        self.lease = lease
+        self._keeper = LeaseKeeper(
+            self._backend, lease, self._options.heartbeat, self._clock, self._may_renew
+        )
+        self._keeper.start(asyncio.get_running_loop(), self._renewed)
+
+    async def leave(self, *, drained: bool) -> None:
+        """Stop renewing; with nothing left to own, end the identity at once."""
+        self._left = True
+        if self._keeper is not None:
+            await self._keeper.stop()
+        lease = self.lease
+        if lease is not None and drained and not lease.lost:
+            await self._release_strays(lease)
+            await self._backend.leave(lease.worker.id)
+
+    async def _release_strays(self, lease: Lease) -> None:
+        """Hand back what a claim took that was cut off by the stop."""
+        renewal = await asyncio.to_thread(self._backend.renew, lease.worker.id)
+        for claim in await self._backend.adopt(lease.worker, renewal.owned):
+            await self._backend.settle(claim, Released(), None)
+
+    def _may_renew(self) -> bool:
+        limit = self._options.give_up_blocked_after
+        if limit is None or self._watch is None:
+            return True
+        return self._watch.blocked_for() < limit
+
+    def _renewed(self, lease: Lease, renewal: Renewal) -> None:
+        if lease is not self.lease or self._left:
+            return
+        if not renewal.alive:
+            self._fenced(lease)
+            return
+        for execution_id in renewal.cancelled:
+            self._running.interrupt(execution_id, Interruption.CANCELLED)
+        self._reconcile(lease, renewal.owned)
+
+    def _fenced(self, lease: Lease) -> None:
+        logger.error(
+            "worker %s was declared dead (frozen or cut off for longer than its lease "
+            "of %.3g s): it drops what it ran and goes on under a new identity",
+            lease.worker.id,
+            lease.ttl,
+        )
+        self.lease = None
+        self._running.interrupt_all(Interruption.LOST)
+        self._spawn(self._rejoin())
+
+    async def _rejoin(self) -> None:
+        pause = 0.1
+        while not self._left and self._watch is not None:
+            try:
+                await self.join(self._watch)
+            except StoreUnavailable as error:
+                logger.warning("%s; joining again in %.1f s", error, pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+            else:
+                logger.info("the worker goes on with a new identity")
+                return
+
+    def _reconcile(self, lease: Lease, owned: frozenset[str]) -> None:
+        """Run what the store says this worker owns and the process does not know.
+
+        Only what was unknown a beat ago too, and not while a claim that began before
+        then is still under way: that claim will hand it out itself.
+        """
+        now = self._clock.monotonic()
+        before = self._unknown
+        unknown = owned - self._running.ids
+        self._unknown = {each: before.get(each, now) for each in unknown}
+        asked_at = self.claim_asked_at()
+        lost = [
+            each
+            for each, seen in self._unknown.items()
+            if each in before and (asked_at is None or asked_at > seen)
+        ]
+        if lost and self._running.free:
+            some = frozenset(lost[: self._running.free])
+            self._spawn(self._adopt(lease, some))
+
+    async def _adopt(self, lease: Lease, execution_ids: frozenset[str]) -> None:
+        try:
+            claims = await self._backend.adopt(lease.worker, execution_ids)
+        except StoreUnavailable as error:
+            logger.warning("%s; adopting claims is tried at the next beat", error)
+            return
+        for claim in claims:
+            if self._running.free and lease is self.lease:
+                logger.info("adopts its own claim on execution %s", claim.execution.id)
+                self._running.start(claim, lease)
+
+    def _hinted(self, execution_id: str) -> None:
+        if execution_id in self._running.ids:
+            self._spawn(self._cancel_if_asked(execution_id))
+
+    async def _cancel_if_asked(self, execution_id: str) -> None:
+        """A hint may be old or somebody's mistake: the store says what is wanted."""
+        try:
+            stored = await self._backend.get(execution_id)
+        except StoreUnavailable:
+            return  # the next renewal tells
+        if stored is not None and stored.cancel_requested:
+            self._running.interrupt(execution_id, Interruption.CANCELLED)
