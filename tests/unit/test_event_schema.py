@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import typing
-from typing import Annotated, Any, Literal, Never, TypeVar, Union
+from typing import Annotated, Any, Literal, Never, NotRequired, TypeVar, Union
 
 import pytest
 import typing_extensions
-from typing_extensions import NotRequired, ReadOnly, TypeAliasType
+from typing_extensions import ReadOnly, TypeAliasType
 
 from worchflow.errors import ConfigurationError, UnknownEvent
 from worchflow.event_schema import EventSchema
@@ -72,7 +72,7 @@ class Unreadable(typing.TypedDict):
         Annotated[Mail | Sms | Generic[int], "all"],
     ],
 )
-def test_a_union_of_typed_dicts_gives_the_data_type_of_each_name(events):
+def test_a_union_of_typed_dicts_gives_the_data_type_of_each_name(events: Any) -> None:
     assert EventSchema.from_types(events).data_types == {
         "mail": MailData,
         "letter": MailData,
@@ -81,11 +81,11 @@ def test_a_union_of_typed_dicts_gives_the_data_type_of_each_name(events):
     }
 
 
-def test_one_typed_dict_is_a_schema():
+def test_one_typed_dict_is_a_schema() -> None:
     assert EventSchema.from_types(Mail).data_type("mail") is MailData
 
 
-def test_an_unknown_name_is_refused_with_the_nearest_known_one():
+def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
     schema = EventSchema.from_types(Mail | Sms)
     with pytest.raises(UnknownEvent) as caught:
         schema.data_type("mial")
@@ -94,7 +94,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one():
     assert caught.value.field == "name"
 
 
-def test_an_unknown_name_that_resembles_none_lists_them():
+def test_an_unknown_name_that_resembles_none_lists_them() -> None:
     with pytest.raises(UnknownEvent, match="have no 'zebra'; they are: 'mail, letter'"):
         EventSchema.from_types(Mail).data_type("zebra")
 
@@ -114,13 +114,13 @@ def test_an_unknown_name_that_resembles_none_lists_them():
         (Mail | OtherMail, '"mail" has two data types'),
     ],
 )
-def test_what_cannot_be_a_schema_is_refused(events, reason):
+def test_what_cannot_be_a_schema_is_refused(events: Any, reason: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         EventSchema.from_types(events)
     assert reason in caught.value.message
 
 
-def test_one_name_twice_with_one_data_type_is_one_event():
+def test_one_name_twice_with_one_data_type_is_one_event() -> None:
     class Again(typing.TypedDict):
         name: Literal["mail"]
         data: MailData
@@ -135,5 +135,7 @@ def test_one_name_twice_with_one_data_type_is_one_event():
         *[(Any, False), (Never, False), (Schema, False), (T, False)],
     ],
 )
-def test_only_type_variables_any_and_never_mean_no_events(events, given):
+def test_only_type_variables_any_and_never_mean_no_events(
+    events: Any, given: Any
+) -> None:
     assert EventSchema.reads(events) is given

@@ -119,17 +119,17 @@ class Point:
     x: int
 
 
-def test_an_event_class_knows_its_name_and_result():
+def test_an_event_class_knows_its_name_and_result() -> None:
     assert event_name(Pay) == "pay"
     assert result_type(Pay) is Receipt
 
 
-def test_a_subclass_has_a_name_of_its_own_and_the_result_of_its_parent():
+def test_a_subclass_has_a_name_of_its_own_and_the_result_of_its_parent() -> None:
     assert event_name(PayLater) == "pay-later"
     assert result_type(PayLater) is Receipt
 
 
-def test_an_unnamed_subclass_does_not_pass_for_its_parent():
+def test_an_unnamed_subclass_does_not_pass_for_its_parent() -> None:
     with pytest.raises(ConfigurationError) as caught:
         message_parts(Unnamed(amount=1, tip=2))
     assert 'does not inherit "pay"' in caught.value.message
@@ -137,18 +137,18 @@ def test_an_unnamed_subclass_does_not_pass_for_its_parent():
 
 
 @pytest.mark.parametrize("cls", [Middle, Middle[int, str], Event, Event[int]])
-def test_a_class_without_a_name_is_no_event(cls):
+def test_a_class_without_a_name_is_no_event(cls: Any) -> None:
     with pytest.raises(ConfigurationError, match="has no name: write class "):
         as_ref(cls)
 
 
-def test_fields_may_be_called_name_id_and_data():
+def test_fields_may_be_called_name_id_and_data() -> None:
     message = Own(name="n", id=1, data={"a": 1})
     assert message.model_dump() == {"name": "n", "id": 1, "data": {"a": 1}}
     assert message_parts(message) == ("own", message, Own, str)
 
 
-def test_a_generic_event_class_keeps_its_name_when_its_type_is_filled_in():
+def test_a_generic_event_class_keeps_its_name_when_its_type_is_filled_in() -> None:
     message = Wrapped[int](item=1)
     assert message_parts(message) == ("wrapped", message, Wrapped[int], str)
     assert event_name(WrappedInt) == "wrapped-int"
@@ -170,27 +170,31 @@ def test_a_generic_event_class_keeps_its_name_when_its_type_is_filled_in():
         (ForwardList, list[Later]),
     ],
 )
-def test_the_result_type_is_found_through_generic_classes_and_text(cls, expected):
+def test_the_result_type_is_found_through_generic_classes_and_text(
+    cls: Any, expected: Any
+) -> None:
     assert result_type(cls) == expected
 
 
 @pytest.mark.parametrize(
     "declared", [int | None, Literal["a"], dict[str, Any], tuple[int, ...], Box]
 )
-def test_a_result_type_may_be_any_type(declared):
+def test_a_result_type_may_be_any_type(declared: Any) -> None:
     class Some(Event[declared], name="some"): ...
 
     assert result_type(Some) == declared
 
 
-def test_a_result_of_none_is_the_class_of_none():
+def test_a_result_of_none_is_the_class_of_none() -> None:
     class Nothing(Event[None], name="nothing"): ...
 
     assert result_type(Nothing) is type(None)
 
 
-def test_a_result_type_as_text_is_looked_up_again_until_it_is_there(monkeypatch):
-    class Early(Event["Coming"], name="early"): ...  # type: ignore[name-defined]  # noqa: F821
+def test_a_result_type_as_text_is_looked_up_again_until_it_is_there(
+    monkeypatch: Any,
+) -> None:
+    class Early(Event["Coming"], name="early"): ...  # type: ignore[name-defined]
 
     with pytest.raises(ConfigurationError, match="Early cannot be read from 'Coming'"):
         result_type(Early)
@@ -200,7 +204,7 @@ def test_a_result_type_as_text_is_looked_up_again_until_it_is_there(monkeypatch)
     assert result_type(Early) is Receipt
 
 
-def test_a_local_class_finds_its_result_type_among_local_names_first():
+def test_a_local_class_finds_its_result_type_among_local_names_first() -> None:
     class Later(BaseModel): ...
 
     class Local(Event["Later"], name="local"): ...
@@ -208,34 +212,36 @@ def test_a_local_class_finds_its_result_type_among_local_names_first():
     assert result_type(Local, locals()) is Later
 
 
-def test_a_class_of_the_module_ignores_local_names():
+def test_a_class_of_the_module_ignores_local_names() -> None:
     class AlsoForward(Event["Later"], name="also-forward"): ...
 
     AlsoForward.__qualname__ = "AlsoForward"
     assert result_type(AlsoForward, {"Later": Receipt}) is Later
 
 
-def test_a_result_type_that_is_no_type_is_refused():
-    class Odd(Event["RED"], name="odd"): ...  # type: ignore[name-defined]  # noqa: F821
+def test_a_result_type_that_is_no_type_is_refused() -> None:
+    class Odd(Event["RED"], name="odd"): ...  # type: ignore[name-defined]
 
     with pytest.raises(ConfigurationError, match="is not a type"):
         result_type(Odd, {"RED": "red"} | {"RED": 3})
 
 
 @pytest.mark.parametrize("name", [3, "", "a\nb", "x" * 201, b"pay"])
-def test_a_class_with_an_impossible_name_is_refused_at_once(name):
+def test_a_class_with_an_impossible_name_is_refused_at_once(name: Any) -> None:
     with pytest.raises(ConfigurationError, match="class Bad: name="):
 
         class Bad(Event[str], name=name): ...
 
 
-def test_an_unknown_class_keyword_is_refused_at_once():
+def test_an_unknown_class_keyword_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match="class Bad: unknown keyword nam;"):
 
         class Bad(Event[str], nam="x"): ...
 
 
-def test_settings_of_pydantic_models_work_as_class_keywords_and_as_model_config():
+def test_settings_of_pydantic_models_work_as_class_keywords_and_as_model_config() -> (
+    None
+):
     class Closed(Event[str], name="closed", extra="forbid"):
         x: int = 0
 
@@ -249,7 +255,7 @@ def test_settings_of_pydantic_models_work_as_class_keywords_and_as_model_config(
     assert Frozen.model_validate_json(text) == Frozen()
 
 
-def test_local_event_classes_work():
+def test_local_event_classes_work() -> None:
     class Inner(BaseModel):
         a: int
 
@@ -268,43 +274,45 @@ def test_local_event_classes_work():
         *(Literal["a"], NewType("UserId", int), TypeAliasType("Ids", list[int])),
     ],
 )
-def test_an_event_can_have_any_existing_type(data_type):
+def test_an_event_can_have_any_existing_type(data_type: Any) -> None:
     ref = event("some", data_type, data_type)
     assert message_parts(ref({"x": 1})) == ("some", {"x": 1}, data_type, data_type)
 
 
-def test_none_as_a_type_is_the_class_of_none():
+def test_none_as_a_type_is_the_class_of_none() -> None:
     assert message_parts(event("tick", None, None)(None)) == (
         *("tick", None),
         *(type(None), type(None)),
     )
 
 
-def test_a_result_type_left_out_is_any():
+def test_a_result_type_left_out_is_any() -> None:
     assert event("mail", MailData).result_type is Any
 
 
 @pytest.mark.parametrize("value", [3, "MailData", {"to": str}, Receipt(txn="t"), [int]])
-def test_a_value_in_place_of_a_type_is_refused(value):
-    with pytest.raises(ConfigurationError, match='event "x": data_type=.* not a type'):
+def test_a_value_in_place_of_a_type_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r'event "x": data_type=.* not a type'):
         event("x", value)
-    with pytest.raises(ConfigurationError, match='event "x": result_type=.* not a typ'):
+    with pytest.raises(
+        ConfigurationError, match=r'event "x": result_type=.* not a typ'
+    ):
         event("x", int, value)
 
 
 @pytest.mark.parametrize("name", [None, "", "a\tb"])
-def test_an_impossible_event_name_is_refused(name):
+def test_an_impossible_event_name_is_refused(name: Any) -> None:
     with pytest.raises(ConfigurationError, match="name="):
         event(name, int)
 
 
-def test_references_are_values():
+def test_references_are_values() -> None:
     assert event("x", int, str) == EventRef("x", int, str)
     assert as_ref(Pay) == EventRef("pay", Pay, Receipt)
     assert as_ref(event("x", int)) == EventRef("x", int)
 
 
-def test_a_message_as_a_mapping_has_data_of_any_type():
+def test_a_message_as_a_mapping_has_data_of_any_type() -> None:
     data = {"to": "x"}
     for message in (
         {"name": "mail", "data": data},
@@ -333,7 +341,9 @@ def test_a_message_as_a_mapping_has_data_of_any_type():
         (3, "an object of type int: send"),
     ],
 )
-def test_anything_else_is_no_message_and_the_error_tells_the_way_out(message, way_out):
+def test_anything_else_is_no_message_and_the_error_tells_the_way_out(
+    message: Any, way_out: Any
+) -> None:
     with pytest.raises(EventValidationError) as caught:
         message_parts(message)
     assert way_out in caught.value.message
@@ -350,13 +360,15 @@ def test_anything_else_is_no_message_and_the_error_tells_the_way_out(message, wa
         (3, '3 names no event: use an Event class, event("name", DataType)'),
     ],
 )
-def test_anything_else_names_no_event_and_the_error_tells_the_way_out(source, way_out):
+def test_anything_else_names_no_event_and_the_error_tells_the_way_out(
+    source: Any, way_out: Any
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         as_ref(source)
     assert way_out in caught.value.message
 
 
-def test_no_repr_and_no_error_shows_data():
+def test_no_repr_and_no_error_shows_data() -> None:
     secret = "s3cret"
     envelope = event("x", str)(secret)
     assert isinstance(envelope, Envelope)
