@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from .clock import SystemClock
+from .decoding import decode_execution, decode_step
 from .durations import to_utc
 from .emitter import Emitter
 from .engine.batch import send_through
@@ -21,6 +22,7 @@ from .notices import ErrorRaised, ExecutionUpdated, Ready
 from .payloads import Payloads
 from .records import Execution, ExecutionQuery, ExecutionStatus, Page, StepRecord
 from .storage import StoreChoice, make_backend
+from .sync_client import SyncClient
 from .transitions import RETRYABLE
 from .types import R, Schema
 
@@ -33,11 +35,9 @@ if TYPE_CHECKING:
     from .engine.sending import Accepted, Prepared
     from .function import AnyFunction
     from .middleware import Middleware
-    from .records import StoredExecution, StoredStep
     from .serialization import Codec, Serializer
     from .storage import AnyDatabase, AnyRedis
     from .storage.base import Backend
-    from .sync_client import SyncClient
     from .types import Duration, EventSource, Message
 
 LONGEST_PAGE = 200
@@ -158,8 +158,6 @@ class WorchflowClient(Emitter, Generic[Schema]):
     def sync(self) -> SyncClient[Schema]:
         """The same calls for code without an event loop, on a thread of its own."""
         if self._sync is None:
-            from .sync_client import SyncClient
-
             self._sync = SyncClient(self._cloned)
         return self._sync
 
@@ -248,12 +246,13 @@ class WorchflowClient(Emitter, Generic[Schema]):
         stored = await self._backend.get(check_id(id))
         if stored is None:
             raise not_found(id, self._backend)
-        return self._decoded(stored)
+        return decode_execution(stored, self._payloads)
 
     async def steps(self, id: str, /) -> list[StepRecord]:
         """What is recorded of its steps; `ExecutionNotFound` for an unknown id."""
         await self.get(id)
-        return [self._decoded_step(id, step) for step in await self._backend.steps(id)]
+        recorded = await self._backend.steps(id)
+        return [decode_step(id, step, self._payloads) for step in recorded]
 
     async def counts(self) -> dict[ExecutionStatus, int]:
         """Executions by status; may lag two seconds."""
@@ -332,48 +331,6 @@ class WorchflowClient(Emitter, Generic[Schema]):
                 )
             )
 
-    def _decoded(self, stored: StoredExecution) -> Execution:
-        decode, payloads = self._payloads.decode, self._payloads
-        where = f"execution {stored.id}"
-        return Execution(
-            id=stored.id,
-            event_name=stored.event_name,
-            function_id=stored.function_id,
-            data=decode(stored.event_data, Any, where=where),
-            status=stored.status,
-            result=None
-            if stored.result is None
-            else decode(stored.result, Any, where=where),
-            error=None if stored.error is None else payloads.decode_error(stored.error),
-            attempt_count=stored.attempt_count,
-            recoveries=stored.recoveries,
-            created_at=stored.created_at,
-            updated_at=stored.updated_at,
-            started_at=stored.started_at,
-            finished_at=stored.finished_at,
-            run_at=stored.run_at,
-            worker=stored.worker,
-            reason=stored.cancel_reason or stored.reason,
-        )
-
-    def _decoded_step(self, id: str, step: StoredStep) -> StepRecord:
-        where = f'step "{step.title}" of execution {id}'
-        return StepRecord(
-            execution_id=id,
-            step_id=step.step_id,
-            title=step.title,
-            status=step.status,
-            result=None
-            if step.result is None
-            else self._payloads.decode(step.result, Any, where=where),
-            error=None
-            if step.error is None
-            else self._payloads.decode_error(step.error),
-            attempts=step.attempts,
-            started_at=step.started_at,
-            finished_at=step.finished_at,
-        )
-
     def _cloned(self) -> WorchflowClient[Any]:
         """The same client on a backend of its own, for another event loop."""
         clone: WorchflowClient[Any] = WorchflowClient(
@@ -425,7 +382,8 @@ class WorchflowClient(Emitter, Generic[Schema]):
         await self.open()
         page = await self._backend.list(query)
         return Page(
-            items=[self._decoded(stored) for stored in page.items], cursor=page.cursor
+            items=[decode_execution(each, self._payloads) for each in page.items],
+            cursor=page.cursor,
         )
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..errors import NestedStep, StepError
 from ..ids import step_id
 from .ownership import Interrupted, Interruption
-from .step import CURRENT_STEP, StepExecution
+from .running_step import CURRENT_STEP
+from .step import StepExecution
 from .titles import Titles
 
 if TYPE_CHECKING:

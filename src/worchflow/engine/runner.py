@@ -15,7 +15,7 @@ from ..settlement import Cancelled, Completed, Released
 from .attempt import Attempt
 from .outcome import Outcome, failed_outcome
 from .ownership import Interruption
-from .step import CURRENT_STEP
+from .running_step import CURRENT_STEP
 
 if TYPE_CHECKING:
     from ..function import AnyFunction

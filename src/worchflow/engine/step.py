@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..annotations import MISSING as UNANNOTATED
 from ..annotations import return_type
@@ -17,50 +16,15 @@ from ..middleware import nest_step
 from ..notices import StepCompleted
 from ..records import ErrorInfo, ExecutionStatus, StepStatus, StoredStep
 from ..retry import decide_retry
+from .running_step import RunningStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
     from datetime import datetime
 
     from ..context import StepCall
-    from ..function import AnyFunction
-    from ..records import Claim
-    from .environment import Environment
-    from .ownership import Ownership
-    from .threads import Threads
+    from .running_step import Host
 
 logger = logging.getLogger("worchflow.engine")
-
-CURRENT_STEP: ContextVar[StepExecution | None] = ContextVar(
-    "worchflow_current_step", default=None
-)
-"""The step whose function runs in this task or thread."""
-
-
-class Host(Protocol):
-    """The attempt, as far as one of its steps needs it."""
-
-    environment: Environment
-    ownership: Ownership
-    claim: Claim
-    function: AnyFunction
-    number: int
-    ctx: Any
-    recorded: dict[str, StoredStep]
-    pending: dict[str, asyncio.Future[Any]]
-    fatal: Exception | None
-
-    async def in_thread(self, threads: Threads, function: Callable[[], Any]) -> Any:
-        """Run `function` in a thread, tracked until it ends."""
-        ...
-
-    def keep(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Let `work` go on although its caller was cancelled."""
-        ...
-
-
-class Untrusted(Exception):
-    """The lease was not certain at the very moment a thread was to call a step."""
 
 
 class StepExecution:
@@ -70,7 +34,7 @@ class StepExecution:
         self.attempt = attempt
         self.call = call
         self.step_id = step_id
-        self.timed_out = False
+        self._running = RunningStep(attempt, call, step_id, self._record_late)
         self._environment = attempt.environment
         self._where = f'step "{call.title}"'
 
@@ -140,7 +104,10 @@ class StepExecution:
         """Call the function, with the step's own retries if it has any."""
         policy, tries = self.call.retries, 0
         call = nest_step(
-            self._environment.middleware, self.attempt.ctx, self.call.title, self._call
+            self._environment.middleware,
+            self.attempt.ctx,
+            self.call.title,
+            self._running.call_function,
         )
         while True:
             tries += 1
@@ -156,86 +123,12 @@ class StepExecution:
                 self._log_retry(failure, tries, delay)
             await asyncio.sleep(delay)
 
-    async def _call(self) -> Any:
-        ownership = self.attempt.ownership
-        if not ownership.holds():
-            await ownership.regain()
-        token = CURRENT_STEP.set(self)
-        try:
-            if inspect.iscoroutinefunction(self.call.function):
-                return await self._within_timeout()
-            return await self._call_in_thread()
-        finally:
-            CURRENT_STEP.reset(token)
-
-    async def _within_timeout(self, value: Any = MISSING) -> Any:
-        """Await the function, or an awaitable that it returned, on the loop."""
-        call = self.call
-        if value is MISSING:
-            value = call.function(*call.args, **call.kwargs)
-        if call.timeout is None:
-            return await value
-        scope = asyncio.timeout(call.timeout)
-        try:
-            async with scope:
-                return await value
-        except TimeoutError as error:
-            if scope.expired():
-                raise self._timeout() from error
-            raise
-
-    async def _call_in_thread(self) -> Any:
-        attempt, threads = self.attempt, self._environment.step_threads
-        while True:
-            work = asyncio.ensure_future(attempt.in_thread(threads, self._guarded))
-            try:
-                done, _ = await asyncio.wait({work}, timeout=self.call.timeout)
-            except asyncio.CancelledError:
-                # The thread goes on, so its effect happens: record what it returns.
-                attempt.keep(self._record_late(work))
-                raise
-            if not done:
-                await self._outlast(work)
-            try:
-                value = await work
-            except Untrusted:
-                await attempt.ownership.regain()
-                continue
-            return await self._within_timeout(value) if _awaits(value) else value
-
-    def _guarded(self) -> Any:
-        if not self.attempt.ownership.holds():
-            raise Untrusted
-        return self.call.function(*self.call.args, **self.call.kwargs)
-
-    async def _outlast(self, work: asyncio.Future[Any]) -> None:
-        """Tell a thread that its time is up, wait for its end, raise `TimeoutError`.
-
-        A step still running is never retried or settled, and a thread cannot be
-        stopped from outside; `ctx.cancelled` tells it.
-        """
-        self.timed_out = True
-        logger.warning(
-            'step "%s" of execution %s is over its timeout of %s s; it runs in a '
-            "thread, so its end is awaited (ctx.cancelled is True in it now)",
-            self.call.title,
-            self.attempt.claim.execution.id,
-            self.call.timeout,
-        )
-        try:
-            await asyncio.wait({work})
-        finally:
-            self.timed_out = False
-        if not work.cancelled() and isinstance(work.exception(), Untrusted):
-            return
-        raise self._timeout()
-
     async def _record_late(self, work: asyncio.Future[Any]) -> None:
         try:
             value = await work
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - nothing to record
             return
-        if _awaits(value):
+        if inspect.isawaitable(value):
             return
         try:
             payload, _ = self._environment.payloads.encode(
@@ -332,11 +225,6 @@ class StepExecution:
         self.attempt.fatal = error
         return error
 
-    def _timeout(self) -> TimeoutError:
-        return TimeoutError(
-            f"{self._where} took longer than its timeout of {self.call.timeout} s"
-        )
-
     def _plain(self, error: ErrorInfo | None) -> ErrorInfo:
         if error is None:
             return ErrorInfo(type="unknown", message="", traceback="")
@@ -363,10 +251,6 @@ class StepExecution:
             type(failure).__name__,
             delay,
         )
-
-
-def _awaits(value: object) -> bool:
-    return inspect.isawaitable(value)
 
 
 def _exited(error: BaseException) -> RuntimeError:

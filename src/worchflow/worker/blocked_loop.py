@@ -10,13 +10,13 @@ import traceback
 from typing import TYPE_CHECKING
 
 from ..engine.runner import ExecutionRunner
-from ..engine.step import StepExecution
+from ..engine.running_step import RunningStep
 
 if TYPE_CHECKING:
     import asyncio
     from types import FrameType
 
-    from ..engine.step import Host
+    from ..engine.running_step import Host
 
 logger = logging.getLogger("worchflow.worker")
 
@@ -83,7 +83,7 @@ def _culprit(frame: FrameType | None) -> tuple[str, dict[str, object]]:
     """Which step or handler the blocked stack belongs to."""
     while frame is not None:
         owner = frame.f_locals.get("self")
-        if isinstance(owner, StepExecution):
+        if isinstance(owner, RunningStep):
             title = owner.call.title
             return _place(owner.attempt, title), _extra(owner.attempt, title)
         if isinstance(owner, ExecutionRunner):

@@ -10,11 +10,9 @@ from ..errors import StoreUnavailable
 from ..notices import ErrorRaised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..engine.environment import Environment
-    from ..storage.base import Backend
     from .lease import Lease
+    from .membership import Membership
     from .running import Running
 
 logger = logging.getLogger("worchflow.worker")
@@ -27,16 +25,11 @@ class ClaimLoop:
     """Fills free slots with claims for as long as it runs."""
 
     def __init__(
-        self,
-        backend: Backend,
-        running: Running,
-        environment: Environment,
-        lease: Callable[[], Lease | None],
+        self, running: Running, environment: Environment, membership: Membership
     ) -> None:
-        self._backend = backend
         self._running = running
         self._environment = environment
-        self._lease = lease
+        self._membership = membership
         self.asked_at: float | None = None
         """When the claim in progress was asked for; None between two claims."""
 
@@ -45,7 +38,7 @@ class ClaimLoop:
         pause = 0.1
         while True:
             await self._running.wait_free()
-            lease = self._lease()
+            lease = self._membership.lease
             if lease is None or not lease.holds():
                 await asyncio.sleep(0.05)
                 continue
@@ -67,7 +60,9 @@ class ClaimLoop:
     async def _claim(self, lease: Lease) -> None:
         self.asked_at = self._environment.clock.monotonic()
         try:
-            claims = await self._backend.claim(lease.worker, self._running.free, WAIT)
+            claims = await self._environment.store.claim(
+                lease.worker, self._running.free, WAIT
+            )
         finally:
             self.asked_at = None
         for claim in claims:

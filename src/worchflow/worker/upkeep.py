@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from ..errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..storage.base import Backend
+    from ..engine.environment import Environment
     from .lease import Lease
+    from .membership import Membership
 
 logger = logging.getLogger("worchflow.worker")
 
@@ -21,28 +20,24 @@ class UpkeepLoop:
     """Rounds of reap and sweep, jittered so that a fleet does not move in step."""
 
     def __init__(
-        self,
-        backend: Backend,
-        lease: Callable[[], Lease | None],
-        interval: float,
-        random: Callable[[], float],
+        self, environment: Environment, membership: Membership, interval: float
     ) -> None:
-        self._backend = backend
-        self._lease = lease
+        self._store = environment.store
+        self._random = environment.random
+        self._membership = membership
         self._interval = interval
-        self._random = random
 
     async def run(self) -> None:
         """Look after the fleet until cancelled; the first round is at once."""
         while True:
-            lease = self._lease()
+            lease = self._membership.lease
             if lease is not None and lease.holds():
                 await self._round(lease)
             await asyncio.sleep(self._interval * (0.75 + self._random() / 2))
 
     async def _round(self, lease: Lease) -> None:
         try:
-            reaped = await self._backend.reap(
+            reaped = await self._store.reap(
                 lease.worker.id, expired=lease.unbroken_for_a_ttl()
             )
             if reaped:
@@ -51,7 +46,7 @@ class UpkeepLoop:
                     "their last recorded step",
                     reaped,
                 )
-            swept = await self._backend.sweep(lease.worker.id)
+            swept = await self._store.sweep(lease.worker.id)
             if swept:
                 logger.info("put %d waiting execution(s) back in the queue", swept)
         except StoreUnavailable as error:

@@ -74,12 +74,7 @@ class Worcher(Emitter):
         lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None,
     ) -> None:
         super().__init__(middleware)
-        if options is not None and concurrency != 1:
-            raise ConfigurationError(
-                f"concurrency={concurrency!r} and options= were both given: set "
-                "WorkerOptions(concurrency=...)"
-            )
-        self.options = options or WorkerOptions(concurrency=concurrency)
+        self.options = _options(concurrency, options)
         self._registry = FunctionRegistry(functions)
         self._backend = make_backend(
             StoreChoice(redis=redis, db=db, backend=backend, queue_prefix=queue_prefix)
@@ -96,10 +91,7 @@ class Worcher(Emitter):
             middleware=tuple(middleware),
             emitter=self,
             handler_threads=Threads(self.options.concurrency, "worchflow-handler"),
-            step_threads=Threads(
-                max(LEAST_STEP_THREADS, 2 * self.options.concurrency),
-                "worchflow-step",
-            ),
+            step_threads=Threads(_step_threads(self.options), "worchflow-step"),
             clock=self._clock,
             random=random.random,
         )
@@ -113,18 +105,10 @@ class Worcher(Emitter):
             self._clock,
             self._background.spawn,
         )
-        self._claiming = ClaimLoop(
-            self._backend,
-            self._running,
-            self._environment,
-            lambda: self._membership.lease,
-        )
+        self._claiming = ClaimLoop(self._running, self._environment, self._membership)
         self._membership.claim_asked_at = lambda: self._claiming.asked_at
         self._upkeep = UpkeepLoop(
-            self._backend,
-            lambda: self._membership.lease,
-            self.options.upkeep_interval,
-            random.random,
+            self._environment, self._membership, self.options.upkeep_interval
         )
         self._watch: BlockedLoopWatch | None = None
         self._state: Literal["new", "running", "stopping", "stopped"] = "new"
@@ -259,3 +243,16 @@ class Worcher(Emitter):
         /,
     ) -> None:
         await self.stop()
+
+
+def _options(concurrency: int, options: WorkerOptions | None) -> WorkerOptions:
+    if options is not None and concurrency != 1:
+        raise ConfigurationError(
+            f"concurrency={concurrency!r} and options= were both given: set "
+            "WorkerOptions(concurrency=...)"
+        )
+    return options or WorkerOptions(concurrency=concurrency)
+
+
+def _step_threads(options: WorkerOptions) -> int:
+    return max(LEAST_STEP_THREADS, 2 * options.concurrency)

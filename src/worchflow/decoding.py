@@ -1,0 +1,56 @@
+"""From records as a store holds them to records as users see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .records import Execution, StepRecord
+
+if TYPE_CHECKING:
+    from .payloads import Payloads
+    from .records import StoredExecution, StoredStep
+
+
+def decode_execution(stored: StoredExecution, payloads: Payloads) -> Execution:
+    """The execution with plain JSON values; `SerializationError` if one is broken."""
+    where = f"execution {stored.id}"
+    return Execution(
+        id=stored.id,
+        event_name=stored.event_name,
+        function_id=stored.function_id,
+        data=payloads.decode(stored.event_data, Any, where=where),
+        status=stored.status,
+        result=None
+        if stored.result is None
+        else payloads.decode(stored.result, Any, where=where),
+        error=None if stored.error is None else payloads.decode_error(stored.error),
+        attempt_count=stored.attempt_count,
+        recoveries=stored.recoveries,
+        created_at=stored.created_at,
+        updated_at=stored.updated_at,
+        started_at=stored.started_at,
+        finished_at=stored.finished_at,
+        run_at=stored.run_at,
+        worker=stored.worker,
+        reason=stored.cancel_reason or stored.reason,
+    )
+
+
+def decode_step(
+    execution_id: str, stored: StoredStep, payloads: Payloads
+) -> StepRecord:
+    """The step with a plain JSON result; `SerializationError` if it is broken."""
+    where = f'step "{stored.title}" of execution {execution_id}'
+    return StepRecord(
+        execution_id=execution_id,
+        step_id=stored.step_id,
+        title=stored.title,
+        status=stored.status,
+        result=None
+        if stored.result is None
+        else payloads.decode(stored.result, Any, where=where),
+        error=None if stored.error is None else payloads.decode_error(stored.error),
+        attempts=stored.attempts,
+        started_at=stored.started_at,
+        finished_at=stored.finished_at,
+    )
