@@ -204,13 +204,17 @@ class TypedStep(_Facade, Generic[T]):
 
     def run(
         self, title: str, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]:
+    ) -> Coroutine[object, None, T]:
         """As `Step.run`; the result is decoded to the named type."""
         return self._runner.run(self._call(title, fn, args, kwargs))
 
     def options(self, **options: Unpack[StepOptions]) -> TypedStep[T]:
         """The same with these options, other ones kept."""
         return TypedStep(self._runner, self._settings.merged(options))
+
+
+# `Coroutine[object, None, T]`: with an explicit Any in its place, mypy takes the
+# results of `asyncio.gather(step.run(…), …)` for Any.
 
 
 class Step(_Facade):
@@ -226,7 +230,7 @@ class Step(_Facade):
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[object, None, T]: ...
     @overload
     def run(
         self,
@@ -235,7 +239,7 @@ class Step(_Facade):
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[object, None, T]: ...
     def run(
         self, title: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Coroutine[Any, Any, Any]:
