@@ -51,7 +51,7 @@ GROUPS = {
     "definitions": Group(
         (
             *("events", "event_schema", "function", "handler", "registry", "retry"),
-            "context",
+            *("context", "step_call"),
         ),
         uses=("data",),
     ),

@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Final,
-    Generic,
-    Protocol,
-    TypedDict,
-    overload,
-)
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
-from .durations import to_seconds
-from .errors import ConfigurationError, InvalidInput
+from .errors import InvalidInput
 from .limits import check_key, check_name
-from .retry import Retry
-from .suggestions import refuse_unknown
-from .type_forms import check_type
+from .step_call import MISSING, UNSET, StepCall, StepRunner
 from .types import D_co, T
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine
     from datetime import datetime
     from uuid import UUID
 
     from typing_extensions import TypeForm, Unpack
 
-    from .types import Duration, P
+    from .step_call import StepOptions, StepSettings
+    from .types import P
 
-
-class Missing(Enum):
-    """The type of `MISSING`: no value given, where None would be one."""
-
-    MISSING = "missing"
-
-
-MISSING: Final = Missing.MISSING
+__all__ = [
+    "MISSING",
+    "BaseContext",
+    "Context",
+    "ReceivedEvent",
+    "Step",
+    "StepCall",
+    "StepRunner",
+    "SyncContext",
+    "SyncStep",
+    "SyncTypedStep",
+    "TypedStep",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,141 +46,12 @@ class ReceivedEvent(Generic[D_co]):
     timestamp: datetime
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepCall:
-    """One call of `step.run`, checked: what to run, under which options.
-
-    `timeout` is in seconds; `retries` is None for a step without retries of its own.
-    """
-
-    title: str
-    function: Callable[..., Any]
-    args: tuple[Any, ...] = field(default=(), repr=False)
-    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
-    key: str | None = None
-    retries: Retry | None = None
-    timeout: float | None = None
-    as_type: Any = MISSING
-
-
-class StepRunner(Protocol):
-    """What carries out the steps of one attempt."""
-
-    def run(self, call: StepCall) -> Coroutine[Any, Any, Any]:
-        """Take the step's identity now, in the calling task; run it when awaited."""
-        ...
-
-    def run_blocking(self, call: StepCall) -> Any:
-        """Run the step and block the calling thread until its result is durable."""
-        ...
-
-    def idempotency_key(self, title: str | None, key: str | None) -> str:
-        """The stable key of the named step, or of the one that is running here."""
-        ...
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether this attempt should stop."""
-        ...
-
-
-class StepOptions(TypedDict, total=False):
-    """The options of one step.
-
-    `key` tells apart the uses of one title, `retries` gives the step retries of its
-    own, `timeout` bounds each of its tries.
-    """
-
-    key: str | int | UUID
-    retries: int | Retry
-    timeout: Duration
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Settings:
-    """The options collected so far, checked."""
-
-    key: str | None = None
-    retries: Retry | None = None
-    timeout: float | None = None
-    as_type: Any = MISSING
-
-    def merged(self, options: Mapping[str, Any]) -> _Settings:
-        refuse_unknown(options, ("key", "retries", "timeout", "as_type"), "a step")
-        checked = {name: CHECKS[name](value) for name, value in options.items()}
-        return replace(self, **checked)
-
-    def call(
-        self,
-        title: str,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-    ) -> StepCall:
-        if not isinstance(title, str) and callable(title):
-            raise InvalidInput(
-                'the title comes first: step.run("Charge card", charge, order)',
-                field="title",
-            )
-        if not callable(function):
-            raise InvalidInput(_not_callable(title, function), field="fn")
-        return StepCall(
-            title=check_name(title, "title"),
-            function=function,
-            args=args,
-            kwargs=kwargs,
-            key=self.key,
-            retries=self.retries,
-            timeout=self.timeout,
-            as_type=self.as_type,
-        )
-
-
-UNSET = _Settings()
-
-
-def check_timeout(value: Duration) -> float:
-    """Seconds of a `timeout` option; `ConfigurationError` for none at all."""
-    seconds = to_seconds(value, "timeout")
-    if seconds == 0:
-        raise ConfigurationError(f"timeout={value!r} must be longer than nothing")
-    return seconds
-
-
-def _check_retries(value: int | Retry) -> Retry:
-    if value is None:
-        raise ConfigurationError(
-            "retries=None: leave it out for a step without retries of its own"
-        )
-    return Retry.of(value)
-
-
-CHECKS: dict[str, Callable[[Any], Any]] = {
-    "key": check_key,
-    "retries": _check_retries,
-    "timeout": check_timeout,
-    "as_type": lambda value: check_type(value, "as_type"),
-}
-
-
-def _not_callable(title: str, function: object) -> str:
-    if inspect.isawaitable(function):
-        if inspect.iscoroutine(function):
-            # It never starts; without this, Python warns of a forgotten await.
-            function.close()
-        return (
-            f"step {title!r}: the function was called already: pass it and its "
-            "arguments apart, step.run(title, function, argument)"
-        )
-    return f"step {title!r}: an object of type {type(function).__name__} is no function"
-
-
 class _Facade:
     """A step runner and the options for what is run through it."""
 
     __slots__ = ("_runner", "_settings")
 
-    def __init__(self, runner: StepRunner, settings: _Settings = UNSET) -> None:
+    def __init__(self, runner: StepRunner, settings: StepSettings = UNSET) -> None:
         self._runner = runner
         self._settings = settings
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypedDict, o
 
 from typing_extensions import TypeVar
 
-from .context import Context, SyncContext, check_timeout
+from .context import Context, SyncContext
 from .errors import ConfigurationError, EventValidationError
 from .events import (
     Envelope,
@@ -23,6 +23,7 @@ from .events import (
 from .handler import Handler, read_handler
 from .limits import short
 from .retry import Retry
+from .step_call import check_timeout
 from .suggestions import refuse_unknown
 from .types import D, D_any, R
 
