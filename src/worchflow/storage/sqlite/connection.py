@@ -58,8 +58,10 @@ def connect_writer(path: str, durability: Durability) -> sqlite3.Connection:
 
 
 def connect_lease(path: str) -> sqlite3.Connection:
-    """A connection for renewing a lease: no lease has to survive a power loss, and
-    no renewal stops to write back what others committed.
+    """A connection for renewing a lease.
+
+    No lease has to survive a power loss, and no renewal stops to write back what
+    others committed.
     """
     connection = connect_writer(path, "fast")
     connection.execute("PRAGMA wal_autocheckpoint=0")
@@ -158,7 +160,7 @@ def _has_schema(connection: sqlite3.Connection, path: str) -> bool:
 
 
 def _create_schema(connection: sqlite3.Connection) -> None:
-    script = files(__package__).joinpath("schema.sql").read_text("utf-8")
+    script = files("worchflow.storage.sqlite").joinpath("schema.sql").read_text("utf-8")
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 if sys.platform != "win32":
     import fcntl
@@ -62,6 +66,13 @@ def is_free(path: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
+
+
+def remove_files(paths: Sequence[Path]) -> None:
+    """Remove what is left of dead workers, as far as that works."""
+    for path in paths:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 class Beside:

@@ -1,4 +1,4 @@
-"""Brings the answers of the store's threads to one event loop, each before a deadline."""
+"""Brings the answers of the store's threads to one event loop, in time."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ class Answer:
     error: BaseException | None = field(default=None)
 
 
+def _has_result(future: asyncio.Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
 class Mailbox:
     """The calls of one event loop. Everything but `deliver` runs on that loop.
 
@@ -73,9 +77,8 @@ class Mailbox:
             return await call.future
         except asyncio.CancelledError:
             # Cancelled in the very turn in which the answer came.
-            if unwanted and call.future.done() and not call.future.cancelled():
-                if call.future.exception() is None:
-                    unwanted(call.future.result())
+            if unwanted is not None and _has_result(call.future):
+                unwanted(call.future.result())
             raise
 
     def deliver(self, answers: Sequence[Answer]) -> None:
@@ -83,6 +86,11 @@ class Mailbox:
         # A closed loop has nobody waiting.
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._settle, answers)
+
+    async def drain(self) -> None:
+        """Wait until every call has its answer or is too late."""
+        while futures := [call.future for call in self._waiting]:
+            await asyncio.wait(futures)
 
     def close(self) -> None:
         """Fail what still waits."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import sqlite3
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...clock import from_milliseconds, to_milliseconds
 from ...errors import WorchflowError
@@ -16,15 +17,17 @@ from ...records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 Row = tuple[Any, ...]
+Parameters: TypeAlias = "Sequence[Any] | Mapping[str, Any]"
 
 EXECUTION_COLUMNS = (
     "id, event_name, event_data, status, created_at, updated_at, function_id, result, "
-    "error_type, error_message, error_traceback, attempt_count, recoveries, started_at, "
-    "finished_at, run_at, owner, reason, token, cancel_requested, cancel_reason"
+    "error_type, error_message, error_traceback, attempt_count, recoveries, "
+    "started_at, finished_at, run_at, owner, reason, token, "
+    "cancel_requested, cancel_reason"
 )
 STEP_COLUMNS = (
     "step_id, title, status, result, error_type, error_message, error_traceback, "
@@ -37,6 +40,23 @@ BAD_ROW = (ValueError, TypeError, OverflowError, OSError)
 
 class UnreadableRowError(WorchflowError):
     """A row of the database does not hold what this release writes there."""
+
+
+def fetch(
+    connection: sqlite3.Connection, statement: str, parameters: Parameters = ()
+) -> list[Row]:
+    """All rows of a query; text that is no UTF-8 comes as bytes."""
+    try:
+        return connection.execute(statement, parameters).fetchall()
+    except sqlite3.OperationalError as error:
+        # Python's own complaint about bad text has no code of SQLite.
+        if getattr(error, "sqlite_errorcode", None) is not None:
+            raise
+    connection.text_factory = _decode
+    try:
+        return connection.execute(statement, parameters).fetchall()
+    finally:
+        connection.text_factory = str
 
 
 def read_execution(row: Row) -> StoredExecution:
@@ -118,6 +138,13 @@ def milliseconds_or_none(moment: datetime | None) -> int | None:
 def json_list(values: Sequence[object]) -> str:
     """Numbers and texts as one parameter, for `json_each`."""
     return json.dumps(values, ensure_ascii=False)
+
+
+def _decode(raw: bytes) -> str | bytes:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def _error(type_: Any, message: Any, traceback: Any) -> ErrorInfo | None:

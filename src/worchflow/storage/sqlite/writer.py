@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import logging
 import queue
-import random
 import sqlite3
 import threading
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ...errors import StoreUnavailable
-from .connection import explain
+from ...errors import StoreUnavailable, WorchflowError
 from .hints import Hints
 from .mailbox import Answer, Call
+from .sessions import is_broken
 from .times import wall_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
+    from .mailbox import Mailbox
     from .sessions import Session
 
 logger = logging.getLogger("worchflow.storage.sqlite")
@@ -51,7 +51,9 @@ class Act(Protocol[A_contra, R_co]):
 
     def __call__(
         self, tx: Transaction, prefix: str, arguments: Sequence[A_contra], /
-    ) -> Sequence[R_co]: ...
+    ) -> Sequence[R_co]:
+        """Return what came of each argument, in the same order."""
+        ...
 
 
 def one_by_one(act: Callable[[Transaction, str, A], R]) -> Act[A, R]:
@@ -88,6 +90,7 @@ class Writer:
         self._timeout = timeout
         self._publish = publish
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
+        self._stopped = False
         self._thread = threading.Thread(
             target=self._run, name="worchflow-sqlite-writer", daemon=True
         )
@@ -107,29 +110,126 @@ class Writer:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        try:
-            while batch := self._next_batch():
+        while not self._stopped:
+            batch = self._next_batch()
+            if batch:
                 self._write(batch)
-        finally:
-            self._session.close()
 
     def _next_batch(self) -> list[Operation]:
-        operation = self._queue.get()
+        """Everything in line, waiting for the first."""
         batch: list[Operation] = []
         size = 0
-        while operation is not None:
-            if not _is_abandoned(operation):
-                batch.append(operation)
-                size += operation.size
-            if batch and (len(batch) >= BATCH_OPERATIONS or size >= BATCH_BYTES):
-                break
+        operation = self._queue.get()
+        while True:
+            if operation is None:
+                self._stopped = True
+                return batch
+            batch.append(operation)
+            size += operation.size
+            if len(batch) >= BATCH_OPERATIONS or size >= BATCH_BYTES:
+                return batch
             try:
                 operation = self._queue.get_nowait()
             except queue.Empty:
-                if batch:
-                    break
-                operation = self._queue.get()
+                return batch
+
+    def _write(self, batch: list[Operation]) -> None:
+        wanted = [operation for operation in batch if not _is_unwanted(operation)]
+        outcomes: dict[Operation, Outcome] = dict.fromkeys(batch, UNWANTED)
+        try:
+            hints = self._commit(wanted, outcomes)
+        except WorchflowError as error:
+            outcomes |= {operation: _same(error) for operation in wanted}
+        except BaseException as error:
+            logger.exception("the writer of the database failed unexpectedly")
+            outcomes |= {operation: _unexpected(error) for operation in wanted}
         else:
-            if batch:
-                self._queue.put(None)
-        return batch
+            self._publish(hints)
+        _answer(outcomes)
+
+    def _commit(
+        self, batch: list[Operation], outcomes: dict[Operation, Outcome]
+    ) -> Hints:
+        deadline = time.monotonic() + self._timeout
+        try:
+            with self._session.transaction(deadline) as connection:
+                tx = Transaction(connection, wall_now())
+                outcomes |= _together(tx, batch)
+        except WorchflowError:
+            raise
+        except Exception:  # noqa: BLE001 - one of them failed: find out which
+            with self._session.transaction(deadline) as connection:
+                tx = Transaction(connection, wall_now())
+                outcomes |= _one_after_another(tx, batch)
+        return tx.hints
+
+
+Outcome = tuple[Any, BaseException | None]
+UNWANTED: Outcome = (None, StoreUnavailable("nobody waits for this any more"))
+
+
+def _is_unwanted(operation: Operation) -> bool:
+    """Whether it was asked for by a claim that nobody waits for any more.
+
+    Anything else is done even so: a step that was made is worth recording.
+    """
+    call = operation.caller
+    return isinstance(call, Call) and call.unwanted is not None and call.future.done()
+
+
+def _together(tx: Transaction, batch: list[Operation]) -> dict[Operation, Outcome]:
+    groups: dict[tuple[Act[Any, Any], str], list[Operation]] = {}
+    for operation in batch:
+        groups.setdefault((operation.act, operation.prefix), []).append(operation)
+    outcomes: dict[Operation, Outcome] = {}
+    for (act, prefix), operations in groups.items():
+        values = act(tx, prefix, [operation.argument for operation in operations])
+        for operation, value in zip(operations, values, strict=True):
+            outcomes[operation] = (value, None)
+    return outcomes
+
+
+def _one_after_another(
+    tx: Transaction, batch: list[Operation]
+) -> dict[Operation, Outcome]:
+    outcomes: dict[Operation, Outcome] = {}
+    for operation in batch:
+        alone = Transaction(tx.connection, tx.now)
+        tx.connection.execute("SAVEPOINT operation")
+        try:
+            (value,) = operation.act(alone, operation.prefix, [operation.argument])
+        except Exception as error:
+            if isinstance(error, sqlite3.Error) and is_broken(error):
+                raise
+            tx.connection.execute("ROLLBACK TO operation")
+            outcomes[operation] = (None, error)
+        else:
+            tx.hints.add(alone.hints)
+            outcomes[operation] = (value, None)
+        tx.connection.execute("RELEASE operation")
+    return outcomes
+
+
+def _answer(outcomes: dict[Operation, Outcome]) -> None:
+    """Answer all callers, each event loop at once."""
+    by_mailbox: dict[Mailbox, list[Answer]] = {}
+    for operation, (value, error) in outcomes.items():
+        caller = operation.caller
+        if isinstance(caller, Call):
+            answer = Answer(caller, value, error)
+            by_mailbox.setdefault(caller.mailbox, []).append(answer)
+        elif error is not None:
+            caller.set_exception(error)
+        else:
+            caller.set_result(value)
+    for mailbox, answers in by_mailbox.items():
+        mailbox.deliver(answers)
+
+
+def _same(error: WorchflowError) -> Outcome:
+    # Each caller raises its own: a traceback belongs to one of them.
+    return (None, type(error)(error.message))
+
+
+def _unexpected(error: BaseException) -> Outcome:
+    return (None, StoreUnavailable(f"the writer of the database failed: {error!r}"))

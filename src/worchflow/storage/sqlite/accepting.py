@@ -1,0 +1,192 @@
+"""Executions as senders see them: accepted, cancelled, retried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from ...clock import to_milliseconds
+from ...errors import ExecutionConflict
+from ...notices import ExecutionUpdated
+from ...records import ExecutionStatus
+from ...transitions import RETRYABLE
+from ..base import Inserted
+from .bulk import execute_rows
+from .rows import EXECUTION_COLUMNS, fetch, json_list, read_execution
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from ...records import NewExecution, StoredExecution
+    from .rows import Row
+    from .writer import Transaction
+
+_INSERT = """
+    INSERT INTO executions (id, event_name, event_data, nonce, created_at, due_at,
+        run_at, queue_prefix, status, updated_at)
+    SELECT column1, column2, column3, column4, column5, column6, column7,
+        {prefix}, 'queued', {now}
+    FROM (VALUES {rows})
+    WHERE true
+    ON CONFLICT (id) DO NOTHING
+"""
+
+_BY_IDS = f"""
+    SELECT nonce, {EXECUTION_COLUMNS} FROM executions
+    WHERE id IN (SELECT value FROM json_each(?)) AND queue_prefix = ?
+"""  # noqa: S608 - made of constants
+
+_BY_ID = f"""
+    SELECT {EXECUTION_COLUMNS} FROM executions WHERE id = ? AND queue_prefix = ?
+"""  # noqa: S608 - made of constants
+
+_CANCEL = """
+    UPDATE executions SET status = 'cancelled', due_at = NULL, run_at = NULL,
+        reason = NULL, hand_ons = 0, cancel_reason = :reason, updated_at = :now,
+        finished_at = :now
+    WHERE id = :id
+"""
+
+_FLAG = """
+    UPDATE executions SET cancel_requested = 1, cancel_reason = :reason,
+        updated_at = :now
+    WHERE id = :id
+"""
+
+_RETRY = """
+    UPDATE executions SET status = 'queued', due_at = :now, run_at = NULL,
+        token = token + 1, attempt_count = 0, recoveries = 0, hand_ons = 0,
+        cancel_requested = 0, cancel_reason = NULL, reason = NULL, result = NULL,
+        error_type = NULL, error_message = NULL, error_traceback = NULL,
+        finished_at = NULL, updated_at = :now
+    WHERE id = :id
+"""
+
+_FORGET_FAILED_STEPS = """
+    DELETE FROM steps WHERE status = 'failed'
+        AND execution = (SELECT seq FROM executions WHERE id = ?)
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelRequest:
+    """Which execution to cancel, and why."""
+
+    id: str
+    reason: str | None
+
+
+Change = tuple["StoredExecution | None", bool]
+"""The execution as it stands now, and whether the call changed anything."""
+
+
+def insert(
+    tx: Transaction, prefix: str, calls: Sequence[Sequence[NewExecution]]
+) -> list[list[Inserted]]:
+    """Accept the executions of several callers; one outcome for each execution."""
+    new = [execution for call in calls for execution in call]
+    rows = [_new_row(execution, tx.now) for execution in new]
+    same = {"prefix": prefix, "now": tx.now}
+    if execute_rows(tx.connection, _INSERT, rows, same) == len(rows):
+        outcomes = [Inserted(id=execution.id) for execution in new]
+    else:
+        outcomes = _compare(tx, prefix, new)
+    tx.hints.work.update((prefix, execution.event_name) for execution in new)
+    given = iter(outcomes)
+    return [[next(given) for _ in call] for call in calls]
+
+
+def get(
+    connection: sqlite3.Connection, prefix: str, execution_id: str
+) -> StoredExecution | None:
+    """The execution, or None."""
+    rows = fetch(connection, _BY_ID, (execution_id, prefix))
+    return read_execution(rows[0]) if rows else None
+
+
+def cancel(tx: Transaction, prefix: str, request: CancelRequest) -> Change:
+    """End an un-owned execution, flag an owned one."""
+    stored = get(tx.connection, prefix, request.id)
+    if stored is None or stored.status.is_terminal or stored.cancel_requested:
+        return stored, False
+    values = {"id": request.id, "reason": request.reason, "now": tx.now}
+    if stored.worker is None:
+        tx.connection.execute(_CANCEL, values)
+        tell_status(tx, prefix, stored, ExecutionStatus.CANCELLED)
+    else:
+        tx.connection.execute(_FLAG, values)
+        tx.hints.cancelled.add((prefix, request.id))
+    return get(tx.connection, prefix, request.id), True
+
+
+def retry(tx: Transaction, prefix: str, execution_id: str) -> Change:
+    """Queue a failed or cancelled execution again, with its completed steps."""
+    stored = get(tx.connection, prefix, execution_id)
+    if stored is None or stored.status not in RETRYABLE:
+        return stored, False
+    tx.connection.execute(_FORGET_FAILED_STEPS, (execution_id,))
+    tx.connection.execute(_RETRY, {"id": execution_id, "now": tx.now})
+    queued = get(tx.connection, prefix, execution_id)
+    tx.hints.work.add((prefix, stored.event_name))
+    tell_status(tx, prefix, queued or stored, ExecutionStatus.QUEUED)
+    return queued, True
+
+
+def tell_status(
+    tx: Transaction, prefix: str, execution: StoredExecution, status: ExecutionStatus
+) -> None:
+    """Publish that an execution changed its status, once that is durable."""
+    notice = ExecutionUpdated(
+        execution_id=execution.id,
+        event_name=execution.event_name,
+        attempt=execution.attempt_count + 1,
+        status=status,
+    )
+    tx.hints.notices.append((prefix, notice))
+
+
+def due_after(now: int, seconds: float) -> int:
+    """The store's time `seconds` from its now."""
+    return now + ceil(seconds * 1000)
+
+
+def _new_row(execution: NewExecution, now: int) -> Row:
+    run_at: int | None = None
+    if execution.run_at is not None:
+        run_at = to_milliseconds(execution.run_at)
+    elif execution.delay is not None and execution.delay > 0:
+        run_at = due_after(now, execution.delay)
+    return (
+        execution.id,
+        execution.event_name,
+        execution.event_data,
+        execution.nonce,
+        to_milliseconds(execution.created_at),
+        # A moment that has passed does not jump the queue.
+        now if run_at is None else max(now, run_at),
+        run_at,
+    )
+
+
+def _compare(
+    tx: Transaction, prefix: str, new: Iterable[NewExecution]
+) -> list[Inserted]:
+    ids = json_list([execution.id for execution in new])
+    stored: dict[Any, Row] = {
+        row[1]: row for row in fetch(tx.connection, _BY_IDS, (ids, prefix))
+    }
+    outcomes: list[Inserted] = []
+    for execution in new:
+        row = stored.get(execution.id)
+        if row is None:
+            raise ExecutionConflict(
+                f'the id "{execution.id}" belongs to an execution of another queue '
+                "prefix in this database: choose another id",
+                execution_id=execution.id,
+            )
+        own = row[0] == execution.nonce
+        existing = None if own else read_execution(row[1:])
+        outcomes.append(Inserted(id=execution.id, existing=existing))
+    return outcomes

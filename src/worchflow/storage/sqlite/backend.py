@@ -1,0 +1,284 @@
+"""The backend on one SQLite file: lifecycle, and one line for each promise."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import ConfigurationError, StoreUnavailable
+from ...options import BackendOptions
+from ..base import Backend
+from . import accepting, listing, settling, steps, unserved, workers
+from .claiming import Claiming
+from .core import Place
+from .files import MEMORY, FileLock, remove_files
+from .link import Link, read_all
+from .writer import one_by_one
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from ...notices import Notice
+    from ...records import (
+        Claim,
+        ExecutionQuery,
+        ExecutionStatus,
+        NewExecution,
+        StoredExecution,
+        StoredPage,
+        StoredStep,
+        WorkerRecord,
+    )
+    from ...settlement import Settled, Settlement
+    from ..base import Inserted, NoticeSubscription, Renewal
+
+logger = logging.getLogger("worchflow.storage.sqlite")
+
+_cancel = one_by_one(accepting.cancel)
+_retry = one_by_one(accepting.retry)
+_join = one_by_one(workers.join)
+_leave = one_by_one(workers.leave)
+_reap = one_by_one(workers.reap)
+_sweep = one_by_one(unserved.sweep)
+_ping = one_by_one(workers.ping)
+
+
+class SQLiteBackend(Backend):
+    """Everything in one database file, for several processes of one machine.
+
+    `":memory:"` is a database of this backend and its clones, gone when the last of
+    them is closed. Making a backend does no I/O.
+    """
+
+    def __init__(self, path: str | Path, options: BackendOptions | None = None) -> None:
+        self.options = options or BackendOptions()
+        in_memory = str(path) == MEMORY
+        self._place = Place(
+            path=MEMORY if in_memory else str(Path(path).expanduser().absolute()),
+            durability=self.options.durability,
+            timeout=self.options.timeout,
+            memory=object() if in_memory else None,
+        )
+        self._link: Link | None = None
+        self._opened = 0
+        self._changing = asyncio.Lock()
+        self._claiming = Claiming()
+        self._locks: dict[str, FileLock] = {}
+
+    @property
+    def location(self) -> str:
+        """The path of the file."""
+        return self._place.path
+
+    def clone(self) -> SQLiteBackend:
+        """A second backend on the same database, for another event loop."""
+        clone = SQLiteBackend(self._place.path, self.options)
+        clone._place = self._place
+        return clone
+
+    async def open(self) -> None:
+        """Open the file, making folders, file and tables if need be."""
+        async with self._changing:
+            if self._link is None:
+                self._link = await Link.open(self._place, self.options.queue_prefix)
+                logger.info("data is kept in %s", self.location)
+            elif self._link.mailbox.loop is not asyncio.get_running_loop():
+                raise self._wrong_loop()
+            self._opened += 1
+
+    async def close(self) -> None:
+        """Undo one `open`; the last closes the file once everything is written."""
+        async with self._changing:
+            if self._link is None:
+                return
+            self._opened -= 1
+            if self._opened:
+                return
+            link, self._link = self._link, None
+            await link.close()
+            for worker_id in tuple(self._locks):
+                await asyncio.to_thread(self._end_worker, link, worker_id)
+
+    async def check(self) -> None:
+        """Take the write lock once."""
+        await self._ready.write(_ping, None)
+
+    async def insert(self, executions: Sequence[NewExecution]) -> list[Inserted]:
+        """Accept executions in one transaction."""
+        if not executions:
+            return []
+        size = sum(len(execution.event_data) for execution in executions)
+        return await self._ready.write(accepting.insert, executions, size=size)
+
+    async def get(self, execution_id: str) -> StoredExecution | None:
+        """The execution, or None."""
+        return await self._ready.read(accepting.get, execution_id)
+
+    async def steps(self, execution_id: str) -> list[StoredStep]:
+        """Everything recorded for it."""
+        return await self._ready.read(steps.steps_of, execution_id)
+
+    async def list(self, query: ExecutionQuery) -> StoredPage:
+        """One page, newest first."""
+        return await self._ready.read(listing.page, query)
+
+    async def counts(self) -> dict[ExecutionStatus, int]:
+        """Executions by status, exactly."""
+        return await self._ready.read(read_all(listing.counts), None)
+
+    async def cancel(
+        self, execution_id: str, reason: str | None
+    ) -> tuple[StoredExecution | None, bool]:
+        """End it, or flag it for its worker."""
+        request = accepting.CancelRequest(id=execution_id, reason=reason)
+        return await self._ready.write(_cancel, request)
+
+    async def retry(self, execution_id: str) -> tuple[StoredExecution | None, bool]:
+        """Queue it again."""
+        return await self._ready.write(_retry, execution_id)
+
+    async def join(
+        self, worker: WorkerRecord, on_cancel: Callable[[str], None]
+    ) -> None:
+        """Lock the worker's file, then register it with a lease."""
+        link = self._ready
+        await self._lock_for(link, worker.id)
+        request = workers.JoinRequest(worker=worker, lease=self._lease_milliseconds)
+        try:
+            await link.write(_join, request)
+        except BaseException:
+            # Not known to have joined: whoever sees its row may take it for dead.
+            await asyncio.to_thread(self._end_worker, link, worker.id)
+            raise
+        link.wakeup.add_worker(worker.id, on_cancel)
+
+    def renew(self, worker_id: str) -> Renewal:
+        """Renew the lease on the lease thread's own connection."""
+        link = self._ready
+        request = workers.RenewRequest(
+            worker_id=worker_id, lease=self._lease_milliseconds
+        )
+        renewal = link.core.renew(workers.renew, link.prefix, request)
+        if not renewal.alive:
+            self._end_worker(link, worker_id)
+        return renewal
+
+    async def leave(self, worker_id: str) -> None:
+        """End a worker; its file lock tells the others at once."""
+        link = self._ready
+        unstarted = self._claiming.forget(worker_id)
+        request = workers.LeaveRequest(worker_id=worker_id, unstarted=unstarted)
+        link.wakeup.remove_worker(worker_id)
+        await link.write(_leave, request)
+        await asyncio.to_thread(self._end_worker, link, worker_id)
+
+    async def claim(
+        self, worker: WorkerRecord, limit: int, wait: float
+    ) -> Sequence[Claim]:
+        """Own up to `limit` executions, waiting for the first."""
+        if limit < 1:
+            return ()
+        return await self._claiming.claim(self._ready, worker, limit, wait)
+
+    async def adopt(
+        self, worker: WorkerRecord, execution_ids: frozenset[str]
+    ) -> Sequence[Claim]:
+        """The claims it already holds among the ids."""
+        if not execution_ids:
+            return ()
+        return await self._claiming.adopt(self._ready, worker, execution_ids)
+
+    async def checkpoint(
+        self, claim: Claim, step: StoredStep, notice: Notice | None
+    ) -> StoredStep:
+        """Record a step; first write wins."""
+        write = steps.StepWrite(
+            execution_id=claim.execution.id, step=step, notice=notice
+        )
+        return await self._ready.write(
+            steps.checkpoint, write, size=len(step.result or "")
+        )
+
+    async def settle(
+        self, claim: Claim, settlement: Settlement, notice: Notice | None
+    ) -> Settled:
+        """Let go of an execution while it is still owned."""
+        request = settling.SettleRequest(
+            claim=claim, settlement=settlement, notice=notice
+        )
+        return await self._ready.write(settling.settle, request)
+
+    async def reap(self, worker_id: str, *, expired: bool) -> int:
+        """Take back what dead workers own."""
+        link = self._ready
+        beside = link.core.beside
+        request = workers.ReapRequest(
+            worker_id=worker_id,
+            expired=expired,
+            lock_of=None if beside is None else beside.worker_lock,
+        )
+        reaped = await link.write(_reap, request)
+        if beside is not None and reaped.workers:
+            locks = [beside.worker_lock(id_) for id_ in reaped.workers]
+            await asyncio.to_thread(remove_files, locks)
+        return reaped.executions
+
+    async def sweep(self, worker_id: str) -> int:  # noqa: ARG002 - the contract's
+        """Put off what nobody serves; nothing else can be out of the queue here."""
+        return await self._ready.write(_sweep, None)
+
+    @asynccontextmanager
+    async def watch(
+        self, execution_id: str
+    ) -> AsyncGenerator[NoticeSubscription, None]:
+        """Subscribe to notices about one execution."""
+        link = self._ready
+        with link.wakeup.watching_one(execution_id) as subscription:
+            peers = link.core.peers
+            if peers is not None and not peers.asked_for_notices:
+                await asyncio.to_thread(peers.ask_for_notices)
+            yield subscription
+
+    @property
+    def _ready(self) -> Link:
+        link = self._link
+        if link is None:
+            raise ConfigurationError(
+                f"the backend on {self.location} is not open: call open() first"
+            )
+        return link
+
+    @property
+    def _lease_milliseconds(self) -> int:
+        return round(self.options.lease_ttl * 1000)
+
+    def _wrong_loop(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"the backend on {self.location} belongs to another event loop: use "
+            "clone() to get one for this loop"
+        )
+
+    async def _lock_for(self, link: Link, worker_id: str) -> None:
+        beside = link.core.beside
+        if beside is None or worker_id in self._locks:
+            return
+        try:
+            lock = await asyncio.to_thread(FileLock, beside.worker_lock(worker_id))
+        except OSError as error:
+            raise StoreUnavailable(
+                f"no worker can join at {self.location}: its lock file cannot be made: "
+                f"{error}"
+            ) from error
+        # Nobody else knows this id, so it is free.
+        lock.acquire()
+        self._locks[worker_id] = lock
+
+    def _end_worker(self, link: Link, worker_id: str) -> None:
+        """Let everybody know that this worker is gone. Blocks shortly."""
+        link.core.end_lease(worker_id)
+        lock = self._locks.pop(worker_id, None)
+        if lock is not None:
+            lock.close()

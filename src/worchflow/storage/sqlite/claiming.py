@@ -1,0 +1,107 @@
+"""Waiting for work, and keeping what was claimed for a caller who has gone."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from . import claims
+from .times import wall_now
+from .writer import one_by_one
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...records import Claim, WorkerRecord
+    from .link import Link
+    from .wakeup import Waiter
+
+POLL = 0.25
+"""Seconds between two looks for work that no hint told of."""
+
+_claim = one_by_one(claims.claim)
+_adopt = one_by_one(claims.adopt)
+
+
+class Claiming:
+    """The claims of the workers of one backend."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, dict[str, Claim]] = {}
+        self._functions: dict[str, str] = {}
+
+    async def claim(
+        self, link: Link, worker: WorkerRecord, limit: int, wait: float
+    ) -> Sequence[Claim]:
+        """Up to `limit` claims, waiting up to `wait` seconds for the first."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + wait
+        functions = self._functions.get(worker.id)
+        if functions is None:
+            functions = claims.functions_json(worker.functions)
+            self._functions[worker.id] = functions
+        request = claims.ClaimRequest(
+            worker_id=worker.id, functions=functions, limit=limit
+        )
+        with link.wakeup.waiting(frozenset(worker.functions)) as waiter:
+            while True:
+                if kept := self._hand_out(worker.id, limit):
+                    return kept
+                waiter.clear()
+                taken = await link.write(
+                    _claim, request, unwanted=partial(self._keep, worker.id, waiter)
+                )
+                if taken.claims:
+                    return taken.claims
+                if clock() >= deadline:
+                    return self._hand_out(worker.id, limit)
+                await _wait_for_work(link, waiter, functions, taken.next_due, deadline)
+
+    async def adopt(
+        self, link: Link, worker: WorkerRecord, execution_ids: frozenset[str]
+    ) -> Sequence[Claim]:
+        """What the worker holds among the ids, whether it was handed out or not."""
+        request = claims.AdoptRequest(worker_id=worker.id, ids=sorted(execution_ids))
+        held = await link.write(_adopt, request)
+        for claim in held:
+            self._kept.get(worker.id, {}).pop(claim.execution.id, None)
+        return held
+
+    def forget(self, worker_id: str) -> Sequence[str]:
+        """A worker ends: the ids of what was never handed out."""
+        self._functions.pop(worker_id, None)
+        return tuple(self._kept.pop(worker_id, ()))
+
+    def _keep(self, worker_id: str, waiter: Waiter, taken: claims.Taken) -> None:
+        kept = self._kept.setdefault(worker_id, {})
+        kept.update((claim.execution.id, claim) for claim in taken.claims)
+        waiter.wake()
+
+    def _hand_out(self, worker_id: str, limit: int) -> Sequence[Claim]:
+        kept = self._kept.get(worker_id)
+        if not kept:
+            return ()
+        ids = list(kept)[:limit]
+        return [kept.pop(id_) for id_ in ids]
+
+
+async def _wait_for_work(
+    link: Link,
+    waiter: Waiter,
+    functions: str,
+    next_due: int | None,
+    deadline: float,
+) -> None:
+    """Return on a hint, when something is due, or at the deadline."""
+    clock = asyncio.get_running_loop().time
+    due = next_due
+    while (left := deadline - clock()) > 0:
+        now = wall_now()
+        # What is due and was not claimed a moment ago is no reason to hurry.
+        soon = POLL if due is None or due <= now else (due - now) / 1000
+        if await waiter.wait(min(left, soon, POLL)):
+            return
+        due = await link.read(claims.next_due, functions)
+        if due is not None and due <= wall_now():
+            return

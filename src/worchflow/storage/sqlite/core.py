@@ -1,0 +1,273 @@
+"""What all backends of one process share for one database: its threads and sockets."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...errors import StoreUnavailable
+from .connection import (
+    check_version,
+    connect_lease,
+    connect_reader,
+    connect_writer,
+    create_file,
+    needs_commit_lock,
+    prepare,
+)
+from .files import MEMORY, Beside, FileLock
+from .peers import Peers
+from .reader import Reader
+from .sessions import Session
+from .writer import Operation, Writer, one_by_one
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...options import Durability
+    from ..base import Renewal
+    from .hints import Hints
+    from .mailbox import Call
+    from .wakeup import Wakeup
+    from .workers import RenewRequest
+    from .writer import Transaction
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+logger = logging.getLogger("worchflow.storage.sqlite")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which database, and how it is written. `memory` tells those apart."""
+
+    path: str
+    durability: Durability
+    timeout: float
+    memory: object = None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether there is no file."""
+        return self.path == MEMORY
+
+
+class Core:
+    """The writer, the readers and the peers of one database. Blocks while it opens."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.pid = os.getpid()
+        self.users = 0
+        self.beside: Beside | None = None
+        self._wakeups: tuple[Wakeup, ...] = ()
+        self._leases: dict[str, LeaseLine] = {}
+        self._peers: Peers | None = None
+        self._reader: Reader | None = None
+        if not place.in_memory:
+            self.beside = Beside(Path(place.path))
+            self._peers = Peers(self.beside.database, self._tell, self._is_watching)
+            self._reader = Reader(place.path, partial(connect_reader, place.path))
+            create_file(self.beside.database)
+        self._session = self._session_for(
+            partial(connect_writer, place.path, place.durability)
+        )
+        self._writer = Writer(self._session, place.timeout, self.publish)
+
+    def start(self) -> None:
+        """Open the database and start the threads, or leave nothing behind."""
+        check_version()
+        deadline = time.monotonic() + self.place.timeout
+        try:
+            with self._session.alone(deadline):
+                connection = self._session.open(deadline)
+                self._session.retry(
+                    lambda: prepare(connection, self.place.path), deadline
+                )
+            if self.beside is not None:
+                self.beside.workers.mkdir(mode=0o700, exist_ok=True)
+        except BaseException:
+            self._session.close(deadline)
+            raise
+        self._writer.start()
+        if self._reader is not None:
+            self._reader.start()
+        if self._peers is not None:
+            self._peers.start()
+
+    def stop(self) -> None:
+        """Write what waits, then close everything."""
+        if self._peers is not None:
+            self._peers.close()
+        if self._reader is not None:
+            self._reader.stop(self.place.timeout)
+        for worker_id in list(self._leases):
+            self.end_lease(worker_id)
+        if self._writer.stop(2 * self.place.timeout):
+            self._session.close(time.monotonic() + self.place.timeout)
+        else:
+            logger.error("the writer of %s hangs; it is left behind", self.place.path)
+
+    def submit(self, operation: Operation) -> None:
+        """Put a write in line."""
+        self._writer.submit(operation)
+
+    def read(
+        self,
+        act: Callable[[sqlite3.Connection, str, Any], Any],
+        prefix: str,
+        argument: Any,
+        call: Call,
+    ) -> None:
+        """Put a question in line; a database in memory has one connection for all."""
+        if self._reader is not None:
+            self._reader.submit(
+                lambda connection: act(connection, prefix, argument), call
+            )
+            return
+        write = one_by_one(_in_line(act))
+        self._writer.submit(Operation(write, prefix, argument, call))
+
+    def publish(self, hints: Hints) -> None:
+        """Tell everybody in this process and the others what was committed."""
+        self._tell(hints)
+        if self._peers is not None:
+            self._peers.send(hints)
+
+    def add(self, wakeup: Wakeup) -> None:
+        """Tell an event loop about every commit."""
+        self._wakeups = (*self._wakeups, wakeup)
+
+    def remove(self, wakeup: Wakeup) -> None:
+        """Tell it nothing any more."""
+        self._wakeups = tuple(one for one in self._wakeups if one is not wakeup)
+
+    @property
+    def peers(self) -> Peers | None:
+        """The other processes; None for a database in memory."""
+        return self._peers
+
+    def renew(
+        self,
+        act: Callable[[sqlite3.Connection, str, RenewRequest], Renewal],
+        prefix: str,
+        request: RenewRequest,
+    ) -> Renewal:
+        """Renew a lease from the lease's own thread, past everything in line."""
+        timeout = min(self.place.timeout, request.lease / 2000)
+        if self.place.in_memory:
+            return self._renew_in_line(act, prefix, request, timeout)
+        line = self._leases.get(request.worker_id)
+        if line is None:
+            connect = partial(connect_lease, self.place.path)
+            line = self._leases[request.worker_id] = LeaseLine(
+                self._session_for(connect)
+            )
+        return line.renew(lambda c: act(c, prefix, request), timeout)
+
+    def end_lease(self, worker_id: str) -> None:
+        """Close the connection of a worker's lease. Blocks shortly."""
+        line = self._leases.pop(worker_id, None)
+        if line is not None:
+            line.close()
+
+    def _renew_in_line(
+        self,
+        act: Callable[[sqlite3.Connection, str, RenewRequest], Renewal],
+        prefix: str,
+        request: RenewRequest,
+        timeout: float,
+    ) -> Renewal:
+        write = one_by_one(_in_line(act))
+        answer: Future[Renewal] = Future()
+        self._writer.submit(Operation(write, prefix, request, answer))
+        try:
+            return answer.result(timeout)
+        except TimeoutError:
+            raise StoreUnavailable("the database in memory did not answer") from None
+
+    def _session_for(self, connect: Callable[[], sqlite3.Connection]) -> Session:
+        if self.beside is None:
+            return Session(self.place.path, connect)
+        lock: FileLock | None = None
+        if needs_commit_lock(sqlite3.sqlite_version_info):
+            lock = FileLock(self.beside.commit_lock)
+        return Session(self.place.path, connect, lock, self.beside.wal)
+
+    def _tell(self, hints: Hints) -> None:
+        for wakeup in self._wakeups:
+            wakeup.receive(hints)
+
+    def _is_watching(self) -> bool:
+        return any(wakeup.watching for wakeup in self._wakeups)
+
+
+class LeaseLine:
+    """A connection for one lease, which no queue of writes can hold up."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._in_use = threading.Lock()
+
+    def renew(
+        self, act: Callable[[sqlite3.Connection], Renewal], timeout: float
+    ) -> Renewal:
+        """Renew in a transaction of its own; `StoreUnavailable` after `timeout`."""
+        deadline = time.monotonic() + timeout
+        if not self._in_use.acquire(timeout=timeout):
+            raise StoreUnavailable("the last renewal of the lease has not come back")
+        try:
+            with self._session.transaction(deadline) as connection:
+                return act(connection)
+        finally:
+            self._in_use.release()
+
+    def close(self) -> None:
+        """Close the connection unless a renewal hangs in it."""
+        if self._in_use.acquire(timeout=1.0):
+            self._session.close(time.monotonic() + 1.0)
+            self._in_use.release()
+
+
+def _in_line(
+    act: Callable[[sqlite3.Connection, str, A], R],
+) -> Callable[[Transaction, str, A], R]:
+    return lambda tx, prefix, argument: act(tx.connection, prefix, argument)
+
+
+_cores: dict[tuple[int, Place], Core] = {}
+_changing = threading.Lock()
+
+
+def acquire(place: Place) -> Core:
+    """The core of a place in this process, opened if nobody has it open. Blocks."""
+    if not place.in_memory:
+        place = replace(place, path=os.path.realpath(place.path))
+    key = (os.getpid(), place)
+    with _changing:
+        core = _cores.get(key)
+        if core is None:
+            core = Core(place)
+            core.start()
+            _cores[key] = core
+        core.users += 1
+        return core
+
+
+def release(core: Core) -> None:
+    """Give it back; the last user closes it. Blocks."""
+    with _changing:
+        core.users -= 1
+        if core.users:
+            return
+        _cores.pop((core.pid, core.place), None)
+        core.stop()

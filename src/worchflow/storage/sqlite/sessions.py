@@ -1,0 +1,169 @@
+"""Write transactions on one connection, alone on the file."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from ...errors import StoreUnavailable
+from .connection import WAL_LIMIT, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+
+    from .files import FileLock
+
+T = TypeVar("T")
+
+COMMITS_PER_LOOK = 256
+"""Commits between two looks at the size of the write-ahead log."""
+
+BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+BROKEN = BUSY | {
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_INTERNAL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+}
+"""Failures of the store, not of what was asked of it."""
+
+
+class Session:
+    """One connection for writing. Not for two threads at once.
+
+    With a commit lock no two processes commit or checkpoint at the same time. After a
+    failure of the disk the connection is given up and the next transaction makes a
+    new one.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        connect: Callable[[], sqlite3.Connection],
+        lock: FileLock | None = None,
+        wal: Path | None = None,
+    ) -> None:
+        self._location = location
+        self._connect = connect
+        self._lock = lock
+        self._wal = wal
+        self._connection: sqlite3.Connection | None = None
+        self._commits = 0
+
+    @contextmanager
+    def transaction(self, deadline: float) -> Generator[sqlite3.Connection, None, None]:
+        """`BEGIN IMMEDIATE` by the deadline (monotonic), then commit what was done.
+
+        Everything is rolled back when the block raises. `StoreUnavailable` when the
+        store fails; any other error is the block's own.
+        """
+        with self.alone(deadline):
+            connection = self._begin(deadline)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._roll_back(connection)
+                if not is_broken(error):
+                    raise
+                self._give_up()
+                raise explain(self._location, error) from error
+            except BaseException:
+                self._roll_back(connection)
+                raise
+            self._commits += 1
+            if self._commits % COMMITS_PER_LOOK == 0:
+                self._cut_wal(connection)
+
+    @contextmanager
+    def alone(self, deadline: float) -> Generator[None, None, None]:
+        """Hold the commit lock, if this SQLite needs one."""
+        if self._lock is None:
+            yield
+            return
+        pause = 0.0002
+        while not self._lock.acquire():
+            pause = self._wait(pause, deadline)
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def open(self, deadline: float) -> sqlite3.Connection:
+        """The connection, made now if there is none; hold the lock around it."""
+        if self._connection is None:
+            self._connection = self.retry(self._connect, deadline)
+        return self._connection
+
+    def close(self, deadline: float) -> None:
+        """Close the connection; the last one of a file writes its log back."""
+        # Who cannot have the lock is not the last.
+        with suppress(StoreUnavailable), self.alone(deadline):
+            self._give_up()
+        self._give_up()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _begin(self, deadline: float) -> sqlite3.Connection:
+        connection = self.open(deadline)
+        self.retry(lambda: connection.execute("BEGIN IMMEDIATE"), deadline)
+        return connection
+
+    def retry(self, act: Callable[[], T], deadline: float) -> T:
+        """Do it again while somebody else has the database."""
+        pause = 0.0002
+        while True:
+            try:
+                return act()
+            except sqlite3.Error as error:
+                if _code(error) not in BUSY:
+                    self._give_up()
+                    raise explain(self._location, error) from error
+            pause = self._wait(pause, deadline)
+
+    def _wait(self, pause: float, deadline: float) -> float:
+        if time.monotonic() >= deadline:
+            raise StoreUnavailable(
+                f"the database {self._location} is locked by another process"
+            )
+        time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads waiters
+        return min(pause * 1.5, 0.02)
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+
+    def _give_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _cut_wal(self, connection: sqlite3.Connection) -> None:
+        if self._wal is None:
+            return
+        with suppress(OSError, sqlite3.Error):
+            if self._wal.stat().st_size > WAL_LIMIT:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def is_broken(error: sqlite3.Error) -> bool:
+    """Whether the store failed, not the statement."""
+    return _code(error) in BROKEN
+
+
+def _code(error: sqlite3.Error) -> int | None:
+    """The primary result code; None for an error of Python's module itself."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF

@@ -1,0 +1,207 @@
+"""Letting go of an execution: one compare-and-set on worker and token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...notices import ExecutionUpdated
+from ...records import ExecutionStatus
+from ...settlement import (
+    Cancelled,
+    Completed,
+    Failed,
+    Released,
+    RetryAt,
+    Settled,
+)
+from .accepting import due_after
+from .bulk import execute_rows
+from .rows import error_row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...notices import Notice
+    from ...records import Claim, ErrorInfo
+    from ...settlement import Settlement
+    from .rows import Row
+    from .writer import Transaction
+
+# A flagged execution is left to `_SETTLE_FLAGGED` unless it ends anyway.
+_SETTLE = """
+    UPDATE executions SET status = v.column4, owner = NULL, due_at = v.column5,
+        run_at = v.column6, reason = v.column7, result = v.column8,
+        error_type = CASE v.column4 WHEN 'queued' THEN error_type ELSE v.column9 END,
+        error_message =
+            CASE v.column4 WHEN 'queued' THEN error_message ELSE v.column10 END,
+        error_traceback =
+            CASE v.column4 WHEN 'queued' THEN error_traceback ELSE v.column11 END,
+        attempt_count = attempt_count + v.column12, finished_at = v.column13,
+        cancel_reason = CASE v.column4 WHEN 'cancelled'
+            THEN coalesce(v.column14, cancel_reason) END,
+        cancel_requested = 0, updated_at = {now}, done_by = v.column15
+    FROM (VALUES {rows}) AS v
+    WHERE id = v.column1 AND owner = v.column2 AND token = v.column3
+        AND queue_prefix = {prefix}
+        AND (v.column13 IS NOT NULL OR NOT cancel_requested)
+"""
+
+_SETTLE_FLAGGED = """
+    UPDATE executions SET status = 'cancelled', owner = NULL, cancel_requested = 0,
+        attempt_count = attempt_count + :failed, reason = NULL, updated_at = :now,
+        finished_at = :now, done_by = :mark
+    WHERE id = :id AND queue_prefix = :prefix AND owner = :worker AND token = :token
+        AND cancel_requested
+"""
+
+_NOW = """
+    SELECT status, done_by, attempt_count FROM executions
+    WHERE id = ? AND queue_prefix = ?
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SettleRequest:
+    """One settlement of one claim."""
+
+    claim: Claim
+    settlement: Settlement
+    notice: Notice | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ending:
+    """What a settlement makes of an execution."""
+
+    status: ExecutionStatus
+    due_at: int | None = None
+    run_at: int | None = None
+    reason: str | None = None
+    result: str | None = None
+    error: ErrorInfo | None = None
+    failed_attempts: int = 0
+    cancel_reason: str | None = None
+
+
+def settle(
+    tx: Transaction, prefix: str, requests: Sequence[SettleRequest]
+) -> list[Settled]:
+    """Settle claims; one that is no longer held changes nothing."""
+    endings = [ending(request.settlement, tx.now) for request in requests]
+    rows = [_row(*pair, tx.now) for pair in zip(requests, endings, strict=True)]
+    same = {"prefix": prefix, "now": tx.now}
+    if execute_rows(tx.connection, _SETTLE, rows, same) == len(rows):
+        settled = [Settled(applied=True, status=end.status) for end in endings]
+    else:
+        pairs = zip(requests, endings, strict=True)
+        settled = [_look(tx, prefix, request, end) for request, end in pairs]
+    for request, end, outcome in zip(requests, endings, settled, strict=True):
+        _tell(tx, prefix, request, end, outcome)
+    return settled
+
+
+def ending(settlement: Settlement, now: int) -> Ending:
+    """The values a settlement leaves behind."""
+    status = ExecutionStatus
+    match settlement:
+        case Completed(result=result):
+            return Ending(status=status.COMPLETED, result=result)
+        case Failed(error=error, attempted=attempted):
+            return Ending(
+                status=status.FAILED, error=error, failed_attempts=int(attempted)
+            )
+        case RetryAt(error=error, delay=delay):
+            due = due_after(now, delay)
+            return Ending(
+                status=status.RETRYING,
+                due_at=due,
+                run_at=due,
+                error=error,
+                failed_attempts=1,
+            )
+        case Released(delay=delay, reason=reason) if delay > 0:
+            due = due_after(now, delay)
+            return Ending(status=status.QUEUED, due_at=due, run_at=due, reason=reason)
+        case Released(reason=reason):
+            return Ending(status=status.QUEUED, due_at=front(now), reason=reason)
+        case Cancelled(reason=reason):
+            return Ending(status=status.CANCELLED, cancel_reason=reason)
+
+
+def front(now: int) -> int:
+    """A due time before everything that waits; the latest comes first."""
+    return -now
+
+
+def _mark(claim: Claim) -> str:
+    # Only its holder settles a claim, so this tells one settlement from all others.
+    return f"{claim.worker_id}:{claim.token}"
+
+
+def _row(request: SettleRequest, end: Ending, now: int) -> Row:
+    claim = request.claim
+    return (
+        claim.execution.id,
+        claim.worker_id,
+        claim.token,
+        end.status.value,
+        end.due_at,
+        end.run_at,
+        end.reason,
+        end.result,
+        *error_row(end.error),
+        end.failed_attempts,
+        now if end.status.is_terminal else None,
+        end.cancel_reason,
+        _mark(claim),
+    )
+
+
+def _look(tx: Transaction, prefix: str, request: SettleRequest, end: Ending) -> Settled:
+    """What became of a settlement when some of a batch were not plainly applied."""
+    claim = request.claim
+    flagged = tx.connection.execute(
+        _SETTLE_FLAGGED,
+        {
+            "id": claim.execution.id,
+            "prefix": prefix,
+            "worker": claim.worker_id,
+            "token": claim.token,
+            "failed": end.failed_attempts,
+            "now": tx.now,
+            "mark": _mark(claim),
+        },
+    )
+    if flagged.rowcount:
+        return Settled(applied=True, status=ExecutionStatus.CANCELLED)
+    row = tx.connection.execute(_NOW, (claim.execution.id, prefix)).fetchone()
+    if row is None:
+        return Settled(applied=False, status=None)
+    return Settled(applied=row[1] == _mark(claim), status=_status(row[0]))
+
+
+def _tell(
+    tx: Transaction, prefix: str, request: SettleRequest, end: Ending, outcome: Settled
+) -> None:
+    execution = request.claim.execution
+    if outcome.applied and outcome.status is end.status:
+        if request.notice is not None:
+            tx.hints.notices.append((prefix, request.notice))
+        if end.due_at is not None:
+            tx.hints.work.add((prefix, execution.event_name))
+    elif outcome.status is not None:
+        notice = ExecutionUpdated(
+            execution_id=execution.id,
+            event_name=execution.event_name,
+            attempt=execution.attempt_count + 1,
+            status=outcome.status,
+        )
+        tx.hints.notices.append((prefix, notice))
+
+
+def _status(word: str) -> ExecutionStatus | None:
+    try:
+        return ExecutionStatus(word)
+    except ValueError:
+        return None

@@ -1,0 +1,102 @@
+"""Recorded steps: written once, never changed, removed only by a retry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...errors import ExecutionNotFound
+from .bulk import execute_rows
+from .rows import STEP_COLUMNS, fetch, json_list, read_step, step_row
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from ...notices import Notice
+    from ...records import StoredStep
+    from .writer import Transaction
+
+_INSERT = f"""
+    INSERT INTO steps (execution, {STEP_COLUMNS})
+    SELECT e.seq, v.column2, v.column3, v.column4, v.column5, v.column6, v.column7,
+        v.column8, v.column9, v.column10, v.column11
+    FROM (VALUES {{rows}}) AS v
+    CROSS JOIN executions AS e ON e.id = v.column1 AND e.queue_prefix = {{prefix}}
+    WHERE true
+    ON CONFLICT DO NOTHING
+"""  # noqa: S608 - made of constants
+
+_ONE = f"""
+    SELECT {STEP_COLUMNS} FROM steps
+    WHERE step_id = ?
+        AND execution = (SELECT seq FROM executions WHERE id = ? AND queue_prefix = ?)
+"""  # noqa: S608 - made of constants
+
+_OF_EXECUTION = f"""
+    SELECT {STEP_COLUMNS} FROM steps
+    WHERE execution = (SELECT seq FROM executions WHERE id = ? AND queue_prefix = ?)
+    ORDER BY started_at, seq
+"""  # noqa: S608 - made of constants
+
+_OF_EXECUTIONS = f"""
+    SELECT execution, {STEP_COLUMNS} FROM steps
+    WHERE execution IN (SELECT value FROM json_each(?))
+"""  # noqa: S608 - made of constants
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepWrite:
+    """One checkpoint."""
+
+    execution_id: str
+    step: StoredStep
+    notice: Notice | None
+
+
+def checkpoint(
+    tx: Transaction, prefix: str, writes: Sequence[StepWrite]
+) -> list[StoredStep]:
+    """Record steps; first write wins. Returns what is recorded for each."""
+    rows = [(write.execution_id, *step_row(write.step)) for write in writes]
+    recorded = [read_step(row[1:]) for row in rows]
+    inserted = execute_rows(tx.connection, _INSERT, rows, {"prefix": prefix})
+    mine = recorded
+    if inserted < len(rows):
+        recorded = [_stored(tx, prefix, write) for write in writes]
+    for write, own, stored in zip(writes, mine, recorded, strict=True):
+        if write.notice is not None and own == stored:
+            tx.hints.notices.append((prefix, write.notice))
+    return recorded
+
+
+def steps_of(
+    connection: sqlite3.Connection, prefix: str, execution_id: str
+) -> list[StoredStep]:
+    """Everything recorded for an execution."""
+    rows = fetch(connection, _OF_EXECUTION, (execution_id, prefix))
+    return [read_step(row) for row in rows]
+
+
+def steps_by_execution(
+    connection: sqlite3.Connection, executions: Sequence[int]
+) -> dict[int, dict[str, StoredStep]]:
+    """Everything recorded for several, by the number of their row and step id."""
+    found: dict[int, dict[str, StoredStep]] = {number: {} for number in executions}
+    if executions:
+        for row in fetch(connection, _OF_EXECUTIONS, (json_list(executions),)):
+            step = read_step(row[1:])
+            found[row[0]][step.step_id] = step
+    return found
+
+
+def _stored(tx: Transaction, prefix: str, write: StepWrite) -> StoredStep:
+    parameters = (write.step.step_id, write.execution_id, prefix)
+    rows = fetch(tx.connection, _ONE, parameters)
+    if not rows:
+        raise ExecutionNotFound(
+            f'no execution has the id "{write.execution_id}": the step '
+            f'"{write.step.title}" was not recorded',
+            execution_id=write.execution_id,
+        )
+    return read_step(rows[0])

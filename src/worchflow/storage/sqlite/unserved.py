@@ -1,0 +1,102 @@
+"""Executions of events that no live worker serves: they wait longer and say why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...transitions import hand_on_delay, unserved_reason
+from .accepting import due_after
+from .times import boot_id, lease_now
+
+if TYPE_CHECKING:
+    from .writer import Transaction
+
+AT_MOST = 100
+"""Executions put off by one call; the next call goes on."""
+
+# Walks from one event name to the next in the index, past all that wait under it.
+_DUE_EVENTS = """
+    WITH RECURSIVE due (event_name) AS (
+        SELECT min(event_name) FROM executions
+            WHERE queue_prefix = :prefix AND due_at IS NOT NULL
+        UNION ALL
+        SELECT (
+            SELECT min(event_name) FROM executions
+            WHERE queue_prefix = :prefix AND due_at IS NOT NULL
+                AND event_name > due.event_name
+        ) FROM due WHERE due.event_name IS NOT NULL
+    )
+    SELECT event_name FROM due
+    WHERE event_name IS NOT NULL AND event_name NOT IN (
+        SELECT json_extract(f.value, '$[0]')
+        FROM workers, json_each(workers.functions) AS f
+        WHERE queue_prefix = :prefix AND NOT dead
+            AND boot_id = :boot_id AND lease_until > :lease_now
+    )
+"""
+
+_DUE = """
+    SELECT seq, hand_ons FROM executions
+    WHERE queue_prefix = ? AND event_name = ? AND due_at <= ?
+    ORDER BY due_at LIMIT ?
+"""
+
+_PUT_OFF = """
+    UPDATE executions SET hand_ons = hand_ons + 1, due_at = ?, run_at = ?, reason = ?
+    WHERE seq = ?
+"""
+
+_PUT_BACK = """
+    UPDATE executions SET hand_ons = 0, due_at = :now, run_at = NULL, reason = NULL
+    WHERE seq IN (
+        SELECT seq FROM executions
+        WHERE queue_prefix = :prefix AND hand_ons > 0 AND due_at > :now
+            AND event_name IN (
+                SELECT json_extract(value, '$[0]') FROM json_each(:functions)
+            )
+        ORDER BY due_at LIMIT :limit
+    )
+"""
+
+
+def hand_on(tx: Transaction, prefix: str) -> None:
+    """Put off what is due and what no live worker serves, some at a time."""
+    parameters = {"prefix": prefix, "boot_id": boot_id(), "lease_now": lease_now()}
+    room = AT_MOST
+    for (event_name,) in tx.connection.execute(_DUE_EVENTS, parameters).fetchall():
+        due = tx.connection.execute(_DUE, (prefix, event_name, tx.now, room)).fetchall()
+        reason = unserved_reason(event_name)
+        times = [due_after(tx.now, hand_on_delay(hand_ons)) for _, hand_ons in due]
+        tx.connection.executemany(
+            _PUT_OFF,
+            [
+                (then, then, reason, number)
+                for then, (number, _) in zip(times, due, strict=True)
+            ],
+        )
+        room -= len(due)
+        if room <= 0:
+            return
+
+
+def sweep(tx: Transaction, prefix: str, _: None) -> int:
+    """Put off more of them.
+
+    Nothing else is ever out of the queue in one file: every change of an execution
+    and its place in the queue are one transaction.
+    """
+    hand_on(tx, prefix)
+    return 0
+
+
+def put_back(tx: Transaction, prefix: str, functions: str) -> None:
+    """A worker for these events has come: what was put off need not wait longer."""
+    tx.connection.execute(
+        _PUT_BACK,
+        {
+            "now": tx.now,
+            "prefix": prefix,
+            "functions": functions,
+            "limit": AT_MOST * 100,
+        },
+    )

@@ -1,0 +1,155 @@
+"""What hints set off on one event loop: claims look again, watchers are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from ...notices import Notice
+    from .hints import Hints
+
+NOTICES_KEPT = 1000
+"""Notices that wait for one watcher; more push out the oldest."""
+
+
+class Waiter:
+    """A claim that waits for work of some events."""
+
+    def __init__(self, events: frozenset[str]) -> None:
+        self.events = events
+        self._hinted = asyncio.Event()
+
+    def wake(self) -> None:
+        """Say that there may be work."""
+        self._hinted.set()
+
+    def clear(self) -> None:
+        """Forget the hints so far; call it before looking."""
+        self._hinted.clear()
+
+    async def wait(self, timeout: float) -> bool:
+        """Whether a hint came in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._hinted.wait()
+        return self._hinted.is_set()
+
+
+class Subscription:
+    """Notices about one execution, in the order of their coming."""
+
+    def __init__(self) -> None:
+        self._notices: deque[Notice] = deque(maxlen=NOTICES_KEPT)
+        self._arrived = asyncio.Event()
+
+    def put(self, notice: Notice) -> None:
+        """Hand over a notice."""
+        self._notices.append(notice)
+        self._arrived.set()
+
+    async def next(self, timeout: float) -> Notice | None:
+        """The next notice, or None after `timeout` seconds."""
+        if not self._notices:
+            self._arrived.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._arrived.wait()
+        return self._notices.popleft() if self._notices else None
+
+
+class Wakeup:
+    """Everybody on one event loop who wants to be told, under one queue prefix.
+
+    `receive` may be called from any thread; the rest belongs to the loop. The tuples
+    are replaced, never changed, so that other threads can read them.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._loop = asyncio.get_running_loop()
+        self._waiters: tuple[Waiter, ...] = ()
+        self._on_cancel: dict[str, Callable[[str], None]] = {}
+        self._watched: dict[str, tuple[Subscription, ...]] = {}
+
+    @property
+    def watching(self) -> bool:
+        """Whether anybody watches an execution."""
+        return bool(self._watched)
+
+    def receive(self, hints: Hints) -> None:
+        """Pass on what concerns somebody here."""
+        if self._concerns(hints):
+            # A closed loop has nobody to tell.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._tell, hints)
+
+    @contextmanager
+    def waiting(self, events: frozenset[str]) -> Generator[Waiter, None, None]:
+        """A waiter for work of these events."""
+        waiter = Waiter(events)
+        self._waiters = (*self._waiters, waiter)
+        try:
+            yield waiter
+        finally:
+            self._waiters = tuple(one for one in self._waiters if one is not waiter)
+
+    def add_worker(self, worker_id: str, on_cancel: Callable[[str], None]) -> None:
+        """Tell a worker which executions somebody wants cancelled."""
+        self._on_cancel[worker_id] = on_cancel
+
+    def remove_worker(self, worker_id: str) -> None:
+        """Tell it nothing any more."""
+        self._on_cancel.pop(worker_id, None)
+
+    @contextmanager
+    def watching_one(self, execution_id: str) -> Generator[Subscription, None, None]:
+        """A subscription to notices about one execution."""
+        one = Subscription()
+        self._watched[execution_id] = (*self._watched.get(execution_id, ()), one)
+        try:
+            yield one
+        finally:
+            others = tuple(o for o in self._watched[execution_id] if o is not one)
+            if others:
+                self._watched[execution_id] = others
+            else:
+                del self._watched[execution_id]
+
+    def _concerns(self, hints: Hints) -> bool:
+        return (
+            any(self._has_work(waiter, hints) for waiter in self._waiters)
+            or (
+                bool(self._on_cancel)
+                and any(prefix == self._prefix for prefix, _ in hints.cancelled)
+            )
+            or (
+                bool(self._watched)
+                and any(
+                    notice.execution_id in self._watched for _, notice in hints.notices
+                )
+            )
+        )
+
+    def _tell(self, hints: Hints) -> None:
+        for waiter in self._waiters:
+            if self._has_work(waiter, hints):
+                waiter.wake()
+        for prefix, execution_id in hints.cancelled:
+            if prefix == self._prefix:
+                for on_cancel in tuple(self._on_cancel.values()):
+                    on_cancel(execution_id)
+        for prefix, notice in hints.notices:
+            if prefix == self._prefix:
+                for subscription in self._watched.get(notice.execution_id, ()):
+                    subscription.put(notice)
+
+    def _has_work(self, waiter: Waiter, hints: Hints) -> bool:
+        return any(
+            prefix == self._prefix and event in waiter.events
+            for prefix, event in hints.work
+        )
