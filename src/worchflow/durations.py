@@ -53,3 +53,22 @@ def to_utc(moment: datetime, field: str) -> datetime:
             "such as datetime.now(UTC)"
         )
     return moment.astimezone(UTC)
+
+
+def span(seconds: float) -> str:
+    """A length of time for people: `120 ms`, `4.2 s`, `3 min 5 s`, `2 d 4 h`."""
+    seconds = max(0.0, seconds)
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for name, size, next_name, next_size in (
+        ("d", 86400, "h", 3600),
+        ("h", 3600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if whole >= size:
+            rest = whole % size // next_size
+            return f"{whole // size} {name}" + (f" {rest} {next_name}" if rest else "")
+    return f"{whole} s"

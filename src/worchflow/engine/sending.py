@@ -39,6 +39,7 @@ class Prepared:
     """A message that was validated and encoded, ready to insert."""
 
     execution: NewExecution
+    data_type: Any
     result_type: Any
 
 
@@ -88,7 +89,11 @@ class Sender:
             delay=None if delay is None else to_seconds(delay, "delay"),
             run_at=None if at is None else to_utc(at, "at"),
         )
-        return Prepared(execution=execution, result_type=parts.result_type)
+        return Prepared(
+            execution=execution,
+            data_type=parts.data_type,
+            result_type=parts.result_type,
+        )
 
     async def insert(self, prepared: Sequence[Prepared]) -> list[Accepted]:
         """Insert in batches; one outcome each, in order.
@@ -130,7 +135,7 @@ class Sender:
         if existing is None:
             return False
         return existing.event_name != new.event_name or not self.payloads.same_data(
-            existing.event_data, new.event_data
+            existing.event_data, new.event_data, prepared.data_type
         )
 
     def _encode(self, parts: MessageParts, *, checked: bool) -> Payload:
