@@ -44,6 +44,7 @@ GROUPS = {
             *("records", "transitions", "settlement", "serialization", "plain_json"),
             *("options", "middleware", "notices", "emitter"),
             *("annotations", "type_forms", "payloads"),
+            *("envelope", "exception_text", "type_adapters", "value_places"),
             *("type_adapters", "value_places", "decoding", "exception_text"),
         ),
         uses=("foundations",),

@@ -1,0 +1,250 @@
+"""The one place above the stores where values become payloads and come back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pydantic_core import from_json, to_json
+
+from .envelope import CODEC_KEY, Envelope, is_sealed
+from .errors import ConfigurationError, SerializationError, StepResultChanged
+from .exception_text import describe
+from .limits import Limits, check_size, short
+from .plain_json import Flaw, a_type, find_flaw, find_text_flaw, same_json, shape
+from .serialization import JSONSerializer, is_untyped, origin
+from .type_adapters import type_name
+from .value_places import equal, find_difference, find_unwritable
+
+if TYPE_CHECKING:
+    from .records import ErrorInfo
+    from .serialization import Codec, Serializer
+    from .types import Payload
+
+Kind: TypeAlias = Literal["event", "step", "result"]
+
+# The way out when a value without a type is more than plain JSON.
+_ANNOTATE = {
+    "event": "give the event a data type",
+    "step": "annotate what the function returns, or pass step.options(as_type=...)",
+    "result": "annotate what the handler returns, or name it in Event[...]",
+}
+# The way out when a value would not come back as its type says.
+_CORRECT = {
+    "event": "make the event's data type name exactly what is sent",
+    "step": "make the function's return annotation name exactly what it returns, or "
+    "pass step.options(as_type=...)",
+    "result": "make the handler's return annotation, or Event[...], name exactly "
+    "what it returns",
+}
+
+
+class Payloads:
+    """Encodes and decodes all user data, under one serializer, codec and limits.
+
+    What it gives out never changes silently: a value is accepted only if it comes
+    back equal (`==`) to what it was. Its errors name the place, never the content.
+    """
+
+    def __init__(
+        self,
+        serializer: Serializer | None = None,
+        codec: Codec | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._serializer = serializer or JSONSerializer()
+        self._envelope = Envelope(codec)
+        self._limits = limits or Limits()
+        self._bytes = {
+            "event": self._limits.event_bytes,
+            "step": self._limits.step_bytes,
+            "result": self._limits.result_bytes,
+        }
+        _check_methods("serializer", self._serializer)
+        if codec is not None:
+            _check_methods("codec", codec)
+
+    def encode(
+        self, value: Any, type: Any, *, kind: Kind, where: str
+    ) -> tuple[Payload, Any]:
+        """The payload of a value, and the value as every later reader will see it.
+
+        Raises `SerializationError` or `PayloadTooLarge`, both naming `where`, before
+        anything is written.
+        """
+        text = self._write(value, type, kind, where)
+        check_size(text, self._bytes[kind], where)
+        try:
+            decoded = self._parse(text, type)
+        except SerializationError as error:
+            flaw = Flaw("$", f"would not come back as {_name(type)}: {error.message}")
+        else:
+            if equal(decoded, value):
+                return self._envelope.seal(text, where), decoded
+            flaw = find_difference(value, decoded)
+        raise self._refusal(flaw, value, type, kind, where)
+
+    def decode(self, payload: Payload | None, type: Any, *, where: str) -> Any:
+        """The value of a payload, whoever wrote it.
+
+        Raises `SerializationError` naming `where` when it is no JSON, does not decode
+        to the type, or needs a codec.
+        """
+        text = self._envelope.open(payload, where)
+        try:
+            return self._read(text, type)
+        except SerializationError as error:
+            raise SerializationError(
+                f"{where} holds {shape(text)}, which does not decode to "
+                f"{_name(type)}: {error.message}"
+            ) from None
+
+    def decode_step(self, payload: Payload | None, type: Any, *, where: str) -> Any:
+        """A recorded result; `StepResultChanged` when the code names another type."""
+        text = self._envelope.open(payload, where)
+        try:
+            return self._read(text, type)
+        except SerializationError as error:
+            raise StepResultChanged(
+                f"{where} is recorded as {shape(text)}, but the code now names "
+                f"{_name(type)}: {error.message}. Let the type read what is "
+                "recorded too, or give the changed step another title"
+            ) from None
+
+    def same_data(self, one: Payload, other: Payload, type: Any = Any) -> bool:
+        """Whether two payloads hold equal data: as JSON, else as values of `type`.
+
+        A set, for instance, may be written in any order. `SerializationError` when
+        one of them cannot be read.
+        """
+        if one == other:
+            return True
+        where = "the event data to compare"
+        texts = self._envelope.open(one, where), self._envelope.open(other, where)
+        if same_json(*(self.decode(text, Any, where=where) for text in texts)):
+            return True
+        try:
+            return not is_untyped(type) and equal(
+                *(self.decode(text, type, where=where) for text in texts)
+            )
+        except SerializationError:
+            return False
+
+    def encode_error(self, exception: BaseException) -> ErrorInfo:
+        """An exception as text to store, through the codec if there is one.
+
+        Never raises: where the codec fails, a placeholder says so.
+        """
+        error = describe(exception)
+        if not self._envelope.has_codec:
+            return error
+        return replace(
+            error,
+            message=self._seal_text(error.message),
+            traceback=self._seal_text(error.traceback),
+        )
+
+    def decode_error(self, error: ErrorInfo) -> ErrorInfo:
+        """The readable form of a stored error; never raises.
+
+        A part that cannot be read becomes a placeholder saying why.
+        """
+        return replace(
+            error,
+            message=self._open_text(error.message),
+            traceback=self._open_text(error.traceback),
+        )
+
+    def _write(self, value: Any, type: Any, kind: Kind, where: str) -> str:
+        try:
+            text: object = self._serializer.encode(value, type)
+        except SerializationError as error:
+            refused = self._refusal(error.message, value, type, kind, where)
+            refused.field = refused.field or error.field
+            raise refused from None
+        except Exception as error:  # noqa: BLE001  # a user's serializer
+            raise SerializationError(
+                f"{where}: the serializer raised {origin(error)}"
+            ) from None
+        if not isinstance(text, str):
+            raise SerializationError(
+                f"{where}: the serializer returned {a_type(text)} instead of JSON text"
+            )
+        flaw = find_text_flaw(text, depth=self._limits.depth)
+        if flaw is not None:
+            raise self._refusal(flaw, value, type, kind, where)
+        if is_sealed(text):
+            raise SerializationError(
+                f'{where}: an object with "{CODEC_KEY}" as its only key is reserved: '
+                "add another key or rename it"
+            )
+        if not isinstance(self._serializer, JSONSerializer):
+            _check_json(text, where)
+        return text
+
+    def _read(self, text: str, type: Any) -> Any:
+        flaw = find_text_flaw(text)
+        if flaw is not None:
+            raise SerializationError(flaw)
+        return self._parse(text, type)
+
+    def _parse(self, text: str, type: Any) -> Any:
+        try:
+            return self._serializer.decode(text, type)
+        except SerializationError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a user's serializer
+            raise SerializationError(f"the serializer raised {origin(error)}") from None
+
+    def _refusal(
+        self, problem: Flaw | str, value: Any, type: Any, kind: Kind, where: str
+    ) -> SerializationError:
+        """The error for a value that JSON does not hold, as exact as can be found."""
+        flaw = find_unwritable(value)
+        if flaw is None and is_untyped(type):
+            flaw = find_flaw(value, depth=self._limits.depth)
+        text = f"{where}: {flaw or problem}"
+        if flaw is not None and flaw.needs_type:
+            text = f"{text}. Without a type only plain JSON is kept: {_ANNOTATE[kind]}"
+        elif flaw is None and not is_untyped(type):
+            text = f"{text}. The way out: {_CORRECT[kind]}"
+        place = flaw or problem
+        return SerializationError(text, field=getattr(place, "path", None))
+
+    def _seal_text(self, text: str) -> str:
+        try:
+            return self._envelope.seal(to_json(text).decode(), "the error")
+        except SerializationError as error:
+            return f"[not recorded: {error.message}]"
+
+    def _open_text(self, stored: str) -> str:
+        try:
+            text = self._envelope.open(stored, "the error")
+            return stored if text is stored else str(from_json(text))
+        except (SerializationError, ValueError) as error:
+            return f"[not readable: {error}]"
+
+
+def _check_methods(name: str, value: object) -> None:
+    if isinstance(value, type):
+        raise ConfigurationError(
+            f"{name}={value.__name__} is a class: pass an instance of it"
+        )
+    for method in ("encode", "decode"):
+        if not callable(getattr(value, method, None)):
+            raise ConfigurationError(
+                f"{name}={short(type(value))} needs a method {method}()"
+            )
+
+
+def _check_json(text: str, where: str) -> None:
+    try:
+        from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise SerializationError(
+            f"{where}: the serializer returned text that is no JSON ({error})"
+        ) from None
+
+
+def _name(type: Any) -> str:
+    return "plain JSON" if is_untyped(type) else type_name(type)
