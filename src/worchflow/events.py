@@ -275,7 +275,9 @@ def result_type(
     while it is not there.
     """
     if "__worchflow_result__" not in vars(cls):
-        scopes = [vars(sys.modules[base.__module__]) for base in _events(cls)]
+        # pydantic makes Event[str] once, for a module that may be gone by now.
+        modules = (sys.modules.get(base.__module__) for base in _events(cls))
+        scopes = [vars(module) for module in modules if module is not None]
         if "<locals>" in cls.__qualname__:
             scopes.insert(0, dict(local_names))
         what = f"the result type of the event class {cls.__qualname__}"
