@@ -26,6 +26,11 @@ MONGO_URL_VARIABLE = "WORCHFLOW_TEST_MONGO_URL"
 # Where a blocking call of the library inside an event loop fails the test.
 GUARDED_TIERS = frozenset({"unit", "conformance", "scenarios"})
 
+DRIVERS_BLOCK_IN = (
+    ("pymongo/pool_options.py", "get_container_env_info"),
+    ("redis/utils.py", "get_lib_version"),
+)
+
 
 def _make_or_skip(make: Callable[[], ServerT]) -> ServerT:
     """Skip the test without a binary; fail where CI promises one."""
@@ -112,5 +117,9 @@ def _no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
     if tier not in GUARDED_TIERS or request.node.get_closest_marker("allow_blocking"):
         yield
         return
-    with blockbuster_ctx("worchflow"):
+    with blockbuster_ctx("worchflow") as guard:
+        # The drivers look at files when they connect, which is theirs to change.
+        for blocking in guard.functions.values():
+            for file, function in DRIVERS_BLOCK_IN:
+                blocking.can_block_in(file, function)
         yield

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+# Imported before there is an event loop: importing reads files.
+import worchflow.storage.redis_mongo
+import worchflow.storage.sqlite  # noqa: F401
 from worchflow import Worchflow
 
 MakeApp = Callable[..., Worchflow[Any]]
