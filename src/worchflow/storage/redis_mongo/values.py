@@ -53,7 +53,7 @@ def to_bson(text: Payload) -> tuple[Any, bool]:
     return (value, True) if _is_storable(value, 0) else (text, False)
 
 
-def to_text(value: Any, mark: object) -> Payload:  # noqa: ANN401
+def to_text(value: Any, mark: object) -> Payload:
     """The payload of a stored value; never raises, whoever wrote it."""
     if mark == AS_TEXT and isinstance(value, str):
         return value
@@ -124,15 +124,15 @@ _STRICT = json.JSONDecoder(
 )
 
 
-def _is_storable(value: Any, depth: int) -> bool:  # noqa: ANN401
-    kind = type(value)
+def _is_storable(value: Any, depth: int) -> bool:
+    kind: type[object] = type(value)
     if kind is str:
-        return value.isascii() or _is_unicode(value)
+        return _is_unicode(value)
     if kind is int:
-        return -(2**63) <= value < 2**63
+        return bool(-(2**63) <= value < 2**63)
     if kind is dict:
         return depth < DEEPEST_NATIVE and all(
-            key
+            key != ""
             and key[0] != "$"
             and "." not in key
             and "\0" not in key
@@ -148,6 +148,8 @@ def _is_storable(value: Any, depth: int) -> bool:  # noqa: ANN401
 
 
 def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -155,11 +157,12 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401, PLR0911
+def _plain(value: Any) -> Any:  # noqa: PLR0911
     """What `JSON.stringify` would make of a value that is no JSON."""
-    if isinstance(value, dict):
+    kind: type[object] = type(value)
+    if kind is dict:
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if kind is list:
         return [_plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None

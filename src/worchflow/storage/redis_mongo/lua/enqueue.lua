@@ -11,8 +11,9 @@ for key = 3, #KEYS, 2 do
   local is_terminal = known[2] == 'completed' or known[2] == 'failed'
     or known[2] == 'cancelled'
   if known_token < token or (known_token == token and not is_terminal) then
-    redis.call('HDEL', KEYS[key], 'result', 'error')
+    -- Adds before it removes: a full Redis refuses new work here.
     redis.call('HSET', KEYS[key], unpack(ARGV, at + 4, at + 3 + 2 * count))
+    redis.call('HDEL', KEYS[key], 'result', 'error')
     redis.call('PERSIST', KEYS[key])
     redis.call('PERSIST', KEYS[key + 1])
     answers[#answers + 1] = 1

@@ -1,5 +1,5 @@
 -- Lets go of executions: off the inflight list, the hash as it stands now, and back
--- to where the id belongs.
+-- to where the id belongs. Removes before it adds: a full Redis can be drained.
 -- KEYS: queue, delayed, then inflight list, execution and steps hash of each.
 -- ARGV of each: id, token, place, ttl in milliseconds (0: it lives on), channel,
 -- notice ('' for none), count, then count fields and values.
@@ -11,10 +11,13 @@ for key = 3, #KEYS, 3 do
   redis.call('LREM', KEYS[key], 1, id)
   local answer = 1
   if count > 0 then
-    local known = redis.call('HMGET', KEYS[key + 1], 'id', 'token')
+    local known = redis.call('HMGET', KEYS[key + 1], 'id', 'token', 'status')
+    local known_token = tonumber(known[2] or -1) or -1
+    local is_terminal = known[3] == 'completed' or known[3] == 'failed'
+      or known[3] == 'cancelled'
     if not known[1] then
       answer = -1
-    elseif (tonumber(known[2] or -1) or -1) > token then
+    elseif known_token > token or (known_token == token and is_terminal) then
       answer = 0
     else
       redis.call('HDEL', KEYS[key + 1], 'result', 'error')

@@ -1,0 +1,341 @@
+"""The backend on Redis and MongoDB: its parts put together, opened and closed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from ...errors import ConfigurationError
+from ...options import BackendOptions
+from ...settlement import Released
+from ..base import Backend
+from .claimer import Claimer
+from .committer import Committer
+from .connections import GivenConnections, UrlConnections, longest_block
+from .documents import Documents
+from .executions import Executions
+from .hints import Hints
+from .keys import Keys
+from .lane import RedisLane
+from .leases import Leases
+from .mongo_door import MongoDoor
+from .reaper import Reaper
+from .redis_door import RedisDoor
+from .schema import prepare
+from .scripts import Scripts
+from .settling import Settling
+from .steps import Steps
+from .store_clock import StoreClock
+from .stores import Stores
+from .sweeper import Sweeper
+from .upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from pymongo.asynchronous.database import AsyncDatabase
+    from pymongo.database import Database
+
+    from ...notices import Notice
+    from ...records import (
+        Claim,
+        ExecutionQuery,
+        ExecutionStatus,
+        NewExecution,
+        StoredExecution,
+        StoredPage,
+        StoredStep,
+        WorkerRecord,
+    )
+    from ...settlement import Settled, Settlement
+    from ..base import Inserted, NoticeSubscription, Renewal
+    from .connections import Connections
+    from .leases import LeaseStore
+    from .redis_door import RedisClient
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Open:
+    """The parts of a backend while it is open."""
+
+    stores: Stores
+    lease_store: LeaseStore
+    executions: Executions
+    steps: Steps
+    settling: Settling
+    leases: Leases
+    reaper: Reaper
+    sweeper: Sweeper
+    hints: Hints
+    claimers: dict[str, Claimer]
+    upkeep: Upkeep
+
+
+class RedisMongoBackend(Backend):
+    """MongoDB decides, Redis distributes and wakes.
+
+    Made from the user's own clients, which it never closes, or by `connect` from two
+    URLs, whose clients it always closes. Making it does no I/O.
+
+    Clients of the user's belong to their event loop. The lease is then renewed from
+    `lease_db`, a sync pymongo `Database`, or without one on that loop: blocked for
+    longer than the lease's TTL, such a loop loses what its worker runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis: RedisClient,
+        db: AsyncDatabase[Any],
+        options: BackendOptions | None = None,
+        lease_db: Database[Any] | None = None,
+    ) -> None:
+        options = options or BackendOptions()
+        connections = GivenConnections(redis, db, lease_db, options)
+        self._set_up(connections, options)
+
+    @classmethod
+    def connect(
+        cls, redis_url: str, mongo_url: str, options: BackendOptions | None = None
+    ) -> RedisMongoBackend:
+        """A backend with clients of its own; `ConfigurationError` for a bad URL.
+
+        Without a database in the MongoDB URL it is `worchflow`.
+        """
+        options = options or BackendOptions()
+        return cls._with(UrlConnections(redis_url, mongo_url, options), options)
+
+    @classmethod
+    def _with(
+        cls, connections: Connections, options: BackendOptions
+    ) -> RedisMongoBackend:
+        backend = cls.__new__(cls)
+        backend._set_up(connections, options)  # noqa: SLF001
+        return backend
+
+    def _set_up(self, connections: Connections, options: BackendOptions) -> None:
+        self.options = options
+        self._connections = connections
+        self._opened = 0
+        self._lock: asyncio.Lock | None = None
+        self._parts: _Open | None = None
+
+    # -- lifecycle
+
+    @override
+    async def open(self) -> None:
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        async with self._lock:
+            if self._opened == 0:
+                self._parts = await self._open()
+            self._opened += 1
+
+    @override
+    async def close(self) -> None:
+        if self._lock is None:
+            return
+        async with self._lock:
+            if self._opened == 0:
+                return
+            self._opened -= 1
+            if self._opened == 0 and self._parts is not None:
+                parts, self._parts = self._parts, None
+                await self._close(parts)
+
+    @override
+    async def check(self) -> None:
+        stores = self._open_parts.stores
+        await stores.mongo.now()
+        await stores.redis.ping()
+
+    @override
+    def clone(self) -> RedisMongoBackend:
+        return self._with(self._connections.clone(), self.options)
+
+    @property
+    @override
+    def location(self) -> str:
+        return f"{self._connections.location} (prefix {self.options.queue_prefix})"
+
+    async def _open(self) -> _Open:
+        options, clients = self.options, self._connections.open()
+        keys, documents = Keys(options.queue_prefix), Documents(options)
+        scripts = Scripts(keys)
+        mongo = MongoDoor(clients.db, options.timeout)
+        redis = RedisDoor(
+            clients.redis,
+            clients.blocking,
+            options.timeout,
+            longest_block(clients.blocking),
+        )
+        lane = RedisLane(redis, scripts)
+        stores = Stores(
+            options=options,
+            keys=keys,
+            documents=documents,
+            scripts=scripts,
+            clock=StoreClock(mongo),
+            mongo=mongo,
+            redis=redis,
+            committer=Committer(mongo, options.timeout, documents.id_field),
+            lane=lane,
+        )
+        try:
+            await stores.clock.refresh()
+            await prepare(stores)
+        except BaseException:
+            await lane.close()
+            await self._connections.close()
+            raise
+        return self._put_together(stores)
+
+    def _put_together(self, stores: Stores) -> _Open:
+        steps, executions = Steps(stores), Executions(stores)
+        lease_store = self._connections.lease_store(stores.mongo)
+        claimers: dict[str, Claimer] = {}
+
+        def released(worker_id: str, execution_id: str, answer: int) -> None:
+            if (claimer := claimers.get(worker_id)) is not None:
+                claimer.released(execution_id, answer)
+
+        return _Open(
+            stores=stores,
+            lease_store=lease_store,
+            executions=executions,
+            steps=steps,
+            settling=Settling(stores, steps, released),
+            leases=Leases(stores, lease_store),
+            reaper=Reaper(stores, executions),
+            sweeper=Sweeper(stores, executions),
+            hints=Hints(stores.redis, stores.keys),
+            claimers=claimers,
+            upkeep=Upkeep(stores, claimers),
+        )
+
+    async def _close(self, parts: _Open) -> None:
+        try:
+            for claimer in parts.claimers.values():
+                await claimer.close()
+            await parts.upkeep.close()
+            await parts.hints.close()
+            await parts.stores.committer.close()
+            await parts.stores.lane.close()
+            await asyncio.to_thread(parts.lease_store.close)
+        finally:
+            await self._connections.close()
+
+    @property
+    def _open_parts(self) -> _Open:
+        if self._parts is None:
+            raise ConfigurationError("the backend is not open: await open() first")
+        return self._parts
+
+    # -- executions
+
+    @override
+    async def insert(self, executions: Sequence[NewExecution]) -> list[Inserted]:
+        return await self._open_parts.executions.insert(executions)
+
+    @override
+    async def get(self, execution_id: str) -> StoredExecution | None:
+        return await self._open_parts.executions.get(execution_id)
+
+    @override
+    async def steps(self, execution_id: str) -> list[StoredStep]:
+        return await self._open_parts.steps.all(execution_id)
+
+    @override
+    async def counts(self) -> dict[ExecutionStatus, int]:
+        return await self._open_parts.executions.counts()
+
+    @override
+    async def cancel(
+        self, execution_id: str, reason: str | None
+    ) -> tuple[StoredExecution | None, bool]:
+        return await self._open_parts.executions.cancel(execution_id, reason)
+
+    @override
+    async def retry(self, execution_id: str) -> tuple[StoredExecution | None, bool]:
+        return await self._open_parts.executions.retry(execution_id)
+
+    # -- claims
+
+    @override
+    async def join(
+        self, worker: WorkerRecord, on_cancel: Callable[[str], None]
+    ) -> None:
+        parts = self._open_parts
+        await parts.leases.join(worker)
+        parts.hints.call_on_cancel(worker.id, on_cancel)
+        self._claimer(worker)
+
+    @override
+    def renew(self, worker_id: str) -> Renewal:
+        return self._open_parts.leases.renew(worker_id)
+
+    @override
+    async def leave(self, worker_id: str) -> None:
+        parts = self._open_parts
+        claimer = parts.claimers.pop(worker_id, None)
+        if claimer is not None:
+            for claim in await claimer.close():
+                await parts.settling.settle(claim, Released(), None)
+            await parts.stores.lane.flush(self.options.timeout)
+        parts.hints.forget(worker_id)
+        await parts.reaper.end(worker_id)
+
+    @override
+    async def claim(
+        self, worker: WorkerRecord, limit: int, wait: float
+    ) -> Sequence[Claim]:
+        return await self._claimer(worker).claim(limit, wait)
+
+    @override
+    async def adopt(
+        self, worker: WorkerRecord, execution_ids: frozenset[str]
+    ) -> Sequence[Claim]:
+        return await self._claimer(worker).adopt(execution_ids)
+
+    @override
+    async def checkpoint(
+        self, claim: Claim, step: StoredStep, notice: Notice | None
+    ) -> StoredStep:
+        return await self._open_parts.steps.checkpoint(claim, step, notice)
+
+    @override
+    async def settle(
+        self, claim: Claim, settlement: Settlement, notice: Notice | None
+    ) -> Settled:
+        return await self._open_parts.settling.settle(claim, settlement, notice)
+
+    @override
+    async def reap(self, worker_id: str, *, expired: bool) -> int:
+        return await self._open_parts.reaper.reap(expired=expired)
+
+    @override
+    async def sweep(self, worker_id: str) -> int:
+        return await self._open_parts.sweeper.sweep(worker_id)
+
+    @override
+    def watch(
+        self, execution_id: str
+    ) -> AbstractAsyncContextManager[NoticeSubscription]:
+        return self._open_parts.hints.watch(execution_id)
+
+    # Last, for inside the class its name hides the built-in type.
+    @override
+    async def list(self, query: ExecutionQuery) -> StoredPage:
+        return await self._open_parts.executions.list(query)
+
+    def _claimer(self, worker: WorkerRecord) -> Claimer:
+        parts = self._open_parts
+        claimer = parts.claimers.get(worker.id)
+        if claimer is None:
+            claimer = Claimer(parts.stores, parts.executions, parts.steps, worker)
+            parts.claimers[worker.id] = claimer
+        return claimer

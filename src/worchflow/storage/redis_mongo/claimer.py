@@ -1,0 +1,240 @@
+"""One worker's way to executions: ids from Redis, ownership from MongoDB."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter, deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from bson.datetime_ms import DatetimeMS
+
+from ...errors import StoreUnavailable
+from ...ids import new_nonce
+from .documents import EXECUTIONS
+from .errors import RedisFull
+from .ownership import Ownership
+from .triage import Triage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...records import Claim, WorkerRecord
+    from .executions import Executions
+    from .steps import Steps
+    from .stores import Stores
+
+logger = logging.getLogger("worchflow.storage.redis_mongo")
+
+LONGEST_BLOCK = 2.0
+"""Seconds one BLMOVE waits."""
+POLL_PAUSE = 0.5
+"""Seconds between two looks at MongoDB while Redis does not help, jittered."""
+LONGEST_INFLIGHT = 20_000
+
+
+class Claimer:
+    """Takes ids and turns them into claims.
+
+    A round is a task of its own and never cancelled by its caller: ids it took and
+    claims it made wait here for the next call.
+    """
+
+    def __init__(
+        self, stores: Stores, executions: Executions, steps: Steps, worker: WorkerRecord
+    ) -> None:
+        self._stores = stores
+        self._worker = worker
+        self._ownership = Ownership(stores, steps, worker)
+        self._triage = Triage(stores, executions, worker, self.released)
+        self._held: Counter[str] = Counter()
+        """How often each id should be in our inflight list."""
+        self._taken: deque[str] = deque()
+        self._unsure: tuple[str, list[str]] | None = None
+        """The nonce and ids of a claim until its outcome is known."""
+        self._ready: deque[Claim] = deque()
+        self._round: asyncio.Task[None] | None = None
+        self._redis_is_down = False
+        self._probe: asyncio.Task[None] | None = None
+        self._lost_seen = 0
+
+    async def claim(self, limit: int, wait: float) -> list[Claim]:
+        """Own up to `limit` executions, waiting up to `wait` seconds for the first."""
+        if not self._ready and limit > 0:
+            if self._round is None:
+                self._round = asyncio.get_running_loop().create_task(
+                    self._run_round(limit, wait)
+                )
+            task = self._round
+            await asyncio.wait({task})
+            if self._round is task:
+                self._round = None
+            if (error := task.exception()) is not None and not self._ready:
+                raise error
+        return self._hand_out(limit)
+
+    async def adopt(self, execution_ids: frozenset[str]) -> list[Claim]:
+        """Claims this worker holds; those a running round will hand out excepted."""
+        ready = [claim for claim in self._ready if claim.execution.id in execution_ids]
+        for claim in ready:
+            self._ready.remove(claim)
+        known = {claim.execution.id for claim in ready}
+        if self._unsure is not None:
+            known.update(self._unsure[1])
+        rest = sorted(execution_ids - known)
+        return ready + (await self._ownership.owned(rest) if rest else [])
+
+    async def reconcile(self) -> None:
+        """Look for ids in our inflight list that this process does not know of."""
+        stores = self._stores
+        items = Counter(
+            await stores.redis.items(
+                stores.keys.inflight(self._worker.id), LONGEST_INFLIGHT
+            )
+        )
+        stray = items - self._held
+        self._held += stray
+        self._taken.extend(stray.elements())
+        self._lost_seen = stores.lane.lost
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether updates for Redis were given up since it was reconciled."""
+        return self._stores.lane.lost != self._lost_seen
+
+    def released(self, execution_id: str, _: int = 0) -> None:
+        """An id has left the inflight list."""
+        self._held[execution_id] -= 1
+        if self._held[execution_id] <= 0:
+            del self._held[execution_id]
+
+    async def close(self) -> list[Claim]:
+        """Stop taking; the claims that nobody was given."""
+        tasks = [task for task in (self._round, self._probe) if task is not None]
+        if self._unsure is not None and self._round is not None:
+            # It is about to learn what it owns; waiting for work would only end.
+            await asyncio.wait({self._round})
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+        claims, self._ready = list(self._ready), deque()
+        return claims
+
+    def _hand_out(self, limit: int) -> list[Claim]:
+        return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+
+    async def _run_round(self, limit: int, wait: float) -> None:
+        deadline = time.monotonic() + wait
+        handed_back = 0
+        while True:
+            if self._unsure is None:
+                left = max(0.0, deadline - time.monotonic())
+                ids = await self._take(limit, left)
+                if ids:
+                    self._unsure = (new_nonce(), list(dict.fromkeys(ids)))
+            if self._unsure is not None:
+                handed_back += await self._own(*self._unsure)
+                self._unsure = None
+            left = deadline - time.monotonic()
+            if self._ready or left <= 0:
+                return
+            if handed_back:
+                # Two workers must not throw each other's executions to and fro.
+                pause = min(1.0, 0.05 * 2 ** min(handed_back, 10))
+                await asyncio.sleep(min(left, pause * _jitter()))
+
+    async def _own(self, nonce: str, ids: Sequence[str]) -> int:
+        """Claim ids; whether some of the rest had to be handed back."""
+        claims, rest = await self._ownership.claim(nonce, ids)
+        self._ready.extend(claims)
+        if not rest:
+            return 0
+        result = await self._triage.sort_out(rest)
+        if result.claimable:
+            claims, rest = await self._ownership.claim(nonce, result.claimable)
+            self._ready.extend(claims)
+            # Another worker was quicker; the next look finds out.
+            self._taken.extend(rest)
+        return 1 if result.handed_back else 0
+
+    async def _take(self, limit: int, wait: float) -> list[str]:
+        if self._taken:
+            return [self._taken.popleft() for _ in range(min(limit, len(self._taken)))]
+        if self._redis_is_down:
+            return await self._poll(limit, wait)
+        try:
+            ids = await self._pop(limit, wait)
+        except RedisFull:
+            # BLMOVE is refused, the script that only moves is not.
+            return await self._poll(limit, wait)
+        except StoreUnavailable as error:
+            self._lose_redis(error)
+            return await self._poll(limit, wait)
+        self._held.update(ids)
+        return ids
+
+    async def _pop(self, limit: int, wait: float) -> list[str]:
+        stores = self._stores
+        take = stores.scripts.take(self._worker.id, limit)
+        (answer,) = await stores.redis.run([take])
+        if isinstance(answer, Exception):
+            raise StoreUnavailable(f"Redis refused to hand out work: {answer}")
+        ids = [_text(each) for each in answer]
+        if ids or wait <= 0:
+            return ids
+        popped = await stores.redis.pop(
+            stores.keys.queue,
+            stores.keys.inflight(self._worker.id),
+            min(wait, LONGEST_BLOCK),
+        )
+        return [] if popped is None else [popped]
+
+    async def _poll(self, limit: int, wait: float) -> list[str]:
+        """Ids by MongoDB alone, oldest first: slower, but it needs no Redis."""
+        stores = self._stores
+        found = await stores.mongo.find(
+            EXECUTIONS,
+            {
+                "queuePrefix": stores.documents.prefix,
+                "dueAt": {"$lte": DatetimeMS(stores.clock.now())},
+                "eventName": {"$in": list(self._worker.functions)},
+                "owner": None,
+            },
+            fields=("id",),
+            sort=(("dueAt", 1),),
+            limit=limit,
+        )
+        if not found and wait > 0:
+            await asyncio.sleep(min(wait, POLL_PAUSE * 2 * _jitter()))
+        return [document["id"] for document in found if "id" in document]
+
+    def _lose_redis(self, error: StoreUnavailable) -> None:
+        if self._probe is None or self._probe.done():
+            logger.warning("%s; work is taken from MongoDB until it does", error)
+            self._redis_is_down = True
+            self._probe = asyncio.get_running_loop().create_task(self._regain_redis())
+
+    async def _regain_redis(self) -> None:
+        pause = 0.1
+        while True:
+            await asyncio.sleep(pause * _jitter())
+            pause = min(pause * 2, 2.0)
+            try:
+                # What a lost answer had moved to us is in the list.
+                await self.reconcile()
+            except StoreUnavailable:
+                continue
+            self._redis_is_down = False
+            return
+
+
+def _jitter() -> float:
+    return random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,242 @@
+"""Where the clients come from: made from URLs, or handed in by the user."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.errors import ConfigurationError as PyMongoConfigurationError
+from pymongo.errors import InvalidURI, PyMongoError
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from ...errors import ConfigurationError
+from .claimer import LONGEST_BLOCK
+from .errors import describe, without_password
+from .leases import OnTheLoop, OwnConnection
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.database import AsyncDatabase
+    from pymongo.database import Database
+
+    from ...options import BackendOptions
+    from .leases import LeaseStore
+    from .mongo_door import MongoDoor
+    from .redis_door import RedisClient
+
+DEFAULT_DATABASE = "worchflow"
+REDIS_CONNECTIONS = 16
+FEWEST_CONNECTIONS = 4
+"""Waiting for work, moving ids, listening, and one to spare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The clients of one open backend."""
+
+    redis: RedisClient
+    blocking: RedisClient
+    """For BLMOVE, which answers later than every other command."""
+    db: AsyncDatabase[Any]
+
+
+class Connections(Protocol):
+    """Makes and closes the clients of a backend."""
+
+    location: str
+
+    def open(self) -> Clients:
+        """The clients; makes no connection yet."""
+        ...
+
+    def lease_store(self, mongo: MongoDoor) -> LeaseStore:
+        """The connection of the leases."""
+        ...
+
+    async def close(self) -> None:
+        """Close what was made here and nothing else."""
+        ...
+
+    def clone(self) -> Connections:
+        """The same for another event loop, or `ConfigurationError`."""
+        ...
+
+
+class UrlConnections:
+    """Clients made from two URLs, always closed again."""
+
+    def __init__(self, redis_url: str, mongo_url: str, options: BackendOptions) -> None:
+        self._redis_url = redis_url
+        self._mongo_url = mongo_url
+        self._options = options
+        self._clients: Clients | None = None
+        clients = self._make()
+        self.location = " + ".join(
+            (_location(redis_url), _mongo_location(mongo_url, clients.db.name))
+        )
+
+    def open(self) -> Clients:
+        """The clients; makes no connection yet."""
+        self._clients = self._make()
+        return self._clients
+
+    def lease_store(self, mongo: MongoDoor) -> LeaseStore:
+        """A sync client of its own."""
+        del mongo
+        timeout = self._options.lease_ttl / 2
+
+        def make() -> Database[Any]:
+            client: MongoClient[Any] = MongoClient(
+                self._mongo_url,
+                retryWrites=False,
+                maxPoolSize=2,
+                serverSelectionTimeoutMS=int(timeout * 1000),
+                connectTimeoutMS=int(timeout * 1000),
+            )
+            return client.get_default_database(DEFAULT_DATABASE)
+
+        return OwnConnection(make, timeout, close_client=True)
+
+    async def close(self) -> None:
+        """Close both clients, even if one of them fails to."""
+        clients, self._clients = self._clients, None
+        if clients is None:
+            return
+        for close in (clients.redis.aclose, clients.blocking.aclose):
+            with suppress(RedisError, OSError, TimeoutError):
+                async with asyncio.timeout(self._options.timeout):
+                    await close()
+        with suppress(PyMongoError, OSError, TimeoutError):
+            async with asyncio.timeout(self._options.timeout):
+                await clients.db.client.close()
+
+    def clone(self) -> Connections:
+        """The same for another event loop."""
+        return UrlConnections(self._redis_url, self._mongo_url, self._options)
+
+    def _make(self) -> Clients:
+        return Clients(
+            self._redis(self._options.timeout),
+            self._redis(self._options.timeout + LONGEST_BLOCK),
+            self._database(),
+        )
+
+    def _redis(self, timeout: float) -> Redis:
+        try:
+            # Its options are untyped in redis-py.
+            client_class: Any = Redis
+            client: Redis = client_class.from_url(
+                self._redis_url,
+                socket_timeout=timeout,
+                socket_connect_timeout=min(5.0, self._options.timeout),
+                socket_keepalive=True,
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),
+                health_check_interval=0,
+                max_connections=REDIS_CONNECTIONS,
+            )
+            return client  # noqa: TRY300
+        except (ValueError, TypeError, RedisError) as error:
+            raise ConfigurationError(
+                f"redis_url={without_password(self._redis_url)!r} is no Redis URL "
+                f"({describe(error)}): it looks like redis://host:6379/0"
+            ) from None
+
+    def _database(self) -> AsyncDatabase[Any]:
+        try:
+            client: AsyncMongoClient[Any] = AsyncMongoClient(
+                self._mongo_url,
+                retryWrites=False,
+                serverSelectionTimeoutMS=int(self._options.timeout * 1000),
+                connectTimeoutMS=int(min(5.0, self._options.timeout) * 1000),
+                maxPoolSize=32,
+                appname="worchflow",
+            )
+            return client.get_default_database(DEFAULT_DATABASE)
+        except (InvalidURI, PyMongoConfigurationError, ValueError, TypeError) as error:
+            raise ConfigurationError(
+                f"mongo_url={without_password(self._mongo_url)!r} is no MongoDB URL "
+                f"({describe(error)}): it looks like mongodb://host:27017/database"
+            ) from None
+
+
+class GivenConnections:
+    """The user's own clients: used on their event loop and never closed."""
+
+    def __init__(
+        self,
+        redis: RedisClient,
+        db: AsyncDatabase[Any],
+        lease_db: Database[Any] | None,
+        options: BackendOptions,
+    ) -> None:
+        self._clients = Clients(redis, redis, db)
+        self._lease_db = lease_db
+        self._options = options
+        _check_pool(redis)
+        self.location = f"the given Redis client + MongoDB database {db.name}"
+
+    def open(self) -> Clients:
+        """The clients, as they were given."""
+        return self._clients
+
+    def lease_store(self, mongo: MongoDoor) -> LeaseStore:
+        """The given sync database, else the event loop."""
+        timeout = self._options.lease_ttl / 2
+        lease_db = self._lease_db
+        if lease_db is None:
+            return OnTheLoop(asyncio.get_running_loop(), mongo, timeout)
+        return OwnConnection(lambda: lease_db, timeout, close_client=False)
+
+    async def close(self) -> None:
+        """Nothing was made."""
+
+    def clone(self) -> Connections:
+        """`ConfigurationError`: these clients belong to their event loop."""
+        raise ConfigurationError(
+            "a client made from redis= and db= belongs to one event loop: make it from "
+            "URLs to use it from another loop or thread"
+        )
+
+
+def longest_block(redis: RedisClient) -> float:
+    """How long BLMOVE may wait before the client itself gives up on the answer."""
+    pool: Any = getattr(redis, "connection_pool", None)
+    given: Any = getattr(pool, "connection_kwargs", None)
+    if given is None:
+        given = getattr(redis, "connection_kwargs", {})
+    timeout: Any = given.get("socket_timeout")
+    if not isinstance(timeout, int | float) or timeout <= 0:
+        return LONGEST_BLOCK
+    return min(LONGEST_BLOCK, timeout / 2)
+
+
+def _check_pool(redis: RedisClient) -> None:
+    if getattr(redis, "single_connection_client", False):
+        raise ConfigurationError(
+            "redis= was made with single_connection_client=True, but a worker waits "
+            "for work on one connection while it uses others: leave that option out"
+        )
+    pool: Any = getattr(redis, "connection_pool", None)
+    most: Any = getattr(pool, "max_connections", None)
+    if isinstance(most, int) and most < FEWEST_CONNECTIONS:
+        raise ConfigurationError(
+            f"redis= has max_connections={most}, but at least {FEWEST_CONNECTIONS} are "
+            "needed: one waits for work, one listens, others move work"
+        )
+
+
+def _location(url: str) -> str:
+    parts = urlsplit(without_password(url))
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+def _mongo_location(url: str, database: str) -> str:
+    parts = urlsplit(without_password(url))
+    return f"{parts.scheme}://{parts.netloc}/{database}"

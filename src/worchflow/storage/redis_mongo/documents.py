@@ -1,0 +1,355 @@
+"""Executions and steps as MongoDB documents and Redis hashes, and back."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from bson.datetime_ms import DatetimeMS
+from bson.int64 import Int64
+
+from ...clock import from_milliseconds, to_milliseconds
+from ...errors import WorchflowError
+from ...records import (
+    ErrorInfo,
+    ExecutionStatus,
+    StepStatus,
+    StoredExecution,
+    StoredStep,
+)
+from .values import AS_TEXT, check_safe_integers, is_json, to_bson, to_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ...options import BackendOptions
+    from ...records import Claim, NewExecution
+    from ...types import Payload
+    from .scripts import Argument
+
+Document: TypeAlias = dict[str, Any]
+
+EXECUTIONS = "executions"
+STEPS = "steps"
+WORKERS = "workers"
+META = "worchflow_meta"
+
+WRAPPED = '{"cached":true,"value":'
+"""How the TypeScript original begins a step's result in Redis; `}` ends it."""
+
+_EPOCH = from_milliseconds(0)
+
+
+class UnreadableError(WorchflowError):
+    """A document or hash does not hold what an execution or step needs."""
+
+
+class Documents:
+    """Reads and writes the formats under one set of options."""
+
+    def __init__(self, options: BackendOptions) -> None:
+        self._options = options
+        self._compat = options.ts_compat
+        self.id_field = "id" if options.ts_compat else "_id"
+        """Documents of the original have an ObjectId as `_id`."""
+        self.prefix: Any = options.queue_prefix
+        """What `queuePrefix` is compared with."""
+        if options.ts_compat:
+            self.prefix = {"$in": [options.queue_prefix, None]}
+
+    # -- finding
+
+    def by_id(self, execution_id: str) -> Document:
+        """A query for one execution of this prefix."""
+        return {self.id_field: execution_id, "queuePrefix": self.prefix}
+
+    def by_ids(self, execution_ids: Sequence[str]) -> Document:
+        """A query for executions whatever their prefix is."""
+        return {self.id_field: {"$in": list(execution_ids)}}
+
+    def steps_of(self, execution_ids: Sequence[str]) -> Document:
+        """A query for everything recorded for some executions."""
+        if self._compat:
+            return {"executionId": {"$in": list(execution_ids)}}
+        # A range of `_id` needs no index of its own; ids may contain ":" themselves,
+        # so the range alone could hold another execution's steps.
+        ranges = [
+            {"_id": {"$gte": f"{each}:", "$lt": f"{each};"}, "executionId": each}
+            for each in execution_ids
+        ]
+        return ranges[0] if len(ranges) == 1 else {"$or": ranges}
+
+    def is_ours(self, document: Document) -> bool:
+        """Whether a document belongs to this queue prefix."""
+        prefix = document.get("queuePrefix")
+        return prefix == self._options.queue_prefix or (self._compat and prefix is None)
+
+    # -- executions
+
+    def new_execution(self, new: NewExecution, now: int) -> Document:
+        """The document of an accepted execution; `now` is the store's."""
+        if self._compat:
+            check_safe_integers(new.event_data, "data")
+        created = to_milliseconds(new.created_at)
+        document: Document = {
+            "_id": new.id,
+            "id": new.id,
+            "queuePrefix": self._options.queue_prefix,
+            "eventName": new.event_name,
+            "eventData": new.event_data,
+            "status": "queued",
+            "attemptCount": 0,
+            "createdAt": Int64(created),
+            "updatedAt": Int64(created),
+            "token": Int64(0),
+            "recoveries": 0,
+            "nonce": new.nonce,
+        }
+        due = now
+        if new.delay is not None or new.run_at is not None:
+            due = due_time(now, new.delay, new.run_at)
+            document["runAt"] = DatetimeMS(due)
+        document["enqueuedAt"] = document["dueAt"] = DatetimeMS(due)
+        return document
+
+    def adopted_execution(
+        self, execution_id: str, fields: Mapping[str, str] | None, now: int
+    ) -> Document:
+        """The document of an execution that was only sent to Redis.
+
+        Without a nonce: what ran it before may have left steps. `UnreadableError`
+        for a hash that is not this id's whole, queued execution.
+        """
+        if not fields:
+            raise UnreadableError("it has no document, and no readable hash")
+        event_name, event_data = fields.get("eventName"), fields.get("eventData")
+        if fields.get("id") != execution_id or not event_name or event_data is None:
+            raise UnreadableError("its hash lacks its id, eventName or eventData")
+        if fields.get("status") != "queued":
+            raise UnreadableError(f"its hash says {str(fields.get('status'))[:20]!r}")
+        if not is_json(event_data):
+            raise UnreadableError("the eventData of its hash is not JSON")
+        created = fields.get("createdAt", "")
+        created_at = int(created) if created.isdecimal() and len(created) < 15 else now
+        return {
+            "_id": execution_id,
+            "id": execution_id,
+            "queuePrefix": self._options.queue_prefix,
+            "eventName": event_name,
+            "eventData": event_data,
+            "status": "queued",
+            "attemptCount": 0,
+            "createdAt": Int64(created_at),
+            "updatedAt": Int64(now),
+            "token": Int64(0),
+            "recoveries": 0,
+            "enqueuedAt": DatetimeMS(now),
+            "dueAt": DatetimeMS(now),
+        }
+
+    def execution(self, document: Document) -> StoredExecution:
+        """The execution in a document; `UnreadableError` for half of one.
+
+        Only what an execution cannot be without has to be there and of its type:
+        half of the writers of these collections are not ours.
+        """
+        try:
+            status = ExecutionStatus(document["status"])
+            execution_id, event_name = document["id"], document["eventName"]
+            event_data = document["eventData"]
+        except (KeyError, ValueError, TypeError) as error:
+            raise UnreadableError(f"its document lacks {error}") from None
+        if not (type(execution_id) is type(event_name) is type(event_data) is str):
+            raise UnreadableError("id, eventName and eventData of it must be text")
+        result: Payload | None = None
+        if status is ExecutionStatus.COMPLETED:
+            result = to_text(document.get("result"), document.get("enc"))
+        get = document.get
+        return StoredExecution(
+            id=execution_id,
+            event_name=event_name,
+            event_data=event_data,
+            status=status,
+            created_at=_moment_of(get("createdAt")) or _EPOCH,
+            updated_at=_moment_of(get("updatedAt")) or _EPOCH,
+            function_id=_text_or_none(get("functionId")),
+            result=result,
+            error=_error(document),
+            attempt_count=_count(get("attemptCount")),
+            recoveries=_count(get("recoveries")),
+            started_at=_moment_of(get("startedAt")),
+            finished_at=_moment_of(get("finishedAt")),
+            run_at=_moment_of(get("runAt")),
+            worker=_text_or_none(get("owner")),
+            reason=_text_or_none(get("reason")),
+            token=_count(get("token")),
+            cancel_requested=get("cancelRequested") is True,
+            cancel_reason=_text_or_none(get("cancelReason")),
+        )
+
+    def result_fields(self, result: Payload) -> Document:
+        """The fields that hold a result."""
+        if self._compat:
+            check_safe_integers(result, "result")
+        value, is_native = to_bson(result)
+        return {"result": value} if is_native else {"result": value, "enc": AS_TEXT}
+
+    # -- steps
+
+    def new_step(self, claim: Claim, step: StoredStep, now: int) -> Document:
+        """The document of a step recorded under a claim."""
+        execution_id = claim.execution.id
+        finished = (
+            now if step.finished_at is None else to_milliseconds(step.finished_at)
+        )
+        document: Document = {
+            "_id": f"{execution_id}:{step.step_id}",
+            "executionId": execution_id,
+            "stepId": step.step_id,
+            "name": step.title,
+            "status": step.status.value,
+            "timestamp": Int64(finished),
+            "attempts": step.attempts,
+            "token": Int64(claim.token),
+            "nonce": write_nonce(claim),
+        }
+        if step.started_at is not None:
+            document["startedAt"] = step.started_at
+        if step.result is not None:
+            document |= self.result_fields(step.result)
+        if step.error is not None:
+            document |= error_fields(step.error)
+        return document
+
+    def cached_step(self, execution_id: str, step_id: str, value: Payload) -> Document:
+        """The document of a step of which only the result was found, in Redis."""
+        return {
+            "_id": f"{execution_id}:{step_id}",
+            "executionId": execution_id,
+            "stepId": step_id,
+            "name": step_id,
+            "status": "completed",
+            **self.result_fields(value),
+        }
+
+    def step(self, document: Document) -> StoredStep:
+        """The step in a document; `UnreadableError` for half of one."""
+        try:
+            status = StepStatus(document["status"])
+            step_id = document["stepId"]
+        except (KeyError, ValueError, TypeError) as error:
+            raise UnreadableError(f"a step's document lacks {error}") from None
+        if type(step_id) is not str:
+            raise UnreadableError("the stepId of a step's document must be text")
+        result: Payload | None = None
+        if status is StepStatus.COMPLETED:
+            result = to_text(document.get("result"), document.get("enc"))
+        return StoredStep(
+            step_id=step_id,
+            title=_text_or_none(document.get("name")) or step_id,
+            status=status,
+            result=result,
+            error=_error(document),
+            attempts=_count(document.get("attempts")) or 1,
+            started_at=_moment_of(document.get("startedAt")),
+            finished_at=_moment_of(document.get("timestamp")),
+        )
+
+    # -- hashes
+
+    def hash_fields(self, execution: StoredExecution) -> dict[str, Argument]:
+        """The whole hash of an execution; its writer's token guards it."""
+        fields: dict[str, Argument] = {
+            "id": execution.id,
+            "eventName": execution.event_name,
+            "eventData": execution.event_data,
+            "createdAt": to_milliseconds(execution.created_at),
+        }
+        return fields | self.status_fields(execution)
+
+    def status_fields(self, execution: StoredExecution) -> dict[str, Argument]:
+        """What changes in an execution's hash."""
+        fields: dict[str, Argument] = {
+            "status": execution.status.value,
+            "attemptCount": execution.attempt_count,
+            "updatedAt": to_milliseconds(execution.updated_at),
+            "token": execution.token,
+        }
+        if execution.result is not None:
+            fields["result"] = execution.result
+        if execution.error is not None:
+            fields["error"] = execution.error.message
+        return fields
+
+    def cached_value(self, result: Payload) -> str:
+        """A step's result as Redis keeps it."""
+        return f"{WRAPPED}{result}}}" if self._compat else result
+
+    def read_cached(self, text: str) -> Payload | None:
+        """The step's result in what Redis keeps; None for what is none."""
+        if not is_json(text):
+            return None
+        if not self._compat:
+            return text
+        if text.startswith(WRAPPED):
+            return text[len(WRAPPED) : -1]
+        value = json.loads(text)
+        if isinstance(value, dict) and value.keys() == {"cached", "value"}:
+            return json.dumps(value["value"], ensure_ascii=False)
+        return text
+
+
+def write_nonce(claim: Claim) -> str:
+    """What a holder marks its writes with: it recognises them after an outage.
+
+    A token is given once, so no other claim ever makes the same.
+    """
+    return f"{claim.worker_id}:{claim.token}"
+
+
+def error_fields(error: ErrorInfo) -> Document:
+    """The fields that hold an error."""
+    return {
+        "error": error.message,
+        "errorStack": error.traceback,
+        "errorType": error.type,
+    }
+
+
+def due_time(now: int, delay: float | None, run_at: datetime | None = None) -> int:
+    """The store's milliseconds at which something may run, rounded up."""
+    if run_at is not None:
+        due = to_milliseconds(run_at)
+        return due + (from_milliseconds(due) < run_at)
+    return now + -int(-(delay or 0.0) * 1000 // 1)
+
+
+def _error(document: Document) -> ErrorInfo | None:
+    message = document.get("error")
+    if message is None:
+        return None
+    return ErrorInfo(
+        type=_text_or_none(document.get("errorType")) or "Error",
+        message=message if isinstance(message, str) else to_text(message, None),
+        traceback=_text_or_none(document.get("errorStack")) or "",
+    )
+
+
+def _moment_of(value: object) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return from_milliseconds(int(value))
+        except (ValueError, OverflowError, OSError):
+            return None
+    return None
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _count(value: object) -> int:
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -1,0 +1,158 @@
+"""Pub/Sub: notices for those who watch and hints of cancellations, latency only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from ...errors import StoreUnavailable
+from ...notices import decode_notice
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from ...notices import Notice
+    from .keys import Keys
+    from .redis_door import RedisDoor, RedisListener
+
+logger = logging.getLogger("worchflow.storage.redis_mongo")
+
+IDLE = 1.0
+"""Seconds one look for a message lasts."""
+CONFIRM_TIMEOUT = 1.0
+"""Seconds to wait for a subscription to be there; without it notices may be lost."""
+UNREAD_NOTICES = 1000
+
+
+class Subscription:
+    """Notices about one execution; the oldest unread give way when too many wait."""
+
+    def __init__(self) -> None:
+        self._notices: deque[Notice] = deque(maxlen=UNREAD_NOTICES)
+        self._arrived = asyncio.Event()
+
+    def put(self, notice: Notice) -> None:
+        """Hand a notice to the reader."""
+        self._notices.append(notice)
+        self._arrived.set()
+
+    async def next(self, timeout: float) -> Notice | None:
+        """The next notice, or None after `timeout` seconds."""
+        if not self._notices:
+            self._arrived.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._arrived.wait()
+        return self._notices.popleft() if self._notices else None
+
+
+class Hints:
+    """One connection that listens for everybody, and comes back after an outage."""
+
+    def __init__(self, redis: RedisDoor, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._listener: RedisListener | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._watchers: dict[str, set[Subscription]] = {}
+        self._confirmed: dict[str, asyncio.Event] = {}
+        self._on_cancel: dict[str, Callable[[str], None]] = {}
+
+    def call_on_cancel(self, worker_id: str, on_cancel: Callable[[str], None]) -> None:
+        """Call a function with the id of every execution somebody wants cancelled."""
+        self._on_cancel[worker_id] = on_cancel
+        self._start()
+
+    def forget(self, worker_id: str) -> None:
+        """Call a worker's function no more."""
+        self._on_cancel.pop(worker_id, None)
+
+    @asynccontextmanager
+    async def watch(self, execution_id: str) -> AsyncGenerator[Subscription]:
+        """Subscribe to the notices about one execution."""
+        channel = self._keys.updates(execution_id)
+        subscription = Subscription()
+        watchers = self._watchers.setdefault(channel, set())
+        watchers.add(subscription)
+        confirmed = self._confirmed.setdefault(channel, asyncio.Event())
+        self._start()
+        try:
+            if len(watchers) == 1:
+                await self._tell_server(channel, wanted=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CONFIRM_TIMEOUT):
+                    await confirmed.wait()
+            yield subscription
+        finally:
+            watchers.discard(subscription)
+            if not watchers:
+                self._watchers.pop(channel, None)
+                self._confirmed.pop(channel, None)
+                await self._tell_server(channel, wanted=False)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def _start(self) -> None:
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _tell_server(self, channel: str, *, wanted: bool) -> None:
+        """Change what the server sends; a new connection asks for everything again."""
+        listener = self._listener
+        if listener is None:
+            return
+        with suppress(StoreUnavailable):
+            if wanted:
+                await listener.subscribe(channel)
+            else:
+                await listener.unsubscribe(channel)
+
+    async def _run(self) -> None:
+        pause = 0.05
+        while True:
+            listener = self._redis.listen()
+            try:
+                asked = {self._keys.control, *self._watchers}
+                await listener.subscribe(*asked)
+                self._listener = listener
+                if late := self._watchers.keys() - asked:
+                    await listener.subscribe(*late)
+                while True:
+                    message = await listener.next(IDLE)
+                    if message is not None:
+                        self._received(*message)
+                        pause = 0.05
+            except StoreUnavailable:
+                pass  # Others say so; what is missed is read from the store.
+            except Exception:
+                logger.exception("listening for notices failed; trying again")
+            finally:
+                self._listener = None
+                for event in self._confirmed.values():
+                    event.clear()
+                await listener.close()
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            pause = min(pause * 2, 2.0)
+
+    def _received(self, kind: str, channel: str, data: str | bytes) -> None:
+        if kind == "subscribe":
+            if (confirmed := self._confirmed.get(channel)) is not None:
+                confirmed.set()
+        elif kind != "message":
+            return
+        elif channel == self._keys.control:
+            wanted = data.decode(errors="replace") if isinstance(data, bytes) else data
+            for on_cancel in list(self._on_cancel.values()):
+                on_cancel(wanted)
+        elif (notice := decode_notice(data)) is not None:
+            for subscription in self._watchers.get(channel, ()):
+                subscription.put(notice)

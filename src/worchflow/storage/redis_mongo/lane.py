@@ -1,0 +1,185 @@
+"""The Redis lane: writes that nobody waits for, in order, many per round trip.
+
+MongoDB decided before anything enters here, so losing all of it only delays work:
+the sweep, the reconciliation of the inflight lists and the next claim repair it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ...errors import StoreUnavailable
+from .errors import RedisFull, describe
+from .scripts import ORDER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .redis_door import RedisDoor
+    from .scripts import Operation, Script, Scripts
+
+logger = logging.getLogger("worchflow.storage.redis_mongo")
+
+BATCH_OPERATIONS = 1000
+BATCH_BYTES = 8 * 1024 * 1024
+WAITING_OPERATIONS = 50_000
+WAITING_BYTES = 64 * 1024 * 1024
+CLOSE_TIMEOUT = 5.0
+"""Seconds for the rest at closing; what is left then is repaired by others."""
+
+
+class RedisLane:
+    """One pipeline in flight at a time, first in first out."""
+
+    def __init__(self, redis: RedisDoor, scripts: Scripts) -> None:
+        self._redis = redis
+        self._scripts = scripts
+        self._waiting: deque[tuple[Operation, int]] = deque()
+        self._waiting_bytes = 0
+        self._in_flight = False
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._failing = False
+        self.lost = 0
+        """How many operations were given up; grows only."""
+        self.is_full = False
+        """Whether Redis refused to take more when it was last asked."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether Redis did not answer when it was last asked."""
+        return self._failing
+
+    def put(self, operation: Operation) -> None:
+        """Send it soon; the oldest give way when too many wait."""
+        size = _size(operation)
+        self._waiting.append((operation, size))
+        self._waiting_bytes += size
+        while (
+            len(self._waiting) > WAITING_OPERATIONS
+            or self._waiting_bytes > WAITING_BYTES
+        ):
+            dropped, size = self._waiting.popleft()
+            self._waiting_bytes -= size
+            self._give_up(dropped)
+        self._idle.clear()
+        self._wake.set()
+
+    async def flush(self, timeout: float) -> bool:
+        """Wait until everything was sent; False if it was not in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._idle.wait()
+        return self._idle.is_set()
+
+    async def close(self) -> None:
+        """Send the rest, at most for a few seconds, and stop."""
+        if not await self.flush(CLOSE_TIMEOUT):
+            logger.warning(
+                "Redis did not take the last %d updates: the sweep repairs them",
+                len(self._waiting),
+            )
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        while self._waiting:
+            self._give_up(self._waiting.popleft()[0])
+
+    async def _run(self) -> None:
+        pause = 0.05
+        while True:
+            if not self._waiting:
+                self._idle.set()
+                self._wake.clear()
+                await self._wake.wait()
+            batch = self._take_batch()
+            try:
+                await self._send(batch)
+            except StoreUnavailable as error:
+                self._failed(error)
+                self._put_back(batch)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+                pause = min(pause * 2, 1.0)
+            except Exception:
+                logger.exception("updates for Redis were given up: the sweep repairs")
+                for operation in batch:
+                    self._give_up(operation)
+            else:
+                self._answered()
+                pause = 0.05
+
+    async def _send(self, batch: Sequence[Operation]) -> None:
+        groups: dict[Script, list[Operation]] = {script: [] for script in ORDER}
+        for operation in batch:
+            groups[operation.script].append(operation)
+        parts = [(script, group) for script, group in groups.items() if group]
+        answers = await self._redis.run([self._scripts.call(*part) for part in parts])
+        self.is_full = False
+        for (_, group), answer in zip(parts, answers, strict=True):
+            if isinstance(answer, Exception):
+                await self._refused(group, answer)
+                continue
+            for operation, one in zip(group, answer, strict=True):
+                if operation.answered is not None:
+                    operation.answered(one)
+
+    async def _refused(self, group: Sequence[Operation], error: Exception) -> None:
+        if isinstance(error, RedisFull):
+            if not self.is_full:
+                logger.warning("%s; work goes on through MongoDB", error)
+            self.is_full = True
+        elif len(group) > 1:
+            # One key of somebody else's type must not keep the others.
+            for operation in group:
+                await self._send([operation])
+            return
+        else:
+            logger.warning(
+                "Redis refused an update of %s (%s)", group[0].keys[0], describe(error)
+            )
+        for operation in group:
+            self._give_up(operation)
+
+    def _take_batch(self) -> list[Operation]:
+        batch: list[Operation] = []
+        total = 0
+        while self._waiting and len(batch) < BATCH_OPERATIONS:
+            total += self._waiting[0][1]
+            if batch and total > BATCH_BYTES:
+                break
+            operation, size = self._waiting.popleft()
+            self._waiting_bytes -= size
+            batch.append(operation)
+        return batch
+
+    def _put_back(self, batch: Sequence[Operation]) -> None:
+        for operation in reversed(batch):
+            size = _size(operation)
+            self._waiting.appendleft((operation, size))
+            self._waiting_bytes += size
+
+    def _give_up(self, operation: Operation) -> None:
+        self.lost += 1
+        if operation.answered is not None:
+            operation.answered(0)
+
+    def _failed(self, error: StoreUnavailable) -> None:
+        if not self._failing:
+            logger.warning("%s; work goes on through MongoDB, more slowly", error)
+        self._failing = True
+
+    def _answered(self) -> None:
+        if self._failing:
+            logger.info("Redis answers again")
+        self._failing = False
+
+
+def _size(operation: Operation) -> int:
+    return sum(len(arg) for arg in operation.args if isinstance(arg, str)) + 200

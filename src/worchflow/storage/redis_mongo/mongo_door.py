@@ -1,0 +1,209 @@
+"""The only place that talks to MongoDB; everything it raises is `StoreUnavailable`."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pymongo
+from bson.codec_options import CodecOptions, DatetimeConversion
+from pymongo import ReadPreference
+from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from ...errors import ConfigurationError, StoreUnavailable
+from .errors import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from pymongo.asynchronous.database import AsyncDatabase
+
+Document: TypeAlias = dict[str, Any]
+
+CODEC: CodecOptions[Document] = CodecOptions(
+    tz_aware=True,
+    tzinfo=UTC,
+    # A date or a text that nobody can read must not hide the documents beside it.
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="surrogateescape",
+)
+DUPLICATE_KEY = 11000
+NOT_ALLOWED = frozenset({13, 18, 8000})
+"""Unauthorized, AuthenticationFailed, and what Atlas says instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why MongoDB did not apply one write of a batch."""
+
+    code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a batch: how many were applied, and the refusals by index."""
+
+    count: int
+    refused: Mapping[int, Refusal]
+
+
+class MongoDoor:
+    """MongoDB as this library needs it.
+
+    Every write is acknowledged by a majority's journals and every read is of the
+    primary's majority, whatever the client's defaults are; no write is repeated by
+    the driver. Every method answers or raises within `timeout` seconds.
+    """
+
+    def __init__(self, db: AsyncDatabase[Document], timeout: float) -> None:
+        self._timeout = timeout
+        self._db = db.with_options(
+            codec_options=CODEC,
+            read_preference=ReadPreference.PRIMARY,
+            read_concern=ReadConcern("majority"),
+        )
+        self.write_concern = write_concern(timeout)
+
+    async def insert(
+        self, collection: str, documents: Sequence[Any], timeout: float | None = None
+    ) -> Written:
+        """Insert each document that is not there yet."""
+        command = {"insert": collection, "documents": documents, "ordered": False}
+        return _written(await self._write(command, timeout))
+
+    async def update(
+        self, collection: str, statements: Sequence[Any], timeout: float | None = None
+    ) -> Written:
+        """Run update statements; `count` is how many documents they matched."""
+        command = {"update": collection, "updates": statements, "ordered": False}
+        return _written(await self._write(command, timeout))
+
+    async def delete(self, collection: str, query: Document) -> int:
+        """Delete every document the query finds."""
+        statements = [{"q": query, "limit": 0}]
+        command = {"delete": collection, "deletes": statements, "ordered": False}
+        return _written(await self._write(command)).count
+
+    async def change(
+        self, collection: str, query: Document, change: Any, *, upsert: bool = False
+    ) -> Document | None:
+        """Change one document and return it as it stands afterwards."""
+        command = {
+            "findAndModify": collection,
+            "query": query,
+            "update": change,
+            "new": True,
+            "upsert": upsert,
+        }
+        value: Document | None = (await self._write(command)).get("value")
+        return value
+
+    async def find(
+        self,
+        collection: str,
+        query: Document,
+        *,
+        fields: Sequence[str] = (),
+        sort: Sequence[tuple[str, int]] = (),
+        limit: int = 0,
+        hint: Any = None,
+    ) -> list[Document]:
+        """Every document the query finds, or the first `limit`."""
+        cursor = self._db[collection].find(
+            query, dict.fromkeys(fields, 1) if fields else None, limit=limit
+        )
+        if sort:
+            cursor = cursor.sort(list(sort))
+        if hint is not None:
+            cursor = cursor.hint(hint)
+        with _mapped(self._timeout):
+            return await cursor.to_list()
+
+    async def aggregate(
+        self, collection: str, pipeline: Sequence[Document], hint: Any
+    ) -> list[Document]:
+        """Every document an aggregation gives."""
+        with _mapped(self._timeout):
+            cursor = await self._db[collection].aggregate(pipeline, hint=hint)
+            return await cursor.to_list()
+
+    async def now(self) -> datetime:
+        """The primary's clock."""
+        with _mapped(self._timeout):
+            reply = await self._db.command("hello", codec_options=CODEC)
+        local: datetime = reply["localTime"]
+        return local
+
+    async def indexes(self, collection: str) -> list[Document]:
+        """The indexes of a collection; none when it does not exist."""
+        with _mapped(self._timeout):
+            cursor = await self._db[collection].list_indexes()
+            return [dict(index) for index in await cursor.to_list()]
+
+    async def make_indexes(
+        self, collection: str, indexes: Sequence[Document], timeout: float
+    ) -> None:
+        """Make the indexes that are not there."""
+        command = {"createIndexes": collection, "indexes": list(indexes)}
+        await self._command(command, timeout)
+
+    async def command(self, command: Document) -> Document:
+        """Run a read command that is no query."""
+        return await self._command(command)
+
+    async def _write(self, command: Document, timeout: float | None = None) -> Document:
+        reply = await self._command(
+            command | {"writeConcern": self.write_concern}, timeout
+        )
+        if problem := reply.get("writeConcernError"):
+            raise StoreUnavailable(
+                f"MongoDB wrote without a majority (code {problem.get('code')}: "
+                f"{problem.get('errmsg')})"
+            )
+        return reply
+
+    async def _command(
+        self, command: Document, timeout: float | None = None
+    ) -> Document:
+        with _mapped(self._timeout if timeout is None else timeout):
+            return await self._db.command(command, codec_options=CODEC)
+
+
+def write_concern(timeout: float) -> Document:
+    """What every write asks for: a majority's journals, or an error in time."""
+    return {"w": "majority", "j": True, "wtimeout": max(1, int(timeout * 1000))}
+
+
+@contextmanager
+def _mapped(seconds: float) -> Generator[None]:
+    try:
+        with pymongo.timeout(seconds):
+            yield
+    except OperationFailure as error:
+        if error.code in NOT_ALLOWED:
+            raise ConfigurationError(
+                f"MongoDB refuses this user ({describe(error)}): check the name and "
+                "password, and that the user may read and write this database"
+            ) from error
+        raise unavailable(error) from error
+    except (TimeoutError, PyMongoError, OSError) as error:
+        raise unavailable(error) from error
+
+
+def unavailable(error: BaseException) -> StoreUnavailable:
+    """A driver's error as ours."""
+    return StoreUnavailable(f"MongoDB did not answer ({describe(error)})")
+
+
+def _written(reply: Document) -> Written:
+    refused = {
+        int(problem["index"]): Refusal(
+            int(problem.get("code", 0)), str(problem.get("errmsg", ""))
+        )
+        for problem in reply.get("writeErrors", ())
+    }
+    return Written(int(reply.get("n", 0)), refused)

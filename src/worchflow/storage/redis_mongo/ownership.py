@@ -1,0 +1,201 @@
+"""Claims: ownership of executions, decided by one update of their documents."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bson.int64 import Int64
+
+from ...notices import ExecutionStarted, encode_notice
+from ...records import Claim, ExecutionStatus
+from ...transitions import CLAIMABLE
+from .documents import EXECUTIONS, UnreadableError
+from .scripts import MISSING, NOWHERE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...records import StoredExecution, StoredStep, WorkerRecord
+    from .documents import Document
+    from .steps import Steps
+    from .stores import Stores
+
+logger = logging.getLogger("worchflow.storage.redis_mongo")
+
+
+class Ownership:
+    """Makes one worker the owner of executions."""
+
+    def __init__(self, stores: Stores, steps: Steps, worker: WorkerRecord) -> None:
+        self._stores = stores
+        self._steps = steps
+        self._worker = worker
+        self._eligible: Document = {
+            "queuePrefix": stores.documents.prefix,
+            "owner": None,
+            "status": {"$in": list(CLAIMABLE)},
+            "eventName": {"$in": list(worker.functions)},
+            "eventData": {"$type": "string"},
+            "cancelRequested": {"$ne": True},
+            # Nothing that is missing compares greater than a date.
+            "$expr": {"$lte": ["$runAt", "$$NOW"]},
+        }
+        self._change = _claim_change(worker)
+
+    async def claim(
+        self, nonce: str, ids: Sequence[str]
+    ) -> tuple[list[Claim], list[str]]:
+        """Claims on those of the ids that are eligible, in order, and the other ids.
+
+        Calling it again with the nonce finds what an earlier call has claimed.
+        """
+        stores = self._stores
+        statement = self._statement(nonce, stores.documents.by_ids(ids))
+        written = await stores.mongo.update(EXECUTIONS, [statement])
+        if written.refused:
+            await self._claim_singly(nonce, ids)
+        found = await self._find({"claim": nonce, "owner": self._worker.id}, ids)
+        claims = await self._claims(found)
+        for claim in claims:
+            self._show(claim)
+        return claims, [each for each in ids if each not in found]
+
+    async def owned(self, ids: Sequence[str]) -> list[Claim]:
+        """Claims that this worker already holds among the ids."""
+        found = await self._find({"owner": self._worker.id}, ids)
+        return await self._claims(found, replay=True)
+
+    def _statement(self, nonce: str, query: Document) -> Document:
+        values, unset = self._change
+        return {
+            "q": query | self._eligible,
+            "u": [{"$set": values | {"claim": nonce}}, unset],
+            "multi": True,
+        }
+
+    async def _claim_singly(self, nonce: str, ids: Sequence[str]) -> None:
+        """One document that cannot be updated must not keep the others waiting."""
+        for each in ids:
+            statement = self._statement(nonce, self._stores.documents.by_ids([each]))
+            written = await self._stores.mongo.update(EXECUTIONS, [statement])
+            for refusal in written.refused.values():
+                logger.warning(
+                    "execution %.200r cannot be claimed (code %d): see its document",
+                    each,
+                    refusal.code,
+                )
+
+    async def _find(self, query: Document, ids: Sequence[str]) -> dict[str, Document]:
+        documents = await self._stores.mongo.find(
+            EXECUTIONS, self._stores.documents.by_ids(ids) | query
+        )
+        found = {
+            document[self._stores.documents.id_field]: document
+            for document in documents
+        }
+        return {each: found[each] for each in ids if each in found}
+
+    async def _claims(
+        self, found: dict[str, Document], *, replay: bool = False
+    ) -> list[Claim]:
+        executions: dict[str, StoredExecution] = {}
+        for execution_id, document in found.items():
+            try:
+                executions[execution_id] = self._stores.documents.execution(document)
+            except UnreadableError as error:
+                await self._fail_unreadable(document, error)
+        with_steps = [
+            found[execution_id]
+            for execution_id, execution in executions.items()
+            # The first claim of what we inserted has nothing to replay.
+            if replay or execution.token != 1 or "nonce" not in found[execution_id]
+        ]
+        steps: dict[str, dict[str, StoredStep]] = {}
+        if with_steps:
+            steps = await self._steps.load(with_steps)
+        return [
+            Claim(
+                execution=execution,
+                worker_id=self._worker.id,
+                token=execution.token,
+                steps=steps.get(execution_id, {}),
+            )
+            for execution_id, execution in executions.items()
+        ]
+
+    def _show(self, claim: Claim) -> None:
+        execution = claim.execution
+        notice = ExecutionStarted(
+            execution_id=execution.id,
+            event_name=execution.event_name,
+            attempt=execution.attempt_count + 1,
+            status=ExecutionStatus.PROCESSING,
+        )
+        self._stores.lane.put(
+            self._stores.scripts.mark(
+                execution.id,
+                claim.token,
+                self._stores.clock.now(),
+                encode_notice(notice),
+                partial(self._shown, execution),
+            )
+        )
+
+    def _shown(self, execution: StoredExecution, answer: int) -> None:
+        """After a wipe, or when the push was lost, there is no hash yet."""
+        if answer == MISSING:
+            fields = self._stores.documents.hash_fields(execution)
+            self._stores.lane.put(self._stores.scripts.enqueue(fields, NOWHERE))
+
+    async def _fail_unreadable(
+        self, document: Document, error: UnreadableError
+    ) -> None:
+        logger.warning("execution %.200r fails: %s", document.get("_id"), error.message)
+        values = {
+            "status": "failed",
+            "error": f"the execution cannot be read: {error.message}",
+            "errorStack": "",
+            "errorType": "UnreadableError",
+        }
+        query = {"_id": document["_id"], "owner": self._worker.id}
+        change = {"$set": values, "$unset": {"owner": "", "claim": ""}}
+        await self._stores.mongo.update(EXECUTIONS, [{"q": query, "u": change}])
+
+
+def _claim_change(worker: WorkerRecord) -> tuple[Document, Document]:
+    functions: Any = {
+        "$switch": {
+            "branches": [
+                {
+                    "case": {"$eq": ["$eventName", {"$literal": event}]},
+                    "then": {"$literal": function_id},
+                }
+                for event, function_id in worker.functions.items()
+            ],
+            "default": "$$REMOVE",
+        }
+    }
+    values: Document = {
+        "owner": worker.id,
+        "status": "processing",
+        "functionId": functions,
+        # A token of a foreign type starts again instead of stopping the batch.
+        "token": {
+            "$add": [
+                {
+                    "$convert": {
+                        "input": "$token",
+                        "to": "long",
+                        "onError": Int64(0),
+                        "onNull": Int64(0),
+                    }
+                },
+                1,
+            ]
+        },
+        "startedAt": {"$ifNull": ["$startedAt", "$$NOW"]},
+        "updatedAt": {"$toLong": "$$NOW"},
+    }
+    return values, {"$unset": ["dueAt", "runAt", "reason", "sweptAt", "handOns"]}

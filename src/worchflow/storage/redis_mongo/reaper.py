@@ -1,0 +1,177 @@
+"""Takes back what dead workers own."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from bson.int64 import Int64
+
+from ...errors import StoreUnavailable
+from .documents import EXECUTIONS, WORKERS, UnreadableError
+from .executions import updated_notice
+from .scripts import FRONT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .documents import Document
+    from .executions import Executions
+    from .stores import Stores
+
+logger = logging.getLogger("worchflow.storage.redis_mongo")
+
+PAGE = 500
+KEPT = 24 * 3600 * 1000
+"""Milliseconds for which a dead worker is remembered: a claim of its that was
+delayed on the way is noticed as long."""
+SUSPICIOUS = 3
+"""From so many workers on, more than half dying at once looks like our mistake."""
+
+
+class Reaper:
+    """Declares workers dead and releases what they own."""
+
+    def __init__(self, stores: Stores, executions: Executions) -> None:
+        self._stores = stores
+        self._executions = executions
+
+    async def reap(self, *, expired: bool) -> int:
+        """Take over from dead workers; with `expired`, leases that ran out count."""
+        if expired:
+            await self._declare_dead()
+        dead = await self._stores.mongo.find(
+            WORKERS,
+            {"queuePrefix": self._stores.options.queue_prefix, "dead": True},
+            fields=("_id",),
+        )
+        if not dead:
+            return 0
+        worker_ids = [document["_id"] for document in dead]
+        count = 0
+        while page := await self._stores.mongo.find(
+            EXECUTIONS, {"owner": {"$in": worker_ids}}, limit=PAGE
+        ):
+            await self._release(page, worker_ids)
+            count += len(page)
+        await self._reclaim(worker_ids)
+        await self._forget()
+        return count
+
+    async def end(self, worker_id: str) -> None:
+        """End one worker: ids it took go back to the queue.
+
+        While it owns executions their code may still run, so it then stays what it
+        is until its lease runs out.
+        """
+        await self._reclaim([worker_id])
+        stores = self._stores
+        if await stores.mongo.find(EXECUTIONS, {"owner": worker_id}, limit=1):
+            return
+        statement = {"q": {"_id": worker_id}, "u": _DEATH}
+        await stores.mongo.update(WORKERS, [statement])
+
+    async def _declare_dead(self) -> None:
+        stores = self._stores
+        alive = {
+            "queuePrefix": stores.options.queue_prefix,
+            "dead": {"$ne": True},
+        }
+        expired = alive | {"$expr": {"$lt": ["$expiresAt", "$$NOW"]}}
+        silent = await stores.mongo.find(WORKERS, expired, fields=("_id",))
+        if not silent:
+            return
+        known = await stores.mongo.find(WORKERS, alive, fields=("_id",))
+        grace = 0
+        if len(known) >= SUSPICIOUS and 2 * len(silent) > len(known):
+            grace = int(stores.options.lease_ttl * 1000)
+        since = {"$subtract": ["$$NOW", Int64(grace)]}
+        query = alive | {"$expr": {"$lt": ["$expiresAt", since]}}
+        statement = {"q": query, "u": _DEATH, "multi": True}
+        written = await stores.mongo.update(WORKERS, [statement])
+        if written.count:
+            logger.warning(
+                "%d worker(s) did not renew their lease for %g s: what they ran goes "
+                "back to the queue",
+                written.count,
+                stores.options.lease_ttl,
+            )
+
+    async def _release(
+        self, page: Sequence[Document], worker_ids: Sequence[str]
+    ) -> None:
+        stores = self._stores
+        ids = [document["_id"] for document in page]
+        query = {"_id": {"$in": ids}, "owner": {"$in": list(worker_ids)}}
+        statement = {"q": query, "u": _RELEASE, "multi": True}
+        await stores.mongo.update(EXECUTIONS, [statement])
+        after = await stores.mongo.find(EXECUTIONS, {"_id": {"$in": ids}})
+        place = {document["_id"]: index for index, document in enumerate(after)}
+        # The last one pushed to the front is the first there: the oldest.
+        after.sort(key=lambda d: (str(d.get("enqueuedAt")), place[d["_id"]]))
+        for document in reversed(after):
+            if not document.get("owner"):
+                self._show(document)
+
+    def _show(self, document: Document) -> None:
+        stores = self._stores
+        try:
+            execution = stores.documents.execution(document)
+        except UnreadableError:
+            return
+        if execution.status.is_terminal:
+            self._executions.show_finished(execution)
+            return
+        stores.lane.put(
+            stores.scripts.enqueue(stores.documents.hash_fields(execution), FRONT)
+        )
+        stores.lane.put(stores.scripts.tell(execution.id, updated_notice(execution)))
+
+    async def _reclaim(self, worker_ids: Sequence[str]) -> None:
+        """Move what is left in their inflight lists; the sweep would find it too."""
+        stores = self._stores
+        with suppress(StoreUnavailable):
+            calls = [stores.scripts.reclaim(each, PAGE) for each in worker_ids]
+            while calls:
+                answers = await stores.redis.run(calls)
+                calls = [
+                    call
+                    for call, answer in zip(calls, answers, strict=True)
+                    if not isinstance(answer, Exception) and len(answer) == PAGE
+                ]
+
+    async def _forget(self) -> None:
+        since = {"$subtract": ["$$NOW", Int64(KEPT)]}
+        query = {
+            "queuePrefix": self._stores.options.queue_prefix,
+            "dead": True,
+            "$expr": {"$lt": ["$diedAt", since]},
+        }
+        await self._stores.mongo.delete(WORKERS, query)
+
+
+_DEATH: list[Document] = [{"$set": {"dead": True, "diedAt": "$$NOW"}}]
+
+_FLAGGED = {"$eq": ["$cancelRequested", True]}
+
+_RELEASE: list[Document] = [
+    {
+        "$set": {
+            "status": {"$cond": [_FLAGGED, "cancelled", "queued"]},
+            "recoveries": {"$add": [{"$ifNull": ["$recoveries", 0]}, 1]},
+            "token": {"$cond": [_FLAGGED, {"$add": ["$token", 1]}, "$token"]},
+            "dueAt": {
+                "$cond": [
+                    _FLAGGED,
+                    "$$REMOVE",
+                    {"$ifNull": ["$enqueuedAt", {"$toDate": "$createdAt"}]},
+                ]
+            },
+            "finishedAt": {"$cond": [_FLAGGED, "$$NOW", "$finishedAt"]},
+            "updatedAt": {"$toLong": "$$NOW"},
+        }
+    },
+    {"$unset": ["owner", "claim", "cancelRequested", "runAt", "reason"]},
+]
+"""For what a dead worker owned: back to its old place, or cancelled."""

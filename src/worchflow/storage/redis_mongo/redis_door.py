@@ -1,0 +1,230 @@
+"""The only place that talks to Redis; everything it raises is `StoreUnavailable`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+
+from ...errors import StoreUnavailable
+from .errors import RedisFull, describe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Sequence
+
+    from .scripts import ScriptCall
+
+RedisClient: TypeAlias = Redis | RedisCluster
+
+Answer: TypeAlias = list[Any] | Exception
+"""All scripts of ours return lists."""
+
+OUTAGES = (ReadOnlyError, ClusterDownError, MasterDownError, TryAgainError)
+OUTAGE_WORDS = ("READONLY", "MISCONF", "NOREPLICAS", "NOAUTH", "NOPERM", "BUSY ")
+"""Refusals that say nothing about the command: the server is not itself."""
+
+RAW: Final = {"NEVER_DECODE": True}
+"""Asks redis-py for bytes, whatever `decode_responses` says."""
+
+
+class RedisDoor:
+    """Redis as this library needs it.
+
+    Every method but `pop` and `listen` answers or raises within `timeout` seconds.
+    """
+
+    def __init__(
+        self,
+        client: RedisClient,
+        blocking: RedisClient,
+        timeout: float,
+        longest_block: float,
+    ) -> None:
+        self._client: Any = client
+        self._blocking: Any = blocking
+        self._timeout = timeout
+        self._longest_block = longest_block
+        self.is_cluster = isinstance(client, RedisCluster)
+
+    async def run(self, calls: Sequence[ScriptCall]) -> list[Answer]:
+        """Run scripts one after another in one round trip.
+
+        Answers what each returned, or the error that Redis gave for it.
+        """
+        commands = [
+            ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
+            for call in calls
+        ]
+        async with self._bounded(self._timeout):
+            answers = await self._send(commands)
+            unknown = [
+                index
+                for index, answer in enumerate(answers)
+                if isinstance(answer, NoScriptError)
+            ]
+            if unknown:
+                sources = [
+                    ("EVAL", calls[i].script.source, *commands[i][2:]) for i in unknown
+                ]
+                for index, answer in zip(
+                    unknown, await self._send(sources), strict=True
+                ):
+                    answers[index] = answer
+        return [_read_error(answer) for answer in answers]
+
+    async def pop(self, source: str, target: str, block: float) -> str | None:
+        """Move the first id from one list to another, waiting up to `block` seconds.
+
+        Less where the client itself would not wait that long for the answer.
+        """
+        block = max(0.01, min(block, self._longest_block))
+        async with self._bounded(block + self._timeout):
+            answer = await self._blocking.execute_command(
+                "BLMOVE", source, target, "LEFT", "RIGHT", block, **RAW
+            )
+            return None if answer is None else _text(answer)
+
+    async def items(self, key: str, stop: int) -> list[str]:
+        """The first `stop` items of a list."""
+        async with self._bounded(self._timeout):
+            answer = await self._client.execute_command(
+                "LRANGE", key, 0, stop - 1, **RAW
+            )
+            return [_text(item) for item in answer]
+
+    async def hashes(self, keys: Sequence[str]) -> list[dict[str, str] | None]:
+        """Several hashes in one round trip; None for what is no hash of text."""
+        async with self._bounded(self._timeout):
+            answers = await self._send([("HGETALL", key) for key in keys])
+        return [_read_hash(answer) for answer in answers]
+
+    async def ping(self) -> None:
+        """Raise unless Redis answers."""
+        async with self._bounded(self._timeout):
+            await self._client.ping()
+
+    async def info(self, section: str) -> dict[str, Any]:
+        """A section of INFO; empty where the user may not ask."""
+        async with self._bounded(self._timeout):
+            try:
+                answer = await self._client.info(section)
+            except ResponseError:
+                return {}
+        return dict(answer)
+
+    def listen(self) -> RedisListener:
+        """A connection for messages; it is not connected yet."""
+        return RedisListener(self._client.pubsub(), self._timeout)
+
+    async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if len(commands) == 1:
+            try:
+                return [await self._client.execute_command(*commands[0], **RAW)]
+            except ResponseError as error:
+                return [error]
+        # No MULTI: each script is atomic by itself and nothing spans two of them.
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command, **RAW)
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, RedisError) and not isinstance(answer, ResponseError):
+                raise answer
+        return answers
+
+    @asynccontextmanager
+    async def _bounded(self, seconds: float) -> AsyncGenerator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except (RedisError, OSError, TimeoutError, UnicodeDecodeError) as error:
+            raise _unavailable(error) from error
+
+
+class RedisListener:
+    """One Pub/Sub connection."""
+
+    def __init__(self, pubsub: Any, timeout: float) -> None:
+        self._pubsub = pubsub
+        self._timeout = timeout
+
+    async def subscribe(self, *channels: str) -> None:
+        """Ask for messages; `next` returns a confirmation for each channel."""
+        async with _mapped(), asyncio.timeout(self._timeout):
+            await self._pubsub.subscribe(*channels)
+
+    async def unsubscribe(self, *channels: str) -> None:
+        """Ask for no more messages of these channels."""
+        async with _mapped(), asyncio.timeout(self._timeout):
+            await self._pubsub.unsubscribe(*channels)
+
+    async def next(self, timeout: float) -> tuple[str, str, str | bytes] | None:
+        """The next (kind, channel, data), kind "message" or "subscribe"; or None."""
+        async with _mapped():
+            message = await self._pubsub.get_message(timeout=timeout)
+        if message is None:
+            return None
+        return message["type"], _text(message["channel"]), message["data"]
+
+    async def close(self) -> None:
+        """Give the connection back; never raises."""
+        with suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await self._pubsub.aclose()
+
+
+@asynccontextmanager
+async def _mapped() -> AsyncGenerator[None]:
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError, UnicodeDecodeError) as error:
+        raise _unavailable(error) from error
+
+
+def _read_error(answer: Any) -> Any:
+    """An outage raises, a full Redis is `RedisFull`, another refusal stays itself."""
+    if not isinstance(answer, ResponseError):
+        return cast("list[Any]", answer)
+    error = _unavailable(answer)
+    if isinstance(error, RedisFull):
+        return error
+    text = str(answer)
+    if isinstance(answer, OUTAGES) or any(word in text for word in OUTAGE_WORDS):
+        raise error from answer
+    return answer
+
+
+def _unavailable(error: BaseException) -> StoreUnavailable:
+    # Redis 6.2 wraps a script's error in a text of its own.
+    if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error):
+        return RedisFull(f"Redis is full ({describe(error)})")
+    return StoreUnavailable(f"Redis did not answer ({describe(error)})")
+
+
+def _read_hash(answer: Any) -> dict[str, str] | None:
+    try:
+        # redis-py makes a dict of RESP2's list too, but only where it may decode it.
+        pairs: Iterable[tuple[Any, Any]] = (
+            answer.items()
+            if hasattr(answer, "items")
+            else zip(answer[::2], answer[1::2], strict=True)
+        )
+        return {_text(field): _text(value) for field, value in pairs}
+    except (TypeError, ValueError):
+        return None
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

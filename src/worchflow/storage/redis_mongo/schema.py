@@ -1,0 +1,120 @@
+"""What is checked and made when a backend opens."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+from ...errors import ConfigurationError, SchemaTooNew, StoreUnavailable
+from .documents import EXECUTIONS, META, STEPS
+
+if TYPE_CHECKING:
+    from .mongo_door import Document
+    from .stores import Stores
+
+logger = logging.getLogger("worchflow.storage.redis_mongo")
+
+SCHEMA = 1
+INDEX_TIMEOUT = 600.0
+"""Seconds an index may take on a collection that is large already."""
+
+INDEXES: list[Document] = [
+    {
+        "name": "worchflow_owner",
+        "key": {"owner": 1},
+        "partialFilterExpression": {"owner": {"$type": "string"}},
+    },
+    {
+        "name": "worchflow_due",
+        "key": {"queuePrefix": 1, "dueAt": 1},
+        "partialFilterExpression": {"dueAt": {"$exists": True}},
+    },
+    {
+        "name": "worchflow_listing",
+        "key": {"queuePrefix": 1, "status": 1, "createdAt": -1, "_id": -1},
+    },
+]
+COMPAT_EXECUTIONS: Document = {"name": "id_1", "key": {"id": 1}, "unique": True}
+COMPAT_STEPS: Document = {
+    "name": "executionId_1_stepId_1",
+    "key": {"executionId": 1, "stepId": 1},
+    "unique": True,
+}
+
+
+async def prepare(stores: Stores) -> None:
+    """Check servers and settings, make indexes.
+
+    Raises `StoreUnavailable`, `ConfigurationError` or `SchemaTooNew`.
+    """
+    await _check_redis(stores)
+    await _check_schema(stores)
+    await _check_indexes(stores)
+
+
+async def _check_redis(stores: Stores) -> None:
+    if stores.redis.is_cluster and stores.keys.hash_tag is None:
+        prefix = stores.options.queue_prefix
+        raise ConfigurationError(
+            f'queue_prefix="{prefix}" has no hash tag, but this is a Redis Cluster, '
+            f'where all keys have to be in one slot: use queue_prefix="{{{prefix}}}"'
+        )
+    try:
+        server = await stores.redis.info("server")
+        memory = await stores.redis.info("memory")
+    except StoreUnavailable as error:
+        # MongoDB alone is enough to work, more slowly.
+        logger.warning("%s; work goes on through MongoDB, more slowly", error)
+        return
+    version = str(server.get("redis_version", ""))
+    # Valkey says 7.2.4 here and its own version elsewhere.
+    if (found := re.match(r"(\d+)\.(\d+)", version)) and tuple(
+        map(int, found.groups())
+    ) < (6, 2):
+        raise ConfigurationError(
+            f"Redis {version} is too old: Redis 6.2, or Valkey, is the first that can "
+            "hand out work without losing it"
+        )
+    policy = str(memory.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction":
+        logger.warning(
+            "Redis evicts keys when it is full (maxmemory-policy %s): nothing is lost, "
+            "but evicted work waits for the sweep; noeviction is better",
+            policy,
+        )
+
+
+async def _check_schema(stores: Stores) -> None:
+    mark = {"_id": "schema", "version": SCHEMA}
+    written = await stores.mongo.insert(META, [mark])
+    if not written.refused:
+        return
+    found = await stores.mongo.find(META, {"_id": "schema"}, limit=1)
+    version = found[0].get("version") if found else SCHEMA
+    if not isinstance(version, int) or version > SCHEMA:
+        raise SchemaTooNew(
+            f"this database has schema {version!r}, this release knows {SCHEMA}: use "
+            "the release that wrote it, or a newer one"
+        )
+
+
+async def _check_indexes(stores: Stores) -> None:
+    indexes = list(INDEXES)
+    if stores.options.ts_compat:
+        indexes.append(COMPAT_EXECUTIONS)
+        await stores.mongo.make_indexes(STEPS, [COMPAT_STEPS], INDEX_TIMEOUT)
+    else:
+        for index in await stores.mongo.indexes(EXECUTIONS):
+            if _is_of_the_original(index):
+                raise ConfigurationError(
+                    f'the collection "{EXECUTIONS}" has the unique index '
+                    f'"{index["name"]}" on "id", which the TypeScript original makes: '
+                    "use ts_compat=True to share its documents, or another database; "
+                    "once all of it is history, drop that index"
+                )
+    await stores.mongo.make_indexes(EXECUTIONS, indexes, INDEX_TIMEOUT)
+
+
+def _is_of_the_original(index: dict[str, Any]) -> bool:
+    return dict(index.get("key", {})) == {"id": 1} and bool(index.get("unique"))

@@ -1,0 +1,195 @@
+"""The typed door to the Lua scripts: one call moves many executions at once."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .keys import Keys
+
+Argument: TypeAlias = str | int
+NOWHERE, BACK, FRONT = "none", "back", "front"
+"""Places for an id; a number of milliseconds is its due time in the delayed set."""
+MISSING = -1
+"""The answer of a script for an execution whose hash is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script and the hash under which Redis remembers it."""
+
+    name: str
+    source: str
+    sha: str
+
+
+def _load(name: str) -> Script:
+    path = resources.files("worchflow.storage.redis_mongo") / "lua" / f"{name}.lua"
+    source = path.read_text(encoding="utf-8")
+    sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+    return Script(name, source, sha)
+
+
+TAKE = _load("take")
+RECLAIM = _load("reclaim")
+PROMOTE = _load("promote")
+ENQUEUE = _load("enqueue")
+MARK = _load("mark")
+STEP = _load("step")
+LET_GO = _load("let_go")
+
+ORDER = (ENQUEUE, MARK, STEP, LET_GO)
+"""The road of an execution: of one batch, its writes are applied in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptCall:
+    """One call of a script, as it is sent."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[Argument]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What one execution adds to a call of a script."""
+
+    script: Script
+    keys: tuple[str, ...]
+    args: tuple[Argument, ...]
+    answered: Callable[[int], None] | None = None
+    """Called with the script's answer, or with 0 when the operation was given up."""
+
+
+class Scripts:
+    """Builds calls and operations for the keys of one prefix."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._shared = {
+            ENQUEUE: (keys.queue, keys.delayed),
+            LET_GO: (keys.queue, keys.delayed),
+        }
+
+    def call(self, script: Script, operations: Sequence[Operation]) -> ScriptCall:
+        """One call for many operations of one script."""
+        return ScriptCall(
+            script,
+            [
+                *self._shared.get(script, ()),
+                *chain.from_iterable(operation.keys for operation in operations),
+            ],
+            list(chain.from_iterable(operation.args for operation in operations)),
+        )
+
+    def take(self, worker_id: str, limit: int) -> ScriptCall:
+        """Move up to `limit` ids to a worker; answers the ids."""
+        keys = (self._keys.queue, self._keys.inflight(worker_id))
+        return ScriptCall(TAKE, keys, (limit,))
+
+    def reclaim(self, worker_id: str, limit: int) -> ScriptCall:
+        """Move a dead worker's ids back to the queue's front; answers the ids."""
+        keys = (self._keys.inflight(worker_id), self._keys.queue)
+        return ScriptCall(RECLAIM, keys, (limit,))
+
+    def promote(self, now: int, limit: int) -> ScriptCall:
+        """Queue what is due; answers how many and the next due time, or -1."""
+        keys = (self._keys.delayed, self._keys.queue)
+        return ScriptCall(PROMOTE, keys, (now, limit))
+
+    def enqueue(self, fields: Mapping[str, Argument], place: str | int) -> Operation:
+        """Write an execution's whole hash, guarded by its token, and queue its id."""
+        execution_id = str(fields["id"])
+        return Operation(
+            ENQUEUE,
+            (self._keys.execution(execution_id), self._keys.steps(execution_id)),
+            (
+                execution_id,
+                fields["token"],
+                place,
+                len(fields),
+                *chain.from_iterable(fields.items()),
+            ),
+        )
+
+    def mark(
+        self,
+        execution_id: str,
+        token: int,
+        updated_at: int,
+        notice: str,
+        answered: Callable[[int], None],
+    ) -> Operation:
+        """Show that an execution was claimed; answers `MISSING` without a hash."""
+        return Operation(
+            MARK,
+            (self._keys.execution(execution_id),),
+            (token, updated_at, self._keys.updates(execution_id), notice),
+            answered,
+        )
+
+    def step(
+        self,
+        execution_id: str,
+        token: int,
+        step_id: str,
+        value: str,
+        notice: str,
+        answered: Callable[[int], None] | None = None,
+    ) -> Operation:
+        """Cache a step's result (`""`: nothing to cache); answers 1 if it is there."""
+        return Operation(
+            STEP,
+            (self._keys.execution(execution_id), self._keys.steps(execution_id)),
+            (token, step_id, value, self._keys.updates(execution_id), notice),
+            answered,
+        )
+
+    def tell(self, execution_id: str, notice: str) -> Operation:
+        """Publish a notice and change nothing."""
+        return self.step(execution_id, 0, "", "", notice)
+
+    def hint_cancel(self, execution_id: str) -> Operation:
+        """Tell all workers that an execution should be cancelled."""
+        keys = (self._keys.execution(execution_id), self._keys.steps(execution_id))
+        return Operation(STEP, keys, (0, "", "", self._keys.control, execution_id))
+
+    def let_go(
+        self,
+        worker_id: str,
+        execution_id: str,
+        place: str | int,
+        *,
+        fields: Mapping[str, Argument] | None = None,
+        ttl: int = 0,
+        notice: str = "",
+        answered: Callable[[int], None] | None = None,
+    ) -> Operation:
+        """Take an id off the inflight list, to its place; show `fields` in its hash."""
+        fields = fields or {}
+        return Operation(
+            LET_GO,
+            (
+                self._keys.inflight(worker_id),
+                self._keys.execution(execution_id),
+                self._keys.steps(execution_id),
+            ),
+            (
+                execution_id,
+                fields.get("token", 0),
+                place,
+                ttl,
+                self._keys.updates(execution_id),
+                notice,
+                len(fields),
+                *chain.from_iterable(fields.items()),
+            ),
+            answered,
+        )

@@ -1,0 +1,171 @@
+"""Settlements as guarded updates of one execution's document."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from bson.datetime_ms import DatetimeMS
+from bson.int64 import Int64
+
+from ...clock import from_milliseconds
+from ...records import ExecutionStatus
+from ...settlement import Cancelled, Completed, Failed, Released, RetryAt
+from .documents import due_time, error_fields, write_nonce
+from .scripts import BACK, FRONT, NOWHERE
+
+if TYPE_CHECKING:
+    from ...records import Claim, StoredExecution
+    from ...settlement import Settlement
+    from .documents import Document, Documents
+
+Place: TypeAlias = str | int
+
+STATUS = {
+    Completed: ExecutionStatus.COMPLETED,
+    Failed: ExecutionStatus.FAILED,
+    RetryAt: ExecutionStatus.RETRYING,
+    Released: ExecutionStatus.QUEUED,
+    Cancelled: ExecutionStatus.CANCELLED,
+}
+
+UNSET_OWNERSHIP = {"owner": "", "claim": ""}
+UNSET_ERROR = {"error": "", "errorStack": "", "errorType": ""}
+
+
+class SettlementUpdate:
+    """One settlement of one claim: what it writes to both stores.
+
+    A non-terminal one only applies to an execution that nobody cancelled, so that
+    its outcome is known without reading it back.
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        claim: Claim,
+        settlement: Settlement,
+        now: int,
+        failed_attempts: int | None = None,
+    ) -> None:
+        """`failed_attempts` counts what a settlement that became another one says."""
+        self.mark = write_nonce(claim)
+        self.status = STATUS[type(settlement)]
+        self.due: int | None = None
+        self._documents = documents
+        self._claim = claim
+        self._settlement = settlement
+        self._now = now
+        self.failed_attempts = (
+            _failed_attempts(settlement) if failed_attempts is None else failed_attempts
+        )
+        if isinstance(settlement, RetryAt) or (
+            isinstance(settlement, Released) and settlement.delay > 0
+        ):
+            self.due = due_time(now, settlement.delay)
+
+    @property
+    def query(self) -> Document:
+        """Who may be changed: the execution this claim still owns."""
+        claim = self._claim
+        query: Document = {
+            self._documents.id_field: claim.execution.id,
+            "owner": claim.worker_id,
+            "token": Int64(claim.token),
+        }
+        if not self.status.is_terminal:
+            query["cancelRequested"] = {"$ne": True}
+        return query
+
+    @property
+    def change(self) -> Any:
+        """The update."""
+        settlement = self._settlement
+        if isinstance(settlement, Released) and self.due is None:
+            return self._to_the_front(settlement)
+        values: Document = {
+            "status": self.status.value,
+            "updatedAt": Int64(self._now),
+            "doneBy": self.mark,
+        }
+        unset: Document = dict(UNSET_OWNERSHIP)
+        if self.status.is_terminal:
+            values["finishedAt"] = DatetimeMS(self._now)
+            unset["cancelRequested"] = ""
+            if self.status is not ExecutionStatus.CANCELLED:
+                unset["cancelReason"] = ""
+        if self.due is not None:
+            due = DatetimeMS(self.due)
+            values |= dict.fromkeys(("enqueuedAt", "dueAt", "runAt"), due)
+        if self.status is ExecutionStatus.COMPLETED and self._claim.execution.error:
+            unset |= UNSET_ERROR
+        values |= self._outcome()
+        change: Document = {"$set": values, "$unset": unset}
+        if self.failed_attempts:
+            change["$inc"] = {"attemptCount": self.failed_attempts}
+        return change
+
+    def _outcome(self) -> Document:
+        match self._settlement:
+            case Completed(result=result):
+                return self._documents.result_fields(result)
+            case Failed(error=error) | RetryAt(error=error):
+                return error_fields(error)
+            case Released(reason=reason):
+                return {} if reason is None else {"reason": reason}
+            case Cancelled(reason=reason):
+                return {} if reason is None else {"cancelReason": reason}
+
+    def _to_the_front(self, settlement: Released) -> list[Document]:
+        """A pipeline, for its place in the queue stands in the document."""
+        values: Document = {
+            "status": "queued",
+            "updatedAt": Int64(self._now),
+            "doneBy": self.mark,
+            "dueAt": {"$ifNull": ["$enqueuedAt", "$$NOW"]},
+        }
+        if settlement.reason is not None:
+            values["reason"] = {"$literal": settlement.reason}
+        return [{"$set": values}, {"$unset": list(UNSET_OWNERSHIP)}]
+
+    def is_shown_by(self, document: Document) -> bool:
+        """Whether a document is as this update left it."""
+        return (
+            document.get("doneBy") == self.mark
+            and document.get("status") == self.status
+            and document.get("token") == self._claim.token
+        )
+
+    @property
+    def place(self) -> Place:
+        """Where the id belongs in Redis."""
+        if self.status.is_terminal:
+            return NOWHERE
+        if self.due is None:
+            return FRONT
+        return BACK if self.due <= self._now else self.due
+
+    @property
+    def execution(self) -> StoredExecution:
+        """The execution as it stands once this was applied, for its hash."""
+        before, settlement = self._claim.execution, self._settlement
+        after = replace(
+            before,
+            status=self.status,
+            updated_at=from_milliseconds(self._now),
+            token=self._claim.token,
+            attempt_count=before.attempt_count + self.failed_attempts,
+        )
+        match settlement:
+            case Completed(result=result):
+                return replace(after, result=result, error=None)
+            case Failed(error=error) | RetryAt(error=error):
+                return replace(after, error=error)
+            case Released() | Cancelled():
+                return after
+
+
+def _failed_attempts(settlement: Settlement) -> int:
+    if isinstance(settlement, Failed):
+        return int(settlement.attempted)
+    return int(isinstance(settlement, RetryAt))

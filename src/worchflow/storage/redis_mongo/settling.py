@@ -1,0 +1,128 @@
+"""How a holder lets go of an execution."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...errors import StoreUnavailable
+from ...notices import ExecutionUpdated, encode_notice
+from ...records import ExecutionStatus
+from ...settlement import Cancelled, Released, Settled
+from .scripts import NOWHERE
+from .settlements import SettlementUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...notices import Notice
+    from ...records import Claim
+    from ...settlement import Settlement
+    from .documents import Document
+    from .steps import Steps
+    from .stores import Stores
+
+TRIES = 3
+
+
+class Settling:
+    """Applies settlements, then tells Redis; `released` is told what left a worker."""
+
+    def __init__(
+        self, stores: Stores, steps: Steps, released: Callable[[str, str, int], None]
+    ) -> None:
+        self._stores = stores
+        self._steps = steps
+        self._released = released
+
+    async def settle(
+        self, claim: Claim, settlement: Settlement, notice: Notice | None
+    ) -> Settled:
+        """Let go of an execution, if the claim still holds it."""
+        if not await self._steps.barrier(claim):
+            # What the handler computed with is not what is recorded. It runs again
+            # on the recorded values.
+            await self._apply(claim, Released(), None)
+            return Settled(applied=False, status=ExecutionStatus.QUEUED)
+        return await self._apply(claim, settlement, notice)
+
+    async def _apply(
+        self, claim: Claim, settlement: Settlement, notice: Notice | None
+    ) -> Settled:
+        stores = self._stores
+        failed_attempts: int | None = None
+        for _ in range(TRIES):
+            update = SettlementUpdate(
+                stores.documents, claim, settlement, stores.clock.now(), failed_attempts
+            )
+            seen = await stores.committer.update_execution(update.query, update.change)
+            if seen is None or update.is_shown_by(seen):
+                self._applied(claim, update, notice)
+                return Settled(applied=True, status=update.status)
+            status = _status(seen)
+            if not self._is_held(claim, seen):
+                # Too late, or an earlier call settled it and it went on its way.
+                self._acknowledge(claim, status)
+                is_own = seen.get("doneBy") == update.mark
+                return Settled(applied=is_own, status=status)
+            if seen.get("cancelRequested") is True:
+                failed_attempts = update.failed_attempts
+                settlement = Cancelled()
+                notice = _updated(claim, ExecutionStatus.CANCELLED)
+        raise StoreUnavailable(
+            f"MongoDB refused {TRIES} times to settle an execution this worker owns",
+            execution_id=claim.execution.id,
+        )
+
+    def _applied(
+        self, claim: Claim, update: SettlementUpdate, notice: Notice | None
+    ) -> None:
+        stores = self._stores
+        ttl = stores.options.finished_ttl if update.status.is_terminal else 0
+        stores.lane.put(
+            stores.scripts.let_go(
+                claim.worker_id,
+                claim.execution.id,
+                update.place,
+                fields=stores.documents.status_fields(update.execution),
+                ttl=int(ttl * 1000),
+                notice="" if notice is None else encode_notice(notice),
+                answered=self._callback(claim),
+            )
+        )
+
+    def _acknowledge(self, claim: Claim, status: ExecutionStatus | None) -> None:
+        notice = None if status is None else _updated(claim, status)
+        self._stores.lane.put(
+            self._stores.scripts.let_go(
+                claim.worker_id,
+                claim.execution.id,
+                NOWHERE,
+                notice="" if notice is None else encode_notice(notice),
+                answered=self._callback(claim),
+            )
+        )
+
+    def _callback(self, claim: Claim) -> Callable[[int], None]:
+        return lambda answer: self._released(
+            claim.worker_id, claim.execution.id, answer
+        )
+
+    @staticmethod
+    def _is_held(claim: Claim, seen: Document) -> bool:
+        return seen.get("owner") == claim.worker_id and seen.get("token") == claim.token
+
+
+def _status(seen: Document) -> ExecutionStatus | None:
+    try:
+        return ExecutionStatus(seen["status"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _updated(claim: Claim, status: ExecutionStatus) -> ExecutionUpdated:
+    return ExecutionUpdated(
+        execution_id=claim.execution.id,
+        event_name=claim.execution.event_name,
+        attempt=claim.execution.attempt_count + 1,
+        status=status,
+    )

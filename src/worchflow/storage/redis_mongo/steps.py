@@ -1,0 +1,275 @@
+"""Recorded steps: MongoDB keeps them, Redis caches their results."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ...errors import SerializationError, StoreUnavailable
+from ...notices import encode_notice
+from ...records import StepStatus
+from .committer import DUPLICATE
+from .documents import STEPS, UnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...notices import Notice
+    from ...records import Claim, StoredStep
+    from ...types import Payload
+    from .committer import Duplicate
+    from .documents import Document
+    from .stores import Stores
+
+logger = logging.getLogger("worchflow.storage.redis_mongo")
+
+OLDEST_UNFLUSHED = 1.0
+"""Seconds MongoDB may lag behind Redis before `durability="fast"` waits for it."""
+
+
+class Steps:
+    """Records and loads steps.
+
+    In fast mode a checkpoint is acknowledged by whichever store answers first;
+    `barrier` then waits for MongoDB's answers before anything settles on them.
+    """
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._is_fast = stores.options.durability == "fast"
+        self._unflushed: dict[
+            str, list[tuple[Document, asyncio.Task[Duplicate | None]]]
+        ] = {}
+
+    async def checkpoint(
+        self, claim: Claim, step: StoredStep, notice: Notice | None
+    ) -> StoredStep:
+        """Record a step; what was recorded first is what it is."""
+        stores = self._stores
+        document = stores.documents.new_step(claim, step, stores.clock.now())
+        if (
+            self._is_fast
+            and step.status is StepStatus.COMPLETED
+            and stores.committer.oldest_age() < OLDEST_UNFLUSHED
+        ):
+            return await self._checkpoint_fast(claim, step, document, notice)
+        recorded = step
+        if await stores.committer.insert_step(document) is DUPLICATE:
+            recorded = await self._recorded(step, document)
+        text = "" if notice is None else encode_notice(notice)
+        value = self._value_to_cache(recorded)
+        if value or text:
+            stores.lane.put(
+                stores.scripts.step(
+                    claim.execution.id, claim.token, step.step_id, value, text
+                )
+            )
+        return recorded
+
+    async def barrier(self, claim: Claim) -> bool:
+        """Wait until all checkpoints of this claim are in MongoDB.
+
+        False when one of them turns out to have been recorded otherwise before:
+        then this attempt has computed with a value that is not the recorded one.
+        """
+        for document, task in self._unflushed.get(_flight(claim), ()):
+            try:
+                outcome = await asyncio.shield(task)
+            except StoreUnavailable:
+                outcome = await self._stores.committer.insert_step(document)
+            if outcome is DUPLICATE:
+                stored = await self._find(document)
+                if stored is None or stored.get("nonce") != document["nonce"]:
+                    self._unflushed.pop(_flight(claim), None)
+                    return False
+        self._unflushed.pop(_flight(claim), None)
+        return True
+
+    async def all(self, execution_id: str) -> list[StoredStep]:
+        """Everything recorded for one execution, oldest first."""
+        own = [
+            task
+            for entries in self._unflushed.values()
+            for document, task in entries
+            if document["executionId"] == execution_id
+        ]
+        if own:
+            await asyncio.wait(own)
+        documents = await self._stores.mongo.find(
+            STEPS, self._stores.documents.steps_of([execution_id])
+        )
+        steps = [
+            (document.get("timestamp") or 0, step)
+            for document in documents
+            if (step := self._read(document)) is not None
+        ]
+        steps.sort(key=lambda pair: (_started(pair[1]), pair[0]))
+        return [step for _, step in steps]
+
+    async def load(
+        self, executions: Sequence[Document]
+    ) -> dict[str, dict[str, StoredStep]]:
+        """The recorded steps of executions, by their ids.
+
+        MongoDB's, and what only Redis has, which is backfilled.
+        """
+        stores = self._stores
+        ids = [document["id"] for document in executions]
+        found, cached = await asyncio.gather(
+            stores.mongo.find(STEPS, stores.documents.steps_of(ids)),
+            self._cached(ids),
+        )
+        void_below = {
+            document["id"]: document.get("retryToken", 0) for document in executions
+        }
+        loaded: dict[str, dict[str, StoredStep]] = {each: {} for each in ids}
+        void: list[Document] = []
+        for document in found:
+            execution_id = document["executionId"]
+            if _is_void(document, void_below.get(execution_id, 0)):
+                void.append(document)
+            elif (step := self._read(document)) is not None:
+                loaded[execution_id][step.step_id] = step
+        if void:
+            await stores.mongo.delete(
+                STEPS, {"_id": {"$in": [document["_id"] for document in void]}}
+            )
+        await self._backfill(loaded, cached)
+        return loaded
+
+    async def _checkpoint_fast(
+        self,
+        claim: Claim,
+        step: StoredStep,
+        document: Document,
+        notice: Notice | None,
+    ) -> StoredStep:
+        stores, loop = self._stores, asyncio.get_running_loop()
+        cached: asyncio.Future[int] = loop.create_future()
+        stores.lane.put(
+            stores.scripts.step(
+                claim.execution.id,
+                claim.token,
+                step.step_id,
+                self._value_to_cache(step),
+                "" if notice is None else encode_notice(notice),
+                partial(_answer, cached),
+            )
+        )
+        task = loop.create_task(stores.committer.insert_step(document))
+        flight = _flight(claim)
+        self._unflushed.setdefault(flight, []).append((document, task))
+        task.add_done_callback(partial(self._flushed, flight))
+        answers: set[asyncio.Future[Any]] = {cached, task}
+        await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done() and cached.result() == 1:
+            return step
+        if await asyncio.shield(task) is DUPLICATE:
+            return await self._recorded(step, document)
+        return step
+
+    def _flushed(self, flight: str, task: asyncio.Task[Duplicate | None]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            return  # The barrier sends it again.
+        if task.result() is DUPLICATE or flight not in self._unflushed:
+            return  # The barrier looks whose it is.
+        rest = [entry for entry in self._unflushed[flight] if entry[1] is not task]
+        if rest:
+            self._unflushed[flight] = rest
+        else:
+            del self._unflushed[flight]
+
+    async def _recorded(self, step: StoredStep, document: Document) -> StoredStep:
+        """What was recorded before; our own write of a lost answer among it."""
+        stored = await self._find(document)
+        if stored is None:
+            # Removed between the two calls, as an explicit retry does: record it.
+            await self._stores.committer.insert_step(document)
+            return step
+        if stored.get("nonce") == document["nonce"]:
+            return step
+        try:
+            return self._stores.documents.step(stored)
+        except UnreadableError as error:
+            raise SerializationError(
+                f'the record of step "{step.title}" cannot be read: {error.message}',
+                execution_id=document["executionId"],
+            ) from error
+
+    async def _find(self, document: Document) -> Document | None:
+        if self._stores.options.ts_compat:
+            query = {key: document[key] for key in ("executionId", "stepId")}
+        else:
+            query = {"_id": document["_id"]}
+        found = await self._stores.mongo.find(STEPS, query, limit=1)
+        return found[0] if found else None
+
+    async def _cached(self, ids: Sequence[str]) -> list[dict[str, str] | None]:
+        keys = self._stores.keys
+        try:
+            return await self._stores.redis.hashes([keys.steps(each) for each in ids])
+        except StoreUnavailable:
+            return [None] * len(ids)
+
+    async def _backfill(
+        self,
+        loaded: dict[str, dict[str, StoredStep]],
+        cached: Sequence[dict[str, str] | None],
+    ) -> None:
+        documents = self._stores.documents
+        missing = [
+            documents.cached_step(execution_id, step_id, value)
+            for (execution_id, steps), fields in zip(
+                loaded.items(), cached, strict=True
+            )
+            for step_id, text in (fields or {}).items()
+            if step_id not in steps
+            and (value := documents.read_cached(text)) is not None
+        ]
+        outcomes = await asyncio.gather(
+            *map(self._stores.committer.insert_step, missing)
+        )
+        for document, outcome in zip(missing, outcomes, strict=True):
+            stored = document if outcome is None else await self._find(document)
+            step = None if stored is None else self._read(stored)
+            if step is not None:
+                loaded[document["executionId"]][step.step_id] = step
+
+    def _read(self, document: Document) -> StoredStep | None:
+        try:
+            return self._stores.documents.step(document)
+        except UnreadableError as error:
+            logger.warning(
+                "step %s is left out: %s", document.get("_id"), error.message
+            )
+            return None
+
+    def _value_to_cache(self, step: StoredStep) -> Payload:
+        if step.result is None or step.status is not StepStatus.COMPLETED:
+            return ""
+        return self._stores.documents.cached_value(step.result)
+
+
+def _flight(claim: Claim) -> str:
+    return f"{claim.execution.id}\0{claim.token}"
+
+
+def _answer(future: asyncio.Future[int], answer: int) -> None:
+    if not future.done():
+        future.set_result(answer)
+
+
+def _started(step: StoredStep) -> float:
+    return step.started_at.timestamp() if step.started_at is not None else 0.0
+
+
+def _is_void(document: Document, void_below: object) -> bool:
+    """A failure from before an explicit retry, or of a writer that is not ours."""
+    if document.get("status") != StepStatus.FAILED:
+        return False
+    token = document.get("token")
+    if not isinstance(token, int) or not isinstance(void_below, int):
+        return True
+    return token < void_below

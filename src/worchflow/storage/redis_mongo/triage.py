@@ -1,0 +1,227 @@
+"""Why an id from the queue could not be claimed, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bson.datetime_ms import DatetimeMS
+
+from ...clock import to_milliseconds
+from ...records import ExecutionStatus
+from ...transitions import CLAIMABLE, hand_on_delay, unserved_reason
+from .documents import EXECUTIONS, WORKERS, UnreadableError
+from .scripts import BACK, NOWHERE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ...records import StoredExecution, WorkerRecord
+    from .documents import Document
+    from .executions import Executions
+    from .scripts import Argument
+    from .stores import Stores
+
+logger = logging.getLogger("worchflow.storage.redis_mongo")
+
+LOGGED = 1000
+"""How many ids that were set aside are remembered, to be logged only once."""
+
+
+class Verdict(Enum):
+    """What a look at one document says about its id."""
+
+    GONE = "let go of"
+    UNSERVED = "for others"
+    CLAIMABLE = "claimable"
+
+
+@dataclass(slots=True)
+class Sorted:
+    """What came of a look at ids: some can be claimed now, some were handed back."""
+
+    claimable: list[str]
+    handed_back: int = 0
+
+
+class Triage:
+    """Looks at the ids one worker took and could not claim."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        executions: Executions,
+        worker: WorkerRecord,
+        released: Callable[[str, int], None],
+    ) -> None:
+        self._stores = stores
+        self._executions = executions
+        self._worker = worker
+        self._released = released
+        self._logged: dict[str, None] = {}
+        self.set_aside = 0
+        """How many ids named nothing that can run."""
+
+    async def sort_out(self, ids: Sequence[str]) -> Sorted:
+        """Find out why each id was not claimable and put it where it belongs."""
+        stores = self._stores
+        found = {
+            str(document[stores.documents.id_field]): document
+            for document in await stores.mongo.find(
+                EXECUTIONS, stores.documents.by_ids(ids)
+            )
+        }
+        result = Sorted([])
+        unserved: list[Document] = []
+        for execution_id, document in found.items():
+            match await self._place(execution_id, document):
+                case Verdict.CLAIMABLE:
+                    result.claimable.append(execution_id)
+                case Verdict.UNSERVED:
+                    unserved.append(document)
+                case Verdict.GONE:
+                    pass
+        if unserved:
+            result.handed_back = await self._hand_on(unserved)
+        if unknown := [each for each in ids if each not in found]:
+            result.claimable += await self._adopt_from_redis(unknown)
+        return result
+
+    async def _place(self, execution_id: str, document: Document) -> Verdict:
+        stores = self._stores
+        try:
+            execution = stores.documents.execution(document)
+        except UnreadableError as error:
+            self._set_aside(execution_id, error.message)
+            return Verdict.GONE
+        if not stores.documents.is_ours(document):
+            self._set_aside(execution_id, "it belongs to another queue prefix")
+        elif execution.status not in CLAIMABLE or execution.worker is not None:
+            self._taken_or_done(execution)
+        elif execution.cancel_requested:
+            await self._executions.cancel_waiting(execution_id)
+            self._let_go(execution_id, NOWHERE)
+        elif (due := _due(document)) > stores.clock.now():
+            self._let_go(execution_id, due)
+        elif execution.event_name not in self._worker.functions:
+            return Verdict.UNSERVED
+        else:
+            return Verdict.CLAIMABLE
+        return Verdict.GONE
+
+    def _taken_or_done(self, execution: StoredExecution) -> None:
+        """Drop the id; a finished execution's hash may have missed how it ended."""
+        fields: dict[str, Argument] | None = None
+        ttl = 0
+        if execution.status.is_terminal:
+            fields = self._stores.documents.status_fields(execution)
+            ttl = int(self._stores.options.finished_ttl * 1000)
+        elif execution.status is not ExecutionStatus.PROCESSING or not execution.worker:
+            self._set_aside(execution.id, f"it is {execution.status} without an owner")
+            return
+        self._let_go(execution.id, NOWHERE, fields, ttl)
+
+    async def _hand_on(self, documents: Sequence[Document]) -> int:
+        """Put back what others serve, let the rest wait; how many were put back."""
+        names = {document["eventName"] for document in documents}
+        served = await self._served(names)
+        handed_back = 0
+        for document in documents:
+            if document["eventName"] in served:
+                handed_back += 1
+                self._let_go(document["id"], BACK)
+            else:
+                await self._postpone(document)
+        return handed_back
+
+    async def _served(self, names: set[str]) -> set[str]:
+        """Those of the events that some other live worker serves."""
+        workers = await self._stores.mongo.find(
+            WORKERS,
+            {
+                "queuePrefix": self._stores.options.queue_prefix,
+                "_id": {"$ne": self._worker.id},
+                "dead": {"$ne": True},
+                "functions.event": {"$in": sorted(names)},
+                "$expr": {"$gt": ["$expiresAt", "$$NOW"]},
+            },
+            fields=("functions",),
+        )
+        return {
+            function["event"] for worker in workers for function in worker["functions"]
+        }
+
+    async def _postpone(self, document: Document) -> None:
+        stores = self._stores
+        times = document.get("handOns")
+        times = times if isinstance(times, int) else 0
+        due = stores.clock.now() + int(hand_on_delay(times) * 1000)
+        change = {
+            "$set": {
+                "dueAt": DatetimeMS(due),
+                "reason": unserved_reason(document["eventName"]),
+            },
+            "$inc": {"handOns": 1},
+        }
+        query = stores.documents.by_id(document["id"]) | {
+            "owner": None,
+            "status": {"$in": list(CLAIMABLE)},
+        }
+        written = await stores.mongo.update(EXECUTIONS, [{"q": query, "u": change}])
+        self._let_go(document["id"], due if written.count else NOWHERE)
+
+    async def _adopt_from_redis(self, ids: Sequence[str]) -> list[str]:
+        """Give ids that only Redis knows a document, as if they had been sent to us."""
+        stores = self._stores
+        hashes = await stores.redis.hashes(list(map(stores.keys.execution, ids)))
+        now = stores.clock.now()
+        documents: dict[str, Document] = {}
+        for execution_id, fields in zip(ids, hashes, strict=True):
+            try:
+                documents[execution_id] = stores.documents.adopted_execution(
+                    execution_id, fields, now
+                )
+            except UnreadableError as error:
+                self._set_aside(execution_id, error.message)
+        # Whoever else inserted it meanwhile, the claim decides.
+        await asyncio.gather(
+            *map(stores.committer.insert_execution, documents.values())
+        )
+        return list(documents)
+
+    def _set_aside(self, execution_id: str, why: str) -> None:
+        self.set_aside += 1
+        if execution_id not in self._logged:
+            logger.warning("the queued id %.200r is set aside: %s", execution_id, why)
+            self._logged[execution_id] = None
+            if len(self._logged) > LOGGED:
+                del self._logged[next(iter(self._logged))]
+        self._let_go(execution_id, NOWHERE)
+
+    def _let_go(
+        self,
+        execution_id: str,
+        place: str | int,
+        fields: dict[str, Argument] | None = None,
+        ttl: int = 0,
+    ) -> None:
+        self._stores.lane.put(
+            self._stores.scripts.let_go(
+                self._worker.id,
+                execution_id,
+                place,
+                fields=fields,
+                ttl=ttl,
+                answered=partial(self._released, execution_id),
+            )
+        )
+
+
+def _due(document: Document) -> int:
+    due = document.get("runAt")
+    return to_milliseconds(due) if isinstance(due, datetime) else 0

@@ -1,0 +1,83 @@
+"""What an open backend does beside its calls: due work, the clock, stray ids."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ...errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .claimer import Claimer
+    from .stores import Stores
+
+logger = logging.getLogger("worchflow.storage.redis_mongo")
+
+TICK = 1.0
+"""Seconds between two looks at what is due; sooner when the next due time is known."""
+PROMOTED_PER_CALL = 100
+CLOCK_AGE = 60.0
+RECONCILE_AGE = 30.0
+
+
+class Upkeep:
+    """One task per backend. Everything it does, something else would do later."""
+
+    def __init__(self, stores: Stores, claimers: Mapping[str, Claimer]) -> None:
+        self._stores = stores
+        self._claimers = claimers
+        self._clock_read = self._reconciled = time.monotonic()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def promote(self) -> float:
+        """Queue what is due; seconds until it is worth looking again."""
+        stores = self._stores
+        now = stores.clock.now()
+        (answer,) = await stores.redis.run(
+            [stores.scripts.promote(now, PROMOTED_PER_CALL)]
+        )
+        if isinstance(answer, Exception):
+            raise StoreUnavailable(f"Redis refused to promote: {answer}")
+        count, following = int(answer[0]), int(answer[1])
+        if count == PROMOTED_PER_CALL:
+            return 0.0
+        if following < 0:
+            return TICK
+        return min(TICK, max(0.0, (following - now) / 1000))
+
+    async def _run(self) -> None:
+        while True:
+            pause = TICK
+            try:
+                pause = await self._tick()
+            except StoreUnavailable as error:
+                logger.debug("upkeep waits: %s", error)
+            except Exception:
+                logger.exception("upkeep failed; trying again")
+            await asyncio.sleep(max(0.005, pause))
+
+    async def _tick(self) -> float:
+        now = time.monotonic()
+        if now - self._clock_read >= CLOCK_AGE:
+            await self._stores.clock.refresh()
+            self._clock_read = now
+        if not self._claimers:
+            return TICK
+        is_time = now - self._reconciled >= RECONCILE_AGE
+        for claimer in list(self._claimers.values()):
+            if is_time or claimer.has_lost:
+                await claimer.reconcile()
+        if is_time:
+            self._reconciled = now
+        return await self.promote()
