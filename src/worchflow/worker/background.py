@@ -25,9 +25,9 @@ class Background:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` once; a failure is logged and emitted as `error`."""
-        task = asyncio.ensure_future(self._watched(work))
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
 
     def keep_up(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """Run `loop` for ever: when it fails, it starts again after a second."""
@@ -42,11 +42,10 @@ class Background:
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
 
-    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception as error:
-            logger.exception("a background task of the worker failed")
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a background task of the worker failed", exc_info=error)
             self._emitter.emit(ErrorRaised(error=error))
 
     async def _repeated(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
