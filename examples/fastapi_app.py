@@ -1,0 +1,133 @@
+"""A web application that sends events and reads results.
+
+    uvicorn examples.fastapi_app:web        serve it
+    python examples/fastapi_app.py          try it out without a server
+
+`app.lifespan()` opens one client for the whole application. With `concurrency` a
+worker runs in the web process too, which is handy while developing; in production
+leave it out and start workers as processes of their own:
+
+    worchflow worker examples.fastapi_app:app
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Request
+from pydantic import BaseModel
+
+from worchflow import (
+    Context,
+    Event,
+    ExecutionConflict,
+    ExecutionNotFound,
+    StoreUnavailable,
+    Worchflow,
+    WorchflowClient,
+)
+
+app = Worchflow("payments")
+
+
+class Receipt(BaseModel):
+    transaction: str
+    amount: int
+
+
+class Pay(Event[Receipt], name="pay"):
+    amount: int
+    customer: str
+
+
+async def charge(amount: int, customer: str) -> Receipt:
+    return Receipt(transaction=f"txn-{customer}", amount=amount)
+
+
+@app.function(Pay, retries=3)
+async def pay(ctx: Context[Pay]) -> Receipt:
+    return await ctx.step.run("Charge", charge, ctx.data.amount, ctx.data.customer)
+
+
+# --- the web side -----------------------------------------------------------------
+
+web = FastAPI(lifespan=app.lifespan(concurrency=4))
+
+
+def open_client(request: Request) -> WorchflowClient:
+    """The client that the lifespan opened."""
+    client: WorchflowClient = request.state.worchflow
+    return client
+
+
+Client = Annotated[WorchflowClient, Depends(open_client)]
+
+
+class Accepted(BaseModel):
+    id: str
+    duplicate: bool
+
+
+@web.post("/payments/{order}", status_code=202)
+async def start_payment(order: str, payment: Pay, client: Client) -> Accepted:
+    """Accept a payment; a repeated request for one order starts nothing new."""
+    try:
+        handle = await client.send(payment, id=f"payment-{order}")
+    except ExecutionConflict as error:
+        raise HTTPException(409, error.message) from error
+    except StoreUnavailable as error:
+        # The outcome is unknown; the same request again is safe, the id is the same.
+        raise HTTPException(503, "please try again") from error
+    return Accepted(id=handle.id, duplicate=handle.duplicate)
+
+
+@web.get("/payments/{order}")
+async def read_payment(order: str, client: Client) -> dict[str, Any]:
+    """How far a payment is."""
+    try:
+        execution = await client.get(f"payment-{order}")
+    except ExecutionNotFound as error:
+        raise HTTPException(404, "no such payment") from error
+    return {"status": execution.status, "receipt": execution.result}
+
+
+@web.get("/payments/{order}/receipt")
+async def wait_for_receipt(order: str, client: Client) -> Receipt:
+    """Wait up to ten seconds for the receipt."""
+    try:
+        return await client.handle(f"payment-{order}", Pay).result(timeout=10)
+    except TimeoutError as error:
+        raise HTTPException(504, "not done yet") from error
+
+
+def try_it() -> None:
+    from fastapi.testclient import TestClient  # noqa: PLC0415 - only to try it out
+
+    with TestClient(web) as browser:
+        order = {"amount": 100, "customer": "cust_1"}
+        for _ in range(2):
+            answer = browser.post("/payments/1", json=order)
+            print(answer.status_code, answer.json())
+        assert answer.json() == {"id": "payment-1", "duplicate": True}
+
+        answer = browser.get("/payments/1/receipt")
+        print(answer.status_code, answer.json())
+        assert answer.json() == {"transaction": "txn-cust_1", "amount": 100}
+
+        answer = browser.get("/payments/1")
+        print(answer.status_code, answer.json())
+        assert answer.json()["status"] == "completed"
+
+        other = browser.post("/payments/1", json=order | {"amount": 7})
+        print(other.status_code, other.json())
+        assert other.status_code == 409
+        assert browser.get("/payments/2").status_code == 404
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["WORCHFLOW_SQLITE_PATH"] = str(Path(folder, "worchflow.db"))
+        try_it()
