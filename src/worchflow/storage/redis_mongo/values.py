@@ -125,7 +125,7 @@ _STRICT = json.JSONDecoder(
 
 
 def _is_storable(value: Any, depth: int) -> bool:
-    kind: type[object] = type(value)
+    kind: object = value.__class__
     if kind is str:
         return _is_unicode(value)
     if kind is int:
@@ -159,7 +159,7 @@ def _is_unicode(text: str) -> bool:
 
 def _plain(value: Any) -> Any:  # noqa: PLR0911
     """What `JSON.stringify` would make of a value that is no JSON."""
-    kind: type[object] = type(value)
+    kind: object = value.__class__
     if kind is dict:
         return {str(key): _plain(item) for key, item in value.items()}
     if kind is list:
