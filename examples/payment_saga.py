@@ -57,7 +57,7 @@ def reserve(item: str) -> str:
 def charge(amount: int, key: str) -> str:
     # A real bank gets the key: if the worker died right after this call and before
     # its result was recorded, the bank would see the same key twice and charge once.
-    note(f"charged {amount} under the key {key[:8]}")
+    note(f"charged {amount} under the key {key}")
     return f"payment-{amount}"
 
 
@@ -106,14 +106,12 @@ async def place_order(ctx: Context[PlaceOrder]) -> str:
 @contextmanager
 def worker() -> Iterator[subprocess.Popen[str]]:
     """A worker in a process of its own, whose output can be read line by line."""
-    process = subprocess.Popen(
-        [sys.executable, __file__, "worker"], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(30)
+    command = [sys.executable, __file__, "worker"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 def watch(process: subprocess.Popen[str], until: str) -> None:

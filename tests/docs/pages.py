@@ -120,7 +120,9 @@ def _run(
         try:
             _execute(code, module, runner)
         except Exception as error:
-            raise AssertionError(f"the snippet at {snippet} raised {error!r}") from error
+            raise AssertionError(
+                f"the snippet at {snippet} raised {error!r}"
+            ) from error
         finally:
             module.__dict__["__name__"] = name
     lines = printed.getvalue().splitlines()

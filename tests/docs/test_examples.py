@@ -1,0 +1,54 @@
+"""The examples run on their own, on the embedded store, and say what they promise."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT
+
+EXAMPLES = ROOT / "examples"
+SAYS = {
+    "smallest.py": ["txn-cust_1-100"],
+    "payment_saga.py": [
+        "was killed with SIGKILL in the middle of a step",
+        "recorded so far: Charge card -> payment-40",
+        "the result: cancelled and paid back: nobody collects from shelf-7/lamp today",
+        "completed, 1 recovery, 0 failed attempts",
+        "reserved, charged, refunded and released once each",
+    ],
+    "parallel_images.py": ["12 steps recorded, 2 titles"],
+    "fastapi_app.py": ["202 {'id': 'payment-1', 'duplicate': True}", "409"],
+}
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("name", SAYS)
+def test_an_example_runs_by_itself(name: str, tmp_path: Path) -> None:
+    environment = {
+        variable: value
+        for variable, value in os.environ.items()
+        if not variable.startswith("WORCHFLOW_")
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=80,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [line for line in SAYS[name] if line not in done.stdout] == []
+    assert "Traceback" not in done.stderr
+
+
+def test_every_example_is_run() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(SAYS)
