@@ -14,11 +14,12 @@ from .function import make_binder
 from .limits import check_name
 from .registry import FunctionRegistry
 from .storage import StoreChoice, make_backend
+from .suggestions import did_you_mean
 from .types import Schema
 from .worker.worcher import Worcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from pathlib import Path
 
     from typing_extensions import Unpack
@@ -203,16 +204,20 @@ class Worchflow(Generic[Schema]):
         )
 
     def worker(
-        self, *, concurrency: int = 1, options: WorkerOptions | None = None
+        self,
+        *,
+        concurrency: int = 1,
+        functions: Iterable[str] | None = None,
+        options: WorkerOptions | None = None,
     ) -> Worcher:
-        """A worker for the functions registered so far.
+        """A worker for the functions registered so far, or for those of these ids.
 
         The app's lifespan, if it has one, is entered before the worker claims
-        anything and left after it stopped.
+        anything and left after it stopped. `ConfigurationError` for an unknown id.
         """
         lifespan = self._lifespan
         return Worcher(
-            self.functions,
+            self.functions if functions is None else self._chosen(functions),
             backend=self.backend(),
             concurrency=concurrency,
             middleware=self._middleware,
@@ -222,6 +227,19 @@ class Worchflow(Generic[Schema]):
             options=options,
             lifespan=None if lifespan is None else lambda: lifespan(self),
         )
+
+    def _chosen(self, ids: Iterable[str]) -> list[AnyFunction]:
+        chosen: dict[str, AnyFunction] = {}
+        for name in ids:
+            function = self.registry.by_id(name)
+            if function is None:
+                known = [each.id for each in self.registry]
+                raise ConfigurationError(
+                    f'the app "{self.name}" has no function "{name}"'
+                    f"{did_you_mean(name, known) or ';'} it has: {', '.join(known)}"
+                )
+            chosen[name] = function
+        return list(chosen.values())
 
     def lifespan(self, *, concurrency: int | None = None) -> AppLifespan:
         """A lifespan for Starlette or FastAPI: `FastAPI(lifespan=app.lifespan())`.

@@ -10,6 +10,8 @@ from ..errors import StoreUnavailable
 from ..notices import ErrorRaised
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..engine.environment import Environment
     from .lease import Lease
     from .membership import Membership
@@ -32,6 +34,8 @@ class ClaimLoop:
         self._membership = membership
         self.asked_at: float | None = None
         """When the claim in progress was asked for; None between two claims."""
+        self.on_idle: Callable[[], object] = lambda: None
+        """Called when a claim waited and found nothing while nothing ran."""
 
     async def run(self) -> None:
         """Claim until cancelled."""
@@ -67,3 +71,5 @@ class ClaimLoop:
             self.asked_at = None
         for claim in claims:
             self._running.start(claim, lease)
+        if not claims and not self._running.ids:
+            self.on_idle()

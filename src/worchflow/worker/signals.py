@@ -19,19 +19,19 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @contextlib.contextmanager
 def stop_on_signals(
     drain: Callable[[], object], stop_now: Callable[[], object]
-) -> Generator[None]:
+) -> Generator[list[signal.Signals]]:
     """Call `drain` on the first signal and `stop_now` on every later one.
 
-    Outside the main thread signals cannot be received; then nothing is installed.
+    Yields the signals received so far. Outside the main thread signals cannot be
+    received; then nothing is installed.
     """
     loop = asyncio.get_running_loop()
-    received = 0
+    received: list[signal.Signals] = []
 
     def receive(number: int) -> None:
-        nonlocal received
-        received += 1
-        name = signal.Signals(number).name
-        if received == 1:
+        received.append(signal.Signals(number))
+        name = received[-1].name
+        if len(received) == 1:
             logger.info(
                 "%s received: no new executions, waiting for the running ones; a "
                 "second signal stops now and hands them back",
@@ -48,7 +48,7 @@ def stop_on_signals(
             with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
                 loop.add_signal_handler(number, receive, number)
                 installed.append(number)
-        yield
+        yield received
     finally:
         for number in installed:
             loop.remove_signal_handler(number)

@@ -30,6 +30,7 @@ from .signals import stop_on_signals
 from .upkeep import UpkeepLoop
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
@@ -158,19 +159,29 @@ class Worcher(Emitter):
         )
         self.emit(Ready())
 
-    async def run(self, *, shutdown_timeout: Duration = 30) -> None:
-        """Start, then run until `stop` or a signal.
+    async def run(
+        self, *, shutdown_timeout: Duration = 30, burst: bool = False
+    ) -> signal.Signals | None:
+        """Start, then run until `stop` or a signal; returns the signal, if any.
 
         The first SIGINT or SIGTERM drains for up to `shutdown_timeout`; the second
-        stops now. Returns when stopped.
+        stops now. With `burst` it also stops once nothing is left to do now: nothing
+        runs here and nothing this worker serves came due for two seconds.
         """
         timeout = to_seconds(shutdown_timeout, "shutdown_timeout")
+
+        def drain() -> None:
+            self._background.spawn(self.stop(timeout))
+
+        if burst:
+            self._claiming.on_idle = drain
         await self.start()
         with stop_on_signals(
-            drain=lambda: self._background.spawn(self.stop(timeout)),
+            drain=drain,
             stop_now=lambda: self._running.interrupt_all(Interruption.STOPPING),
-        ):
+        ) as received:
             await self._stopped.wait()
+        return received[0] if received else None
 
     async def stop(self, timeout: Duration = 30) -> None:
         """Claim nothing more, wait for what runs, and return by the deadline.
