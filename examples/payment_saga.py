@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -104,7 +104,7 @@ async def place_order(ctx: Context[PlaceOrder]) -> str:
 
 
 @contextmanager
-def worker() -> Iterator[subprocess.Popen[str]]:
+def worker() -> Generator[subprocess.Popen[str]]:
     """A worker in a process of its own, whose output can be read line by line."""
     command = [sys.executable, __file__, "worker"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -142,7 +142,12 @@ def test_the_architecture_page_lists_every_file() -> None:
     listed = set(ROW.findall(page("architecture.md")))
 
     rows = {name: f"| `{name}` | {text} |" for name, text in modules().items()}
-    missing = [row for name, row in rows.items() if name not in listed]
+    folders = tuple(name for name in listed if name.endswith("/"))
+    missing = [
+        row
+        for name, row in rows.items()
+        if name not in listed and not name.startswith(folders)
+    ]
     assert missing == [], "add these rows to the table of all files"
 
 

@@ -52,3 +52,16 @@ def test_an_example_runs_by_itself(name: str, tmp_path: Path) -> None:
 
 def test_every_example_is_run() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(SAYS)
+
+
+@pytest.mark.timeout(120)
+def test_a_strict_type_checker_accepts_the_examples() -> None:
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", *map(str, EXAMPLES.glob("*.py"))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert checked.returncode == 0, checked.stdout
