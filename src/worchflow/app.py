@@ -116,6 +116,14 @@ class Worchflow(Generic[Schema]):
         """The functions registered so far."""
         return list(self.registry)
 
+    @property
+    def event_names(self) -> frozenset[str]:
+        """The events it has functions for, and those of its schema."""
+        names = frozenset(self.registry.events)
+        if self._events is None:
+            return names
+        return names | frozenset(EventSchema.from_types(self._events).data_types)
+
     @overload
     def function(
         self, event: EventSource[D, R], /, **options: Unpack[FunctionOptions]

@@ -1,0 +1,1 @@
+"""The command line: `worchflow <command>`, data on stdout, talk on stderr."""

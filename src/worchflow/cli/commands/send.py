@@ -1,0 +1,105 @@
+"""`worchflow send`: accepts an event, and waits for its result when asked to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ...durations import to_seconds
+from ...errors import ConfigurationError, UnknownEvent
+from ...suggestions import did_you_mean
+from ..invocation import AppOption, Invocation, OutputOption, run
+from ..output import json_text, talk
+from ..parsing import read_data, read_moment
+from ..results import TimeoutOption, WaitOption, wait_for_result, wait_seconds
+
+if TYPE_CHECKING:
+    from ...app import Worchflow
+
+
+def send(
+    context: typer.Context,
+    event: Annotated[str, typer.Argument(help="The event's name.")],
+    *,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "-d",
+            "--data",
+            metavar="JSON|@FILE|-",
+            help="The event's data: JSON, a file with it, or - for stdin.",
+            show_default="null",
+        ),
+    ] = None,
+    id: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="KEY",
+            help="The execution's id: sending it again gives the same execution.",
+            show_default="random",
+        ),
+    ] = None,
+    delay: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Start after this long, such as 5m."),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="MOMENT", help="Start at an ISO 8601 time with a zone."),
+    ] = None,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = None,
+    app: AppOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Send an event.
+
+    Prints the id of its execution or, with --wait, its result. With an app the data is checked against the event's type; without one it goes to
+    the stores of the environment as it is.
+    """
+    invocation = Invocation.of(context, app=app, output=output)
+    seconds = wait_seconds(wait=wait, timeout=timeout)
+    if delay is not None:
+        to_seconds(delay, "--delay")
+    if delay is not None and at is not None:
+        raise ConfigurationError("--delay and --at were both given: say when once")
+    moment = read_moment(at, "--at")
+    worchflow = invocation.load_app()
+    if worchflow is not None:
+        _check_event(worchflow, event)
+    message = {"name": event, "data": read_data(data)}
+    out = invocation.output
+
+    async def accept() -> dict[str, Any]:
+        async with invocation.client(worchflow) as client:
+            handle = await client.send(message, id=id, delay=delay, at=moment)
+            shape = {"id": handle.id, "duplicate": handle.duplicate}
+            if handle.duplicate:
+                talk("there is an equal execution under this id already: this is it")
+            if seconds is None:
+                return shape
+            talk(f"accepted as {handle.id}, waiting for its result")
+            result = await wait_for_result(client, handle.id, seconds)
+            return {**shape, "status": "completed", "result": result}
+
+    shape = run(accept())
+    if not out.is_table:
+        out.object(shape)
+    elif seconds is None:
+        out.line(shape["id"])
+    else:
+        out.text(json_text(shape["result"], indent=2))
+
+
+def _check_event(app: Worchflow[Any], event: str) -> None:
+    """A name the app has no function for is a typing mistake more often than not."""
+    known = app.event_names
+    if event not in known:
+        raise UnknownEvent(
+            f'the app "{app.name}" has no event "{event}"'
+            f"{did_you_mean(event, known) or '.'} It has: "
+            f"{', '.join(sorted(known)) or 'none'}. Without --app any name can be sent",
+            field="event",
+        )

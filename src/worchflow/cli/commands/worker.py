@@ -1,0 +1,179 @@
+"""`worchflow worker`: serves an app's functions until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ...errors import ConfigurationError
+from ...records import ExecutionStatus
+from ..failures import INTERRUPTED
+from ..invocation import Invocation, run
+from ..logs import set_up_logging
+from ..parsing import read_names
+
+if TYPE_CHECKING:
+    from ...notices import ExecutionUpdated, StepCompleted
+    from ...registry import FunctionRegistry
+    from ...worker.worcher import Worcher
+
+logger = logging.getLogger("worchflow.execution")
+
+
+def worker(
+    context: typer.Context,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODULE:APP]",
+            help="The Worchflow object, such as shop:app; else --app or its setting.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "-c", "--concurrency", help="Executions at once.", show_default="10"
+        ),
+    ] = None,
+    functions: Annotated[
+        str | None,
+        typer.Option(
+            "--functions",
+            metavar="ID,ID",
+            help="Serve only these functions.",
+            show_default="all",
+        ),
+    ] = None,
+    burst: Annotated[
+        bool,
+        typer.Option(
+            "--burst",
+            help=(
+                "Stop with exit code 0 once nothing is left to do now: no execution "
+                "runs in this worker and none it serves came due for 2 seconds. "
+                "Executions with a later time, and those other workers hold, stay."
+            ),
+        ),
+    ] = False,
+    shutdown_timeout: Annotated[
+        str | None,
+        typer.Option(
+            "--shutdown-timeout",
+            metavar="DURATION",
+            help=(
+                "How long the first SIGTERM or SIGINT waits for running executions "
+                "before it hands them back; a second signal hands them back now."
+            ),
+            show_default="30s",
+        ),
+    ] = None,
+    log_format: Annotated[
+        str | None,
+        typer.Option("--log-format", metavar="pretty|json", show_default="pretty"),
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(
+            "--log-level", metavar="debug|info|warning|error", show_default="info"
+        ),
+    ] = None,
+) -> None:
+    """Serve an app's functions.
+
+    It runs until a signal or, with --burst, until nothing is left to do. Log lines go to stderr. Exit code 0 after SIGTERM or a finished burst, 130 after
+    SIGINT.
+    """
+    invocation = Invocation.of(context, app=_one_target(context, target))
+    settings = invocation.settings.with_flags(
+        concurrency=concurrency,
+        shutdown_timeout=shutdown_timeout,
+        log_format=log_format,
+        log_level=log_level,
+    )
+    names = read_names(functions, "--functions")
+    # Before the app: what its module logs or sets up for itself comes after.
+    set_up_logging(settings["log_format"], settings["log_level"])
+    app = invocation.load_app()
+    if app is None:
+        raise ConfigurationError(
+            "no app was named: worchflow worker MODULE:APP, such as shop:app, or set "
+            "WORCHFLOW_APP"
+        )
+    if not app.functions:
+        raise ConfigurationError(
+            f'the app "{app.name}" has no functions: register them with '
+            "@app.function(...) in its module or in one that it imports"
+        )
+
+    async def work() -> signal.Signals | None:
+        worcher = app.worker(concurrency=settings["concurrency"], functions=names)
+        Narrator(app.registry).listen_to(worcher)
+        return await worcher.run(
+            shutdown_timeout=settings["shutdown_timeout"], burst=burst
+        )
+
+    if run(work()) is signal.SIGINT:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _one_target(context: typer.Context, target: str | None) -> str | None:
+    before: str | None = context.obj.app
+    if target is not None and before not in (None, target):
+        raise ConfigurationError(
+            f'two apps were named, --app "{before}" and "{target}": name one'
+        )
+    return target
+
+
+@dataclass(frozen=True)
+class Narrator:
+    """Logs what happens to executions, with ids and names as fields of their own."""
+
+    registry: FunctionRegistry
+
+    def listen_to(self, worcher: Worcher) -> None:
+        """Log from now on; costs nothing where the level hides it."""
+        if logger.isEnabledFor(logging.INFO):
+            worcher.on("execution:start", self._started)
+            worcher.on("step:complete", self._step)
+            worcher.on("execution:complete", self._completed)
+            worcher.on("execution:updated", self._updated)
+
+    def _started(self, notice: ExecutionUpdated) -> None:
+        self._log(notice, "started, attempt %d", notice.attempt)
+
+    def _step(self, notice: StepCompleted) -> None:
+        self._log(notice, 'recorded the step "%s"', notice.title, step=notice.title)
+
+    def _completed(self, notice: ExecutionUpdated) -> None:
+        self._log(notice, "completed")
+
+    def _updated(self, notice: ExecutionUpdated) -> None:
+        # The engine itself tells about failures, with the reason.
+        if notice.status is ExecutionStatus.CANCELLED:
+            self._log(notice, "was cancelled")
+        elif notice.status is ExecutionStatus.QUEUED:
+            self._log(notice, "was handed back to the queue")
+
+    def _log(
+        self, notice: ExecutionUpdated, what: str, *args: Any, step: str | None = None
+    ) -> None:
+        function = self.registry.for_event(notice.event_name)
+        logger.info(
+            f"%s %s {what}",  # noqa: G004 - `what` is one of the formats above
+            notice.event_name,
+            notice.execution_id,
+            *args,
+            extra={
+                "execution_id": notice.execution_id,
+                "function": function.id if function else None,
+                "step": step,
+                "attempt": notice.attempt,
+            },
+        )

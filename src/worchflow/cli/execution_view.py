@@ -1,0 +1,118 @@
+"""An execution as a person reads it in a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..durations import span
+from ..records import StepStatus
+from .output import json_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from ..records import Execution, StepRecord
+    from .output import Output
+
+LONGEST_VALUE = 2000
+"""Characters of a payload; the whole of it is in `-o json`."""
+LONGEST_RESULT = 100
+
+
+def execution_row(execution: Execution) -> Sequence[str]:
+    """Its line in the listing; the attempts include the one that runs."""
+    return (
+        execution.id,
+        execution.status.value,
+        execution.event_name,
+        str(_attempts(execution)),
+        _moment(execution.created_at) or "",
+        _took(execution.started_at, execution.finished_at),
+    )
+
+
+def print_execution(
+    out: Output,
+    execution: Execution,
+    steps: Sequence[StepRecord],
+    waits: str | None,
+) -> None:
+    """Everything about one execution; the answer to "why does it wait?" first."""
+    out.fields(_facts(execution, waits))
+    out.line("")
+    if steps:
+        out.table(
+            ("", "STEP", "STATUS", "TRIES", "TOOK", "RESULT"), list(_step_rows(steps))
+        )
+    else:
+        out.line("No step is recorded.")
+    if execution.error is not None:
+        out.text(f"\n{_traceback(execution)}")
+
+
+def _facts(execution: Execution, waits: str | None) -> Iterable[tuple[str, str | None]]:
+    yield "id", execution.id
+    yield "status", execution.status.value
+    yield "waiting", waits
+    if execution.status.is_terminal and execution.reason is not None:
+        yield "reason", execution.reason
+    yield "event", execution.event_name
+    yield "function", execution.function_id
+    yield "data", _short(execution.data, LONGEST_VALUE)
+    if execution.status == "completed":
+        yield "result", _short(execution.result, LONGEST_VALUE)
+    yield "attempts", f"{_attempts(execution)} ({execution.attempt_count} failed)"
+    if execution.recoveries:
+        deaths = "death" if execution.recoveries == 1 else "deaths"
+        yield "recoveries", f"survived {execution.recoveries} worker {deaths}"
+    yield "created", _moment(execution.created_at)
+    yield "due", _moment(execution.run_at)
+    yield "started", _moment(execution.started_at)
+    yield "finished", _moment(execution.finished_at)
+    yield "took", _took(execution.started_at, execution.finished_at) or None
+    yield "worker", execution.worker
+
+
+def _step_rows(steps: Sequence[StepRecord]) -> Iterable[Sequence[str]]:
+    for number, step in enumerate(steps, 1):
+        failed = step.status is StepStatus.FAILED and step.error is not None
+        yield (
+            str(number),
+            step.title,
+            step.status.value,
+            str(step.attempts),
+            _took(step.started_at, step.finished_at),
+            f"{step.error.type}: {step.error.message}"[:LONGEST_RESULT]
+            if failed and step.error is not None
+            else _short(step.result, LONGEST_RESULT),
+        )
+
+
+def _attempts(execution: Execution) -> int:
+    """Failed ones, and the one that runs or has completed."""
+    ran = execution.status in ("processing", "completed")
+    return execution.attempt_count + ran
+
+
+def _traceback(execution: Execution) -> str:
+    error = execution.error
+    if error is None:
+        return ""
+    last_line = f"{error.type}: {error.message}"
+    return error.traceback.rstrip("\n") or last_line
+
+
+def _short(value: object, longest: int) -> str:
+    text = json_text(value)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}Z"
+
+
+def _took(started: datetime | None, finished: datetime | None) -> str:
+    if started is None or finished is None:
+        return ""
+    return span((finished - started).total_seconds())

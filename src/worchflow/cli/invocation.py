@@ -1,0 +1,100 @@
+"""One run of the command line: its settings, its output, its client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from ..client import WorchflowClient
+from .failures import INTERRUPTED
+from .loading import load_app
+from .output import Form, Output, talk
+from .settings import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine
+
+    from ..app import Worchflow
+    from .settings import Settings
+
+T = TypeVar("T")
+
+AppOption = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        "-A",
+        metavar="MODULE:ATTR",
+        help="The Worchflow object; without one the stores of the environment.",
+    ),
+]
+OutputOption = Annotated[
+    Form | None,
+    typer.Option("--output", "-o", help="How data is printed.", show_default="table"),
+]
+IdArgument = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="An execution id, or its first 8 characters."),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalOptions:
+    """What was given before the command."""
+
+    app: str | None
+    output: Form | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """The settings and the output of the command that runs."""
+
+    settings: Settings
+    output: Output
+
+    @classmethod
+    def of(
+        cls,
+        context: typer.Context,
+        *,
+        app: str | None = None,
+        output: Form | None = None,
+    ) -> Invocation:
+        """From the options before the command and those after it, which win."""
+        given: GlobalOptions = context.obj
+        settings = read_settings(Path.cwd(), os.environ)
+        return cls(
+            settings=settings.with_flags(app=app or given.app),
+            output=Output(output or given.output or Form.TABLE),
+        )
+
+    def load_app(self) -> Worchflow[Any] | None:
+        """The app, if one is named; it sees the stores that a file names."""
+        self.settings.publish(os.environ)
+        target = self.settings["app"]
+        return None if target is None else load_app(target)
+
+    @contextlib.asynccontextmanager
+    async def client(
+        self, app: Worchflow[Any] | None
+    ) -> AsyncGenerator[WorchflowClient[Any]]:
+        """An open client of the app's stores, or of the environment's."""
+        client = WorchflowClient[Any]() if app is None else app.client()
+        async with client:
+            yield client
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work on an event loop of its own; SIGINT exits with 130."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        talk("interrupted")
+        raise typer.Exit(INTERRUPTED) from None

@@ -1,0 +1,78 @@
+"""How the worker's log lines look: for people, or one JSON object a line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from .output import json_text, printable, wants_color
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+FIELDS = ("execution_id", "function", "step", "attempt")
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+COLORS = {"DEBUG": 2, "WARNING": 33, "ERROR": 31, "CRITICAL": 31}
+
+
+def set_up_logging(form: str, level: str, stream: TextIO = sys.stderr) -> None:
+    """Send the log lines of the library and of the app to `stream`."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        JSONFormatter() if form == "json" else PrettyFormatter(wants_color(stream))
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    # Other libraries have a lot to say at "debug", and none of it is about the app.
+    root.setLevel(max(logging.INFO, _number(level)))
+    logging.getLogger("worchflow").setLevel(_number(level))
+
+
+def _number(level: str) -> int:
+    return logging.getLevelNamesMapping()[level.upper()]
+
+
+class PrettyFormatter(logging.Formatter):
+    """Time, level, message; what follows the first line is indented."""
+
+    def __init__(self, color: bool) -> None:  # noqa: FBT001
+        super().__init__()
+        self._color = color
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one entry that cannot look like two."""
+        moment = datetime.fromtimestamp(record.created).astimezone()
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        text = printable(text, lines=True).replace("\n", "\n    ")
+        level = f"{record.levelname:<8}"
+        if self._color and record.levelname in COLORS:
+            level = f"\x1b[{COLORS[record.levelname]}m{level}\x1b[0m"
+        return f"{moment:%H:%M:%S} {level} {text}"
+
+
+class JSONFormatter(logging.Formatter):
+    """One object: time, level, logger, message, then what the line is about."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line of JSON."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        entry: dict[str, Any] = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        extras = {
+            name: value
+            for name, value in vars(record).items()
+            if name not in STANDARD and name not in entry
+        }
+        entry |= {name: extras.pop(name) for name in FIELDS if extras.get(name)}
+        entry |= {name: value for name, value in extras.items() if value is not None}
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json_text(entry)

@@ -1,0 +1,48 @@
+"""Finds an execution by its id or by the beginning of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ExecutionNotFound
+from .failures import AmbiguousId
+
+if TYPE_CHECKING:
+    from ..client import WorchflowClient
+    from ..records import Execution
+
+SHORTEST = 8
+"""Fewer characters would name an execution by accident."""
+CANDIDATES = 5
+
+
+async def find_execution(client: WorchflowClient[Any], given: str) -> Execution:
+    """The execution whose id is `given`, else the one whose id begins so.
+
+    `ExecutionNotFound`, or `AmbiguousId` with the candidates.
+    """
+    try:
+        return await client.get(given)
+    except ExecutionNotFound as error:
+        if len(given) < SHORTEST:
+            raise ExecutionNotFound(
+                f"{error}; an id may be shortened to its first {SHORTEST} characters, "
+                "not further",
+                execution_id=given,
+            ) from None
+        not_found = error
+    page = await client.list(id_prefix=given, limit=CANDIDATES + 1)
+    if not page.items:
+        raise not_found
+    if len(page.items) > 1:
+        some = "".join(
+            f"\n  {each.id}  {each.status}  {each.event_name}"
+            for each in page.items[:CANDIDATES]
+        )
+        more = "\n  …" if len(page.items) > CANDIDATES else ""
+        raise AmbiguousId(
+            f'"{given}" is the beginning of more than one id, give more of it:'
+            f"{some}{more}\n",
+            field="id",
+        )
+    return page.items[0]

@@ -1,0 +1,187 @@
+"""What the commands print: data on stdout in a chosen form, talk on stderr."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import Console
+
+UNREADABLE = re.compile(r"[^\x20-\x7e]")
+
+STATUS_STYLES = {
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "processing": "cyan",
+    "retrying": "magenta",
+}
+
+
+class Form(StrEnum):
+    """How data is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
+def prepare_streams() -> None:
+    """Let no character end the command because the terminal's encoding lacks it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """The text with everything escaped that a terminal could obey or hide.
+
+    With `lines`, line breaks and tabs stay.
+    """
+    kept = "\n\t" if lines else ""
+    return UNREADABLE.sub(
+        lambda match: (
+            match[0]
+            if match[0].isprintable() or match[0] in kept
+            else match[0].encode("unicode_escape").decode()
+        ),
+        text,
+    )
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON that a person can read and a terminal cannot obey."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+    return UNREADABLE.sub(_json_escaped, text)
+
+
+def _json_escaped(match: re.Match[str]) -> str:
+    character = match[0]
+    # Outside of texts JSON has no other unprintable character than its line breaks.
+    if character.isprintable() or character == "\n":
+        return character
+    return json.dumps(character)[1:-1]
+
+
+def wants_color(stream: TextIO) -> bool:
+    """Whether escape sequences may go to this stream."""
+    return (
+        stream.isatty()
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM") != "dumb"
+    )
+
+
+def talk(text: str, *, label: str = "") -> None:
+    """Tell the person at the terminal something that is no data."""
+    if label and wants_color(sys.stderr):
+        label = f"\x1b[1;31m{label}\x1b[0m"
+    sys.stderr.write(f"{label}{printable(text, lines=True)}\n")
+    sys.stderr.flush()
+
+
+class Output:
+    """Prints data to stdout in one form."""
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+
+    @property
+    def is_table(self) -> bool:
+        """Whether a person reads it."""
+        return self.form is Form.TABLE
+
+    def line(self, text: str) -> None:
+        """One line for a person."""
+        _write(printable(text))
+
+    def text(self, text: str) -> None:
+        """Several lines for a person."""
+        _write(printable(text, lines=True))
+
+    def object(self, shape: Mapping[str, Any]) -> None:
+        """One object as JSON."""
+        _write(json_text(shape, indent=2 if self.form is Form.JSON else None))
+
+    def objects(
+        self, name: str, shapes: Sequence[Mapping[str, Any]], **beside: Any
+    ) -> None:
+        """Objects as one JSON object under `name`, or each on a line of its own."""
+        if self.form is Form.JSONL:
+            for shape in shapes:
+                self.object(shape)
+        else:
+            self.object({name: shapes, **beside})
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """A table for a person; a status is coloured, and always a word too."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in header:
+            table.add_column(name, no_wrap=name == "ID", overflow="fold")
+        for row in rows:
+            table.add_row(
+                *(Text(printable(cell), STATUS_STYLES.get(cell, "")) for cell in row)
+            )
+        _print(table)
+
+    def fields(self, pairs: Iterable[tuple[str, str | None]]) -> None:
+        """Named values for a person, one a line; None is left out."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name, value in pairs:
+            if value is not None:
+                text = Text(printable(value, lines=True), STATUS_STYLES.get(value, ""))
+                table.add_row(name, text)
+        _print(table)
+
+
+def _print(renderable: Any) -> None:
+    """Without a terminal: plain text, nothing shortened or wrapped."""
+    console = _console()
+    if console.is_terminal:
+        console.print(renderable)
+        return
+    with console.capture() as captured:
+        console.print(renderable)
+    _write("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    is_terminal = sys.stdout.isatty()
+    return Console(
+        file=sys.stdout,
+        color_system="auto" if wants_color(sys.stdout) else None,
+        force_terminal=is_terminal,
+        width=None if is_terminal else 1_000_000,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has enough; Python would complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)

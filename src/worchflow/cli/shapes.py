@@ -1,0 +1,42 @@
+"""Records as the JSON objects that `-o json` prints; documented, so stable."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..records import ErrorInfo
+
+if TYPE_CHECKING:
+    from ..records import Execution, StepRecord
+
+Shape = dict[str, Any]
+
+
+def execution_shape(execution: Execution) -> Shape:
+    """Every field of an execution under its own name."""
+    return {name: _plain(value) for name, value in vars(execution).items()}
+
+
+def step_shape(step: StepRecord) -> Shape:
+    """Every field of a step but the execution's id, which is around it."""
+    return {
+        name: _plain(value)
+        for name, value in vars(step).items()
+        if name != "execution_id"
+    }
+
+
+def moment_text(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds."""
+    text = moment.isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return moment_text(value)
+    if isinstance(value, ErrorInfo):
+        return asdict(value)
+    return value
