@@ -62,10 +62,10 @@ class Handler:
         if self.returns is inspect.Signature.empty:
             return Any
         returned = resolve(self.returns, self.names, f"the result of {self.where}")
-        outer = typing.get_origin(returned)
-        if outer is Coroutine:
-            return typing.get_args(returned)[2]
-        return typing.get_args(returned)[0] if outer is Awaitable else returned
+        if not _is_awaitable(returned):
+            return returned
+        arguments = typing.get_args(returned)
+        return arguments[-1] if arguments else Any
 
     def context_class(self) -> type[BaseContext[Any]] | None:
         """`Context` or `SyncContext`, as far as the annotation tells."""
@@ -109,13 +109,10 @@ class Handler:
         return context is Context
 
     def _returns_awaitable(self) -> bool:
-        if self.returns is inspect.Signature.empty:
-            return False
         try:
-            returned = resolve(self.returns, self.names, "")
+            return _is_awaitable(resolve(self.returns, self.names, ""))
         except ConfigurationError:
             return False
-        return (typing.get_origin(returned) or returned) in (Awaitable, Coroutine)
 
 
 def read_handler(handler: object) -> Handler:
@@ -164,24 +161,23 @@ def _name(handler: object) -> str:
     return f"{getattr(inner, '__module__', '')}.{name}".lstrip(".")
 
 
-def _innermost(handler: object) -> Any:
+def _innermost(handler: Any) -> Any:
     """The user's own function inside partials, methods, wrappers and objects."""
     for kind, attribute in LAYERS:
         if isinstance(handler, kind) and hasattr(handler, attribute):
             return _innermost(getattr(handler, attribute))
-    call = _call_method(handler)
+    call = type(handler).__call__
     return call if isinstance(call, types.FunctionType) else handler
 
 
-def _call_method(handler: Any) -> object:
-    is_object = callable(handler) and not isinstance(handler, type)
-    return type(handler).__call__ if is_object else None
-
-
-def _is_coroutine_function(function: object) -> bool:
+def _is_coroutine_function(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        _call_method(function)
+        type(function).__call__
     )
+
+
+def _is_awaitable(annotation: object) -> bool:
+    return (typing.get_origin(annotation) or annotation) in (Awaitable, Coroutine)
 
 
 def _without_types(signature: inspect.Signature) -> str:

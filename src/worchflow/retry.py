@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -169,7 +168,6 @@ def _check_factor(value: object) -> None:
         isinstance(value, bool)
         or not isinstance(value, int | float)
         or not 1 <= value <= 1e6
-        or not math.isfinite(value)
     ):
         raise ConfigurationError(
             f"factor={short(value)} must be a number from 1 to 1000000"

@@ -23,11 +23,8 @@ def check_type(value: object, field: str) -> Any:
     """The type as given, None as its class; `ConfigurationError` for a mere value."""
     if value is None:
         return type(None)
-    if (
-        isinstance(value, type | typing.NewType | TypeAliasType)
-        or value is Any
-        or typing.get_origin(value) is not None
-    ):
+    is_named = isinstance(value, type | typing.NewType | TypeAliasType)
+    if is_named or typing.get_origin(value) is not None:
         return value
     raise ConfigurationError(
         f"{field}={short(value)} is not a type: pass the type itself, "

@@ -20,6 +20,8 @@ from worchflow.context import (
     StepCall,
     SyncContext,
     SyncStep,
+    SyncTypedStep,
+    TypedStep,
 )
 from worchflow.errors import ConfigurationError, InvalidInput
 from worchflow.retry import Retry
@@ -175,6 +177,13 @@ async def test_later_options_join_earlier_ones(kind: Any, runner: Recorder) -> N
         ("b", 9.0, none, type(None)),
         (None, None, None, MISSING),
     ]
+
+
+def test_a_type_makes_typed_steps_and_other_options_do_not(runner: Recorder) -> None:
+    assert type(Step(runner).options(key="k")) is Step
+    assert type(Step(runner).options(as_type=int)) is TypedStep
+    assert type(SyncStep(runner).options(key="k")) is SyncStep
+    assert type(SyncStep(runner).options(as_type=int)) is SyncTypedStep
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,13 @@ async def of_base(ctx: BaseContext[int]) -> Any: ...
 async def of_object(ctx: object) -> Any: ...
 async def of_more(ctx: Context[int], more: str = "") -> Any: ...
 async def of_all(*contexts: Context[int]) -> Any: ...
+async def of_either(ctx: Context[int] | SyncContext[int]) -> Any: ...
+
+
+class OwnContext(Context[int]): ...
+
+
+async def of_own_context(ctx: OwnContext) -> Any: ...
 
 
 @pytest.mark.parametrize(
@@ -158,6 +165,8 @@ async def of_all(*contexts: Context[int]) -> Any: ...
         (of_object, Any),
         (of_more, int),
         (of_all, int),
+        (of_either, Any),
+        (of_own_context, Any),
         (print, Any),
     ],
 )
@@ -171,6 +180,20 @@ def returns_coroutine(ctx: Context[int]) -> Coroutine[Any, Any, Receipt]:
 
 def returns_awaitable(ctx: Context[int]) -> Awaitable[Receipt]:
     raise NotImplementedError
+
+
+def returns_any_coroutine(ctx: Context[int]) -> Coroutine:  # type: ignore[type-arg]
+    raise NotImplementedError
+
+
+def test_a_handler_that_returns_a_coroutine_of_anything_has_any_result() -> None:
+    made = create_function("named", returns_any_coroutine)
+    assert made.is_async
+    assert made.result_type is Any
+
+
+def test_a_handler_without_annotations_has_any_result() -> None:
+    assert create_function("named", untyped).result_type is Any
 
 
 @pytest.mark.parametrize("handler", [returns_coroutine, returns_awaitable])
@@ -211,6 +234,7 @@ async def with_more(prefix: str, ctx: Context[Pay], *, loud: bool) -> Receipt:
         (wrapping(pay), True),
         (wrapping(pay_sync), False),
         (awaiting(pay), True),
+        (awaiting(lambda ctx: None), True),
         (functools.partial(with_more, "x", loud=True), True),
         (functools.partial(wrapping(Service().handle)), True),
         (lambda ctx: None, False),
@@ -237,19 +261,23 @@ def test_annotations_of_local_classes_are_found() -> None:
     assert (handle.data_type, handle.result_type) == (MailData, Answer)
 
 
-def test_annotations_of_enclosing_classes_are_found_in_what_a_handler_uses() -> None:
+def make_handler() -> Callable[[Any], Any]:
     class Inner(BaseModel): ...
 
-    def bind() -> WorchflowFunction[Any, Any]:
-        async def handle(ctx: Context[Inner]) -> None:
-            assert Inner is not None
+    async def handle(ctx: Context[Inner]) -> type[BaseModel]:
+        return Inner
 
-        return create_function("local", handle)
+    return handle
 
-    assert bind().data_type is Inner
+
+def test_annotations_are_found_in_what_a_handler_closes_over() -> None:
+    made = create_function("made", make_handler())
+    assert made.data_type.__qualname__ == "make_handler.<locals>.Inner"
 
 
 def test_names_of_the_binding_module_do_not_shadow_those_of_the_handlers() -> None:
+    class Pay(BaseModel): ...
+
     scope: dict[str, Any] = {"Context": Context, "Pay": int}
     exec("async def handle(ctx: 'Context[Pay]') -> None: ...", scope)  # noqa: S102
     assert create_function("named", scope["handle"]).data_type is int
@@ -373,6 +401,15 @@ async def async_with_sync_context(ctx: SyncContext[Pay]) -> Receipt:
     raise NotImplementedError
 
 
+class AsyncWithSyncContext:
+    async def __call__(self, ctx: SyncContext[Pay]) -> Receipt:
+        raise NotImplementedError
+
+
+def sync_without_result(ctx: Context[Pay]):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    raise NotImplementedError
+
+
 def sync_with_hidden_context(ctx: Context[Hidden]) -> Hidden: ...
 async def async_with_hidden_context(ctx: SyncContext[Hidden]) -> None: ...
 async def generates(ctx: Context[Pay]) -> AsyncIterator[int]:
@@ -398,6 +435,8 @@ async def of_unknown(ctx: Context[Nowhere]) -> None: ...  # type: ignore[name-de
     [
         (sync_with_context, "is a plain def with a Context: make it an async def"),
         (async_with_sync_context, "is an async def with a SyncContext: annotate"),
+        (AsyncWithSyncContext(), "is an async def with a SyncContext"),
+        (sync_without_result, "is a plain def with a Context"),
         (sync_with_hidden_context, "is a plain def with a Context"),
         (async_with_hidden_context, "is an async def with a SyncContext"),
         (generates, "is a generator function: return the result"),
