@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..records import Claim
     from .environment import Environment
     from .ownership import Ownership
+    from .running_step import Pending
     from .threads import Threads
 
 logger = logging.getLogger("worchflow.engine")
@@ -63,7 +64,7 @@ class Attempt:
         self.function = function
         self.number = claim.execution.attempt_count + 1
         self.recorded = dict(claim.steps)
-        self.pending: dict[str, asyncio.Future[Any]] = {}
+        self.pending: dict[str, Pending] = {}
         self.interruption: Interruption | None = None
         self.fatal: Exception | None = None
         """A result that cannot be stored or decoded: fails the execution at once."""

@@ -28,6 +28,14 @@ CURRENT_STEP: ContextVar[RunningStep | None] = ContextVar(
 """The step whose function runs in this task or thread."""
 
 
+class Pending(Protocol):
+    """The first use of a step, while it is not recorded yet."""
+
+    async def ended(self) -> None:
+        """Wait until it is recorded; raises its failure."""
+        ...
+
+
 class Host(Protocol):
     """The attempt, as far as one of its steps needs it."""
 
@@ -38,7 +46,7 @@ class Host(Protocol):
     number: int
     ctx: Any
     recorded: dict[str, StoredStep]
-    pending: dict[str, asyncio.Future[Any]]
+    pending: dict[str, Pending]
     fatal: Exception | None
 
     async def in_thread(self, threads: Threads, function: Callable[[], Any]) -> Any:

@@ -34,6 +34,7 @@ class StepExecution:
         self.attempt = attempt
         self.call = call
         self.step_id = step_id
+        self._others: asyncio.Future[None] | None = None
         self._running = RunningStep(attempt, call, step_id, self._record_late)
         self._environment = attempt.environment
         self._where = f'step "{call.title}"'
@@ -43,25 +44,37 @@ class StepExecution:
         attempt = self.attempt
         if (recorded := attempt.recorded.get(self.step_id)) is not None:
             return self._replay(recorded)
-        if (pending := attempt.pending.get(self.step_id)) is not None:
-            await asyncio.shield(pending)
+        if (first := attempt.pending.get(self.step_id)) is not None:
+            await first.ended()
             return self._replay(attempt.recorded[self.step_id])
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        attempt.pending[self.step_id] = future
+        attempt.pending[self.step_id] = self
         try:
             value = await self._run_to_record()
         except BaseException as error:
-            if isinstance(error, Exception):
-                future.set_exception(error)
-                future.exception()
-            else:
-                future.cancel()
+            self._tell_others(error)
             raise
-        else:
-            future.set_result(None)
-            return value
         finally:
             del attempt.pending[self.step_id]
+        self._tell_others(None)
+        return value
+
+    async def ended(self) -> None:
+        """Wait until this first use of the step is recorded; raises its failure."""
+        if self._others is None:
+            self._others = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._others)
+
+    def _tell_others(self, error: BaseException | None) -> None:
+        others = self._others
+        if others is None:
+            return
+        if error is None:
+            others.set_result(None)
+        elif isinstance(error, Exception):
+            others.set_exception(error)
+            others.exception()  # seen here, whether or not somebody waits
+        else:
+            others.cancel()
 
     def _replay(self, recorded: StoredStep) -> Any:
         if recorded.status is StepStatus.FAILED:
