@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import types
 import typing
 from collections.abc import Awaitable, Callable, Coroutine
@@ -96,16 +95,26 @@ def _read(function: types.FunctionType, annotation: Any) -> Any:
         return _resolved[function]
     except KeyError:
         pass
-    source = inspect.unwrap(function)
+    source = _innermost(function)
     found = _awaited(_resolve(source, annotation))
     # A closure is made anew for every call around it, and may be part of the very
     # type it names: neither belongs in a cache.
-    if getattr(source, "__closure__", None) is None:
+    if source.__closure__ is None:
         _resolved[function] = found
     return found
 
 
-def _resolve(function: Any, annotation: Any) -> Any:
+def _innermost(function: types.FunctionType) -> types.FunctionType:
+    """The function that a decorated one takes its annotations from."""
+    for _ in range(MAX_WRAPPERS):
+        wrapped = function.__dict__.get("__wrapped__")
+        if not isinstance(wrapped, types.FunctionType):
+            break
+        function = wrapped
+    return function
+
+
+def _resolve(function: types.FunctionType, annotation: Any) -> Any:
     """The annotation with all text in it resolved where the function was written."""
     names = {
         **{each.__name__: each for each in getattr(function, "__type_params__", ())},
@@ -114,16 +123,16 @@ def _resolve(function: Any, annotation: Any) -> Any:
     holder = types.SimpleNamespace(__annotations__={"return": annotation})
     try:
         return typing.get_type_hints(
-            holder, getattr(function, "__globals__", {}), names, include_extras=True
+            holder, function.__globals__, names, include_extras=True
         )["return"]
     except Exception as error:  # noqa: BLE001  # the text may be any expression
         raise _unresolved(short(annotation), function, error) from None
 
 
-def _closure(function: Any) -> dict[str, Any]:
+def _closure(function: types.FunctionType) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    cells = getattr(function, "__closure__", None) or ()
-    for name, cell in zip(function.__code__.co_freevars, cells, strict=False):
+    cells = function.__closure__ or ()
+    for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
         try:
             found[name] = cell.cell_contents
         except ValueError:  # not assigned yet

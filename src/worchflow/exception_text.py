@@ -29,7 +29,7 @@ def describe(exception: BaseException) -> ErrorInfo:
     are kept.
     """
     return ErrorInfo(
-        type=as_unicode(type(exception).__name__)[:TYPE_LENGTH],
+        type=type(exception).__name__[:TYPE_LENGTH],
         message=without_middle(_message(exception), MESSAGE_BYTES),
         traceback=without_middle(_traceback(exception), TRACEBACK_BYTES),
     )
