@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from tests.docs.pages import PAGES, ROOT, Snippet, snippets
+from worchflow.cli.main import app as command_line
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -82,6 +85,33 @@ def commands(snippet: Snippet) -> list[list[str]]:
     return [words for words in lines if words]
 
 
+def unknown_words(words: list[str]) -> list[str]:
+    """Options that the named command does not have; commands that are not there."""
+    command: Any = typer.main.get_command(command_line)
+    options = option_names(command)
+    unknown = []
+    for word in words:
+        if word.startswith("-"):
+            unknown += [word] if word not in options else []
+        elif hasattr(command, "commands") and not unknown:
+            command = command.commands.get(word)
+            if command is None:
+                return [word]
+            options |= option_names(command)
+    return unknown
+
+
+def option_names(command: Any) -> set[str]:
+    return {name for each in command.params for name in each.opts}
+
+
+@pytest.mark.parametrize(
+    "words", [["serve"], ["worker", "--fast"], ["executions", "lists"]]
+)
+def test_a_command_that_is_not_there_is_found(words: list[str]) -> None:
+    assert unknown_words(words) == words[-1:]
+
+
 @pytest.mark.parametrize("snippet", SHELL, ids=str)
 def test_the_commands_exist(snippet: Snippet) -> None:
     for words in commands(snippet):
@@ -90,7 +120,9 @@ def test_the_commands_exist(snippet: Snippet) -> None:
             assert (ROOT / program).exists(), words
         elif program.startswith(".venv/bin/"):
             assert program.rpartition("/")[2] in PROGRAMS, words
-        elif program != "worchflow":
+        elif program == "worchflow":
+            assert unknown_words(words[1:]) == [], words
+        else:
             assert program in PROGRAMS, words
         for word in words[1:]:
             if re.fullmatch(r"(?:examples|docs|scripts|tests)/[\w./-]+", word):
