@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MOST_BYTES = 16 * 1024 * 1024
 """More than any limit of the library lets through."""
 
+NUMBER = re.compile(r"\d+(\.\d+)?")
+AGO = re.compile(r"\d+(\.\d+)? ?(ms|s|m|h|d)")
+
 
 def read_data(argument: str | None) -> Any:
     """The data of `-d`: JSON, `@file` or `-` for stdin; None when left out.
@@ -108,16 +111,19 @@ def read_past(text: str | None, option: str) -> datetime | None:
     """A moment: ISO 8601, or how long ago, such as "24h"."""
     if text is None:
         return None
-    if not re.match(r"\s*\d+(\.\d+)?\s*(ms|s|m|h|d)\s*$", text):
+    if not AGO.fullmatch(text):
         return read_moment(text, option)
-    return datetime.now(UTC) - timedelta(seconds=to_seconds(text, option))
+    return datetime.now(UTC) - timedelta(seconds=read_duration(text, option))
 
 
-def read_timeout(text: str, option: str) -> float:
-    """Seconds of a duration; a bare number means seconds."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        text = f"{text}s"
-    return to_seconds(text, option)
+def read_duration(text: str, option: str) -> float:
+    """Seconds of a duration such as "90s"; a bare number means seconds."""
+    try:
+        return to_seconds(float(text) if NUMBER.fullmatch(text) else text, option)
+    except ConfigurationError:
+        raise ConfigurationError(
+            f"{option}={text!r} is no duration: write it as 90s, 5m, 2h or 7d"
+        ) from None
 
 
 def read_names(text: str | None, option: str) -> list[str] | None:

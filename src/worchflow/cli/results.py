@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .failures import WaitTimedOut
-from .parsing import read_timeout
+from .parsing import read_duration
 
 if TYPE_CHECKING:
     from ..client import WorchflowClient
@@ -31,8 +31,8 @@ TimeoutOption = Annotated[
 def wait_seconds(*, wait: bool, timeout: str | None) -> float | None:
     """How long to wait; None for not at all."""
     if timeout is not None:
-        return read_timeout(timeout, "--timeout")
-    return read_timeout(DEFAULT_TIMEOUT, "--timeout") if wait else None
+        return read_duration(timeout, "--timeout")
+    return read_duration(DEFAULT_TIMEOUT, "--timeout") if wait else None
 
 
 async def wait_for_result(

@@ -12,6 +12,7 @@ from ..errors import ConfigurationError
 from ..limits import check_prefix
 from ..storage import DEFAULT_SQLITE_PATH
 from ..suggestions import did_you_mean
+from .parsing import read_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
@@ -75,12 +76,10 @@ def _whole(value: Any, where: str) -> int:
     return number
 
 
-def _duration(value: Any, where: str) -> Any:
-    text = value.strip() if isinstance(value, str) else value
-    if isinstance(text, str) and re.fullmatch(r"\d+(\.\d+)?", text):
-        text = f"{text}s"
-    to_seconds(text, where)
-    return text
+def _duration(value: Any, where: str) -> float:
+    if isinstance(value, str):
+        return read_duration(value.strip(), where)
+    return to_seconds(value, where)
 
 
 def _one_of(*words: str) -> Callable[[Any, str], str]:
@@ -102,7 +101,7 @@ KINDS: dict[str, Kind] = {
     "sqlite_path": Kind(_text, DEFAULT_SQLITE_PATH),
     "prefix": Kind(check_prefix, "worchflow"),
     "concurrency": Kind(_whole, 10),
-    "shutdown_timeout": Kind(_duration, "30s"),
+    "shutdown_timeout": Kind(_duration, 30.0),
     "log_level": Kind(_one_of(*LEVELS), "info"),
     "log_format": Kind(_one_of(*LOG_FORMATS), "pretty"),
 }

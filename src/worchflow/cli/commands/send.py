@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...durations import to_seconds
 from ...errors import ConfigurationError, UnknownEvent
 from ...suggestions import did_you_mean
 from ..invocation import AppOption, Invocation, OutputOption, run
 from ..output import json_text, talk
-from ..parsing import read_data, read_moment
+from ..parsing import read_data, read_duration, read_moment
 from ..results import TimeoutOption, WaitOption, wait_for_result, wait_seconds
 
 if TYPE_CHECKING:
@@ -56,15 +55,15 @@ def send(
 ) -> None:
     """Send an event.
 
-    Prints the id of its execution or, with --wait, its result. With an app the data is checked against the event's type; without one it goes to
-    the stores of the environment as it is.
+    Prints the id of its execution or, with --wait, its result. With an app the data
+    is checked against the event's type; without one it goes to the stores of the
+    environment as it is.
     """
     invocation = Invocation.of(context, app=app, output=output)
     seconds = wait_seconds(wait=wait, timeout=timeout)
-    if delay is not None:
-        to_seconds(delay, "--delay")
     if delay is not None and at is not None:
         raise ConfigurationError("--delay and --at were both given: say when once")
+    later = None if delay is None else read_duration(delay, "--delay")
     moment = read_moment(at, "--at")
     worchflow = invocation.load_app()
     if worchflow is not None:
@@ -74,7 +73,7 @@ def send(
 
     async def accept() -> dict[str, Any]:
         async with invocation.client(worchflow) as client:
-            handle = await client.send(message, id=id, delay=delay, at=moment)
+            handle = await client.send(message, id=id, delay=later, at=moment)
             shape = {"id": handle.id, "duplicate": handle.duplicate}
             if handle.duplicate:
                 talk("there is an equal execution under this id already: this is it")

@@ -86,8 +86,8 @@ def worker(
 ) -> None:
     """Serve an app's functions.
 
-    It runs until a signal or, with --burst, until nothing is left to do. Log lines go to stderr. Exit code 0 after SIGTERM or a finished burst, 130 after
-    SIGINT.
+    It runs until a signal or, with --burst, until nothing is left to do. Log lines
+    go to stderr. Exit code 0 after SIGTERM or a finished burst, 130 after SIGINT.
     """
     invocation = Invocation.of(context, app=_one_target(context, target))
     settings = invocation.settings.with_flags(
