@@ -42,7 +42,7 @@ class WorkerOptions:
 
     concurrency: int = 1
     heartbeat: float = 5.0
-    """Between two renewals of the lease; at most a third of the backend's TTL."""
+    """Between two renewals of the lease; at most a quarter of the backend's TTL."""
     upkeep_interval: float = 5.0
     """Between two rounds of reap and sweep, jittered."""
     quarantine_after: int = 2
