@@ -35,6 +35,8 @@ logger = logging.getLogger("worchflow.storage.redis_mongo")
 FLUSHES = 3
 BATCH_OPERATIONS = 1000
 BATCH_BYTES = 16 * 1024 * 1024
+WORTHWHILE = 100
+"""Operations below which a batch is not shared out among the free flights."""
 WAITING_OPERATIONS = 10_000
 WAITING_BYTES = 64 * 1024 * 1024
 TOO_LARGE = frozenset({10334, 17419, 17420, 17280})
@@ -174,16 +176,18 @@ class Committer:
 
     def _start_flushes(self) -> None:
         self._scheduled = False
-        while self._waiting and len(self._flights) < FLUSHES:
-            batch = self._take_batch()
+        while self._waiting and (free := FLUSHES - len(self._flights)) > 0:
+            # Shared among the free flights: while MongoDB works on one batch, this
+            # process works on the answers of another.
+            batch = self._take_batch(max(WORTHWHILE, -(-len(self._waiting) // free)))
             task = self._loop.create_task(self._flush(batch))
             self._flights[task] = batch
             task.add_done_callback(self._landed)
 
-    def _take_batch(self) -> list[_Write]:
+    def _take_batch(self, most: int) -> list[_Write]:
         batch: list[_Write] = []
         size = 0
-        while self._waiting and len(batch) < BATCH_OPERATIONS:
+        while self._waiting and len(batch) < min(most, BATCH_OPERATIONS):
             size += self._waiting[0].size
             if batch and size > BATCH_BYTES:
                 break

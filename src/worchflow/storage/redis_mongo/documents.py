@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bson.datetime_ms import DatetimeMS
@@ -171,16 +171,16 @@ class Documents:
             event_name=event_name,
             event_data=event_data,
             status=status,
-            created_at=_moment_of(get("createdAt")) or _EPOCH,
-            updated_at=_moment_of(get("updatedAt")) or _EPOCH,
+            created_at=moment_of(get("createdAt")) or _EPOCH,
+            updated_at=moment_of(get("updatedAt")) or _EPOCH,
             function_id=_text_or_none(get("functionId")),
             result=result,
             error=_error(document),
             attempt_count=_count(get("attemptCount")),
             recoveries=_count(get("recoveries")),
-            started_at=_moment_of(get("startedAt")),
-            finished_at=_moment_of(get("finishedAt")),
-            run_at=_moment_of(get("runAt")),
+            started_at=moment_of(get("startedAt")),
+            finished_at=moment_of(get("finishedAt")),
+            run_at=moment_of(get("runAt")),
             worker=_text_or_none(get("owner")),
             reason=_text_or_none(get("reason")),
             token=_count(get("token")),
@@ -252,8 +252,8 @@ class Documents:
             result=result,
             error=_error(document),
             attempts=_count(document.get("attempts")) or 1,
-            started_at=_moment_of(document.get("startedAt")),
-            finished_at=_moment_of(document.get("timestamp")),
+            started_at=moment_of(document.get("startedAt")),
+            finished_at=moment_of(document.get("timestamp")),
         )
 
     # -- hashes
@@ -325,6 +325,12 @@ def due_time(now: int, delay: float | None, run_at: datetime | None = None) -> i
     return now + -int(-(delay or 0.0) * 1000 // 1)
 
 
+def milliseconds_of(value: object) -> int | None:
+    """The same as milliseconds."""
+    moment = moment_of(value)
+    return None if moment is None else to_milliseconds(moment)
+
+
 def _error(document: Document) -> ErrorInfo | None:
     message = document.get("error")
     if message is None:
@@ -336,9 +342,10 @@ def _error(document: Document) -> ErrorInfo | None:
     )
 
 
-def _moment_of(value: object) -> datetime | None:
+def moment_of(value: object) -> datetime | None:
+    """A stored moment, a date or milliseconds; None for anything else."""
     if isinstance(value, datetime):
-        return value
+        return value.replace(tzinfo=UTC)
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return from_milliseconds(int(value))

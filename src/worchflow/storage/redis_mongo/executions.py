@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from bson.datetime_ms import DatetimeMS
@@ -18,7 +17,7 @@ from ...records import ExecutionStatus, StoredPage
 from ...transitions import RETRYABLE
 from ..base import Inserted
 from .committer import DUPLICATE
-from .documents import EXECUTIONS, META, STEPS, UnreadableError
+from .documents import EXECUTIONS, META, STEPS, UnreadableError, milliseconds_of
 from .scripts import BACK, NOWHERE
 
 if TYPE_CHECKING:
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
     from .stores import Stores
 
 LIVE = [status.value for status in ExecutionStatus if not status.is_terminal]
-COUNTS_AGE = timedelta(seconds=2)
+COUNTS_AGE = 2000
+"""Milliseconds."""
 NOT_TERMINAL = {"$in": LIVE}
 
 
@@ -108,7 +108,7 @@ class Executions:
         counts_id = f"counts:{stores.options.queue_prefix}"
         now = stores.clock.now()
         kept = await stores.mongo.find(META, {"_id": counts_id}, limit=1)
-        if not kept or to_milliseconds(kept[0]["at"]) < now - 2000:
+        if not kept or (milliseconds_of(kept[0].get("at")) or 0) < now - COUNTS_AGE:
             groups = await stores.mongo.aggregate(
                 EXECUTIONS,
                 [

@@ -39,7 +39,7 @@ class RedisLane:
     def __init__(self, redis: RedisDoor, scripts: Scripts) -> None:
         self._redis = redis
         self._scripts = scripts
-        self._waiting: deque[tuple[Operation, int]] = deque()
+        self._waiting: deque[Operation] = deque()
         self._waiting_bytes = 0
         self._in_flight = False
         self._wake = asyncio.Event()
@@ -59,15 +59,14 @@ class RedisLane:
 
     def put(self, operation: Operation) -> None:
         """Send it soon; the oldest give way when too many wait."""
-        size = _size(operation)
-        self._waiting.append((operation, size))
-        self._waiting_bytes += size
+        self._waiting.append(operation)
+        self._waiting_bytes += operation.size
         while (
             len(self._waiting) > WAITING_OPERATIONS
             or self._waiting_bytes > WAITING_BYTES
         ):
-            dropped, size = self._waiting.popleft()
-            self._waiting_bytes -= size
+            dropped = self._waiting.popleft()
+            self._waiting_bytes -= dropped.size
             self._give_up(dropped)
         self._idle.clear()
         self._wake.set()
@@ -90,7 +89,7 @@ class RedisLane:
         with suppress(asyncio.CancelledError):
             await self._task
         while self._waiting:
-            self._give_up(self._waiting.popleft()[0])
+            self._give_up(self._waiting.popleft())
 
     async def _run(self) -> None:
         pause = 0.05
@@ -151,19 +150,18 @@ class RedisLane:
         batch: list[Operation] = []
         total = 0
         while self._waiting and len(batch) < BATCH_OPERATIONS:
-            total += self._waiting[0][1]
+            total += self._waiting[0].size
             if batch and total > BATCH_BYTES:
                 break
-            operation, size = self._waiting.popleft()
-            self._waiting_bytes -= size
+            operation = self._waiting.popleft()
+            self._waiting_bytes -= operation.size
             batch.append(operation)
         return batch
 
     def _put_back(self, batch: Sequence[Operation]) -> None:
         for operation in reversed(batch):
-            size = _size(operation)
-            self._waiting.appendleft((operation, size))
-            self._waiting_bytes += size
+            self._waiting.appendleft(operation)
+            self._waiting_bytes += operation.size
 
     def _give_up(self, operation: Operation) -> None:
         self.lost += 1
@@ -179,7 +177,3 @@ class RedisLane:
         if self._failing:
             logger.info("Redis answers again")
         self._failing = False
-
-
-def _size(operation: Operation) -> int:
-    return sum(len(arg) for arg in operation.args if isinstance(arg, str)) + 200

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
+import hiredis
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import (
     ClusterDownError,
@@ -22,7 +23,7 @@ from ...errors import StoreUnavailable
 from .errors import RedisFull, describe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
     from .scripts import ScriptCall
 
@@ -34,6 +35,8 @@ Answer: TypeAlias = list[Any] | Exception
 OUTAGES = (ReadOnlyError, ClusterDownError, MasterDownError, TryAgainError)
 OUTAGE_WORDS = ("READONLY", "MISCONF", "NOREPLICAS", "NOAUTH", "NOPERM", "BUSY ")
 """Refusals that say nothing about the command: the server is not itself."""
+
+_pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command  # pyright: ignore[reportUnknownMemberType]
 
 RAW: Final = {"NEVER_DECODE": True}
 """Asks redis-py for bytes, whatever `decode_responses` says."""
@@ -129,12 +132,9 @@ class RedisDoor:
         return RedisListener(self._client.pubsub(), self._timeout)
 
     async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        if len(commands) == 1:
-            try:
-                return [await self._client.execute_command(*commands[0], **RAW)]
-            except ResponseError as error:
-                return [error]
-        # No MULTI: each script is atomic by itself and nothing spans two of them.
+        # Nothing spans two of the commands, so there is no MULTI.
+        if not self.is_cluster:
+            return await self._send_packed(commands)
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command, **RAW)
@@ -142,6 +142,27 @@ class RedisDoor:
         for answer in answers:
             if isinstance(answer, RedisError) and not isinstance(answer, ResponseError):
                 raise answer
+        return answers
+
+    async def _send_packed(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """A pipeline of redis-py's connections, without what it does in Python."""
+        pool = self._client.connection_pool
+        connection = await pool.get_connection()
+        answers: list[Any] = []
+        try:
+            await connection.send_packed_command(b"".join(map(_pack, commands)))
+            for _ in commands:
+                try:
+                    answer = await connection.read_response(disable_decoding=True)
+                except ResponseError as error:
+                    answer = error
+                answers.append(answer)
+        except BaseException:
+            # Answers that nobody read must not be taken for another command's.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await pool.release(connection)
         return answers
 
     @asynccontextmanager

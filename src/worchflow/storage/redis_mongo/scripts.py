@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Argument: TypeAlias = str | int
 NOWHERE, BACK, FRONT = "none", "back", "front"
 """Places for an id; a number of milliseconds is its due time in the delayed set."""
+SMALL = 500
+"""Bytes of an operation without its payload."""
 MISSING = -1
 """The answer of a script for an execution whose hash is not there."""
 
@@ -64,6 +66,8 @@ class Operation:
     script: Script
     keys: tuple[str, ...]
     args: tuple[Argument, ...]
+    size: int
+    """About how many bytes it sends."""
     answered: Callable[[int], None] | None = None
     """Called with the script's answer, or with 0 when the operation was given up."""
 
@@ -117,6 +121,7 @@ class Scripts:
                 len(fields),
                 *chain.from_iterable(fields.items()),
             ),
+            SMALL + len(str(fields["eventData"])),
         )
 
     def mark(
@@ -132,6 +137,7 @@ class Scripts:
             MARK,
             (self._keys.execution(execution_id),),
             (token, updated_at, self._keys.updates(execution_id), notice),
+            SMALL,
             answered,
         )
 
@@ -149,6 +155,7 @@ class Scripts:
             STEP,
             (self._keys.execution(execution_id), self._keys.steps(execution_id)),
             (token, step_id, value, self._keys.updates(execution_id), notice),
+            SMALL + len(value),
             answered,
         )
 
@@ -159,7 +166,8 @@ class Scripts:
     def hint_cancel(self, execution_id: str) -> Operation:
         """Tell all workers that an execution should be cancelled."""
         keys = (self._keys.execution(execution_id), self._keys.steps(execution_id))
-        return Operation(STEP, keys, (0, "", "", self._keys.control, execution_id))
+        args = (0, "", "", self._keys.control, execution_id)
+        return Operation(STEP, keys, args, SMALL)
 
     def let_go(
         self,
@@ -191,5 +199,6 @@ class Scripts:
                 len(fields),
                 *chain.from_iterable(fields.items()),
             ),
+            SMALL + len(str(fields.get("result", ""))),
             answered,
         )

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
-from ...clock import from_milliseconds
 from ...records import ExecutionStatus
 from ...settlement import Cancelled, Completed, Failed, Released, RetryAt
 from .documents import due_time, error_fields, write_nonce
 from .scripts import BACK, FRONT, NOWHERE
 
 if TYPE_CHECKING:
-    from ...records import Claim, StoredExecution
+    from ...records import Claim
     from ...settlement import Settlement
     from .documents import Document, Documents
+    from .scripts import Argument
 
 Place: TypeAlias = str | int
 
@@ -146,23 +145,22 @@ class SettlementUpdate:
         return BACK if self.due <= self._now else self.due
 
     @property
-    def execution(self) -> StoredExecution:
-        """The execution as it stands once this was applied, for its hash."""
+    def hash_fields(self) -> dict[str, Argument]:
+        """What this changes in the execution's hash."""
         before, settlement = self._claim.execution, self._settlement
-        after = replace(
-            before,
-            status=self.status,
-            updated_at=from_milliseconds(self._now),
-            token=self._claim.token,
-            attempt_count=before.attempt_count + self.failed_attempts,
-        )
-        match settlement:
-            case Completed(result=result):
-                return replace(after, result=result, error=None)
-            case Failed(error=error) | RetryAt(error=error):
-                return replace(after, error=error)
-            case Released() | Cancelled():
-                return after
+        fields: dict[str, Argument] = {
+            "status": self.status.value,
+            "attemptCount": before.attempt_count + self.failed_attempts,
+            "updatedAt": self._now,
+            "token": self._claim.token,
+        }
+        if isinstance(settlement, Completed):
+            fields["result"] = settlement.result
+        elif isinstance(settlement, Failed | RetryAt):
+            fields["error"] = settlement.error.message
+        elif before.error is not None:
+            fields["error"] = before.error.message
+        return fields
 
 
 def _failed_attempts(settlement: Settlement) -> int:

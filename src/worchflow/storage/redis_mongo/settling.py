@@ -83,7 +83,7 @@ class Settling:
                 claim.worker_id,
                 claim.execution.id,
                 update.place,
-                fields=stores.documents.status_fields(update.execution),
+                fields=update.hash_fields,
                 ttl=int(ttl * 1000),
                 notice="" if notice is None else encode_notice(notice),
                 answered=self._callback(claim),

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
-from ...clock import to_milliseconds
 from ...errors import StoreUnavailable
 from ...transitions import CLAIMABLE
-from .documents import EXECUTIONS, META, UnreadableError
+from .documents import EXECUTIONS, META, UnreadableError, milliseconds_of
 from .scripts import BACK
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class Sweeper:
             | {"owner": None, "dueAt": {"$lte": DatetimeMS(now)}},
             fields=("dueAt",),
         )
-        return min((to_milliseconds(d["dueAt"]) for d in found), default=now)
+        return min((milliseconds_of(d["dueAt"]) or now for d in found), default=now)
 
     async def _page(self, since: object, until: int) -> list[Document]:
         stores = self._stores

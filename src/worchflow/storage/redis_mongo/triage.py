@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
 
-from ...clock import to_milliseconds
 from ...records import ExecutionStatus
 from ...transitions import CLAIMABLE, hand_on_delay, unserved_reason
-from .documents import EXECUTIONS, WORKERS, UnreadableError
+from .documents import EXECUTIONS, WORKERS, UnreadableError, milliseconds_of
 from .scripts import BACK, NOWHERE
 
 if TYPE_CHECKING:
@@ -223,5 +221,4 @@ class Triage:
 
 
 def _due(document: Document) -> int:
-    due = document.get("runAt")
-    return to_milliseconds(due) if isinstance(due, datetime) else 0
+    return milliseconds_of(document.get("runAt")) or 0

@@ -31,6 +31,9 @@ _encode = json.JSONEncoder(
 ).encode
 
 
+_read_value = json.JSONDecoder().raw_decode
+
+
 class _InexactError(ValueError):
     pass
 
@@ -44,9 +47,12 @@ def to_bson(text: Payload) -> tuple[Any, bool]:
     if len(text) > LONGEST_NATIVE:
         return text, False
     try:
-        value = json.loads(text)
+        value = _read(text)
+        kind: object = value.__class__
         # Equal text shows in C what the strict reader has to show number by number.
-        if _encode(value) != text:
+        if kind is str or kind is bool or value is None:
+            pass
+        elif (repr(value) if kind is int else _encode(value)) != text:
             value = _STRICT.decode(text)
     except (ValueError, RecursionError):
         return text, False
@@ -89,6 +95,13 @@ def is_json(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _read(text: str) -> Any:
+    value, end = _read_value(text)
+    if end != len(text):
+        raise _InexactError
+    return value
 
 
 def _exact_float(text: str) -> float:

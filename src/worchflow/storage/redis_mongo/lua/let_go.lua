@@ -11,7 +11,8 @@ for key = 3, #KEYS, 3 do
   redis.call('LREM', KEYS[key], 1, id)
   local answer = 1
   if count > 0 then
-    local known = redis.call('HMGET', KEYS[key + 1], 'id', 'token', 'status')
+    local known =
+      redis.call('HMGET', KEYS[key + 1], 'id', 'token', 'status', 'error')
     local known_token = tonumber(known[2] or -1) or -1
     local is_terminal = known[3] == 'completed' or known[3] == 'failed'
       or known[3] == 'cancelled'
@@ -20,7 +21,9 @@ for key = 3, #KEYS, 3 do
     elseif known_token > token or (known_token == token and is_terminal) then
       answer = 0
     else
-      redis.call('HDEL', KEYS[key + 1], 'result', 'error')
+      if known[4] then
+        redis.call('HDEL', KEYS[key + 1], 'error')
+      end
       redis.call('HSET', KEYS[key + 1], unpack(ARGV, at + 7, at + 6 + 2 * count))
       if ttl > 0 then
         redis.call('PEXPIRE', KEYS[key + 1], ttl)
