@@ -10,7 +10,7 @@ import typing
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any, Optional, ParamSpec, Self, TypeVar, overload
-from unittest.mock import AsyncMock, MagicMock
+from unittest.mock import AsyncMock, MagicMock, patch
 
 import pytest
 from pydantic import BaseModel
@@ -250,6 +250,8 @@ FOUND: list[tuple[Any, Any]] = [
     (keeping(asynchronous), Receipt),
     (keeping(keeping(containers)), dict[str, list[Receipt]]),
     (cyclic_and_annotated, Receipt),
+    # This decorator lives in a module that knows nothing of Receipt.
+    (patch.dict({})(containers), dict[str, list[Receipt]]),
     (turning_into_text(plain), str),
     (functools.cache(containers), dict[str, list[Receipt]]),
     (functools.singledispatch(plain), int),

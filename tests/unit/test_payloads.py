@@ -182,7 +182,7 @@ SILENT_CHANGES: list[tuple[Any, Any, str]] = [
     (Any, Base(a=1), r"\$ is a Base"),
     (Any, Color.RED, r"\$ is a Color"),
     (Any, {1: 2}, r"\$ has a key that is an int"),
-    (object, {"a": (1,)}, r"\$\.a is a tuple"),
+    (object, {"a": (1,)}, r"\$\.a is a tuple: that is no plain JSON"),
     # Under a type that says nothing about this part
     (dict, {1: 2}, r"\$\[1\] would not come back"),
     (dict[Any, int], {1: 1}, r"\$\[1\] would not come back"),
@@ -598,6 +598,21 @@ def test_a_damaged_payload_of_a_codec_is_refused(payload: str) -> None:
         Payloads(codec=Zipped()).decode(payload, Any, where=WHERE)
 
 
+def test_what_is_no_base64_never_reaches_the_codec() -> None:
+    class Same:
+        def encode(self, data: bytes) -> bytes:
+            return data
+
+        def decode(self, data: bytes) -> bytes:
+            return data
+
+    payload, _ = encode(1, codec=Same())
+
+    assert payload == '{"worchflow:codec":"MQ=="}'
+    with pytest.raises(SerializationError, match="damaged"):
+        Payloads(codec=Same()).decode('{"worchflow:codec":"M!Q=="}', Any, where=WHERE)
+
+
 def test_a_codec_that_gives_back_something_else_is_refused() -> None:
     class Odd(Zipped):
         def encode(self, data: bytes) -> Any:
@@ -739,12 +754,18 @@ def test_frames_of_the_library_are_left_out_of_tracebacks_also_of_causes() -> No
 
 def test_a_group_keeps_its_members() -> None:
     members = [raised(ValueError("first")), raised(KeyError("second"))]
+    try:
+        encode({1})
+    except SerializationError as error:
+        members.append(error)
 
     info = Payloads().encode_error(raised(ExceptionGroup("several", members)))
 
     assert info.type == "ExceptionGroup"
     assert "ValueError: first" in info.traceback
     assert "KeyError: 'second'" in info.traceback
+    assert "no plain JSON" in info.traceback
+    assert "src/worchflow" not in info.traceback
 
 
 @pytest.mark.parametrize("character", ["x", "é", "😀", LONE])

@@ -190,6 +190,7 @@ def test_siblings_do_not_add_to_the_depth() -> None:
         ('[{"a":' * 50_000, "nested"),
         ('["]"' + ',["]"' * 200, "nested"),
         (r'["\"]"' + r',["\\"' * 200, "nested"),
+        (r'["\\",' + "[" * 200, "nested"),
     ],
     ids=short,
 )

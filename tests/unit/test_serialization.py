@@ -302,6 +302,7 @@ EXACT: list[tuple[Any, Any]] = [
     (list[Inner] | None, [{"x": 1}]),
     (Annotated[Inner, ["metadata"]], {"x": 1}),
     (Outer, {"x": 1, "inner": {"x": 2, "data": NOT_UTF8}, "many": {"a": [{"x": 3}]}}),
+    (Outer, {"x": 1, "inner": None}),
     (Tree, {"value": 1, "children": [{"value": 2, "children": []}]}),
     (Open, {"x": 1, "more": 1}),
     (Extension, {"x": 1, "data": NOT_UTF8}),
