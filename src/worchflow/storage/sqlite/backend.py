@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from ...errors import ConfigurationError, StoreUnavailable
 from ...options import BackendOptions
 from ..base import Backend
-from . import accepting, listing, settling, steps, unserved, workers
+from . import accepting, listing, settling, steps, sweeping, workers
 from .claiming import Claiming
 from .core import Place
 from .files import MEMORY, FileLock, remove_files
 from .link import Link, read_all
+from .times import WallClockWatch
 from .writer import one_by_one
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _retry = one_by_one(accepting.retry)
 _join = one_by_one(workers.join)
 _leave = one_by_one(workers.leave)
 _reap = one_by_one(workers.reap)
-_sweep = one_by_one(unserved.sweep)
+_sweep = one_by_one(sweeping.sweep)
 _ping = one_by_one(workers.ping)
 
 
@@ -67,6 +68,7 @@ class SQLiteBackend(Backend):
         self._changing = asyncio.Lock()
         self._claiming = Claiming()
         self._locks: dict[str, FileLock] = {}
+        self._wall_clock = WallClockWatch()
 
     @property
     def location(self) -> str:
@@ -161,7 +163,7 @@ class SQLiteBackend(Backend):
         request = workers.RenewRequest(
             worker_id=worker_id, lease=self._lease_milliseconds
         )
-        renewal = link.core.renew(workers.renew, link.prefix, request)
+        renewal = link.own_core().renew(workers.renew, link.prefix, request)
         if not renewal.alive:
             self._end_worker(link, worker_id)
         return renewal
@@ -227,8 +229,8 @@ class SQLiteBackend(Backend):
         return reaped.executions
 
     async def sweep(self, worker_id: str) -> int:  # noqa: ARG002 - the contract's
-        """Put off what nobody serves; nothing else can be out of the queue here."""
-        return await self._ready.write(_sweep, None)
+        """Put off what nobody serves; bring forward what a wrong clock put off."""
+        return await self._ready.write(_sweep, self._wall_clock.may_be_back())
 
     @asynccontextmanager
     async def watch(

@@ -62,7 +62,7 @@ class Link:
         unwanted: Callable[[R], None] | None = None,
     ) -> R:
         """Have the writer do it and return what came of it once it is durable."""
-        core = self._own_core()
+        core = self.own_core()
 
         def send(call: Call) -> None:
             core.submit(Operation(act, self.prefix, argument, call, size))
@@ -73,14 +73,15 @@ class Link:
         self, act: Callable[[sqlite3.Connection, str, A], R], argument: A
     ) -> R:
         """Look something up, past everything that waits to be written."""
-        core = self._own_core()
+        core = self.own_core()
 
         def send(call: Call) -> None:
             core.read(act, self.prefix, argument, call)
 
         return cast("R", await self.mailbox.call(send))
 
-    def _own_core(self) -> Core:
+    def own_core(self) -> Core:
+        """The core; `ConfigurationError` when it is that of the parent process."""
         if self.core.pid != os.getpid():
             raise ConfigurationError(
                 f"the backend on {self.core.place.path} was opened before this process "

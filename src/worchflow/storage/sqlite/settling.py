@@ -116,7 +116,7 @@ def ending(settlement: Settlement, now: int) -> Ending:
             return Ending(
                 status=status.RETRYING,
                 due_at=due,
-                run_at=due,
+                run_at=due if delay > 0 else None,
                 error=error,
                 failed_attempts=1,
             )

@@ -9,6 +9,9 @@ from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
+SET_BACK = 1000
+"""Milliseconds; clocks that are kept in step move by less at once."""
+
 
 def wall_now() -> int:
     """Milliseconds since 1970: what every due time of the file is compared with."""
@@ -25,6 +28,18 @@ def boot_id() -> str:
             pass
     # Without a name of the boot only the wall clock means the same to all processes.
     return "wall"
+
+
+class WallClockWatch:
+    """Notices that somebody set the wall clock back."""
+
+    def __init__(self) -> None:
+        self._lead: int | None = None
+
+    def may_be_back(self) -> bool:
+        """Whether it was set back since the last call; unknown at the first."""
+        before, self._lead = self._lead, wall_now() - lease_now()
+        return before is None or self._lead < before - SET_BACK
 
 
 def lease_now() -> int:

@@ -79,16 +79,6 @@ def hand_on(tx: Transaction, prefix: str) -> None:
             return
 
 
-def sweep(tx: Transaction, prefix: str, _: None) -> int:
-    """Put off more of them.
-
-    Nothing else is ever out of the queue in one file: every change of an execution
-    and its place in the queue are one transaction.
-    """
-    hand_on(tx, prefix)
-    return 0
-
-
 def put_back(tx: Transaction, prefix: str, functions: str) -> None:
     """A worker for these events has come: what was put off need not wait longer."""
     tx.connection.execute(

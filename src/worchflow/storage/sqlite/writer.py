@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ...errors import StoreUnavailable, WorchflowError
+from ...errors import ConfigurationError, StoreUnavailable
 from .hints import Hints
 from .mailbox import Answer, Call
 from .sessions import is_broken
@@ -79,8 +79,9 @@ class Operation:
 class Writer:
     """Commits operations in the order of their coming, as many at once as wait.
 
-    One failing operation fails its own caller only; a failing disk fails all of the
-    batch with `StoreUnavailable`, and the next batch tries anew.
+    One failing operation fails its own caller only (none of its own raises what a
+    failing store does); a failing disk fails all of the batch with `StoreUnavailable`,
+    and the next batch tries anew.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class Writer:
         outcomes: dict[Operation, Outcome] = dict.fromkeys(batch, UNWANTED)
         try:
             hints = self._commit(wanted, outcomes)
-        except WorchflowError as error:
+        except (StoreUnavailable, ConfigurationError) as error:
             outcomes |= {operation: _same(error) for operation in wanted}
         except BaseException as error:
             logger.exception("the writer of the database failed unexpectedly")
@@ -155,7 +156,7 @@ class Writer:
             with self._session.transaction(deadline) as connection:
                 tx = Transaction(connection, wall_now())
                 outcomes |= _together(tx, batch)
-        except WorchflowError:
+        except (StoreUnavailable, ConfigurationError):
             raise
         except Exception:  # noqa: BLE001 - one of them failed: find out which
             with self._session.transaction(deadline) as connection:
@@ -226,7 +227,7 @@ def _answer(outcomes: dict[Operation, Outcome]) -> None:
         mailbox.deliver(answers)
 
 
-def _same(error: WorchflowError) -> Outcome:
+def _same(error: StoreUnavailable | ConfigurationError) -> Outcome:
     # Each caller raises its own: a traceback belongs to one of them.
     return (None, type(error)(error.message))
 

@@ -1,0 +1,29 @@
+"""What one worker looks after for all: work that waits without need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .unserved import hand_on
+
+if TYPE_CHECKING:
+    from .writer import Transaction
+
+# What is due at once has no `run_at`.
+_BRING_FORWARD = """
+    UPDATE executions SET due_at = :now
+    WHERE queue_prefix = :prefix AND due_at > :now AND run_at IS NULL
+"""
+
+
+def sweep(tx: Transaction, prefix: str, clock_may_be_back: bool) -> int:  # noqa: FBT001
+    """Put off what nobody serves, and let nothing wait for a clock that was set back.
+
+    Nothing else is ever out of the queue in one file: every change of an execution
+    and its place in the queue are one transaction.
+    """
+    hand_on(tx, prefix)
+    if not clock_may_be_back:
+        return 0
+    values = {"prefix": prefix, "now": tx.now}
+    return tx.connection.execute(_BRING_FORWARD, values).rowcount

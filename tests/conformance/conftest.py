@@ -1,0 +1,132 @@
+"""One suite for every store: each test gets a way to open backends on one of them."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from worchflow.options import BackendOptions
+from worchflow.storage.base import Backend
+from worchflow.storage.sqlite.backend import SQLiteBackend
+
+Make = Callable[[BackendOptions], Backend]
+
+
+class MakeBackend(Protocol):
+    """Opens one more backend on the test's store, closed when the test ends.
+
+    Options are those of `BackendOptions`; without a prefix it is the test's own. Two
+    backends behave as two processes do.
+    """
+
+    async def __call__(self, **options: Any) -> Backend: ...
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store and how to reach it."""
+
+    kind: str
+    make: Make
+
+
+def _sqlite_file(folder: Path) -> Make:
+    path = folder / "worchflow.db"
+
+    def make(options: BackendOptions) -> Backend:
+        return SQLiteBackend(path, options)
+
+    return make
+
+
+def _sqlite_memory() -> Make:
+    made: list[SQLiteBackend] = []
+
+    def make(options: BackendOptions) -> Backend:
+        backend = SQLiteBackend(":memory:", options)
+        if made:
+            # As `clone` does, but with options of its own.
+            backend._place = made[0]._place
+        made.append(backend)
+        return backend
+
+    return make
+
+
+def _redis_mongo(request: pytest.FixtureRequest) -> Make:
+    try:
+        module = importlib.import_module("worchflow.storage.redis_mongo.backend")
+    except ImportError as error:
+        pytest.skip(f"the Redis and MongoDB store cannot be imported: {error}")
+    redis_url = request.getfixturevalue("redis_url")
+    mongo_url = request.getfixturevalue("mongo_url")
+
+    def make(options: BackendOptions) -> Backend:
+        backend: Backend = module.RedisMongoBackend.connect(
+            redis_url, mongo_url, options
+        )
+        return backend
+
+    return make
+
+
+@pytest.fixture(
+    params=[
+        "sqlite_file",
+        "sqlite_memory",
+        pytest.param("redis_mongo", marks=pytest.mark.redis_mongo),
+    ]
+)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """Each store in turn."""
+    kind: str = request.param
+    if kind == "sqlite_file":
+        return Store(kind, _sqlite_file(tmp_path))
+    if kind == "sqlite_memory":
+        return Store(kind, _sqlite_memory())
+    return Store(kind, _redis_mongo(request))
+
+
+@pytest.fixture
+async def make_backend(store: Store, prefix: str) -> AsyncIterator[MakeBackend]:
+    """How to open backends on the store."""
+    opened: list[Backend] = []
+
+    async def make(**options: Any) -> Backend:
+        values: dict[str, Any] = {"queue_prefix": prefix, "timeout": 5.0}
+        if store.kind == "sqlite_file":
+            # Backends that write differently share no thread: as in two processes.
+            values["durability"] = ("strict", "fast")[len(opened) % 2]
+        backend = store.make(BackendOptions(**values | options))
+        await backend.open()
+        opened.append(backend)
+        return backend
+
+    yield make
+    for backend in opened:
+        await backend.close()
+
+
+@pytest.fixture
+async def backend(make_backend: MakeBackend) -> Backend:
+    """One backend, when one is enough."""
+    return await make_backend()
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Whoever opened a backend has closed it, threads and all."""
+    before = set(threading.enumerate())
+    yield
+    left = [
+        thread.name
+        for thread in threading.enumerate()
+        if thread not in before and thread.name.startswith("worchflow-")
+    ]
+    assert left == []

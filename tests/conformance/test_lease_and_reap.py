@@ -1,0 +1,355 @@
+"""Leases: who renews keeps what it owns; who is dead loses it, and only then."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from tests.stores import (
+    ERROR,
+    EVENT,
+    claim_many,
+    claim_one,
+    counted,
+    everything,
+    expect,
+    ids,
+    insert,
+    insert_one,
+    joined,
+    new_execution,
+    new_step,
+    nothing_to_claim,
+    settle,
+    stored,
+)
+from tests.waiting import until
+from worchflow.records import ExecutionStatus, StepStatus
+from worchflow.settlement import Completed, Released, RetryAt
+from worchflow.storage.base import Renewal
+
+TTL = 0.5
+
+
+async def renew(backend, worker) -> Renewal:
+    """Renew as a worker does: from a thread."""
+    return await asyncio.to_thread(backend.renew, worker.id)
+
+
+async def reaped(backend, worker, count: int) -> None:
+    """Reap until so many executions were taken back, never more."""
+    taken = 0
+
+    async def enough() -> bool:
+        nonlocal taken
+        await renew(backend, worker)
+        taken += await backend.reap(worker.id, expired=True)
+        return taken >= count
+
+    await until(enough)
+    assert taken == count
+
+
+async def test_renewing_tells_what_is_owned(backend):
+    worker, other = await joined(backend), await joined(backend)
+    mine = await insert(backend, new_execution(), new_execution())
+    claims = await claim_many(backend, worker, 2)
+    await insert_one(backend)
+    await claim_one(backend, other)
+
+    assert await renew(backend, worker) == Renewal(alive=True, owned=frozenset(mine))
+
+    await settle(backend, claims[0], Completed(result="1"))
+    assert await renew(backend, worker) == Renewal(
+        alive=True, owned=frozenset(mine) - {claims[0].execution.id}
+    )
+
+
+async def test_renewing_tells_what_is_to_be_cancelled(backend):
+    worker = await joined(backend)
+    keep, stop = await insert(backend, new_execution(), new_execution())
+    await claim_many(backend, worker, 2)
+
+    await backend.cancel(stop, "not needed")
+
+    assert await renew(backend, worker) == Renewal(
+        alive=True, owned=frozenset({keep, stop}), cancelled=frozenset({stop})
+    )
+
+
+async def test_a_worker_that_never_joined_is_not_alive(backend):
+    renewal = await asyncio.to_thread(backend.renew, "nobody")
+
+    assert renewal == Renewal(alive=False)
+
+
+async def test_the_living_are_never_reaped(make_backend):
+    first, second = await make_backend(), await make_backend()
+    holder, reaper = await joined(first), await joined(second)
+    id_ = await insert_one(first)
+    await claim_one(first, holder)
+    before = await everything(first, id_)
+
+    for backend, worker in ((second, reaper), (first, await joined(first))):
+        assert await backend.reap(worker.id, expired=False) == 0
+        assert await backend.reap(worker.id, expired=True) == 0
+
+    assert await everything(first, id_) == before
+    assert await renew(first, holder) == Renewal(alive=True, owned=frozenset({id_}))
+
+
+async def test_an_ended_lease_alone_is_no_reason_to_reap(make_backend):
+    """Without `expired` only those are dead whose process is certainly gone."""
+    backend = await make_backend(lease_ttl=TTL)
+    holder, reaper = await joined(backend), await joined(backend)
+    id_ = await insert_one(backend)
+    await claim_one(backend, holder)
+    deadline = time.monotonic() + 2 * TTL
+
+    async def lease_over() -> bool:
+        assert await backend.reap(reaper.id, expired=False) == 0
+        return time.monotonic() > deadline
+
+    await until(lease_over)
+    await expect(backend, id_, worker=holder.id, recoveries=0)
+
+
+async def test_renewing_keeps_the_lease_for_as_long_as_it_goes_on(make_backend):
+    backend = await make_backend(lease_ttl=TTL)
+    holder, reaper = await joined(backend), await joined(backend)
+    id_ = await insert_one(backend)
+    await claim_one(backend, holder)
+    deadline = time.monotonic() + 2 * TTL
+
+    async def outlived_its_first_lease() -> bool:
+        assert (await renew(backend, holder)).alive
+        assert await backend.reap(reaper.id, expired=True) == 0
+        return time.monotonic() > deadline
+
+    await until(outlived_its_first_lease)
+    await expect(backend, id_, worker=holder.id, recoveries=0)
+
+
+async def test_what_a_dead_worker_owned_goes_back_to_the_queue(make_backend):
+    first = await make_backend(lease_ttl=TTL)
+    second = await make_backend(lease_ttl=TTL)
+    holder, reaper = await joined(first), await joined(second)
+    id_ = await insert_one(first)
+    claim = await claim_one(first, holder)
+    step = await first.checkpoint(claim, new_step(), None)
+
+    await reaped(second, reaper, 1)
+
+    await expect(
+        second,
+        id_,
+        status=ExecutionStatus.QUEUED,
+        worker=None,
+        recoveries=1,
+        attempt_count=0,
+    )
+    await counted(second, {ExecutionStatus.QUEUED: 1})
+    again = await claim_one(second, reaper)
+    assert again.token > claim.token
+    assert again.steps == {step.step_id: step}
+    await expect(second, id_, worker=reaper.id, recoveries=1, token=again.token)
+
+
+async def test_recoveries_are_counted_each_time(make_backend):
+    backend = await make_backend(lease_ttl=TTL)
+    reaper = await joined(backend)
+    id_ = await insert_one(backend)
+
+    for deaths in (1, 2):
+        await claim_one(backend, await joined(backend))
+        await reaped(backend, reaper, 1)
+        await expect(backend, id_, recoveries=deaths, attempt_count=0)
+
+
+async def test_a_dead_worker_never_revives(make_backend):
+    backend = await make_backend(lease_ttl=TTL)
+    holder, reaper = await joined(backend), await joined(backend)
+    id_ = await insert_one(backend)
+    await claim_one(backend, holder)
+    await reaped(backend, reaper, 1)
+
+    assert await renew(backend, holder) == Renewal(alive=False)
+    assert await renew(backend, holder) == Renewal(alive=False)
+
+    await expect(backend, id_, worker=None)
+
+
+async def test_a_worker_without_work_is_declared_dead_too(make_backend):
+    backend = await make_backend(lease_ttl=TTL)
+    idle, reaper = await joined(backend), await joined(backend)
+
+    async def fenced() -> bool:
+        await renew(backend, reaper)
+        assert await backend.reap(reaper.id, expired=True) == 0
+        return await dead(backend, idle)
+
+    async def dead(backend, worker) -> bool:
+        # Looking renews the lease of a living one: look only once it has run out.
+        return time.monotonic() > deadline and not (await renew(backend, worker)).alive
+
+    deadline = time.monotonic() + 2 * TTL
+    await until(fenced)
+
+
+async def test_what_is_recovered_goes_to_the_front_in_its_order(make_backend):
+    backend = await make_backend(lease_ttl=TTL)
+    holder, reaper = await joined(backend), await joined(backend)
+    taken = await insert(backend, *(new_execution() for _ in range(3)))
+    await claim_many(backend, holder, 3)
+    waiting = await insert(backend, *(new_execution() for _ in range(3)))
+
+    await reaped(backend, reaper, 3)
+
+    claims = await claim_many(backend, reaper, 6)
+    assert set(ids(claims)[:3]) == set(taken)
+    assert ids(claims)[3:] == waiting
+
+
+async def test_reaping_ends_what_was_flagged_as_cancelled(make_backend):
+    backend = await make_backend(lease_ttl=TTL)
+    holder, reaper = await joined(backend), await joined(backend)
+    id_ = await insert_one(backend)
+    await claim_one(backend, holder)
+    await backend.cancel(id_, "not needed")
+
+    await reaped(backend, reaper, 1)
+
+    execution = await expect(
+        backend,
+        id_,
+        status=ExecutionStatus.CANCELLED,
+        worker=None,
+        cancel_reason="not needed",
+    )
+    assert execution.finished_at is not None
+    assert await nothing_to_claim(backend, reaper)
+    await counted(backend, {ExecutionStatus.CANCELLED: 1})
+
+
+@pytest.mark.parametrize(
+    "settlement",
+    [Completed(result="1"), Released(), RetryAt(error=ERROR, delay=0.0)],
+    ids=lambda settlement: type(settlement).__name__,
+)
+async def test_a_fenced_worker_settles_nothing(make_backend, settlement):
+    backend = await make_backend(lease_ttl=TTL)
+    holder, reaper = await joined(backend), await joined(backend)
+    id_ = await insert_one(backend)
+    lost = await claim_one(backend, holder)
+    await reaped(backend, reaper, 1)
+
+    queued = await everything(backend, id_)
+    assert not (await settle(backend, lost, settlement)).applied
+    assert await everything(backend, id_) == queued
+
+    claim = await claim_one(backend, reaper)
+    running = await everything(backend, id_)
+    settled = await settle(backend, lost, settlement)
+    assert not settled.applied
+    assert await everything(backend, id_) == running
+
+    assert (await settle(backend, claim, Completed(result='"mine"'))).applied
+    finished = await everything(backend, id_)
+    assert not (await settle(backend, lost, settlement)).applied
+    assert await everything(backend, id_) == finished
+    await expect(backend, id_, result='"mine"')
+
+
+async def test_what_a_fenced_worker_did_is_still_a_fact(make_backend):
+    backend = await make_backend(lease_ttl=TTL)
+    holder, reaper = await joined(backend), await joined(backend)
+    id_ = await insert_one(backend)
+    lost = await claim_one(backend, holder)
+    await reaped(backend, reaper, 1)
+    claim = await claim_one(backend, reaper)
+
+    recorded = await backend.checkpoint(lost, new_step(result='"late"'), None)
+    adopted = await backend.checkpoint(claim, new_step(result='"again"'), None)
+
+    assert adopted == recorded
+    assert await backend.steps(id_) == [recorded]
+    assert recorded.status is StepStatus.COMPLETED
+    assert recorded.result == '"late"'
+
+
+async def test_leaving_ends_a_worker(make_backend):
+    backend = await make_backend()
+    worker = await joined(backend)
+
+    await backend.leave(worker.id)
+
+    assert await renew(backend, worker) == Renewal(alive=False)
+
+
+async def test_what_a_worker_still_owns_when_it_leaves_is_reaped(make_backend):
+    first = await make_backend(lease_ttl=TTL)
+    second = await make_backend(lease_ttl=TTL)
+    holder, reaper = await joined(first), await joined(second)
+    id_ = await insert_one(first)
+    await claim_one(first, holder)
+
+    await first.leave(holder.id)
+    await reaped(second, reaper, 1)
+
+    await expect(second, id_, status=ExecutionStatus.QUEUED, worker=None, recoveries=1)
+    claim = await claim_one(second, reaper)
+    assert claim.execution.id == id_
+
+
+async def test_two_reapers_take_each_execution_back_once(make_backend):
+    backends = [await make_backend(lease_ttl=TTL), await make_backend(lease_ttl=TTL)]
+    holder = await joined(backends[0])
+    reapers = [await joined(backend) for backend in backends]
+    news = await insert(backends[0], *(new_execution() for _ in range(20)))
+    await claim_many(backends[0], holder, 20)
+
+    async def all_taken() -> bool:
+        pairs = list(zip(backends, reapers, strict=True))
+        await asyncio.gather(*(renew(*pair) for pair in pairs))
+        await asyncio.gather(
+            *(backend.reap(reaper.id, expired=True) for backend, reaper in pairs)
+        )
+        return not any([(await stored(backends[0], id_)).worker for id_ in news])
+
+    await until(all_taken)
+    for id_ in news:
+        await expect(backends[0], id_, recoveries=1, status=ExecutionStatus.QUEUED)
+
+
+async def test_workers_of_another_prefix_are_left_alone(make_backend, prefix):
+    ours = await make_backend(lease_ttl=TTL)
+    theirs = await make_backend(lease_ttl=TTL, queue_prefix=f"{prefix}-2")
+    their_worker = await joined(theirs)
+    their_id = await insert_one(theirs)
+    await claim_one(theirs, their_worker)
+    holder, reaper = await joined(ours), await joined(ours)
+    await insert_one(ours)
+    await claim_one(ours, holder)
+
+    await reaped(ours, reaper, 1)
+
+    await expect(theirs, their_id, worker=their_worker.id, recoveries=0)
+    assert (await renew(theirs, their_worker)).alive
+
+
+async def test_a_worker_that_joins_again_after_its_death_has_a_new_identity(
+    make_backend,
+):
+    backend = await make_backend(lease_ttl=TTL)
+    holder, reaper = await joined(backend, EVENT), await joined(backend, "other")
+    await insert_one(backend)
+    await claim_one(backend, holder)
+    await reaped(backend, reaper, 1)
+
+    again = await joined(backend, EVENT)
+
+    claim = await claim_one(backend, again)
+    assert claim.worker_id == again.id
+    assert (await renew(backend, again)).owned == {claim.execution.id}

@@ -1,0 +1,120 @@
+"""Opening and closing: counted, checked, and once for each event loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.stores import (
+    claim_one,
+    expect,
+    insert,
+    insert_one,
+    joined,
+    new_execution,
+    stored,
+)
+from worchflow.errors import ConfigurationError
+from worchflow.records import ExecutionStatus
+from worchflow.settlement import Completed
+
+
+async def test_opening_and_closing_count(backend):
+    await backend.open()
+    id_ = await insert_one(backend)
+
+    await backend.close()
+
+    await expect(backend, id_, status=ExecutionStatus.QUEUED)
+
+
+async def test_closing_once_too_often_is_harmless(make_backend):
+    backend = await make_backend()
+
+    await backend.close()
+    await backend.close()
+
+
+async def test_a_backend_can_be_opened_again(make_backend):
+    keeps_open, backend = await make_backend(), await make_backend()
+    id_ = await insert_one(backend)
+    await backend.close()
+
+    await backend.open()
+
+    await expect(backend, id_, status=ExecutionStatus.QUEUED)
+    await insert_one(backend)
+    await expect(keeps_open, id_, status=ExecutionStatus.QUEUED)
+
+
+async def test_a_closed_backend_says_so(make_backend):
+    backend = await make_backend()
+    await backend.close()
+
+    with pytest.raises(ConfigurationError, match="open"):
+        await backend.get("any")
+
+
+async def test_several_openings_at_once_are_one(backend):
+    await asyncio.gather(*(backend.open() for _ in range(5)))
+    id_ = await insert_one(backend)
+
+    await asyncio.gather(*(backend.close() for _ in range(5)))
+
+    await expect(backend, id_, status=ExecutionStatus.QUEUED)
+
+
+async def test_what_is_being_written_is_written_before_closing(make_backend):
+    other, backend = await make_backend(), await make_backend()
+    news = [new_execution() for _ in range(100)]
+    writing = [asyncio.ensure_future(insert(backend, new)) for new in news]
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    await backend.close()
+
+    await asyncio.gather(*writing)
+    for new in news:
+        await expect(other, new.id, status=ExecutionStatus.QUEUED)
+
+
+async def test_a_clone_serves_another_event_loop(backend):
+    id_ = await insert_one(backend)
+
+    async def elsewhere() -> str:
+        clone = backend.clone()
+        await clone.open()
+        try:
+            assert (await stored(clone, id_)) == before
+            claim = await claim_one(clone, await joined(clone))
+            await clone.settle(claim, Completed(result='"cloned"'), None)
+            return claim.execution.id
+        finally:
+            await clone.close()
+
+    before = await stored(backend, id_)
+    assert await asyncio.to_thread(asyncio.run, elsewhere()) == id_
+
+    await expect(backend, id_, status=ExecutionStatus.COMPLETED, result='"cloned"')
+
+
+async def test_a_clone_has_the_same_options(backend):
+    assert backend.clone().options == backend.options
+
+
+async def test_a_backend_belongs_to_one_event_loop(backend):
+    async def open_elsewhere() -> None:
+        await backend.open()
+
+    with pytest.raises(ConfigurationError, match="clone"):
+        await asyncio.to_thread(asyncio.run, open_elsewhere())
+
+
+async def test_an_open_backend_passes_its_check(backend):
+    await backend.check()
+
+
+async def test_the_location_is_for_people(backend):
+    assert backend.location
+    assert "@" not in backend.location

@@ -1,0 +1,246 @@
+"""Looking for executions: pages that neither skip nor repeat, filters, counts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.stores import (
+    ERROR,
+    claim_many,
+    claim_one,
+    counted,
+    ids,
+    ignore,
+    insert,
+    insert_one,
+    joined,
+    new_execution,
+    new_worker,
+    now,
+    settle,
+    stored,
+)
+from worchflow.errors import InvalidInput
+from worchflow.records import ExecutionQuery, ExecutionStatus
+from worchflow.settlement import Completed, Failed, Released, RetryAt
+
+S = ExecutionStatus
+START = now()
+
+
+def aged(seconds: float, **fields):
+    """An execution created so many seconds after the first."""
+    return new_execution(created_at=START + timedelta(seconds=seconds), **fields)
+
+
+async def listed(backend, **query) -> list[str]:
+    """The ids of one page without a next one."""
+    page = await backend.list(ExecutionQuery(**query))
+    assert page.cursor is None
+    return ids(page.items)
+
+
+async def test_an_empty_store_has_an_empty_page(backend):
+    assert await listed(backend) == []
+    await counted(backend, {})
+
+
+async def test_the_newest_come_first(backend):
+    news = [aged(seconds) for seconds in (3, 1, 2)]
+    await insert(backend, *news)
+
+    assert await listed(backend) == [news[0].id, news[2].id, news[1].id]
+
+
+async def test_a_listed_execution_is_the_stored_one(backend):
+    worker = await joined(backend)
+    await insert_one(backend)
+    claim = await claim_one(backend, worker)
+    await settle(backend, claim, RetryAt(error=ERROR, delay=60.0))
+
+    page = await backend.list(ExecutionQuery())
+
+    assert list(page.items) == [await stored(backend, claim.execution.id)]
+
+
+async def test_executions_of_one_moment_are_ordered_by_id(backend):
+    news = [aged(0, id=f"id-{n}") for n in range(9)]
+    await insert(backend, *news)
+
+    assert await listed(backend) == [f"id-{n}" for n in reversed(range(9))]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 20])
+async def test_pages_cover_everything_once(backend, limit):
+    # Several share a moment, so a page may end in the middle of one.
+    news = [aged(n // 4) for n in range(20)]
+    await insert(backend, *news)
+
+    found, cursor = [], None
+    while True:
+        page = await backend.list(ExecutionQuery(limit=limit, cursor=cursor))
+        assert len(page.items) <= limit
+        found += ids(page.items)
+        cursor = page.cursor
+        if cursor is None:
+            break
+
+    expected = sorted(news, key=lambda new: (new.created_at, new.id), reverse=True)
+    assert found == [new.id for new in expected]
+
+
+async def test_what_arrives_while_paging_neither_repeats_nor_hides_others(backend):
+    news = [aged(n) for n in range(10)]
+    await insert(backend, *news)
+    first = await backend.list(ExecutionQuery(limit=4))
+
+    await insert(backend, *(aged(100 + n) for n in range(5)))
+
+    second = await backend.list(ExecutionQuery(limit=50, cursor=first.cursor))
+    found = ids(first.items) + ids(second.items)
+    assert found == [new.id for new in reversed(news)]
+    assert second.cursor is None
+
+
+async def test_by_status(backend):
+    worker = await joined(backend)
+    made = {}
+    for status, settlement in (
+        (S.COMPLETED, Completed(result="1")),
+        (S.FAILED, Failed(error=ERROR)),
+        (S.RETRYING, RetryAt(error=ERROR, delay=60.0)),
+        (S.PROCESSING, None),
+    ):
+        made[status] = await insert_one(backend)
+        claim = await claim_one(backend, worker)
+        if settlement is not None:
+            await settle(backend, claim, settlement)
+    made[S.QUEUED] = await insert_one(backend)
+    made[S.CANCELLED] = await insert_one(backend)
+    await backend.cancel(made[S.CANCELLED], None)
+
+    for status in ExecutionStatus:
+        assert await listed(backend, status=status) == [made[status]]
+    await counted(backend, dict.fromkeys(ExecutionStatus, 1))
+
+
+async def test_by_event_name(backend):
+    pay = await insert_one(backend, event="pay")
+    ship = await insert_one(backend, event="ship")
+
+    assert await listed(backend, function="pay") == [pay]
+    assert await listed(backend, function="ship") == [ship]
+    assert await listed(backend, function="none") == []
+
+
+async def test_by_function_id(backend):
+    worker = new_worker(functions={"pay": "payments", "refund": "payments", "x": "y"})
+    await backend.join(worker, ignore)
+    claimed = await insert(backend, aged(1, event="pay"), aged(2, event="refund"))
+    other = await insert_one(backend, event="x")
+    await claim_many(backend, worker, 3)
+    waiting = await insert_one(backend, event="pay")
+
+    assert await listed(backend, function="payments") == list(reversed(claimed))
+    assert await listed(backend, function="y") == [other]
+    found = await listed(backend, function="pay")
+    assert sorted(found) == sorted([claimed[0], waiting])
+
+
+async def test_by_age(backend):
+    news = [aged(n) for n in range(6)]
+    ids_ = await insert(backend, *news)
+    at = [new.created_at for new in news]
+
+    assert await listed(backend, since=at[4]) == [ids_[5], ids_[4]]
+    assert await listed(backend, until=at[2]) == [ids_[1], ids_[0]]
+    assert await listed(backend, since=at[2], until=at[4]) == [ids_[3], ids_[2]]
+    assert await listed(backend, since=at[5] + timedelta(seconds=1)) == []
+
+
+async def test_by_the_beginning_of_the_id(backend):
+    names = ["abc1", "abc2", "abd", "ab", "b", "abc"]
+    await insert(backend, *(aged(n, id=name) for n, name in enumerate(names)))
+
+    assert await listed(backend, id_prefix="abc") == ["abc", "abc2", "abc1"]
+    assert await listed(backend, id_prefix="b") == ["b"]
+    assert await listed(backend, id_prefix="zz") == []
+    assert await listed(backend, id_prefix="a%") == []
+    assert await listed(backend, id_prefix="a.c") == []
+    page = await backend.list(ExecutionQuery(id_prefix="ab", limit=3))
+    rest = await backend.list(
+        ExecutionQuery(id_prefix="ab", limit=3, cursor=page.cursor)
+    )
+    assert ids(page.items) + ids(rest.items) == ["abc", "ab", "abd", "abc2", "abc1"]
+
+
+async def test_filters_add_up(backend):
+    worker = await joined(backend, "pay", "ship")
+    news = [
+        aged(n, id=f"{'ab'[n % 2]}-{n}", event=("pay", "ship")[n // 4])
+        for n in range(8)
+    ]
+    await insert(backend, *news)
+    for claim in await claim_many(backend, worker, 8):
+        number = int(claim.execution.id[2:])
+        done = number in {1, 3, 4, 5}
+        settlement = Completed(result="1") if done else Released(delay=60.0)
+        await settle(backend, claim, settlement)
+
+    query = {"status": S.COMPLETED, "function": "pay", "id_prefix": "b-"}
+    assert await listed(backend, **query) == ["b-3", "b-1"]
+    assert await listed(backend, **query, since=news[2].created_at) == ["b-3"]
+    page = await backend.list(ExecutionQuery(**query, limit=1))
+    rest = await backend.list(ExecutionQuery(**query, limit=1, cursor=page.cursor))
+    assert [*ids(page.items), *ids(rest.items)] == ["b-3", "b-1"]
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "é",
+        "====",
+        "bm9uc2Vuc2U=",
+        "W10=",
+        "e30=",
+        "WzEsMl0=",
+        "A" * 5000,
+        "\x00",
+    ],
+)
+async def test_a_cursor_of_somebody_else_is_refused(backend, cursor):
+    with pytest.raises(InvalidInput) as caught:
+        await backend.list(ExecutionQuery(cursor=cursor))
+
+    assert caught.value.field == "cursor"
+
+
+async def test_counts_follow_every_move(backend):
+    worker = await joined(backend)
+    id_ = await insert_one(backend)
+    await counted(backend, {S.QUEUED: 1})
+    claim = await claim_one(backend, worker)
+    await counted(backend, {S.PROCESSING: 1})
+    await settle(backend, claim, Failed(error=ERROR))
+    await counted(backend, {S.FAILED: 1})
+    await backend.retry(id_)
+    await counted(backend, {S.QUEUED: 1})
+    await backend.cancel(id_, None)
+    await counted(backend, {S.CANCELLED: 1})
+
+
+async def test_another_prefix_is_neither_listed_nor_counted(make_backend, prefix):
+    ours, theirs = await make_backend(), await make_backend(queue_prefix=f"{prefix}-2")
+    our_id = await insert_one(ours, id="same-1")
+    their_id = await insert_one(theirs, id="same-2")
+
+    assert await listed(ours) == [our_id]
+    assert await listed(theirs) == [their_id]
+    assert await listed(ours, id_prefix="same") == [our_id]
+    assert await listed(ours, status=S.QUEUED) == [our_id]
+    await counted(ours, {S.QUEUED: 1})
+    await counted(theirs, {S.QUEUED: 1})

@@ -1,0 +1,174 @@
+"""Retrying: failed and cancelled executions again, from their last recorded step."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.stores import (
+    ERROR,
+    claim_one,
+    claimed,
+    counted,
+    everything,
+    expect,
+    insert_one,
+    joined,
+    new_step,
+    nothing_to_claim,
+    settle,
+    stored,
+)
+from worchflow.records import ExecutionStatus, StepStatus
+from worchflow.settlement import Completed, Failed, Released, RetryAt
+
+S = ExecutionStatus
+
+
+async def failed(backend):
+    """An execution that has failed, with the claim that ended it."""
+    claim = await claimed(backend)
+    await settle(backend, claim, Failed(error=ERROR))
+    return claim
+
+
+async def test_a_failed_execution_is_queued_again_as_if_it_were_new(backend):
+    claim = await failed(backend)
+    id_ = claim.execution.id
+
+    execution, queued = await backend.retry(id_)
+
+    assert queued
+    assert execution == await expect(
+        backend,
+        id_,
+        status=S.QUEUED,
+        attempt_count=0,
+        recoveries=0,
+        error=None,
+        result=None,
+        reason=None,
+        run_at=None,
+        worker=None,
+        finished_at=None,
+        cancel_requested=False,
+        cancel_reason=None,
+    )
+    assert execution.token > claim.token
+    await counted(backend, {S.QUEUED: 1})
+    again = await claim_one(backend, await joined(backend))
+    assert again.token > execution.token
+    await settle(backend, again, Completed(result='"at last"'))
+    await expect(backend, id_, status=S.COMPLETED, result='"at last"', error=None)
+
+
+async def test_completed_steps_stay_and_failed_ones_go(backend):
+    claim = await claimed(backend)
+    done = await backend.checkpoint(claim, new_step(1), None)
+    failure = new_step(2, status=StepStatus.FAILED, result=None, error=ERROR)
+    await backend.checkpoint(claim, failure, None)
+    await settle(backend, claim, Failed(error=ERROR))
+
+    await backend.retry(claim.execution.id)
+
+    assert await backend.steps(claim.execution.id) == [done]
+    again = await claim_one(backend, await joined(backend))
+    assert again.steps == {done.step_id: done}
+    second = new_step(2, result='"second try"')
+    assert await backend.checkpoint(again, second, None) == second
+    assert await backend.steps(claim.execution.id) == [done, second]
+
+
+async def test_a_cancelled_execution_can_be_retried(backend):
+    id_ = await insert_one(backend)
+    await backend.cancel(id_, "a mistake")
+
+    execution, queued = await backend.retry(id_)
+
+    assert queued
+    assert execution == await expect(
+        backend, id_, status=S.QUEUED, cancel_reason=None, finished_at=None
+    )
+    claim = await claim_one(backend, await joined(backend))
+    assert claim.execution.id == id_
+
+
+async def test_the_cancel_flag_does_not_outlive_a_retry(backend):
+    claim = await claimed(backend)
+    await backend.cancel(claim.execution.id, "stop")
+    await settle(backend, claim, Released())
+    await expect(backend, claim.execution.id, status=S.CANCELLED)
+
+    await backend.retry(claim.execution.id)
+
+    again = await claim_one(backend, await joined(backend))
+    settled = await settle(backend, again, RetryAt(error=ERROR, delay=60.0))
+    assert settled.status is S.RETRYING
+    await expect(backend, claim.execution.id, status=S.RETRYING, cancel_requested=False)
+
+
+@pytest.mark.parametrize("stage", ["queued", "processing", "retrying", "completed"])
+async def test_any_other_status_stays_as_it_is(backend, stage):
+    if stage == "queued":
+        id_ = await insert_one(backend)
+    else:
+        claim = await claimed(backend)
+        id_ = claim.execution.id
+        if stage == "retrying":
+            await settle(backend, claim, RetryAt(error=ERROR, delay=60.0))
+        elif stage == "completed":
+            await settle(backend, claim, Completed(result="1"))
+    before = await everything(backend, id_)
+    assert before[0].status == stage
+
+    execution, queued = await backend.retry(id_)
+
+    assert (execution, queued) == (before[0], False)
+    assert await everything(backend, id_) == before
+
+
+async def test_retrying_an_unknown_id_says_so(backend):
+    assert await backend.retry("never-sent") == (None, False)
+
+
+async def test_of_concurrent_retries_one_queues_it(make_backend):
+    backends = [await make_backend(), await make_backend()]
+    claim = await failed(backends[0])
+    id_ = claim.execution.id
+
+    outcomes = await asyncio.gather(*(backends[n % 2].retry(id_) for n in range(10)))
+
+    assert sum(queued for _, queued in outcomes) == 1
+    assert all(execution is not None for execution, _ in outcomes)
+    worker = await joined(backends[0])
+    again = await claim_one(backends[0], worker)
+    assert again.execution.id == id_
+    assert await nothing_to_claim(backends[0], worker)
+
+
+async def test_the_holder_before_a_retry_cannot_settle_after_it(backend):
+    claim = await claimed(backend)
+    await settle(backend, claim, Failed(error=ERROR))
+    await backend.retry(claim.execution.id)
+    before = await stored(backend, claim.execution.id)
+
+    await settle(backend, claim, Completed(result='"late"'))
+
+    assert await stored(backend, claim.execution.id) == before
+
+
+async def test_an_execution_can_be_retried_again_and_again(backend):
+    worker = await joined(backend)
+    id_ = await insert_one(backend)
+    tokens = []
+
+    for _ in range(3):
+        claim = await claim_one(backend, worker)
+        tokens.append(claim.token)
+        await settle(backend, claim, Failed(error=ERROR))
+        await expect(backend, id_, status=S.FAILED, attempt_count=1)
+        _, queued = await backend.retry(id_)
+        assert queued
+
+    assert tokens == sorted(set(tokens))

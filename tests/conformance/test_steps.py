@@ -1,0 +1,181 @@
+"""Recorded steps: written once, returned to whoever writes them again."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from tests.stores import (
+    ERROR,
+    claim_one,
+    claimed,
+    everything,
+    joined,
+    new_step,
+    now,
+    settle,
+)
+from worchflow.records import StepStatus
+from worchflow.settlement import Completed, Released
+
+
+async def test_a_recorded_step_is_returned_and_stored_as_it_is(backend):
+    claim = await claimed(backend)
+    step = new_step(attempts=3)
+
+    recorded = await backend.checkpoint(claim, step, None)
+
+    assert recorded == step
+    assert await backend.steps(claim.execution.id) == [step]
+
+
+async def test_a_failed_step_is_recorded_with_its_error(backend):
+    claim = await claimed(backend)
+    step = new_step(status=StepStatus.FAILED, result=None, error=ERROR)
+
+    assert await backend.checkpoint(claim, step, None) == step
+
+    assert await backend.steps(claim.execution.id) == [step]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "null",
+        "false",
+        '"é😀 \\u0000 $where"',
+        '{"a.b":{"$c":[1e400]}}',
+        f'"{"x" * 900_000}"',
+    ],
+    ids=["null", "false", "odd text", "odd keys", "large"],
+)
+async def test_a_step_result_comes_back_unchanged(backend, result):
+    claim = await claimed(backend)
+
+    recorded = await backend.checkpoint(claim, new_step(result=result), None)
+
+    assert recorded.result == result
+    (step,) = await backend.steps(claim.execution.id)
+    assert step.result == result
+
+
+async def test_the_first_write_of_a_step_wins(backend):
+    claim = await claimed(backend)
+    first = await backend.checkpoint(claim, new_step(result='"first"'), None)
+    before = await everything(backend, claim.execution.id)
+
+    second = await backend.checkpoint(
+        claim, new_step(result='"second"', title="other", attempts=9), None
+    )
+    failed = await backend.checkpoint(
+        claim, new_step(status=StepStatus.FAILED, result=None, error=ERROR), None
+    )
+
+    assert second == failed == first
+    assert await everything(backend, claim.execution.id) == before
+
+
+async def test_a_recorded_failure_is_not_overwritten_by_a_result(backend):
+    claim = await claimed(backend)
+    failure = new_step(status=StepStatus.FAILED, result=None, error=ERROR)
+    await backend.checkpoint(claim, failure, None)
+
+    recorded = await backend.checkpoint(claim, new_step(result='"late"'), None)
+
+    assert recorded == failure
+    assert await backend.steps(claim.execution.id) == [failure]
+
+
+async def test_concurrent_writers_of_one_step_all_get_the_same_record(make_backend):
+    backends = [await make_backend(), await make_backend()]
+    claim = await claimed(backends[0])
+
+    recorded = await asyncio.gather(
+        *(
+            backends[n % 2].checkpoint(claim, new_step(result=f'"writer {n}"'), None)
+            for n in range(50)
+        )
+    )
+
+    (stored,) = await backends[0].steps(claim.execution.id)
+    assert recorded == [stored] * 50
+
+
+async def test_many_steps_at_once_are_all_recorded(backend):
+    claim = await claimed(backend)
+    steps = [new_step(n) for n in range(150)]
+
+    recorded = await asyncio.gather(
+        *(backend.checkpoint(claim, step, None) for step in steps)
+    )
+
+    assert recorded == steps
+    stored = await backend.steps(claim.execution.id)
+    assert sorted(stored, key=lambda step: step.step_id) == steps
+
+
+async def test_steps_come_in_the_order_in_which_they_started(backend):
+    claim = await claimed(backend)
+    start = now()
+    for number, seconds in ((1, 2), (2, 0), (3, 1), (4, 1)):
+        started_at = start + timedelta(seconds=seconds)
+        await backend.checkpoint(claim, new_step(number, started_at=started_at), None)
+
+    steps = await backend.steps(claim.execution.id)
+
+    assert [step.title for step in steps] == ["step 2", "step 3", "step 4", "step 1"]
+
+
+async def test_equal_step_ids_of_two_executions_are_two_steps(backend):
+    one, two = await claimed(backend), await claimed(backend)
+
+    await backend.checkpoint(one, new_step(result='"one"'), None)
+    await backend.checkpoint(two, new_step(result='"two"'), None)
+
+    assert [s.result for s in await backend.steps(one.execution.id)] == ['"one"']
+    assert [s.result for s in await backend.steps(two.execution.id)] == ['"two"']
+
+
+async def test_ids_that_begin_alike_do_not_share_steps(backend):
+    long, short = await claimed(backend, id="a:b:c"), await claimed(backend, id="a:b")
+    await backend.checkpoint(long, new_step(1), None)
+    await backend.checkpoint(short, new_step(2), None)
+
+    assert [s.title for s in await backend.steps("a:b")] == ["step 2"]
+    assert [s.title for s in await backend.steps("a:b:c")] == ["step 1"]
+
+
+async def test_a_finished_execution_keeps_its_steps(backend):
+    claim = await claimed(backend)
+    step = await backend.checkpoint(claim, new_step(), None)
+
+    await settle(backend, claim, Completed(result="1"))
+
+    assert await backend.steps(claim.execution.id) == [step]
+
+
+async def test_recording_a_step_keeps_the_claim(backend):
+    claim = await claimed(backend)
+    await backend.checkpoint(claim, new_step(), None)
+
+    renewal = await asyncio.to_thread(backend.renew, claim.worker_id)
+
+    assert renewal.owned == {claim.execution.id}
+    other = await joined(backend)
+    assert not await backend.claim(other, 1, 0.1)
+    assert (await settle(backend, claim, Completed(result="1"))).applied
+
+
+async def test_steps_written_through_another_backend_reach_the_next_claim(
+    make_backend,
+):
+    first, second = await make_backend(), await make_backend()
+    claim = await claimed(first)
+    step = await second.checkpoint(claim, new_step(), None)
+
+    await settle(first, claim, Released())
+
+    again = await claim_one(second, await joined(second))
+    assert again.steps == {step.step_id: step}

@@ -1,0 +1,130 @@
+"""Executions of events a worker does not serve: in nobody's way, never lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.stores import (
+    claim_many,
+    claim_one,
+    counted,
+    expect,
+    ids,
+    insert,
+    insert_one,
+    joined,
+    new_execution,
+    stored,
+)
+from tests.waiting import until
+from worchflow.records import ExecutionStatus
+from worchflow.transitions import unserved_reason
+
+S = ExecutionStatus
+
+
+async def test_without_a_worker_for_it_an_execution_waits_and_says_why(backend):
+    worker = await joined(backend, "served")
+    id_ = await insert_one(backend, event="unserved")
+
+    async def explained() -> bool:
+        assert not await backend.claim(worker, 1, 0.1)
+        return (await stored(backend, id_)).reason is not None
+
+    await until(explained)
+    await expect(
+        backend,
+        id_,
+        status=S.QUEUED,
+        worker=None,
+        token=0,
+        attempt_count=0,
+        recoveries=0,
+        reason=unserved_reason("unserved"),
+    )
+    await counted(backend, {S.QUEUED: 1})
+
+
+async def test_it_runs_when_a_worker_for_it_comes(backend):
+    worker = await joined(backend, "served")
+    id_ = await insert_one(backend, event="unserved")
+
+    async def explained() -> bool:
+        await backend.claim(worker, 1, 0.1)
+        return (await stored(backend, id_)).reason is not None
+
+    await until(explained)
+    right = await joined(backend, "unserved")
+
+    claim = await claim_one(backend, right)
+
+    assert claim.execution.id == id_
+    await expect(backend, id_, reason=None, status=S.PROCESSING, run_at=None)
+
+
+@pytest.mark.parametrize("where", ["same backend", "two backends"])
+async def test_while_another_live_worker_serves_it_it_stays_as_it_is(
+    make_backend, where
+):
+    first = await make_backend()
+    second = first if where == "same backend" else await make_backend()
+    wrong, right = await joined(first, "other"), await joined(second, "served")
+    id_ = await insert_one(first, event="served")
+
+    for _ in range(3):
+        assert not await first.claim(wrong, 5, 0.1)
+        await expect(first, id_, status=S.QUEUED, reason=None, worker=None)
+
+    claim = await claim_one(second, right)
+    assert claim.execution.id == id_
+
+
+async def test_what_is_served_is_found_behind_much_that_is_not(backend):
+    worker = await joined(backend, "served")
+    await insert(backend, *(new_execution(event="unserved") for _ in range(1000)))
+    served = await insert(backend, *(new_execution(event="served") for _ in range(5)))
+
+    claims = await claim_many(backend, worker, 5)
+
+    assert sorted(ids(claims)) == sorted(served)
+    await counted(backend, {S.QUEUED: 1000, S.PROCESSING: 5})
+
+
+async def test_several_unserved_events_are_all_explained(backend):
+    worker = await joined(backend, "served")
+    names = ["a", "b", "c"]
+    sent = await insert(backend, *(new_execution(event=name) for name in names))
+
+    async def all_explained() -> bool:
+        await backend.claim(worker, 5, 0.1)
+        return all([(await stored(backend, id_)).reason for id_ in sent])
+
+    await until(all_explained)
+    for id_, name in zip(sent, names, strict=True):
+        await expect(backend, id_, reason=unserved_reason(name))
+
+
+async def test_an_unserved_execution_can_be_cancelled(backend):
+    worker = await joined(backend, "served")
+    id_ = await insert_one(backend, event="unserved")
+
+    async def explained() -> bool:
+        await backend.claim(worker, 1, 0.1)
+        return (await stored(backend, id_)).reason is not None
+
+    await until(explained)
+
+    _, changed = await backend.cancel(id_, "nobody comes")
+
+    assert changed
+    await expect(backend, id_, status=S.CANCELLED, reason=None, run_at=None)
+
+
+async def test_a_delayed_execution_needs_no_worker_before_it_is_due(backend):
+    worker = await joined(backend, "served")
+    id_ = await insert_one(backend, event="unserved", delay=3600.0)
+    before = await stored(backend, id_)
+
+    assert not await backend.claim(worker, 1, 0.2)
+
+    assert await stored(backend, id_) == before

@@ -1,0 +1,315 @@
+"""Waking up: work, cancellations and notices arrive at once, here and elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from tests.stores import (
+    ERROR,
+    EVENT,
+    claim_one,
+    claimed,
+    expect,
+    ignore,
+    insert,
+    insert_one,
+    joined,
+    new_execution,
+    new_step,
+    new_worker,
+    now,
+    settle,
+)
+from tests.waiting import until
+from worchflow.notices import (
+    AttemptFailed,
+    ExecutionCompleted,
+    ExecutionStarted,
+    ExecutionUpdated,
+    Notice,
+    StepCompleted,
+)
+from worchflow.records import ExecutionStatus
+from worchflow.settlement import Cancelled, Completed, Released, RetryAt
+
+S = ExecutionStatus
+LONG = 8.0
+"""Seconds a claim waits at most; whoever is woken returns long before."""
+
+
+def notice_of(kind, claim, status, **fields) -> Notice:
+    """A notice as the engine makes it."""
+    return kind(
+        execution_id=claim.execution.id,
+        event_name=claim.execution.event_name,
+        attempt=claim.execution.attempt_count + 1,
+        status=status,
+        **fields,
+    )
+
+
+async def next_of(subscription, kind, status=None) -> Notice:
+    """The next notice of a kind; others may come before it."""
+    found = []
+
+    async def arrived() -> bool:
+        notice = await subscription.next(0.2)
+        if type(notice) is kind and status in (None, notice.status):
+            found.append(notice)
+        return bool(found)
+
+    await until(arrived)
+    return found[0]
+
+
+@pytest.fixture(params=["same backend", "two backends"])
+async def pair(request, make_backend):
+    """Who acts and who waits."""
+    first = await make_backend()
+    if request.param == "same backend":
+        return first, first
+    return first, await make_backend()
+
+
+async def started(coroutine) -> asyncio.Task:
+    """A task that has come as far as it can by itself."""
+    task = asyncio.ensure_future(coroutine)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    return task
+
+
+async def test_a_waiting_claim_wakes_for_a_new_execution(pair):
+    sender, receiver = pair
+    worker = await joined(receiver)
+    waiting = await started(receiver.claim(worker, 1, LONG))
+    begun = time.monotonic()
+
+    id_ = await insert_one(sender)
+
+    (claim,) = await waiting
+    assert claim.execution.id == id_
+    assert time.monotonic() - begun < LONG / 2
+
+
+async def test_a_waiting_claim_wakes_when_an_execution_is_due(pair):
+    sender, receiver = pair
+    worker = await joined(receiver)
+    waiting = await started(receiver.claim(worker, 1, LONG))
+    begun = time.monotonic()
+
+    id_ = await insert_one(sender, delay=0.3)
+    due = (await expect(sender, id_)).run_at
+
+    (claim,) = await waiting
+    assert claim.execution.id == id_
+    assert due is not None
+    assert now() >= due
+    assert time.monotonic() - begun < LONG / 2
+
+
+@pytest.mark.parametrize(
+    "settlement",
+    [Released(), Released(delay=0.1), RetryAt(error=ERROR, delay=0.0)],
+    ids=["released", "released with a delay", "retried"],
+)
+async def test_a_waiting_claim_wakes_for_what_another_worker_hands_back(
+    pair, settlement
+):
+    holder, receiver = pair
+    claim = await claimed(holder)
+    worker = await joined(receiver)
+    waiting = await started(receiver.claim(worker, 1, LONG))
+    begun = time.monotonic()
+
+    await settle(holder, claim, settlement)
+
+    (again,) = await waiting
+    assert again.execution.id == claim.execution.id
+    assert time.monotonic() - begun < LONG / 2
+
+
+async def test_a_waiting_claim_wakes_for_an_explicit_retry(pair):
+    sender, receiver = pair
+    id_ = await insert_one(sender)
+    await sender.cancel(id_, None)
+    worker = await joined(receiver)
+    waiting = await started(receiver.claim(worker, 1, LONG))
+    begun = time.monotonic()
+
+    await sender.retry(id_)
+
+    (claim,) = await waiting
+    assert claim.execution.id == id_
+    assert time.monotonic() - begun < LONG / 2
+
+
+async def test_a_claim_that_finds_nothing_ends_in_time(backend):
+    worker = await joined(backend)
+    begun = time.monotonic()
+
+    assert not await backend.claim(worker, 1, 0.3)
+
+    assert 0.25 < time.monotonic() - begun < LONG
+
+
+async def test_all_waiting_workers_together_claim_each_once(make_backend):
+    backends = [await make_backend(), await make_backend()]
+    waiting = [
+        await started(backend.claim(await joined(backend), 1, LONG))
+        for backend in backends * 3
+    ]
+
+    sent = await insert(backends[0], *(new_execution() for _ in range(6)))
+
+    claims = [claim for task in waiting for claim in await task]
+    assert sorted(claim.execution.id for claim in claims) == sorted(sent)
+
+
+async def test_a_worker_is_told_that_its_execution_should_be_cancelled(pair):
+    canceller, holder = pair
+    worker, hints = new_worker(), []
+    await holder.join(worker, hints.append)
+    id_ = await insert_one(holder)
+    await claim_one(holder, worker)
+
+    await canceller.cancel(id_, "stop")
+
+    await until(lambda: id_ in hints)
+
+
+async def test_a_worker_that_left_is_told_nothing(backend):
+    gone, stays, hints, others = new_worker(), new_worker(), [], []
+    await backend.join(gone, hints.append)
+    await backend.join(stays, others.append)
+    await backend.leave(gone.id)
+    id_ = await insert_one(backend)
+    await claim_one(backend, stays)
+
+    await backend.cancel(id_, None)
+
+    await until(lambda: id_ in others)
+    assert hints == []
+
+
+async def test_a_watcher_is_told_what_happens_to_its_execution(pair):
+    actor, watcher = pair
+    worker = await joined(actor)
+    id_ = await insert_one(actor)
+
+    async with watcher.watch(id_) as subscription:
+        claim = await claim_one(actor, worker)
+        start = await next_of(subscription, ExecutionStarted)
+        step = new_step()
+        await actor.checkpoint(
+            claim,
+            step,
+            notice_of(
+                StepCompleted,
+                claim,
+                S.PROCESSING,
+                step_id=step.step_id,
+                title=step.title,
+                result="not sent",
+            ),
+        )
+        recorded = await next_of(subscription, StepCompleted)
+        await actor.settle(
+            claim,
+            Completed(result="1"),
+            notice_of(ExecutionCompleted, claim, S.COMPLETED, result="not sent"),
+        )
+        completed = await next_of(subscription, ExecutionCompleted)
+
+    assert (start.execution_id, start.event_name, start.attempt, start.status) == (
+        id_,
+        EVENT,
+        1,
+        S.PROCESSING,
+    )
+    assert isinstance(recorded, StepCompleted)
+    assert (recorded.step_id, recorded.title) == (step.step_id, step.title)
+    assert completed.status is S.COMPLETED
+    await expect(watcher, id_, status=S.COMPLETED)
+
+
+async def test_a_watcher_is_told_about_failed_attempts(pair):
+    actor, watcher = pair
+    claim = await claimed(actor)
+
+    async with watcher.watch(claim.execution.id) as subscription:
+        notice = notice_of(AttemptFailed, claim, S.RETRYING, will_retry=True)
+        await actor.settle(claim, RetryAt(error=ERROR, delay=60.0), notice)
+        told = await next_of(subscription, AttemptFailed)
+
+    assert isinstance(told, AttemptFailed)
+    assert told.will_retry
+    assert told.status is S.RETRYING
+
+
+async def test_a_watcher_is_told_about_a_cancellation(pair):
+    actor, watcher = pair
+    id_ = await insert_one(actor)
+
+    async with watcher.watch(id_) as subscription:
+        await actor.cancel(id_, None)
+        told = await next_of(subscription, ExecutionUpdated, S.CANCELLED)
+
+    assert told.execution_id == id_
+
+
+@pytest.mark.parametrize("settlement", [Released(), Cancelled()], ids=["released", "c"])
+async def test_a_settlement_that_ends_otherwise_is_told_as_it_ended(pair, settlement):
+    actor, watcher = pair
+    claim = await claimed(actor)
+    await actor.cancel(claim.execution.id, None)
+
+    async with watcher.watch(claim.execution.id) as subscription:
+        wrong = notice_of(ExecutionUpdated, claim, S.QUEUED)
+        right = notice_of(ExecutionUpdated, claim, S.CANCELLED)
+        sent = right if isinstance(settlement, Cancelled) else wrong
+        await actor.settle(claim, settlement, sent)
+        told = await next_of(subscription, ExecutionUpdated)
+
+    assert told.status is S.CANCELLED
+
+
+async def test_a_watcher_is_told_about_its_execution_alone(backend):
+    watched, other = await insert_one(backend), await insert_one(backend)
+
+    async with backend.watch(watched) as subscription:
+        await backend.cancel(other, None)
+        await backend.cancel(watched, None)
+        told = await next_of(subscription, ExecutionUpdated)
+
+    assert told.execution_id == watched
+
+
+async def test_several_watchers_are_all_told(backend):
+    id_ = await insert_one(backend)
+
+    async with backend.watch(id_) as one, backend.watch(id_) as two:
+        await backend.cancel(id_, None)
+        assert await next_of(one, ExecutionUpdated)
+        assert await next_of(two, ExecutionUpdated)
+
+
+async def test_a_watcher_of_a_quiet_execution_is_told_nothing_in_time(backend):
+    id_ = await insert_one(backend)
+
+    async with backend.watch(id_) as subscription:
+        assert await subscription.next(0.1) is None
+
+
+async def test_what_ends_before_watching_begins_is_not_told_later(backend):
+    id_ = await insert_one(backend)
+    async with backend.watch(id_):
+        pass
+    await backend.join(new_worker("other"), ignore)
+
+    await backend.cancel(id_, None)
+
+    await expect(backend, id_, status=S.CANCELLED)

@@ -1,0 +1,178 @@
+"""What tests of the stores put into them, and how they look at what is there."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.waiting import TIMEOUT, until
+from worchflow.records import (
+    Claim,
+    ErrorInfo,
+    ExecutionStatus,
+    NewExecution,
+    StepStatus,
+    StoredExecution,
+    StoredStep,
+    WorkerRecord,
+)
+from worchflow.settlement import Settled, Settlement
+from worchflow.storage.base import Backend
+
+EVENT = "payment"
+ERROR = ErrorInfo(type="ValueError", message="no funds", traceback="line 1\nline 2")
+
+
+def now() -> datetime:
+    """Return the wall's time, as exact as the stores keep it."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def new_execution(
+    id: str | None = None, event: str = EVENT, **fields: Any
+) -> NewExecution:
+    """Make an execution nobody has sent before."""
+    values = {
+        "event_data": '{"amount":100}',
+        "nonce": uuid.uuid4().hex,
+        "created_at": now(),
+    }
+    return NewExecution(id=id or str(uuid.uuid4()), event_name=event, **values | fields)
+
+
+def new_worker(*events: str, functions: dict[str, str] | None = None) -> WorkerRecord:
+    """Make a worker; its functions have ids of their own."""
+    served = functions or {name: f"fn-{name}" for name in events or (EVENT,)}
+    return WorkerRecord(
+        id=uuid.uuid4().hex,
+        functions=served,
+        concurrency=10,
+        host="test",
+        pid=1,
+        started_at=now(),
+    )
+
+
+def new_step(number: int = 1, **fields: Any) -> StoredStep:
+    """Make a step that has completed."""
+    values = {
+        "step_id": f"{number:032x}",
+        "title": f"step {number}",
+        "status": StepStatus.COMPLETED,
+        "result": f'{{"step":{number}}}',
+        "attempts": 1,
+        "started_at": now(),
+        "finished_at": now(),
+    }
+    return StoredStep(**values | fields)
+
+
+def ignore(execution_id: str) -> None:
+    """Take a hint and do nothing."""
+
+
+async def joined(backend: Backend, *events: str) -> WorkerRecord:
+    """Make a worker and let it join."""
+    worker = new_worker(*events)
+    await backend.join(worker, ignore)
+    return worker
+
+
+async def insert(backend: Backend, *executions: NewExecution) -> list[str]:
+    """Insert executions that must be accepted now; their ids."""
+    outcomes = await backend.insert(executions)
+    assert [o.id for o in outcomes] == [e.id for e in executions]
+    assert [o.existing for o in outcomes] == [None] * len(executions)
+    return [o.id for o in outcomes]
+
+
+async def insert_one(backend: Backend, **fields: Any) -> str:
+    """Insert one execution; its id."""
+    (id_,) = await insert(backend, new_execution(**fields))
+    return id_
+
+
+async def claim_many(
+    backend: Backend, worker: WorkerRecord, count: int, limit: int = 10
+) -> list[Claim]:
+    """Claim exactly so many, as often as it takes."""
+    claims: list[Claim] = []
+
+    async def enough() -> bool:
+        left = count - len(claims)
+        if left:
+            claims.extend(await backend.claim(worker, min(limit, left), 0.2))
+        return len(claims) == count
+
+    await until(enough)
+    return claims
+
+
+async def claim_one(backend: Backend, worker: WorkerRecord) -> Claim:
+    """Claim one execution."""
+    (claim,) = await claim_many(backend, worker, 1)
+    return claim
+
+
+async def claimed(backend: Backend, **fields: Any) -> Claim:
+    """Insert an execution and claim it with a worker of its own."""
+    worker = await joined(backend)
+    id_ = await insert_one(backend, **fields)
+    claim = await claim_one(backend, worker)
+    assert claim.execution.id == id_
+    return claim
+
+
+async def nothing_to_claim(backend: Backend, worker: WorkerRecord) -> bool:
+    """Whether a claim comes back empty, given a moment."""
+    return not await backend.claim(worker, 10, 0.1)
+
+
+async def settle(backend: Backend, claim: Claim, settlement: Settlement) -> Settled:
+    """Settle without a notice."""
+    return await backend.settle(claim, settlement, None)
+
+
+async def stored(backend: Backend, id: str) -> StoredExecution:
+    """Return an execution that must be there."""
+    execution = await backend.get(id)
+    assert execution is not None
+    return execution
+
+
+async def expect(backend: Backend, id: str, **fields: Any) -> StoredExecution:
+    """Check fields of what is stored."""
+    execution = await stored(backend, id)
+    found = {name: getattr(execution, name) for name in fields}
+    assert found == fields
+    return execution
+
+
+async def everything(
+    backend: Backend, id: str
+) -> tuple[StoredExecution, list[StoredStep]]:
+    """Return all that is stored about an execution, to compare it later."""
+    return await stored(backend, id), await backend.steps(id)
+
+
+async def counted(
+    backend: Backend, expected: dict[ExecutionStatus, int]
+) -> dict[ExecutionStatus, int]:
+    """Wait until the counts, which may lag, are these; all others are zero."""
+    wanted = dict.fromkeys(ExecutionStatus, 0) | expected
+
+    async def same() -> dict[ExecutionStatus, int] | None:
+        found = await backend.counts()
+        return found if found == wanted else None
+
+    counts = await until(same, TIMEOUT)
+    assert counts is not None
+    return counts
+
+
+def ids(items: Iterable[Claim] | Sequence[StoredExecution]) -> list[str]:
+    """Return the ids of claims or executions, in their order."""
+    return [item.execution.id if isinstance(item, Claim) else item.id for item in items]
