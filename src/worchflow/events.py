@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, overload
@@ -275,13 +274,8 @@ def result_type(
     while it is not there.
     """
     if "__worchflow_result__" not in vars(cls):
-        # pydantic makes Event[str] once, for a module that may be gone by now.
-        modules = (sys.modules.get(base.__module__) for base in _events(cls))
-        scopes = [vars(module) for module in modules if module is not None]
-        if "<locals>" in cls.__qualname__:
-            scopes.insert(0, dict(local_names))
         what = f"the result type of the event class {cls.__qualname__}"
-        found = resolve(_declared_result(cls), ChainMap(*scopes), what)
+        found = _declared_result(cls, local_names, what)
         cls.__worchflow_result__ = check_type(found, what)
     return cls.__worchflow_result__
 
@@ -290,19 +284,36 @@ def _events(cls: type[Event[Any]]) -> list[type[Event[Any]]]:
     return [base for base in cls.__mro__ if is_event_class(base)]
 
 
-def _declared_result(cls: type[Event[Any]]) -> Any:
+def _declared_result(
+    cls: type[Event[Any]], local_names: Mapping[str, Any], what: str
+) -> Any:
     known: dict[Any, Any] = {}
+    writer = cls
     for base in _events(cls):
         metadata = base.__pydantic_generic_metadata__
         origin = metadata["origin"]
         if origin is None:
+            writer = base
             continue
-        arguments = [substitute(argument, known) for argument in metadata["args"]]
+        # Text is looked up where it was written: pydantic makes Event["Receipt"]
+        # once, whichever modules write it.
+        names = _names(writer, local_names)
+        resolved = [resolve(argument, names, what) for argument in metadata["args"]]
+        arguments = [substitute(argument, known) for argument in resolved]
         if origin is Event:
             return arguments[0]
         parameters = origin.__pydantic_generic_metadata__["parameters"]
         known.update(zip(parameters, arguments, strict=True))
     return Any
+
+
+def _names(
+    writer: type[Event[Any]], local_names: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The names in scope where a class was written, as far as that is known."""
+    module: Any = sys.modules.get(writer.__module__)
+    names: dict[str, Any] = {} if module is None else vars(module)
+    return {**names, **local_names} if "<locals>" in writer.__qualname__ else names
 
 
 def check_event_name(value: object, field: str) -> str:

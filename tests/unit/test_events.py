@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections import ChainMap
+from types import ModuleType
 from typing import Any, Generic, Literal, NewType, TypeVar
 
 import pytest
@@ -202,6 +204,47 @@ def test_a_result_type_as_text_is_looked_up_again_until_it_is_there(
     assert result_type(Early) is Receipt
     monkeypatch.delitem(globals(), "Coming")
     assert result_type(Early) is Receipt
+
+
+def module_with(name: str, source: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module of this name, its source run."""
+    module = ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, module)
+    exec(f"from worchflow.events import Event\n{source}", vars(module))  # noqa: S102
+    return module
+
+
+def test_text_is_looked_up_in_the_module_that_wrote_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    early = "class A(Event['Same'], name='a'): ..."
+    here = module_with("here", f"Same = int\n{early}", monkeypatch)
+    there = module_with("there", early, monkeypatch)
+    assert result_type(here.A) is int
+    with pytest.raises(ConfigurationError, match="'Same' is not defined"):
+        result_type(there.A)
+    there.Same = str
+    assert result_type(there.A) is str
+
+
+def test_text_of_a_parent_is_looked_up_in_the_parents_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = "Own = int\nclass A(Event['Own'], name='a'): ..."
+    module_with("parents", source, monkeypatch)
+    source = "import parents\nOwn = str\nclass B(parents.A, name='b'): ..."
+    assert result_type(module_with("children", source, monkeypatch).B) is int
+
+
+def test_a_result_type_is_read_although_a_module_that_used_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = module_with("gone", "class A(Event[set[bytes]], name='a'): ...", monkeypatch)
+    monkeypatch.delitem(sys.modules, "gone")
+
+    class Same(Event[set[bytes]], name="same"): ...
+
+    assert result_type(Same) == result_type(gone.A) == set[bytes]
 
 
 def test_a_local_class_finds_its_result_type_among_local_names_first() -> None:
