@@ -88,13 +88,15 @@ class StepExecution:
 
     async def _run_to_record(self) -> Any:
         environment, call = self._environment, self.call
+        # Before the function runs: an annotation that cannot be read has no effect.
+        result_type = self._type()
         started_at = environment.clock.now()
         value, tries, failure = await self._try()
         if failure is not None:
             return await self._record_failure(failure, tries, started_at)
         try:
             payload, decoded = environment.payloads.encode(
-                value, self._type(), kind="step", where=self._where
+                value, result_type, kind="step", where=self._where
             )
         except InvalidInput as error:
             raise self._fatal(error) from error.__cause__
@@ -230,7 +232,10 @@ class StepExecution:
     def _type(self) -> Any:
         if self.call.as_type is not MISSING:
             return self.call.as_type
-        named = return_type(self.call.function)
+        try:
+            named = return_type(self.call.function)
+        except InvalidInput as error:
+            raise self._fatal(error) from error.__cause__
         return Any if named is UNANNOTATED else named
 
     def _fatal(self, error: InvalidInput) -> InvalidInput:
