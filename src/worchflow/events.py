@@ -311,8 +311,8 @@ def _names(
     writer: type[Event[Any]], local_names: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """The names in scope where a class was written, as far as that is known."""
-    module: Any = sys.modules.get(writer.__module__)
-    names: dict[str, Any] = {} if module is None else vars(module)
+    module = sys.modules.get(writer.__module__)
+    names = vars(module) if module is not None else dict[str, Any]()
     return {**names, **local_names} if "<locals>" in writer.__qualname__ else names
 
 
