@@ -85,10 +85,15 @@ class Invocation:
     async def client(
         self, app: Worchflow[Any] | None
     ) -> AsyncGenerator[WorchflowClient[Any]]:
-        """An open client of the app's stores, or of the environment's."""
+        """A client of the app's stores, or of the environment's.
+
+        Its first call opens it: what is refused before then touches no store.
+        """
         client = WorchflowClient[Any]() if app is None else app.client()
-        async with client:
+        try:
             yield client
+        finally:
+            await client.close()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

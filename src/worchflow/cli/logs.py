@@ -30,8 +30,25 @@ def set_up_logging(form: str, level: str, stream: TextIO = sys.stderr) -> None:
     logging.getLogger("worchflow").setLevel(_number(level))
 
 
+def tell_warnings() -> None:
+    """Tell the library's warnings on stderr, for commands that keep no log."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(WarningFormatter())
+    logging.getLogger().addHandler(handler)
+
+
 def _number(level: str) -> int:
     return logging.getLevelNamesMapping()[level.upper()]
+
+
+class WarningFormatter(logging.Formatter):
+    """Level and message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a person reads it."""
+        text = printable(record.getMessage(), lines=True)
+        return f"{record.levelname.lower()}: {text}"
 
 
 class PrettyFormatter(logging.Formatter):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from importlib import metadata
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from .commands import config, executions, send, worker
 from .failures import exit_on_errors
 from .invocation import AppOption, GlobalOptions, OutputOption
+from .logs import tell_warnings
 from .output import Form, prepare_streams
 
 app = typer.Typer(
@@ -59,6 +59,5 @@ def global_options(
 def main() -> None:
     """Run the command line; never returns normally, the exit code says how it went."""
     prepare_streams()
-    # What goes wrong is said once, as the command's own error.
-    logging.getLogger("worchflow").addHandler(logging.NullHandler())
+    tell_warnings()
     exit_on_errors(lambda: app(prog_name="worchflow"))

@@ -1,0 +1,236 @@
+"""`worchflow executions`: what is printed, for people and for programs."""
+
+from __future__ import annotations
+
+import re
+
+from tests.acceptance.conftest import Seed
+from tests.command_line import Project
+
+APP = ("--app", "shop:app")
+PAY = ("process-payment", {"amount": 5})
+DECLINE = ("decline-payment", {"text": "no\x1b[2J"})
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+EXECUTION_FIELDS = [
+    *("id", "event_name", "function_id", "data", "status", "result", "error"),
+    *("attempt_count", "recoveries", "created_at", "updated_at", "started_at"),
+    *("finished_at", "run_at", "worker", "reason"),
+]
+
+
+def test_a_completed_execution_is_shown_with_its_steps_in_order(
+    project: Project, seed: Seed
+) -> None:
+    seed({"order-0001": PAY})
+
+    shown = project.run("executions", "show", "order-0001", "-o", "json").json
+
+    steps = shown.pop("steps")
+    assert shown.pop("waiting") is None
+    assert list(shown) == EXECUTION_FIELDS
+    for field in ("created_at", "updated_at", "started_at", "finished_at"):
+        assert MOMENT.fullmatch(shown.pop(field))
+    assert shown == {
+        "id": "order-0001",
+        "event_name": "process-payment",
+        "function_id": "payments",
+        "data": {"amount": 5, "customer": "ada"},
+        "status": "completed",
+        "result": "txn-ada-5",
+        "error": None,
+        "attempt_count": 0,
+        "recoveries": 0,
+        "run_at": None,
+        "worker": None,
+        "reason": None,
+    }
+    assert [(s["title"], s["result"], s["attempts"]) for s in steps] == [
+        ("Validate payment", 5, 1),
+        ("Charge provider", "txn-ada-5", 1),
+    ]
+    assert all(step["status"] == "completed" for step in steps)
+    assert all(re.fullmatch("[0-9a-f]{32}", step["step_id"]) for step in steps)
+    assert all(MOMENT.fullmatch(step["finished_at"]) for step in steps)
+
+
+def test_a_failed_execution_is_shown_with_its_traceback(
+    project: Project, seed: Seed
+) -> None:
+    seed({"declined-1": DECLINE})
+
+    for_people = project.run(*APP, "executions", "show", "declined-1")
+    for_programs = project.run("executions", "show", "declined-1", "-o", "json").json
+
+    assert for_people.code == 0
+    assert re.search(r"^status +failed$", for_people.out, re.MULTILINE)
+    assert re.search(r"^1 +Validate payment +completed", for_people.out, re.MULTILINE)
+    assert "in refuse" in for_people.out
+    assert "NonRetryable: no\\x1b[2J" in for_people.out
+    assert "\x1b" not in for_people.out
+    assert for_programs["error"]["type"] == "NonRetryable"
+    assert for_programs["error"]["message"] == "no\x1b[2J"
+    assert "in refuse" in for_programs["error"]["traceback"]
+
+
+def test_an_execution_that_waits_says_why(project: Project, seed: Seed) -> None:
+    seed({"order-0001": PAY}, run=False)
+
+    shown = project.run("executions", "show", "order-0001")
+
+    assert re.search(
+        r'^waiting +It has been due for .* a worker that serves "process-payment"',
+        shown.out,
+        re.MULTILINE,
+    )
+    assert "No step is recorded." in shown.out
+
+
+def test_eight_characters_of_an_id_are_enough(project: Project, seed: Seed) -> None:
+    seed({"order-0001": PAY, "declined-1": DECLINE})
+
+    shown = project.run("executions", "show", "order-00", "-o", "json")
+    result = project.run("executions", "result", "order-00")
+    retried = project.run("executions", "retry", "declined")
+    cancelled = project.run("executions", "cancel", "declined")
+
+    assert shown.json["id"] == "order-0001"
+    assert result.out == '"txn-ada-5"\n'
+    assert (retried.code, retried.out) == (0, "declined-1\n")
+    assert (cancelled.code, cancelled.out) == (0, "declined-1\n")
+
+
+def test_a_beginning_of_several_ids_is_refused_with_the_candidates(
+    project: Project, seed: Seed
+) -> None:
+    seed({f"order-000{n}": PAY for n in range(7)} | {"order-00": PAY}, run=False)
+
+    ambiguous = project.run("executions", "cancel", "order-000")
+    exact = project.run("executions", "show", "order-00", "-o", "json")
+    short = project.run("executions", "show", "order-0")
+
+    assert ambiguous.code == 2
+    assert len(re.findall(r"^  order-000\d  queued", ambiguous.err, re.MULTILINE)) == 5
+    assert "[WF4007]" in ambiguous.err
+    assert exact.json["id"] == "order-00"
+    assert short.code == 4
+    assert "first 8 characters" in short.err
+
+
+def test_an_unknown_id_is_not_found_and_the_place_is_told(project: Project) -> None:
+    missing = project.run("executions", "show", "no-such-order", "-o", "json")
+
+    assert missing.code == 4
+    assert missing.out == ""
+    assert str(project.database) in missing.err
+    assert "[WF3001]" in missing.err
+
+
+def test_what_is_no_id_is_refused(project: Project) -> None:
+    wrong = project.run("executions", "show", "no such order")
+
+    assert wrong.code == 2
+    assert "is no execution id" in wrong.err
+
+
+def test_the_list_is_newest_first_and_comes_in_pages(
+    project: Project, seed: Seed
+) -> None:
+    seed({f"order-{n}": PAY for n in range(5)}, run=False)
+
+    first = project.run("executions", "list", "-o", "json", "--limit", 3)
+    cursor = first.json["cursor"]
+    second = project.run("executions", "list", "-o", "json", "--cursor", cursor)
+    lines = project.run("executions", "list", "-o", "jsonl").out.splitlines()
+
+    pages = [[e["id"] for e in page.json["executions"]] for page in (first, second)]
+    assert pages == [["order-4", "order-3", "order-2"], ["order-1", "order-0"]]
+    assert list(first.json["executions"][0]) == EXECUTION_FIELDS
+    assert f"--cursor {cursor}" in first.err
+    assert second.json["cursor"] is None
+    assert len(lines) == 5
+
+
+def test_the_list_is_filtered(project: Project, seed: Seed) -> None:
+    seed({"order-1": PAY, "declined-1": DECLINE})
+    seed({"order-2": PAY}, run=False)
+
+    def ids(*filters: str) -> set[str]:
+        listed = project.run("executions", "list", "-o", "json", *filters)
+        return {each["id"] for each in listed.json["executions"]}
+
+    assert ids("--status", "failed") == {"declined-1"}
+    assert ids("--function", "payments", "--status", "completed") == {"order-1"}
+    assert ids("--id-prefix", "order", "--function", "process-payment") == {
+        "order-1",
+        "order-2",
+    }
+    assert ids("--since", "1h") == {"order-1", "order-2", "declined-1"}
+    assert ids("--until", "1h") == set()
+
+
+def test_a_filter_that_cannot_be_is_refused(project: Project) -> None:
+    wrong = project.run("executions", "list", "--status", "done")
+    none = project.run("executions", "list", "--status", "failed")
+
+    assert wrong.code == 2
+    assert "there are: queued, processing, retrying" in wrong.err
+    assert none.code == 0
+    assert (none.out, none.err) == ("", "no execution fits\n")
+
+
+def test_the_list_for_people_has_one_line_each(project: Project, seed: Seed) -> None:
+    seed({"order-1": PAY, "declined-1": DECLINE})
+
+    header, *lines = project.run("executions", "list").out.splitlines()
+
+    assert header.split() == ["ID", "STATUS", "EVENT", "ATTEMPTS", "CREATED", "TOOK"]
+    rows = {line.split()[0]: line.split()[1:4] for line in lines}
+    assert rows == {
+        "order-1": ["completed", "process-payment", "1"],
+        "declined-1": ["failed", "decline-payment", "1"],
+    }
+
+
+def test_a_result_is_there_or_it_is_told_why_not(project: Project, seed: Seed) -> None:
+    seed({"order-0001": PAY, "declined-1": DECLINE})
+    seed({"order-0002": PAY}, run=False)
+
+    done = project.run("executions", "result", "order-0001", "-o", "json")
+    failed = project.run("executions", "result", "declined-1", "-o", "json")
+    live = project.run("executions", "result", "order-0002")
+    waited = project.run("executions", "result", "order-0002", "--timeout", "0.1")
+    project.run("executions", "cancel", "order-0002", "--reason", "too late")
+    cancelled = project.run("executions", "result", "order-0002", "--wait")
+
+    assert done.json == {
+        "id": "order-0001",
+        "status": "completed",
+        "result": "txn-ada-5",
+    }
+    assert (failed.code, failed.out) == (1, "")
+    assert "[WF3003]" in failed.err
+    assert live.code == 5
+    assert "is queued and has no result yet: wait for it with --wait" in live.err
+    assert waited.code == 124
+    assert cancelled.code == 1
+    assert "was cancelled: too late [WF3004]" in cancelled.err
+
+
+def test_retry_and_cancel_say_what_they_did_or_why_not(
+    project: Project, seed: Seed
+) -> None:
+    seed({"declined-1": DECLINE, "order-0001": PAY})
+
+    retried = project.run("executions", "retry", "declined-1", "-o", "json")
+    again = project.run("executions", "retry", "declined-1", "-o", "json")
+    done = project.run("executions", "cancel", "order-0001")
+
+    assert retried.json == {"id": "declined-1", "status": "queued"}
+    assert retried.err == "execution declined-1 is queued again\n"
+    assert (again.code, again.out) == (5, "")
+    assert "[WF3005]" in again.err
+    assert done.code == 5
+    assert "has completed and cannot be cancelled" in done.err
+    steps = project.run("executions", "show", "declined-1", "-o", "json").json["steps"]
+    assert [step["title"] for step in steps] == ["Validate payment"]
