@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from tests.waiting import TIMEOUT, until
 from worchflow.records import (
@@ -25,6 +25,16 @@ EVENT = "payment"
 ERROR = ErrorInfo(type="ValueError", message="no funds", traceback="line 1\nline 2")
 
 
+class MakeBackend(Protocol):
+    """Opens one more backend on the test's store, closed when the test ends.
+
+    Options are those of `BackendOptions`; without a prefix it is the test's own. Two
+    backends behave as two processes do.
+    """
+
+    async def __call__(self, **options: Any) -> Backend: ...
+
+
 def now() -> datetime:
     """Return the wall's time, as exact as the stores keep it."""
     moment = datetime.now(UTC)
@@ -35,7 +45,7 @@ def new_execution(
     id: str | None = None, event: str = EVENT, **fields: Any
 ) -> NewExecution:
     """Make an execution nobody has sent before."""
-    values = {
+    values: dict[str, Any] = {
         "event_data": '{"amount":100}',
         "nonce": uuid.uuid4().hex,
         "created_at": now(),
@@ -58,7 +68,7 @@ def new_worker(*events: str, functions: dict[str, str] | None = None) -> WorkerR
 
 def new_step(number: int = 1, **fields: Any) -> StoredStep:
     """Make a step that has completed."""
-    values = {
+    values: dict[str, Any] = {
         "step_id": f"{number:032x}",
         "title": f"step {number}",
         "status": StepStatus.COMPLETED,

@@ -1,11 +1,11 @@
-"""The one place where tests wait: for a condition, with a deadline, never for a time."""
+"""The one place where tests wait: for a condition, until a deadline."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -13,9 +13,17 @@ INTERVAL = 0.01
 TIMEOUT = 10.0
 
 
+@overload
 async def until(
-    condition: Callable[[], Awaitable[T] | T], timeout: float = TIMEOUT
-) -> T:
+    condition: Callable[[], Coroutine[Any, Any, T]], timeout: float = TIMEOUT
+) -> T: ...
+
+
+@overload
+async def until(condition: Callable[[], T], timeout: float = TIMEOUT) -> T: ...
+
+
+async def until(condition: Callable[[], Any], timeout: float = TIMEOUT) -> Any:
     """Return the first true value of a condition; fail when it stays false."""
     deadline = time.monotonic() + timeout
     while True:

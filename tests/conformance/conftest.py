@@ -7,25 +7,16 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
+from tests.stores import MakeBackend
 from worchflow.options import BackendOptions
 from worchflow.storage.base import Backend
 from worchflow.storage.sqlite.backend import SQLiteBackend
 
 Make = Callable[[BackendOptions], Backend]
-
-
-class MakeBackend(Protocol):
-    """Opens one more backend on the test's store, closed when the test ends.
-
-    Options are those of `BackendOptions`; without a prefix it is the test's own. Two
-    backends behave as two processes do.
-    """
-
-    async def __call__(self, **options: Any) -> Backend: ...
 
 
 @dataclass(frozen=True)

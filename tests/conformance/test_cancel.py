@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from tests.stores import (
     ERROR,
+    MakeBackend,
     claimed,
     counted,
     everything,
@@ -19,7 +21,7 @@ from tests.stores import (
     settle,
     stored,
 )
-from worchflow.records import ExecutionStatus
+from worchflow.records import Claim, ExecutionStatus
 from worchflow.settlement import (
     Cancelled,
     Completed,
@@ -27,13 +29,17 @@ from worchflow.settlement import (
     Released,
     RetryAt,
     Settled,
+    Settlement,
 )
+from worchflow.storage.base import Backend
 
 S = ExecutionStatus
 
 
 @pytest.mark.parametrize("reason", ["not needed", None, "$unset é"])
-async def test_a_waiting_execution_is_cancelled_at_once(backend, reason):
+async def test_a_waiting_execution_is_cancelled_at_once(
+    backend: Backend, reason: str | None
+) -> None:
     worker = await joined(backend)
     id_ = await insert_one(backend)
 
@@ -48,7 +54,7 @@ async def test_a_waiting_execution_is_cancelled_at_once(backend, reason):
     await counted(backend, {S.CANCELLED: 1})
 
 
-async def test_a_delayed_execution_is_cancelled_at_once(backend):
+async def test_a_delayed_execution_is_cancelled_at_once(backend: Backend) -> None:
     worker = await joined(backend)
     id_ = await insert_one(backend, delay=0.3)
 
@@ -58,7 +64,9 @@ async def test_a_delayed_execution_is_cancelled_at_once(backend):
     assert not await backend.claim(worker, 1, 0.6)
 
 
-async def test_an_execution_that_waits_for_a_retry_is_cancelled_at_once(backend):
+async def test_an_execution_that_waits_for_a_retry_is_cancelled_at_once(
+    backend: Backend,
+) -> None:
     claim = await claimed(backend)
     await settle(backend, claim, RetryAt(error=ERROR, delay=60.0))
 
@@ -75,7 +83,7 @@ async def test_an_execution_that_waits_for_a_retry_is_cancelled_at_once(backend)
     )
 
 
-async def test_an_owned_execution_is_flagged_and_stays_owned(backend):
+async def test_an_owned_execution_is_flagged_and_stays_owned(backend: Backend) -> None:
     claim = await claimed(backend)
 
     execution, changed = await backend.cancel(claim.execution.id, "not needed")
@@ -94,7 +102,7 @@ async def test_an_owned_execution_is_flagged_and_stays_owned(backend):
     await counted(backend, {S.PROCESSING: 1})
 
 
-async def test_the_first_reason_stays(backend):
+async def test_the_first_reason_stays(backend: Backend) -> None:
     claim = await claimed(backend)
     await backend.cancel(claim.execution.id, "first")
     before = await stored(backend, claim.execution.id)
@@ -109,7 +117,9 @@ async def test_the_first_reason_stays(backend):
     [Completed(result="1"), Failed(error=ERROR), Cancelled(reason="by itself")],
     ids=lambda settlement: type(settlement).__name__,
 )
-async def test_what_has_ended_stays_as_it_is(backend, settlement):
+async def test_what_has_ended_stays_as_it_is(
+    backend: Backend, settlement: Settlement
+) -> None:
     claim = await claimed(backend)
     await settle(backend, claim, settlement)
     before = await everything(backend, claim.execution.id)
@@ -120,7 +130,7 @@ async def test_what_has_ended_stays_as_it_is(backend, settlement):
     assert await everything(backend, claim.execution.id) == before
 
 
-async def test_cancelling_an_unknown_id_says_so(backend):
+async def test_cancelling_an_unknown_id_says_so(backend: Backend) -> None:
     assert await backend.cancel("never-sent", None) == (None, False)
     assert await backend.get("never-sent") is None
 
@@ -136,7 +146,9 @@ async def test_cancelling_an_unknown_id_says_so(backend):
     ],
     ids=["retry", "later retry", "release", "later release", "cancelled"],
 )
-async def test_a_flagged_execution_ends_as_cancelled(backend, settlement):
+async def test_a_flagged_execution_ends_as_cancelled(
+    backend: Backend, settlement: Settlement
+) -> None:
     claim = await claimed(backend)
     worker = await joined(backend)
     await backend.cancel(claim.execution.id, "not needed")
@@ -164,7 +176,9 @@ async def test_a_flagged_execution_ends_as_cancelled(backend, settlement):
     [(Completed(result='"done"'), S.COMPLETED), (Failed(error=ERROR), S.FAILED)],
     ids=["completed", "failed"],
 )
-async def test_a_terminal_settlement_wins_over_the_flag(backend, settlement, status):
+async def test_a_terminal_settlement_wins_over_the_flag(
+    backend: Backend, settlement: Settlement, status: ExecutionStatus
+) -> None:
     claim = await claimed(backend)
     await backend.cancel(claim.execution.id, "not needed")
 
@@ -177,11 +191,13 @@ async def test_a_terminal_settlement_wins_over_the_flag(backend, settlement, sta
     await counted(backend, {status: 1})
 
 
-async def test_cancelling_and_completing_at_once_gives_one_outcome(make_backend):
+async def test_cancelling_and_completing_at_once_gives_one_outcome(
+    make_backend: MakeBackend,
+) -> None:
     one, two = await make_backend(), await make_backend()
     claims = [await claimed(one) for _ in range(30)]
 
-    async def race(claim):
+    async def race(claim: Claim) -> tuple[Settled, bool]:
         id_ = claim.execution.id
         settled, (_, changed) = await asyncio.gather(
             settle(one, claim, Completed(result='"done"')),
@@ -203,12 +219,12 @@ async def test_cancelling_and_completing_at_once_gives_one_outcome(make_backend)
 
 
 async def test_cancelling_and_releasing_at_once_never_leaves_a_live_one_flagged(
-    make_backend,
-):
+    make_backend: MakeBackend,
+) -> None:
     one, two = await make_backend(), await make_backend()
     claims = [await claimed(one) for _ in range(30)]
 
-    async def race(claim):
+    async def race(claim: Claim) -> Any:
         return await asyncio.gather(
             settle(one, claim, Released()), two.cancel(claim.execution.id, "stop")
         )
@@ -228,15 +244,17 @@ async def test_cancelling_and_releasing_at_once_never_leaves_a_live_one_flagged(
     await counted(one, {S.CANCELLED: 30})
 
 
-async def test_cancelling_and_claiming_at_once_gives_one_outcome(make_backend):
+async def test_cancelling_and_claiming_at_once_gives_one_outcome(
+    make_backend: MakeBackend,
+) -> None:
     one, two = await make_backend(), await make_backend()
     worker = await joined(one)
     news = [new_execution() for _ in range(30)]
     await one.insert(news)
 
-    claims, *cancelled = await asyncio.gather(
-        one.claim(worker, 30, 1.0), *(two.cancel(new.id, "stop") for new in news)
-    )
+    claiming = asyncio.ensure_future(one.claim(worker, 30, 1.0))
+    cancelled = await asyncio.gather(*(two.cancel(new.id, "stop") for new in news))
+    claims = await claiming
 
     assert all(changed for _, changed in cancelled)
     held = {claim.execution.id for claim in claims}
@@ -250,7 +268,7 @@ async def test_cancelling_and_claiming_at_once_gives_one_outcome(make_backend):
             assert execution.worker is None
 
 
-async def test_a_cancelled_execution_keeps_its_id(backend):
+async def test_a_cancelled_execution_keeps_its_id(backend: Backend) -> None:
     id_ = await insert_one(backend)
     await backend.cancel(id_, None)
     before = await stored(backend, id_)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 from tests.stores import (
     EVENT,
+    MakeBackend,
     claim_many,
     claim_one,
     claimed,
@@ -27,13 +30,14 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
-from worchflow.records import Claim, ExecutionStatus
+from worchflow.records import Claim, ExecutionStatus, WorkerRecord
 from worchflow.settlement import Completed, Released
+from worchflow.storage.base import Backend
 
 CLAIMERS = 8
 
 
-async def test_a_claim_says_and_stores_whose_the_execution_is(backend):
+async def test_a_claim_says_and_stores_whose_the_execution_is(backend: Backend) -> None:
     worker = await joined(backend)
     before = now()
     id_ = await insert_one(backend)
@@ -59,7 +63,9 @@ async def test_a_claim_says_and_stores_whose_the_execution_is(backend):
     await counted(backend, {ExecutionStatus.PROCESSING: 1})
 
 
-async def test_the_oldest_are_claimed_first_whatever_their_event(backend):
+async def test_the_oldest_are_claimed_first_whatever_their_event(
+    backend: Backend,
+) -> None:
     worker = await joined(backend, "a", "b", "c")
     news = [new_execution(event="abcab"[n % 5]) for n in range(20)]
     for new in news:
@@ -70,7 +76,9 @@ async def test_the_oldest_are_claimed_first_whatever_their_event(backend):
     assert ids(claims) == [new.id for new in news]
 
 
-async def test_a_claim_takes_what_is_there_and_never_more_than_asked(backend):
+async def test_a_claim_takes_what_is_there_and_never_more_than_asked(
+    backend: Backend,
+) -> None:
     worker = await joined(backend)
     await insert(backend, *(new_execution() for _ in range(5)))
 
@@ -82,7 +90,7 @@ async def test_a_claim_takes_what_is_there_and_never_more_than_asked(backend):
     assert await nothing_to_claim(backend, worker)
 
 
-async def test_nothing_is_claimed_without_a_free_slot(backend):
+async def test_nothing_is_claimed_without_a_free_slot(backend: Backend) -> None:
     worker = await joined(backend)
     id_ = await insert_one(backend)
 
@@ -91,7 +99,9 @@ async def test_nothing_is_claimed_without_a_free_slot(backend):
     await expect(backend, id_, status=ExecutionStatus.QUEUED, worker=None)
 
 
-async def test_concurrent_claimers_never_share_an_execution(make_backend):
+async def test_concurrent_claimers_never_share_an_execution(
+    make_backend: MakeBackend,
+) -> None:
     backends = [await make_backend(), await make_backend()]
     workers = [
         (backends[n % 2], await joined(backends[n % 2])) for n in range(CLAIMERS)
@@ -100,7 +110,7 @@ async def test_concurrent_claimers_never_share_an_execution(make_backend):
     await insert(backends[0], *news)
     claims: list[Claim] = []
 
-    async def claim_until_empty(backend, worker) -> None:
+    async def claim_until_empty(backend: Backend, worker: WorkerRecord) -> None:
         while len(claims) < len(news):
             claims.extend(await backend.claim(worker, 7, 0.2))
 
@@ -112,7 +122,7 @@ async def test_concurrent_claimers_never_share_an_execution(make_backend):
         await expect(backends[0], claim.execution.id, worker=claim.worker_id, token=1)
 
 
-async def test_every_claim_has_a_higher_token(backend):
+async def test_every_claim_has_a_higher_token(backend: Backend) -> None:
     first, second = await joined(backend), await joined(backend)
     await insert_one(backend)
     tokens = []
@@ -126,7 +136,7 @@ async def test_every_claim_has_a_higher_token(backend):
     assert tokens == sorted(set(tokens))
 
 
-async def test_only_the_first_claim_sets_when_it_started(backend):
+async def test_only_the_first_claim_sets_when_it_started(backend: Backend) -> None:
     claim = await claimed(backend)
     worker = await joined(backend)
     await settle(backend, claim, Released())
@@ -137,7 +147,7 @@ async def test_only_the_first_claim_sets_when_it_started(backend):
     await expect(backend, claim.execution.id, started_at=claim.execution.started_at)
 
 
-async def test_a_later_claim_carries_everything_recorded(backend):
+async def test_a_later_claim_carries_everything_recorded(backend: Backend) -> None:
     claim = await claimed(backend)
     steps = [
         await backend.checkpoint(claim, new_step(number), None) for number in (1, 2)
@@ -150,7 +160,9 @@ async def test_a_later_claim_carries_everything_recorded(backend):
     assert again.steps == {step.step_id: step for step in steps}
 
 
-async def test_the_function_is_the_one_of_the_worker_that_claims(backend):
+async def test_the_function_is_the_one_of_the_worker_that_claims(
+    backend: Backend,
+) -> None:
     old = new_worker(functions={EVENT: "pay-v1"})
     new = new_worker(functions={EVENT: "pay-v2"})
     for worker in (old, new):
@@ -165,7 +177,7 @@ async def test_the_function_is_the_one_of_the_worker_that_claims(backend):
     await expect(backend, id_, function_id="pay-v2")
 
 
-async def test_odd_event_names_are_claimed_too(backend):
+async def test_odd_event_names_are_claimed_too(backend: Backend) -> None:
     names = ['a"b', "a'b", "a\\b", "$[0]", "é漢😀", "{x}", "a b", "%", "null"]
     worker = await joined(backend, *names)
     news = [new_execution(event=name) for name in names]
@@ -178,7 +190,9 @@ async def test_odd_event_names_are_claimed_too(backend):
     )
 
 
-async def test_what_is_owned_delayed_or_finished_is_not_claimed(backend):
+async def test_what_is_owned_delayed_or_finished_is_not_claimed(
+    backend: Backend,
+) -> None:
     owned = await claimed(backend)
     done = await claimed(backend)
     await settle(backend, done, Completed(result="1"))
@@ -194,7 +208,7 @@ async def test_what_is_owned_delayed_or_finished_is_not_claimed(backend):
     assert after == before
 
 
-async def test_a_worker_that_left_claims_nothing(backend):
+async def test_a_worker_that_left_claims_nothing(backend: Backend) -> None:
     worker = await joined(backend)
     other = await joined(backend)
     await backend.leave(worker.id)
@@ -205,7 +219,7 @@ async def test_a_worker_that_left_claims_nothing(backend):
     assert claim.execution.id == id_
 
 
-async def test_adopting_returns_the_claim_as_it_is(backend):
+async def test_adopting_returns_the_claim_as_it_is(backend: Backend) -> None:
     claim = await claimed(backend)
     step = await backend.checkpoint(claim, new_step(), None)
     worker = new_worker()
@@ -222,7 +236,7 @@ async def test_adopting_returns_the_claim_as_it_is(backend):
     assert await everything(backend, id_) == before
 
 
-async def test_what_is_not_owned_any_more_cannot_be_adopted(backend):
+async def test_what_is_not_owned_any_more_cannot_be_adopted(backend: Backend) -> None:
     claim = await claimed(backend)
     await settle(backend, claim, Completed(result="1"))
 
@@ -231,7 +245,7 @@ async def test_what_is_not_owned_any_more_cannot_be_adopted(backend):
     assert list(adopted) == []
 
 
-async def test_cancelling_a_claim_loses_nothing(backend):
+async def test_cancelling_a_claim_loses_nothing(backend: Backend) -> None:
     worker = await joined(backend)
     news = [new_execution() for _ in range(60)]
     found: list[Claim] = []
@@ -243,10 +257,8 @@ async def test_cancelling_a_claim_loses_nothing(backend):
             await asyncio.sleep(0)
         waiting.cancel()
         await inserting
-        try:
+        with suppress(asyncio.CancelledError):
             found.extend(await waiting)
-        except asyncio.CancelledError:
-            pass
 
     async def all_found() -> bool:
         found.extend(await backend.claim(worker, 10, 0.1))
@@ -260,7 +272,9 @@ async def test_cancelling_a_claim_loses_nothing(backend):
     assert [claim.token for claim in found] == [1] * len(news)
 
 
-async def test_what_a_cancelled_claim_took_goes_back_when_its_worker_leaves(backend):
+async def test_what_a_cancelled_claim_took_goes_back_when_its_worker_leaves(
+    backend: Backend,
+) -> None:
     gone, stays = await joined(backend), await joined(backend)
     waiting = asyncio.ensure_future(backend.claim(gone, 1, 5.0))
     await asyncio.sleep(0)
@@ -275,10 +289,6 @@ async def test_what_a_cancelled_claim_took_goes_back_when_its_worker_leaves(back
     await expect(backend, id_, worker=stays.id, recoveries=0)
 
 
-def _same_worker(claim: Claim):
+def _same_worker(claim: Claim) -> WorkerRecord:
     """The record of the worker that holds a claim."""
-    record = new_worker()
-    return type(record)(
-        **{name: getattr(record, name) for name in record.__slots__}
-        | {"id": claim.worker_id}
-    )
+    return replace(new_worker(), id=claim.worker_id)

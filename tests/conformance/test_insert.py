@@ -9,6 +9,7 @@ import pytest
 
 from tests.stores import (
     EVENT,
+    MakeBackend,
     claim_one,
     counted,
     expect,
@@ -23,12 +24,12 @@ from tests.stores import (
 from tests.waiting import until
 from worchflow.errors import ExecutionConflict
 from worchflow.records import ExecutionStatus, StoredExecution
-from worchflow.storage.base import Inserted
+from worchflow.storage.base import Backend, Inserted
 
 DUPLICATES = 200
 
 
-async def test_an_accepted_execution_is_stored_as_queued(backend):
+async def test_an_accepted_execution_is_stored_as_queued(backend: Backend) -> None:
     new = new_execution()
 
     outcomes = await backend.insert([new])
@@ -47,16 +48,16 @@ async def test_an_accepted_execution_is_stored_as_queued(backend):
     await counted(backend, {ExecutionStatus.QUEUED: 1})
 
 
-async def test_an_unknown_id_is_none(backend):
+async def test_an_unknown_id_is_none(backend: Backend) -> None:
     assert await backend.get("never-sent") is None
     assert await backend.steps("never-sent") == []
 
 
-async def test_inserting_nothing_returns_nothing(backend):
+async def test_inserting_nothing_returns_nothing(backend: Backend) -> None:
     assert await backend.insert([]) == []
 
 
-async def test_a_repeated_call_recognises_its_own_write(backend):
+async def test_a_repeated_call_recognises_its_own_write(backend: Backend) -> None:
     new = new_execution()
     await insert(backend, new)
     before = await stored(backend, new.id)
@@ -67,7 +68,9 @@ async def test_a_repeated_call_recognises_its_own_write(backend):
     await counted(backend, {ExecutionStatus.QUEUED: 1})
 
 
-async def test_an_id_that_exists_returns_what_has_it_and_writes_nothing(backend):
+async def test_an_id_that_exists_returns_what_has_it_and_writes_nothing(
+    backend: Backend,
+) -> None:
     id_ = await insert_one(backend, event_data='{"first":1}')
     before = await stored(backend, id_)
 
@@ -79,7 +82,9 @@ async def test_an_id_that_exists_returns_what_has_it_and_writes_nothing(backend)
     assert await stored(backend, id_) == before
 
 
-async def test_of_many_concurrent_duplicates_one_is_accepted(make_backend):
+async def test_of_many_concurrent_duplicates_one_is_accepted(
+    make_backend: MakeBackend,
+) -> None:
     backends = [await make_backend(), await make_backend()]
     news = [
         new_execution("order-1", event_data=f'{{"sender":{n}}}')
@@ -103,7 +108,7 @@ async def test_of_many_concurrent_duplicates_one_is_accepted(make_backend):
     assert await nothing_to_claim(backends[1], worker)
 
 
-async def test_a_batch_has_one_outcome_for_each_in_order(backend):
+async def test_a_batch_has_one_outcome_for_each_in_order(backend: Backend) -> None:
     old = await insert_one(backend, event_data='"old"')
     batch = [new_execution(), new_execution(old), new_execution()]
 
@@ -116,7 +121,7 @@ async def test_a_batch_has_one_outcome_for_each_in_order(backend):
         await expect(backend, accepted.id, status=ExecutionStatus.QUEUED)
 
 
-async def test_the_first_of_an_id_in_one_batch_is_accepted(backend):
+async def test_the_first_of_an_id_in_one_batch_is_accepted(backend: Backend) -> None:
     first = new_execution("twice", event_data='"first"')
     second = new_execution("twice", event_data='"second"')
 
@@ -127,7 +132,7 @@ async def test_the_first_of_an_id_in_one_batch_is_accepted(backend):
     await expect(backend, "twice", event_data='"first"')
 
 
-async def test_a_large_batch_is_accepted_whole(backend):
+async def test_a_large_batch_is_accepted_whole(backend: Backend) -> None:
     batch = [new_execution() for _ in range(1500)]
 
     await insert(backend, *batch)
@@ -145,7 +150,7 @@ async def test_a_large_batch_is_accepted_whole(backend):
     ],
     ids=["odd characters", "odd keys", "odd numbers", "large"],
 )
-async def test_a_payload_comes_back_unchanged(backend, payload):
+async def test_a_payload_comes_back_unchanged(backend: Backend, payload: str) -> None:
     worker = await joined(backend)
     id_ = await insert_one(backend, event_data=payload)
 
@@ -154,7 +159,9 @@ async def test_a_payload_comes_back_unchanged(backend, payload):
     assert claim.execution.event_data == payload
 
 
-async def test_a_delayed_execution_is_claimed_when_it_is_due_and_not_before(backend):
+async def test_a_delayed_execution_is_claimed_when_it_is_due_and_not_before(
+    backend: Backend,
+) -> None:
     worker = await joined(backend)
     before = now()
 
@@ -169,7 +176,7 @@ async def test_a_delayed_execution_is_claimed_when_it_is_due_and_not_before(back
     assert claim.execution.id == id_
 
 
-async def test_an_execution_at_a_moment_waits_for_that_moment(backend):
+async def test_an_execution_at_a_moment_waits_for_that_moment(backend: Backend) -> None:
     worker = await joined(backend)
     moment = now() + timedelta(hours=1)
 
@@ -179,7 +186,7 @@ async def test_an_execution_at_a_moment_waits_for_that_moment(backend):
     assert await nothing_to_claim(backend, worker)
 
 
-async def test_a_moment_that_has_passed_does_not_wait(backend):
+async def test_a_moment_that_has_passed_does_not_wait(backend: Backend) -> None:
     worker = await joined(backend)
 
     id_ = await insert_one(backend, run_at=now() - timedelta(days=1))
@@ -188,7 +195,9 @@ async def test_a_moment_that_has_passed_does_not_wait(backend):
     assert claim.execution.id == id_
 
 
-async def test_what_was_accepted_outlives_its_backend(make_backend):
+async def test_what_was_accepted_outlives_its_backend(
+    make_backend: MakeBackend,
+) -> None:
     other = await make_backend()
     sender = await make_backend()
     id_ = await insert_one(sender)
@@ -201,7 +210,9 @@ async def test_what_was_accepted_outlives_its_backend(make_backend):
     assert claim.execution.id == id_
 
 
-async def test_two_prefixes_never_see_each_other(make_backend, prefix):
+async def test_two_prefixes_never_see_each_other(
+    make_backend: MakeBackend, prefix: str
+) -> None:
     ours, theirs = await make_backend(), await make_backend(queue_prefix=f"{prefix}-2")
     id_ = await insert_one(ours)
     their_worker = await joined(theirs)
@@ -215,7 +226,9 @@ async def test_two_prefixes_never_see_each_other(make_backend, prefix):
     await expect(ours, id_, status=ExecutionStatus.QUEUED)
 
 
-async def test_an_id_of_another_prefix_is_a_conflict(make_backend, prefix):
+async def test_an_id_of_another_prefix_is_a_conflict(
+    make_backend: MakeBackend, prefix: str
+) -> None:
     ours, theirs = await make_backend(), await make_backend(queue_prefix=f"{prefix}-2")
     id_ = await insert_one(ours)
     before = await stored(ours, id_)
@@ -229,7 +242,9 @@ async def test_an_id_of_another_prefix_is_a_conflict(make_backend, prefix):
     assert await theirs.get(id_) is None
 
 
-async def test_an_accepted_execution_becomes_visible_without_its_sender(make_backend):
+async def test_an_accepted_execution_becomes_visible_without_its_sender(
+    make_backend: MakeBackend,
+) -> None:
     other, sender = await make_backend(), await make_backend()
     worker = await joined(other)
     batch = [new_execution() for _ in range(50)]

@@ -10,6 +10,7 @@ import pytest
 from tests.stores import (
     ERROR,
     EVENT,
+    MakeBackend,
     claim_many,
     claim_one,
     counted,
@@ -26,19 +27,19 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
-from worchflow.records import ExecutionStatus, StepStatus
-from worchflow.settlement import Completed, Released, RetryAt
-from worchflow.storage.base import Renewal
+from worchflow.records import ExecutionStatus, StepStatus, WorkerRecord
+from worchflow.settlement import Completed, Released, RetryAt, Settlement
+from worchflow.storage.base import Backend, Renewal
 
 TTL = 0.5
 
 
-async def renew(backend, worker) -> Renewal:
+async def renew(backend: Backend, worker: WorkerRecord) -> Renewal:
     """Renew as a worker does: from a thread."""
     return await asyncio.to_thread(backend.renew, worker.id)
 
 
-async def reaped(backend, worker, count: int) -> None:
+async def reaped(backend: Backend, worker: WorkerRecord, count: int) -> None:
     """Reap until so many executions were taken back, never more."""
     taken = 0
 
@@ -52,7 +53,7 @@ async def reaped(backend, worker, count: int) -> None:
     assert taken == count
 
 
-async def test_renewing_tells_what_is_owned(backend):
+async def test_renewing_tells_what_is_owned(backend: Backend) -> None:
     worker, other = await joined(backend), await joined(backend)
     mine = await insert(backend, new_execution(), new_execution())
     claims = await claim_many(backend, worker, 2)
@@ -67,7 +68,7 @@ async def test_renewing_tells_what_is_owned(backend):
     )
 
 
-async def test_renewing_tells_what_is_to_be_cancelled(backend):
+async def test_renewing_tells_what_is_to_be_cancelled(backend: Backend) -> None:
     worker = await joined(backend)
     keep, stop = await insert(backend, new_execution(), new_execution())
     await claim_many(backend, worker, 2)
@@ -79,13 +80,13 @@ async def test_renewing_tells_what_is_to_be_cancelled(backend):
     )
 
 
-async def test_a_worker_that_never_joined_is_not_alive(backend):
+async def test_a_worker_that_never_joined_is_not_alive(backend: Backend) -> None:
     renewal = await asyncio.to_thread(backend.renew, "nobody")
 
     assert renewal == Renewal(alive=False)
 
 
-async def test_the_living_are_never_reaped(make_backend):
+async def test_the_living_are_never_reaped(make_backend: MakeBackend) -> None:
     first, second = await make_backend(), await make_backend()
     holder, reaper = await joined(first), await joined(second)
     id_ = await insert_one(first)
@@ -100,7 +101,9 @@ async def test_the_living_are_never_reaped(make_backend):
     assert await renew(first, holder) == Renewal(alive=True, owned=frozenset({id_}))
 
 
-async def test_an_ended_lease_alone_is_no_reason_to_reap(make_backend):
+async def test_an_ended_lease_alone_is_no_reason_to_reap(
+    make_backend: MakeBackend,
+) -> None:
     """Without `expired` only those are dead whose process is certainly gone."""
     backend = await make_backend(lease_ttl=TTL)
     holder, reaper = await joined(backend), await joined(backend)
@@ -116,7 +119,9 @@ async def test_an_ended_lease_alone_is_no_reason_to_reap(make_backend):
     await expect(backend, id_, worker=holder.id, recoveries=0)
 
 
-async def test_renewing_keeps_the_lease_for_as_long_as_it_goes_on(make_backend):
+async def test_renewing_keeps_the_lease_for_as_long_as_it_goes_on(
+    make_backend: MakeBackend,
+) -> None:
     backend = await make_backend(lease_ttl=TTL)
     holder, reaper = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
@@ -132,7 +137,9 @@ async def test_renewing_keeps_the_lease_for_as_long_as_it_goes_on(make_backend):
     await expect(backend, id_, worker=holder.id, recoveries=0)
 
 
-async def test_what_a_dead_worker_owned_goes_back_to_the_queue(make_backend):
+async def test_what_a_dead_worker_owned_goes_back_to_the_queue(
+    make_backend: MakeBackend,
+) -> None:
     first = await make_backend(lease_ttl=TTL)
     second = await make_backend(lease_ttl=TTL)
     holder, reaper = await joined(first), await joined(second)
@@ -157,7 +164,7 @@ async def test_what_a_dead_worker_owned_goes_back_to_the_queue(make_backend):
     await expect(second, id_, worker=reaper.id, recoveries=1, token=again.token)
 
 
-async def test_recoveries_are_counted_each_time(make_backend):
+async def test_recoveries_are_counted_each_time(make_backend: MakeBackend) -> None:
     backend = await make_backend(lease_ttl=TTL)
     reaper = await joined(backend)
     id_ = await insert_one(backend)
@@ -168,7 +175,7 @@ async def test_recoveries_are_counted_each_time(make_backend):
         await expect(backend, id_, recoveries=deaths, attempt_count=0)
 
 
-async def test_a_dead_worker_never_revives(make_backend):
+async def test_a_dead_worker_never_revives(make_backend: MakeBackend) -> None:
     backend = await make_backend(lease_ttl=TTL)
     holder, reaper = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
@@ -181,7 +188,9 @@ async def test_a_dead_worker_never_revives(make_backend):
     await expect(backend, id_, worker=None)
 
 
-async def test_a_worker_without_work_is_declared_dead_too(make_backend):
+async def test_a_worker_without_work_is_declared_dead_too(
+    make_backend: MakeBackend,
+) -> None:
     backend = await make_backend(lease_ttl=TTL)
     idle, reaper = await joined(backend), await joined(backend)
 
@@ -190,7 +199,7 @@ async def test_a_worker_without_work_is_declared_dead_too(make_backend):
         assert await backend.reap(reaper.id, expired=True) == 0
         return await dead(backend, idle)
 
-    async def dead(backend, worker) -> bool:
+    async def dead(backend: Backend, worker: WorkerRecord) -> bool:
         # Looking renews the lease of a living one: look only once it has run out.
         return time.monotonic() > deadline and not (await renew(backend, worker)).alive
 
@@ -198,7 +207,9 @@ async def test_a_worker_without_work_is_declared_dead_too(make_backend):
     await until(fenced)
 
 
-async def test_what_is_recovered_goes_to_the_front_in_its_order(make_backend):
+async def test_what_is_recovered_goes_to_the_front_in_its_order(
+    make_backend: MakeBackend,
+) -> None:
     backend = await make_backend(lease_ttl=TTL)
     holder, reaper = await joined(backend), await joined(backend)
     taken = await insert(backend, *(new_execution() for _ in range(3)))
@@ -212,7 +223,9 @@ async def test_what_is_recovered_goes_to_the_front_in_its_order(make_backend):
     assert ids(claims)[3:] == waiting
 
 
-async def test_reaping_ends_what_was_flagged_as_cancelled(make_backend):
+async def test_reaping_ends_what_was_flagged_as_cancelled(
+    make_backend: MakeBackend,
+) -> None:
     backend = await make_backend(lease_ttl=TTL)
     holder, reaper = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
@@ -238,7 +251,9 @@ async def test_reaping_ends_what_was_flagged_as_cancelled(make_backend):
     [Completed(result="1"), Released(), RetryAt(error=ERROR, delay=0.0)],
     ids=lambda settlement: type(settlement).__name__,
 )
-async def test_a_fenced_worker_settles_nothing(make_backend, settlement):
+async def test_a_fenced_worker_settles_nothing(
+    make_backend: MakeBackend, settlement: Settlement
+) -> None:
     backend = await make_backend(lease_ttl=TTL)
     holder, reaper = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
@@ -262,7 +277,9 @@ async def test_a_fenced_worker_settles_nothing(make_backend, settlement):
     await expect(backend, id_, result='"mine"')
 
 
-async def test_what_a_fenced_worker_did_is_still_a_fact(make_backend):
+async def test_what_a_fenced_worker_did_is_still_a_fact(
+    make_backend: MakeBackend,
+) -> None:
     backend = await make_backend(lease_ttl=TTL)
     holder, reaper = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
@@ -279,7 +296,7 @@ async def test_what_a_fenced_worker_did_is_still_a_fact(make_backend):
     assert recorded.result == '"late"'
 
 
-async def test_leaving_ends_a_worker(make_backend):
+async def test_leaving_ends_a_worker(make_backend: MakeBackend) -> None:
     backend = await make_backend()
     worker = await joined(backend)
 
@@ -288,7 +305,9 @@ async def test_leaving_ends_a_worker(make_backend):
     assert await renew(backend, worker) == Renewal(alive=False)
 
 
-async def test_what_a_worker_still_owns_when_it_leaves_is_reaped(make_backend):
+async def test_what_a_worker_still_owns_when_it_leaves_is_reaped(
+    make_backend: MakeBackend,
+) -> None:
     first = await make_backend(lease_ttl=TTL)
     second = await make_backend(lease_ttl=TTL)
     holder, reaper = await joined(first), await joined(second)
@@ -303,7 +322,9 @@ async def test_what_a_worker_still_owns_when_it_leaves_is_reaped(make_backend):
     assert claim.execution.id == id_
 
 
-async def test_two_reapers_take_each_execution_back_once(make_backend):
+async def test_two_reapers_take_each_execution_back_once(
+    make_backend: MakeBackend,
+) -> None:
     backends = [await make_backend(lease_ttl=TTL), await make_backend(lease_ttl=TTL)]
     holder = await joined(backends[0])
     reapers = [await joined(backend) for backend in backends]
@@ -323,7 +344,9 @@ async def test_two_reapers_take_each_execution_back_once(make_backend):
         await expect(backends[0], id_, recoveries=1, status=ExecutionStatus.QUEUED)
 
 
-async def test_workers_of_another_prefix_are_left_alone(make_backend, prefix):
+async def test_workers_of_another_prefix_are_left_alone(
+    make_backend: MakeBackend, prefix: str
+) -> None:
     ours = await make_backend(lease_ttl=TTL)
     theirs = await make_backend(lease_ttl=TTL, queue_prefix=f"{prefix}-2")
     their_worker = await joined(theirs)
@@ -340,8 +363,8 @@ async def test_workers_of_another_prefix_are_left_alone(make_backend, prefix):
 
 
 async def test_a_worker_that_joins_again_after_its_death_has_a_new_identity(
-    make_backend,
-):
+    make_backend: MakeBackend,
+) -> None:
     backend = await make_backend(lease_ttl=TTL)
     holder, reaper = await joined(backend, EVENT), await joined(backend, "other")
     await insert_one(backend)

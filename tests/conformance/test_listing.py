@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from tests.stores import (
     ERROR,
+    MakeBackend,
     claim_many,
     claim_one,
     counted,
@@ -23,38 +25,39 @@ from tests.stores import (
     stored,
 )
 from worchflow.errors import InvalidInput
-from worchflow.records import ExecutionQuery, ExecutionStatus
+from worchflow.records import ExecutionQuery, ExecutionStatus, NewExecution
 from worchflow.settlement import Completed, Failed, Released, RetryAt
+from worchflow.storage.base import Backend
 
 S = ExecutionStatus
 START = now()
 
 
-def aged(seconds: float, **fields):
+def aged(seconds: float, **fields: Any) -> NewExecution:
     """An execution created so many seconds after the first."""
     return new_execution(created_at=START + timedelta(seconds=seconds), **fields)
 
 
-async def listed(backend, **query) -> list[str]:
+async def listed(backend: Backend, **query: Any) -> list[str]:
     """The ids of one page without a next one."""
     page = await backend.list(ExecutionQuery(**query))
     assert page.cursor is None
     return ids(page.items)
 
 
-async def test_an_empty_store_has_an_empty_page(backend):
+async def test_an_empty_store_has_an_empty_page(backend: Backend) -> None:
     assert await listed(backend) == []
     await counted(backend, {})
 
 
-async def test_the_newest_come_first(backend):
+async def test_the_newest_come_first(backend: Backend) -> None:
     news = [aged(seconds) for seconds in (3, 1, 2)]
     await insert(backend, *news)
 
     assert await listed(backend) == [news[0].id, news[2].id, news[1].id]
 
 
-async def test_a_listed_execution_is_the_stored_one(backend):
+async def test_a_listed_execution_is_the_stored_one(backend: Backend) -> None:
     worker = await joined(backend)
     await insert_one(backend)
     claim = await claim_one(backend, worker)
@@ -65,7 +68,7 @@ async def test_a_listed_execution_is_the_stored_one(backend):
     assert list(page.items) == [await stored(backend, claim.execution.id)]
 
 
-async def test_executions_of_one_moment_are_ordered_by_id(backend):
+async def test_executions_of_one_moment_are_ordered_by_id(backend: Backend) -> None:
     news = [aged(0, id=f"id-{n}") for n in range(9)]
     await insert(backend, *news)
 
@@ -73,7 +76,7 @@ async def test_executions_of_one_moment_are_ordered_by_id(backend):
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 20])
-async def test_pages_cover_everything_once(backend, limit):
+async def test_pages_cover_everything_once(backend: Backend, limit: int) -> None:
     # Several share a moment, so a page may end in the middle of one.
     news = [aged(n // 4) for n in range(20)]
     await insert(backend, *news)
@@ -91,7 +94,9 @@ async def test_pages_cover_everything_once(backend, limit):
     assert found == [new.id for new in expected]
 
 
-async def test_what_arrives_while_paging_neither_repeats_nor_hides_others(backend):
+async def test_what_arrives_while_paging_neither_repeats_nor_hides_others(
+    backend: Backend,
+) -> None:
     news = [aged(n) for n in range(10)]
     await insert(backend, *news)
     first = await backend.list(ExecutionQuery(limit=4))
@@ -104,7 +109,7 @@ async def test_what_arrives_while_paging_neither_repeats_nor_hides_others(backen
     assert second.cursor is None
 
 
-async def test_by_status(backend):
+async def test_by_status(backend: Backend) -> None:
     worker = await joined(backend)
     made = {}
     for status, settlement in (
@@ -126,7 +131,7 @@ async def test_by_status(backend):
     await counted(backend, dict.fromkeys(ExecutionStatus, 1))
 
 
-async def test_by_event_name(backend):
+async def test_by_event_name(backend: Backend) -> None:
     pay = await insert_one(backend, event="pay")
     ship = await insert_one(backend, event="ship")
 
@@ -135,7 +140,7 @@ async def test_by_event_name(backend):
     assert await listed(backend, function="none") == []
 
 
-async def test_by_function_id(backend):
+async def test_by_function_id(backend: Backend) -> None:
     worker = new_worker(functions={"pay": "payments", "refund": "payments", "x": "y"})
     await backend.join(worker, ignore)
     claimed = await insert(backend, aged(1, event="pay"), aged(2, event="refund"))
@@ -149,7 +154,7 @@ async def test_by_function_id(backend):
     assert sorted(found) == sorted([claimed[0], waiting])
 
 
-async def test_by_age(backend):
+async def test_by_age(backend: Backend) -> None:
     news = [aged(n) for n in range(6)]
     ids_ = await insert(backend, *news)
     at = [new.created_at for new in news]
@@ -160,7 +165,7 @@ async def test_by_age(backend):
     assert await listed(backend, since=at[5] + timedelta(seconds=1)) == []
 
 
-async def test_by_the_beginning_of_the_id(backend):
+async def test_by_the_beginning_of_the_id(backend: Backend) -> None:
     names = ["abc1", "abc2", "abd", "ab", "b", "abc"]
     await insert(backend, *(aged(n, id=name) for n, name in enumerate(names)))
 
@@ -176,7 +181,7 @@ async def test_by_the_beginning_of_the_id(backend):
     assert ids(page.items) + ids(rest.items) == ["abc", "ab", "abd", "abc2", "abc1"]
 
 
-async def test_filters_add_up(backend):
+async def test_filters_add_up(backend: Backend) -> None:
     worker = await joined(backend, "pay", "ship")
     news = [
         aged(n, id=f"{'ab'[n % 2]}-{n}", event=("pay", "ship")[n // 4])
@@ -189,7 +194,11 @@ async def test_filters_add_up(backend):
         settlement = Completed(result="1") if done else Released(delay=60.0)
         await settle(backend, claim, settlement)
 
-    query = {"status": S.COMPLETED, "function": "pay", "id_prefix": "b-"}
+    query: dict[str, Any] = {
+        "status": S.COMPLETED,
+        "function": "pay",
+        "id_prefix": "b-",
+    }
     assert await listed(backend, **query) == ["b-3", "b-1"]
     assert await listed(backend, **query, since=news[2].created_at) == ["b-3"]
     page = await backend.list(ExecutionQuery(**query, limit=1))
@@ -212,14 +221,16 @@ async def test_filters_add_up(backend):
         "\x00",
     ],
 )
-async def test_a_cursor_of_somebody_else_is_refused(backend, cursor):
+async def test_a_cursor_of_somebody_else_is_refused(
+    backend: Backend, cursor: str
+) -> None:
     with pytest.raises(InvalidInput) as caught:
         await backend.list(ExecutionQuery(cursor=cursor))
 
     assert caught.value.field == "cursor"
 
 
-async def test_counts_follow_every_move(backend):
+async def test_counts_follow_every_move(backend: Backend) -> None:
     worker = await joined(backend)
     id_ = await insert_one(backend)
     await counted(backend, {S.QUEUED: 1})
@@ -233,7 +244,9 @@ async def test_counts_follow_every_move(backend):
     await counted(backend, {S.CANCELLED: 1})
 
 
-async def test_another_prefix_is_neither_listed_nor_counted(make_backend, prefix):
+async def test_another_prefix_is_neither_listed_nor_counted(
+    make_backend: MakeBackend, prefix: str
+) -> None:
     ours, theirs = await make_backend(), await make_backend(queue_prefix=f"{prefix}-2")
     our_id = await insert_one(ours, id="same-1")
     their_id = await insert_one(theirs, id="same-2")

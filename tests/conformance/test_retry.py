@@ -8,6 +8,7 @@ import pytest
 
 from tests.stores import (
     ERROR,
+    MakeBackend,
     claim_one,
     claimed,
     counted,
@@ -20,20 +21,23 @@ from tests.stores import (
     settle,
     stored,
 )
-from worchflow.records import ExecutionStatus, StepStatus
+from worchflow.records import Claim, ExecutionStatus, StepStatus
 from worchflow.settlement import Completed, Failed, Released, RetryAt
+from worchflow.storage.base import Backend
 
 S = ExecutionStatus
 
 
-async def failed(backend):
+async def failed(backend: Backend) -> Claim:
     """An execution that has failed, with the claim that ended it."""
     claim = await claimed(backend)
     await settle(backend, claim, Failed(error=ERROR))
     return claim
 
 
-async def test_a_failed_execution_is_queued_again_as_if_it_were_new(backend):
+async def test_a_failed_execution_is_queued_again_as_if_it_were_new(
+    backend: Backend,
+) -> None:
     claim = await failed(backend)
     id_ = claim.execution.id
 
@@ -63,7 +67,7 @@ async def test_a_failed_execution_is_queued_again_as_if_it_were_new(backend):
     await expect(backend, id_, status=S.COMPLETED, result='"at last"', error=None)
 
 
-async def test_completed_steps_stay_and_failed_ones_go(backend):
+async def test_completed_steps_stay_and_failed_ones_go(backend: Backend) -> None:
     claim = await claimed(backend)
     done = await backend.checkpoint(claim, new_step(1), None)
     failure = new_step(2, status=StepStatus.FAILED, result=None, error=ERROR)
@@ -80,7 +84,7 @@ async def test_completed_steps_stay_and_failed_ones_go(backend):
     assert await backend.steps(claim.execution.id) == [done, second]
 
 
-async def test_a_cancelled_execution_can_be_retried(backend):
+async def test_a_cancelled_execution_can_be_retried(backend: Backend) -> None:
     id_ = await insert_one(backend)
     await backend.cancel(id_, "a mistake")
 
@@ -94,7 +98,7 @@ async def test_a_cancelled_execution_can_be_retried(backend):
     assert claim.execution.id == id_
 
 
-async def test_the_cancel_flag_does_not_outlive_a_retry(backend):
+async def test_the_cancel_flag_does_not_outlive_a_retry(backend: Backend) -> None:
     claim = await claimed(backend)
     await backend.cancel(claim.execution.id, "stop")
     await settle(backend, claim, Released())
@@ -109,7 +113,7 @@ async def test_the_cancel_flag_does_not_outlive_a_retry(backend):
 
 
 @pytest.mark.parametrize("stage", ["queued", "processing", "retrying", "completed"])
-async def test_any_other_status_stays_as_it_is(backend, stage):
+async def test_any_other_status_stays_as_it_is(backend: Backend, stage: str) -> None:
     if stage == "queued":
         id_ = await insert_one(backend)
     else:
@@ -128,11 +132,11 @@ async def test_any_other_status_stays_as_it_is(backend, stage):
     assert await everything(backend, id_) == before
 
 
-async def test_retrying_an_unknown_id_says_so(backend):
+async def test_retrying_an_unknown_id_says_so(backend: Backend) -> None:
     assert await backend.retry("never-sent") == (None, False)
 
 
-async def test_of_concurrent_retries_one_queues_it(make_backend):
+async def test_of_concurrent_retries_one_queues_it(make_backend: MakeBackend) -> None:
     backends = [await make_backend(), await make_backend()]
     claim = await failed(backends[0])
     id_ = claim.execution.id
@@ -147,7 +151,9 @@ async def test_of_concurrent_retries_one_queues_it(make_backend):
     assert await nothing_to_claim(backends[0], worker)
 
 
-async def test_the_holder_before_a_retry_cannot_settle_after_it(backend):
+async def test_the_holder_before_a_retry_cannot_settle_after_it(
+    backend: Backend,
+) -> None:
     claim = await claimed(backend)
     await settle(backend, claim, Failed(error=ERROR))
     await backend.retry(claim.execution.id)
@@ -158,7 +164,7 @@ async def test_the_holder_before_a_retry_cannot_settle_after_it(backend):
     assert await stored(backend, claim.execution.id) == before
 
 
-async def test_an_execution_can_be_retried_again_and_again(backend):
+async def test_an_execution_can_be_retried_again_and_again(backend: Backend) -> None:
     worker = await joined(backend)
     id_ = await insert_one(backend)
     tokens = []

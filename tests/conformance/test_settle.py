@@ -33,11 +33,13 @@ from worchflow.settlement import (
     Released,
     RetryAt,
     Settled,
+    Settlement,
 )
+from worchflow.storage.base import Backend
 
 S = ExecutionStatus
 
-SETTLEMENTS = [
+SETTLEMENTS: list[tuple[Settlement, ExecutionStatus]] = [
     (Completed(result='{"paid":true}'), S.COMPLETED),
     (Failed(error=ERROR), S.FAILED),
     (RetryAt(error=ERROR, delay=60.0), S.RETRYING),
@@ -54,7 +56,9 @@ EACH = pytest.mark.parametrize(
 
 
 @EACH
-async def test_every_settlement_lets_go(backend, settlement, status):
+async def test_every_settlement_lets_go(
+    backend: Backend, settlement: Settlement, status: ExecutionStatus
+) -> None:
     claim = await claimed(backend)
     id_ = claim.execution.id
 
@@ -72,8 +76,8 @@ async def test_every_settlement_lets_go(backend, settlement, status):
 
 @EACH
 async def test_a_repeated_settlement_recognises_its_own_write(
-    backend, settlement, status
-):
+    backend: Backend, settlement: Settlement, status: ExecutionStatus
+) -> None:
     claim = await claimed(backend)
     await settle(backend, claim, settlement)
     before = await everything(backend, claim.execution.id)
@@ -86,8 +90,8 @@ async def test_a_repeated_settlement_recognises_its_own_write(
 
 @EACH
 async def test_the_same_settlement_twice_at_once_is_applied_once(
-    backend, settlement, status
-):
+    backend: Backend, settlement: Settlement, status: ExecutionStatus
+) -> None:
     claim = await claimed(backend)
 
     both = await asyncio.gather(
@@ -101,7 +105,7 @@ async def test_the_same_settlement_twice_at_once_is_applied_once(
     await counted(backend, {status: 1})
 
 
-async def test_completing_stores_the_result(backend):
+async def test_completing_stores_the_result(backend: Backend) -> None:
     claim = await claimed(backend)
 
     await settle(backend, claim, Completed(result='{"paid":true}'))
@@ -128,7 +132,7 @@ async def test_completing_stores_the_result(backend):
         '{"$a.b":1e400,"c":12345678901234567890}',
     ],
 )
-async def test_a_result_comes_back_unchanged(backend, result):
+async def test_a_result_comes_back_unchanged(backend: Backend, result: str) -> None:
     claim = await claimed(backend)
 
     await settle(backend, claim, Completed(result=result))
@@ -137,7 +141,9 @@ async def test_a_result_comes_back_unchanged(backend, result):
 
 
 @pytest.mark.parametrize("attempted", [True, False])
-async def test_failing_stores_the_error_and_counts_the_attempt(backend, attempted):
+async def test_failing_stores_the_error_and_counts_the_attempt(
+    backend: Backend, attempted: bool
+) -> None:
     claim = await claimed(backend)
 
     await settle(backend, claim, Failed(error=ERROR, attempted=attempted))
@@ -154,7 +160,7 @@ async def test_failing_stores_the_error_and_counts_the_attempt(backend, attempte
     assert await nothing_to_claim(backend, worker)
 
 
-async def test_an_error_comes_back_unchanged(backend):
+async def test_an_error_comes_back_unchanged(backend: Backend) -> None:
     claim = await claimed(backend)
     error = ErrorInfo(type="E", message="$set é 😀 \x00 {}", traceback="")
 
@@ -163,7 +169,7 @@ async def test_an_error_comes_back_unchanged(backend):
     await expect(backend, claim.execution.id, error=error)
 
 
-async def test_a_retry_waits_for_its_delay(backend):
+async def test_a_retry_waits_for_its_delay(backend: Backend) -> None:
     claim = await claimed(backend)
     worker = await joined(backend)
     before = now()
@@ -182,7 +188,7 @@ async def test_a_retry_waits_for_its_delay(backend):
     await expect(backend, claim.execution.id, status=S.PROCESSING, attempt_count=1)
 
 
-async def test_attempts_add_up(backend):
+async def test_attempts_add_up(backend: Backend) -> None:
     worker = await joined(backend)
     id_ = await insert_one(backend)
 
@@ -196,7 +202,9 @@ async def test_attempts_add_up(backend):
     await expect(backend, id_, attempt_count=3, status=S.COMPLETED, error=None)
 
 
-async def test_a_retry_without_delay_goes_to_the_back_of_the_queue(backend):
+async def test_a_retry_without_delay_goes_to_the_back_of_the_queue(
+    backend: Backend,
+) -> None:
     worker = await joined(backend)
     news = await insert(backend, *(new_execution() for _ in range(4)))
     first = await claim_one(backend, worker)
@@ -207,7 +215,9 @@ async def test_a_retry_without_delay_goes_to_the_back_of_the_queue(backend):
     assert ids(claims) == [*news[1:], news[0]]
 
 
-async def test_what_is_released_goes_to_the_front_of_the_queue(backend):
+async def test_what_is_released_goes_to_the_front_of_the_queue(
+    backend: Backend,
+) -> None:
     worker = await joined(backend)
     news = await insert(backend, *(new_execution() for _ in range(4)))
     first = await claim_one(backend, worker)
@@ -219,7 +229,9 @@ async def test_what_is_released_goes_to_the_front_of_the_queue(backend):
     assert ids(claims) == news
 
 
-async def test_what_is_released_with_a_delay_waits_and_says_why(backend):
+async def test_what_is_released_with_a_delay_waits_and_says_why(
+    backend: Backend,
+) -> None:
     claim = await claimed(backend)
     worker = await joined(backend)
     before = now()
@@ -238,7 +250,9 @@ async def test_what_is_released_with_a_delay_waits_and_says_why(backend):
 
 
 @pytest.mark.parametrize("reason", ["not needed", None])
-async def test_a_cancelled_attempt_ends_the_execution(backend, reason):
+async def test_a_cancelled_attempt_ends_the_execution(
+    backend: Backend, reason: str | None
+) -> None:
     claim = await claimed(backend)
 
     await settle(backend, claim, Cancelled(reason=reason))
@@ -254,7 +268,7 @@ async def test_a_cancelled_attempt_ends_the_execution(backend, reason):
     )
 
 
-async def test_a_terminal_result_never_changes(backend):
+async def test_a_terminal_result_never_changes(backend: Backend) -> None:
     claim = await claimed(backend)
     await settle(backend, claim, Completed(result='"first"'))
     before = await everything(backend, claim.execution.id)
@@ -266,7 +280,9 @@ async def test_a_terminal_result_never_changes(backend):
     await counted(backend, {S.COMPLETED: 1})
 
 
-async def test_an_older_claim_of_the_same_worker_settles_nothing(backend):
+async def test_an_older_claim_of_the_same_worker_settles_nothing(
+    backend: Backend,
+) -> None:
     worker = await joined(backend)
     id_ = await insert_one(backend)
     old = await claim_one(backend, worker)
@@ -281,7 +297,7 @@ async def test_an_older_claim_of_the_same_worker_settles_nothing(backend):
     await expect(backend, id_, result='"new"')
 
 
-async def test_settling_what_does_not_exist_changes_nothing(backend):
+async def test_settling_what_does_not_exist_changes_nothing(backend: Backend) -> None:
     claim = await claimed(backend)
     other = new_execution()
     execution = type(claim.execution)(
@@ -300,7 +316,7 @@ async def test_settling_what_does_not_exist_changes_nothing(backend):
     assert await backend.get(other.id) is None
 
 
-async def test_many_settle_at_once_each_with_its_own_outcome(backend):
+async def test_many_settle_at_once_each_with_its_own_outcome(backend: Backend) -> None:
     worker = await joined(backend)
     news = await insert(backend, *(new_execution() for _ in range(70)))
     claims = await claim_many(backend, worker, 70)
@@ -325,7 +341,7 @@ async def test_many_settle_at_once_each_with_its_own_outcome(backend):
     await counted(backend, {S.FAILED: len(stale), S.COMPLETED: 70 - len(stale)})
 
 
-async def test_a_settled_execution_says_when_it_ended(backend):
+async def test_a_settled_execution_says_when_it_ended(backend: Backend) -> None:
     before = now()
     claim = await claimed(backend)
 

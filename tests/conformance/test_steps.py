@@ -9,6 +9,7 @@ import pytest
 
 from tests.stores import (
     ERROR,
+    MakeBackend,
     claim_one,
     claimed,
     everything,
@@ -19,9 +20,12 @@ from tests.stores import (
 )
 from worchflow.records import StepStatus
 from worchflow.settlement import Completed, Released
+from worchflow.storage.base import Backend
 
 
-async def test_a_recorded_step_is_returned_and_stored_as_it_is(backend):
+async def test_a_recorded_step_is_returned_and_stored_as_it_is(
+    backend: Backend,
+) -> None:
     claim = await claimed(backend)
     step = new_step(attempts=3)
 
@@ -31,7 +35,7 @@ async def test_a_recorded_step_is_returned_and_stored_as_it_is(backend):
     assert await backend.steps(claim.execution.id) == [step]
 
 
-async def test_a_failed_step_is_recorded_with_its_error(backend):
+async def test_a_failed_step_is_recorded_with_its_error(backend: Backend) -> None:
     claim = await claimed(backend)
     step = new_step(status=StepStatus.FAILED, result=None, error=ERROR)
 
@@ -51,7 +55,9 @@ async def test_a_failed_step_is_recorded_with_its_error(backend):
     ],
     ids=["null", "false", "odd text", "odd keys", "large"],
 )
-async def test_a_step_result_comes_back_unchanged(backend, result):
+async def test_a_step_result_comes_back_unchanged(
+    backend: Backend, result: str
+) -> None:
     claim = await claimed(backend)
 
     recorded = await backend.checkpoint(claim, new_step(result=result), None)
@@ -61,7 +67,7 @@ async def test_a_step_result_comes_back_unchanged(backend, result):
     assert step.result == result
 
 
-async def test_the_first_write_of_a_step_wins(backend):
+async def test_the_first_write_of_a_step_wins(backend: Backend) -> None:
     claim = await claimed(backend)
     first = await backend.checkpoint(claim, new_step(result='"first"'), None)
     before = await everything(backend, claim.execution.id)
@@ -77,7 +83,9 @@ async def test_the_first_write_of_a_step_wins(backend):
     assert await everything(backend, claim.execution.id) == before
 
 
-async def test_a_recorded_failure_is_not_overwritten_by_a_result(backend):
+async def test_a_recorded_failure_is_not_overwritten_by_a_result(
+    backend: Backend,
+) -> None:
     claim = await claimed(backend)
     failure = new_step(status=StepStatus.FAILED, result=None, error=ERROR)
     await backend.checkpoint(claim, failure, None)
@@ -88,7 +96,9 @@ async def test_a_recorded_failure_is_not_overwritten_by_a_result(backend):
     assert await backend.steps(claim.execution.id) == [failure]
 
 
-async def test_concurrent_writers_of_one_step_all_get_the_same_record(make_backend):
+async def test_concurrent_writers_of_one_step_all_get_the_same_record(
+    make_backend: MakeBackend,
+) -> None:
     backends = [await make_backend(), await make_backend()]
     claim = await claimed(backends[0])
 
@@ -103,7 +113,7 @@ async def test_concurrent_writers_of_one_step_all_get_the_same_record(make_backe
     assert recorded == [stored] * 50
 
 
-async def test_many_steps_at_once_are_all_recorded(backend):
+async def test_many_steps_at_once_are_all_recorded(backend: Backend) -> None:
     claim = await claimed(backend)
     steps = [new_step(n) for n in range(150)]
 
@@ -116,7 +126,7 @@ async def test_many_steps_at_once_are_all_recorded(backend):
     assert sorted(stored, key=lambda step: step.step_id) == steps
 
 
-async def test_steps_come_in_the_order_in_which_they_started(backend):
+async def test_steps_come_in_the_order_in_which_they_started(backend: Backend) -> None:
     claim = await claimed(backend)
     start = now()
     for number, seconds in ((1, 2), (2, 0), (3, 1), (4, 1)):
@@ -128,7 +138,7 @@ async def test_steps_come_in_the_order_in_which_they_started(backend):
     assert [step.title for step in steps] == ["step 2", "step 3", "step 4", "step 1"]
 
 
-async def test_equal_step_ids_of_two_executions_are_two_steps(backend):
+async def test_equal_step_ids_of_two_executions_are_two_steps(backend: Backend) -> None:
     one, two = await claimed(backend), await claimed(backend)
 
     await backend.checkpoint(one, new_step(result='"one"'), None)
@@ -138,7 +148,7 @@ async def test_equal_step_ids_of_two_executions_are_two_steps(backend):
     assert [s.result for s in await backend.steps(two.execution.id)] == ['"two"']
 
 
-async def test_ids_that_begin_alike_do_not_share_steps(backend):
+async def test_ids_that_begin_alike_do_not_share_steps(backend: Backend) -> None:
     long, short = await claimed(backend, id="a:b:c"), await claimed(backend, id="a:b")
     await backend.checkpoint(long, new_step(1), None)
     await backend.checkpoint(short, new_step(2), None)
@@ -147,7 +157,7 @@ async def test_ids_that_begin_alike_do_not_share_steps(backend):
     assert [s.title for s in await backend.steps("a:b:c")] == ["step 1"]
 
 
-async def test_a_finished_execution_keeps_its_steps(backend):
+async def test_a_finished_execution_keeps_its_steps(backend: Backend) -> None:
     claim = await claimed(backend)
     step = await backend.checkpoint(claim, new_step(), None)
 
@@ -156,7 +166,7 @@ async def test_a_finished_execution_keeps_its_steps(backend):
     assert await backend.steps(claim.execution.id) == [step]
 
 
-async def test_recording_a_step_keeps_the_claim(backend):
+async def test_recording_a_step_keeps_the_claim(backend: Backend) -> None:
     claim = await claimed(backend)
     await backend.checkpoint(claim, new_step(), None)
 
@@ -169,8 +179,8 @@ async def test_recording_a_step_keeps_the_claim(backend):
 
 
 async def test_steps_written_through_another_backend_reach_the_next_claim(
-    make_backend,
-):
+    make_backend: MakeBackend,
+) -> None:
     first, second = await make_backend(), await make_backend()
     claim = await claimed(first)
     step = await second.checkpoint(claim, new_step(), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.stores import (
+    MakeBackend,
     claim_many,
     claim_one,
     counted,
@@ -18,12 +19,15 @@ from tests.stores import (
 )
 from tests.waiting import until
 from worchflow.records import ExecutionStatus
+from worchflow.storage.base import Backend
 from worchflow.transitions import unserved_reason
 
 S = ExecutionStatus
 
 
-async def test_without_a_worker_for_it_an_execution_waits_and_says_why(backend):
+async def test_without_a_worker_for_it_an_execution_waits_and_says_why(
+    backend: Backend,
+) -> None:
     worker = await joined(backend, "served")
     id_ = await insert_one(backend, event="unserved")
 
@@ -45,7 +49,7 @@ async def test_without_a_worker_for_it_an_execution_waits_and_says_why(backend):
     await counted(backend, {S.QUEUED: 1})
 
 
-async def test_it_runs_when_a_worker_for_it_comes(backend):
+async def test_it_runs_when_a_worker_for_it_comes(backend: Backend) -> None:
     worker = await joined(backend, "served")
     id_ = await insert_one(backend, event="unserved")
 
@@ -64,8 +68,8 @@ async def test_it_runs_when_a_worker_for_it_comes(backend):
 
 @pytest.mark.parametrize("where", ["same backend", "two backends"])
 async def test_while_another_live_worker_serves_it_it_stays_as_it_is(
-    make_backend, where
-):
+    make_backend: MakeBackend, where: str
+) -> None:
     first = await make_backend()
     second = first if where == "same backend" else await make_backend()
     wrong, right = await joined(first, "other"), await joined(second, "served")
@@ -79,7 +83,9 @@ async def test_while_another_live_worker_serves_it_it_stays_as_it_is(
     assert claim.execution.id == id_
 
 
-async def test_what_is_served_is_found_behind_much_that_is_not(backend):
+async def test_what_is_served_is_found_behind_much_that_is_not(
+    backend: Backend,
+) -> None:
     worker = await joined(backend, "served")
     await insert(backend, *(new_execution(event="unserved") for _ in range(1000)))
     served = await insert(backend, *(new_execution(event="served") for _ in range(5)))
@@ -90,7 +96,7 @@ async def test_what_is_served_is_found_behind_much_that_is_not(backend):
     await counted(backend, {S.QUEUED: 1000, S.PROCESSING: 5})
 
 
-async def test_several_unserved_events_are_all_explained(backend):
+async def test_several_unserved_events_are_all_explained(backend: Backend) -> None:
     worker = await joined(backend, "served")
     names = ["a", "b", "c"]
     sent = await insert(backend, *(new_execution(event=name) for name in names))
@@ -104,7 +110,7 @@ async def test_several_unserved_events_are_all_explained(backend):
         await expect(backend, id_, reason=unserved_reason(name))
 
 
-async def test_an_unserved_execution_can_be_cancelled(backend):
+async def test_an_unserved_execution_can_be_cancelled(backend: Backend) -> None:
     worker = await joined(backend, "served")
     id_ = await insert_one(backend, event="unserved")
 
@@ -120,7 +126,9 @@ async def test_an_unserved_execution_can_be_cancelled(backend):
     await expect(backend, id_, status=S.CANCELLED, reason=None, run_at=None)
 
 
-async def test_a_delayed_execution_needs_no_worker_before_it_is_due(backend):
+async def test_a_delayed_execution_needs_no_worker_before_it_is_due(
+    backend: Backend,
+) -> None:
     worker = await joined(backend, "served")
     id_ = await insert_one(backend, event="unserved", delay=3600.0)
     before = await stored(backend, id_)
