@@ -19,7 +19,7 @@ from .types import Schema
 from .worker.worcher import Worcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
     from pathlib import Path
 
     from typing_extensions import Unpack
@@ -258,7 +258,7 @@ class Worchflow(Generic[Schema]):
         """
 
         @contextlib.asynccontextmanager
-        async def lifespan(_: Any) -> AsyncIterator[Mapping[str, Any]]:
+        async def lifespan(_: Any) -> AsyncGenerator[Mapping[str, Any]]:
             async with contextlib.AsyncExitStack() as stack:
                 client = await stack.enter_async_context(self.client())
                 if concurrency is not None:

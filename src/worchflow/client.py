@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from .clock import SystemClock
 from .decoding import decode_execution, decode_step
 from .durations import to_utc
 from .emitter import Emitter
-from .engine.batch import send_through
+from .engine.batch import refuse_one_message, send_through
 from .engine.sending import Sender
 from .errors import InvalidInput, WorchflowError, WrongState
 from .event_schema import EventSchema
@@ -27,7 +26,7 @@ from .transitions import RETRYABLE
 from .types import R, Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
     from types import TracebackType
     from typing import Self
@@ -204,7 +203,10 @@ class WorchflowClient(Emitter, Generic[Schema]):
             prepared = self._sender.prepare(message, id=id, delay=delay, at=at)
             return (await self._accept([prepared]))[0]
 
-        return await nest_send(self._middleware, accept)(message)
+        handle: ExecutionHandle[Any] = await nest_send(self._middleware, accept)(
+            message
+        )
+        return handle
 
     @overload
     async def send_many(
@@ -220,12 +222,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         All are validated before any is written. They are written in batches, one
         round trip per store each; a failure tells which were accepted.
         """
-        if isinstance(messages, str | Mapping) or not hasattr(messages, "__iter__"):
-            raise InvalidInput(
-                f"send_many takes several messages, not one {type(messages).__name__}: "
-                "use send, or a list",
-                field="messages",
-            )
+        refuse_one_message(messages)
         if not self._middleware:
             return await self._accept([self._sender.prepare(m) for m in messages])
         return await send_through(

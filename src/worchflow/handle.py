@@ -63,7 +63,8 @@ class ExecutionHandle(Generic[R_co]):
                 f"execution {self.id} gave no result within {timeout}; it goes on, "
                 "and handle.result() can be awaited again"
             ) from None
-        return self._decoded(stored)
+        result: R_co = self._decoded(stored)
+        return result
 
     async def status(self) -> ExecutionStatus:
         """Its status now; `ExecutionNotFound` for an unknown id."""

@@ -12,7 +12,7 @@ from .errors import (
     PayloadTooLarge,
     RetryAfter,
     SerializationError,
-    StepFailed,
+    StepError,
 )
 from .limits import short
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .types import Duration
 
-FINAL = (NonRetryable, SerializationError, PayloadTooLarge, StepFailed)
+FINAL = (NonRetryable, SerializationError, PayloadTooLarge, StepError)
 """Trying again could only repeat an effect or contradict a recorded fact."""
 
 

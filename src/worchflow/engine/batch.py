@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InvalidInput
+from ..events import is_event
 from ..middleware import nest_send
 
 if TYPE_CHECKING:
@@ -77,3 +80,18 @@ async def _write(
     for (_, outcome), one in zip(waiting, accepted, strict=True):
         if not outcome.done():
             outcome.set_result(one)
+
+
+def refuse_one_message(messages: object) -> None:
+    """`InvalidInput` for one message where several are taken.
+
+    An event alone is iterable too, by its fields.
+    """
+    kind: type = type(messages)
+    single = is_event(messages) or issubclass(kind, str | Mapping)
+    if single or not issubclass(kind, Iterable):
+        raise InvalidInput(
+            f"send_many takes several messages, not one {kind.__name__}: use send, "
+            "or a list",
+            field="messages",
+        )

@@ -138,6 +138,7 @@ class ExecutionRunner:
             self._function.data_type,
             where=f'the data of event "{execution.event_name}"',
         )
+        kind: type[Context[Any] | SyncContext[Any]]
         kind = Context if self._function.is_async else SyncContext
         return kind(
             event=ReceivedEvent(
