@@ -58,10 +58,15 @@ if TYPE_CHECKING:
     from .redis_door import RedisClient
 
 
+LEAVE_TIMEOUT = 1.0
+"""Seconds to wait for Redis when a worker leaves; what it misses is repaired."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Open:
     """The parts of a backend while it is open."""
 
+    loop: asyncio.AbstractEventLoop
     stores: Stores
     lease_store: LeaseStore
     executions: Executions
@@ -204,6 +209,7 @@ class RedisMongoBackend(Backend):
                 claimer.released(execution_id, answer)
 
         return _Open(
+            loop=asyncio.get_running_loop(),
             stores=stores,
             lease_store=lease_store,
             executions=executions,
@@ -276,7 +282,12 @@ class RedisMongoBackend(Backend):
 
     @override
     def renew(self, worker_id: str) -> Renewal:
-        return self._open_parts.leases.renew(worker_id)
+        parts = self._open_parts
+        renewal = parts.leases.renew(worker_id)
+        if not renewal.alive:
+            # Fenced: it goes on under another name, and what it took is reaped.
+            parts.loop.call_soon_threadsafe(parts.claimers.pop, worker_id, None)
+        return renewal
 
     @override
     async def leave(self, worker_id: str) -> None:
@@ -285,7 +296,7 @@ class RedisMongoBackend(Backend):
         if claimer is not None:
             for claim in await claimer.close():
                 await parts.settling.settle(claim, Released(), None)
-            await parts.stores.lane.flush(self.options.timeout)
+            await parts.stores.lane.flush(LEAVE_TIMEOUT)
         parts.hints.forget(worker_id)
         await parts.reaper.end(worker_id)
 

@@ -48,13 +48,19 @@ class Claimer:
     ) -> None:
         self._stores = stores
         self._worker = worker
+        self._inflight = stores.keys.inflight(worker.id)
         self._ownership = Ownership(stores, steps, worker)
         self._triage = Triage(stores, executions, worker, self.released)
         self._held: Counter[str] = Counter()
         """How often each id should be in our inflight list."""
         self._taken: deque[str] = deque()
-        self._unsure: tuple[str, list[str]] | None = None
-        """The nonce and ids of a claim until its outcome is known."""
+        self._unsure: list[str] = []
+        """The ids of a claim until its outcome is known."""
+        self._nonce = ""
+        self._unclaimable: list[str] = []
+        """The ids that were not claimable until it is known why."""
+        self._tried_again: set[str] = set()
+        self._polled = False
         self._ready: deque[Claim] = deque()
         self._round: asyncio.Task[None] | None = None
         self._redis_is_down = False
@@ -72,7 +78,8 @@ class Claimer:
             await asyncio.wait({task})
             if self._round is task:
                 self._round = None
-            if (error := task.exception()) is not None and not self._ready:
+            error = None if task.cancelled() else task.exception()
+            if error is not None and not self._ready:
                 raise error
         return self._hand_out(limit)
 
@@ -82,20 +89,14 @@ class Claimer:
         for claim in ready:
             self._ready.remove(claim)
         known = {claim.execution.id for claim in ready}
-        if self._unsure is not None:
-            known.update(self._unsure[1])
-        rest = sorted(execution_ids - known)
+        rest = sorted(execution_ids - known - set(self._unsure))
         return ready + (await self._ownership.owned(rest) if rest else [])
 
     async def reconcile(self) -> None:
         """Look for ids in our inflight list that this process does not know of."""
         stores = self._stores
-        items = Counter(
-            await stores.redis.items(
-                stores.keys.inflight(self._worker.id), LONGEST_INFLIGHT
-            )
-        )
-        stray = items - self._held
+        items = await stores.redis.items(self._inflight, LONGEST_INFLIGHT)
+        stray = Counter(await self._read_ids(items)) - self._held
         self._held += stray
         self._taken.extend(stray.elements())
         self._lost_seen = stores.lane.lost
@@ -114,7 +115,7 @@ class Claimer:
     async def close(self) -> list[Claim]:
         """Stop taking; the claims that nobody was given."""
         tasks = [task for task in (self._round, self._probe) if task is not None]
-        if self._unsure is not None and self._round is not None:
+        if self._unsure and self._round is not None:
             # It is about to learn what it owns; waiting for work would only end.
             await asyncio.wait({self._round})
         for task in tasks:
@@ -131,49 +132,58 @@ class Claimer:
         deadline = time.monotonic() + wait
         handed_back = 0
         while True:
-            if self._unsure is None:
+            self._polled = False
+            if not self._unsure and not self._unclaimable:
                 left = max(0.0, deadline - time.monotonic())
-                ids = await self._take(limit, left)
-                if ids:
-                    self._unsure = (new_nonce(), list(dict.fromkeys(ids)))
-            if self._unsure is not None:
-                handed_back += await self._own(*self._unsure)
-                self._unsure = None
+                if ids := await self._take(limit, left):
+                    self._unsure = list(dict.fromkeys(ids))
+                    self._nonce = new_nonce()
+            if self._unsure:
+                await self._own()
+            if self._unclaimable:
+                handed_back += await self._sort_out()
             left = deadline - time.monotonic()
             if self._ready or left <= 0:
                 return
-            if handed_back:
-                # Two workers must not throw each other's executions to and fro.
+            if handed_back or self._polled:
+                # Two workers must not throw each other's executions to and fro, and
+                # MongoDB is no queue to be asked without end.
                 pause = min(1.0, 0.05 * 2 ** min(handed_back, 10))
-                await asyncio.sleep(min(left, pause * _jitter()))
+                pause = max(pause, POLL_PAUSE * self._polled) * _jitter()
+                await asyncio.sleep(min(left, pause))
 
-    async def _own(self, nonce: str, ids: Sequence[str]) -> int:
-        """Claim ids; whether some of the rest had to be handed back."""
-        claims, rest = await self._ownership.claim(nonce, ids)
+    async def _own(self) -> None:
+        """Claim what was taken; repeated with its nonce until the outcome is known."""
+        claims, rest = await self._ownership.claim(self._nonce, self._unsure)
+        self._unsure = []
         self._ready.extend(claims)
-        if not rest:
-            return 0
-        result = await self._triage.sort_out(rest)
-        if result.claimable:
-            claims, rest = await self._ownership.claim(nonce, result.claimable)
-            self._ready.extend(claims)
-            # Another worker was quicker; the next look finds out.
-            self._taken.extend(rest)
-        return 1 if result.handed_back else 0
+        self._unclaimable.extend(rest)
+
+    async def _sort_out(self) -> bool:
+        """Look at what could not be claimed; whether some of it was handed back."""
+        result = await self._triage.sort_out(self._unclaimable)
+        self._unclaimable = []
+        for execution_id in result.claimable:
+            if execution_id in self._tried_again:
+                self._triage.set_aside(execution_id, "it cannot be claimed")
+            else:
+                self._taken.append(execution_id)
+        self._tried_again = set(result.claimable) - self._tried_again
+        return result.handed_back > 0
 
     async def _take(self, limit: int, wait: float) -> list[str]:
         if self._taken:
             return [self._taken.popleft() for _ in range(min(limit, len(self._taken)))]
         if self._redis_is_down:
-            return await self._poll(limit, wait)
+            return await self._poll(limit)
         try:
             ids = await self._pop(limit, wait)
         except RedisFull:
             # BLMOVE is refused, the script that only moves is not.
-            return await self._poll(limit, wait)
+            return await self._poll(limit)
         except StoreUnavailable as error:
             self._lose_redis(error)
-            return await self._poll(limit, wait)
+            return await self._poll(limit)
         self._held.update(ids)
         return ids
 
@@ -183,18 +193,27 @@ class Claimer:
         (answer,) = await stores.redis.run([take])
         if isinstance(answer, Exception):
             raise StoreUnavailable(f"Redis refused to hand out work: {answer}")
-        ids = [_text(each) for each in answer]
-        if ids or wait <= 0:
-            return ids
-        popped = await stores.redis.pop(
-            stores.keys.queue,
-            stores.keys.inflight(self._worker.id),
-            min(wait, LONGEST_BLOCK),
-        )
-        return [] if popped is None else [popped]
+        if not answer and wait > 0:
+            popped = await stores.redis.pop(
+                stores.keys.queue, self._inflight, min(wait, LONGEST_BLOCK)
+            )
+            answer = [] if popped is None else [popped]
+        return await self._read_ids(answer)
 
-    async def _poll(self, limit: int, wait: float) -> list[str]:
+    async def _read_ids(self, items: Sequence[bytes]) -> list[str]:
+        """The items as text; what is none can be the id of nothing and is dropped."""
+        ids: list[str] = []
+        for item in items:
+            try:
+                ids.append(item.decode())
+            except UnicodeDecodeError:
+                logger.warning("the queued id %.200r is dropped: no text", item)
+                await self._stores.redis.remove(self._inflight, item)
+        return ids
+
+    async def _poll(self, limit: int) -> list[str]:
         """Ids by MongoDB alone, oldest first: slower, but it needs no Redis."""
+        self._polled = True
         stores = self._stores
         found = await stores.mongo.find(
             EXECUTIONS,
@@ -208,8 +227,6 @@ class Claimer:
             sort=(("dueAt", 1),),
             limit=limit,
         )
-        if not found and wait > 0:
-            await asyncio.sleep(min(wait, POLL_PAUSE * 2 * _jitter()))
         return [document["id"] for document in found if "id" in document]
 
     def _lose_redis(self, error: StoreUnavailable) -> None:
@@ -234,7 +251,3 @@ class Claimer:
 
 def _jitter() -> float:
     return random.uniform(0.5, 1.0)  # noqa: S311
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

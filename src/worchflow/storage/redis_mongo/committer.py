@@ -88,14 +88,23 @@ class Committer:
 
     # -- what callers do
 
-    async def insert_execution(self, document: Document) -> Duplicate | None:
-        """Insert an execution; `DUPLICATE` when its id is taken."""
-        outcome: Duplicate | None = await self._submit(INSERT_EXECUTION, document)
-        return outcome
+    async def insert_executions(
+        self, documents: Sequence[Document]
+    ) -> list[Duplicate | None]:
+        """Insert executions; `DUPLICATE` for an id that is taken.
+
+        Raises when one of them fails, after the others were answered.
+        """
+        futures: list[asyncio.Future[Duplicate | None]] = [
+            await self._submit(INSERT_EXECUTION, each) for each in documents
+        ]
+        if futures:
+            await asyncio.wait(futures)
+        return [future.result() for future in futures]
 
     async def insert_step(self, document: Document) -> Duplicate | None:
         """Insert a step; `DUPLICATE` when it was recorded before."""
-        outcome: Duplicate | None = await self._submit(INSERT_STEP, document)
+        outcome: Duplicate | None = await (await self._submit(INSERT_STEP, document))
         return outcome
 
     async def update_execution(
@@ -107,8 +116,8 @@ class Committer:
         afterwards (`{}`: it does not exist), for `doneBy` says whose write it shows.
         """
         statement = {"q": query, "u": change}
-        seen: Document | None = await self._submit(
-            UPDATE_EXECUTION, statement, query[self._id_field]
+        seen: Document | None = await (
+            await self._submit(UPDATE_EXECUTION, statement, query[self._id_field])
         )
         return seen
 
@@ -131,7 +140,7 @@ class Committer:
 
     async def _submit(
         self, kind: int, document: Document, id: object = None
-    ) -> Outcome:
+    ) -> asyncio.Future[Outcome]:
         try:
             raw = bson.encode(document, codec_options=CODEC)
         except (BSONError, OverflowError, UnicodeError, RecursionError) as error:
@@ -162,7 +171,7 @@ class Committer:
             # turn leaves together.
             self._scheduled = True
             self._loop.call_soon(self._start_flushes)
-        return await write.future
+        return write.future
 
     async def _wait_for_room(self) -> None:
         try:

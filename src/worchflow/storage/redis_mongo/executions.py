@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from typing import TYPE_CHECKING, Any
@@ -44,12 +43,7 @@ class Executions:
         stores = self._stores
         now = stores.clock.now()
         documents = [stores.documents.new_execution(new, now) for new in executions]
-        outcomes = await asyncio.gather(
-            *map(stores.committer.insert_execution, documents), return_exceptions=True
-        )
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        outcomes = await stores.committer.insert_executions(documents)
         taken = [
             document["id"]
             for document, outcome in zip(documents, outcomes, strict=True)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from bson.int64 import Int64
 
 from ...errors import StoreUnavailable
-from .documents import EXECUTIONS, WORKERS, UnreadableError
-from .executions import updated_notice
-from .scripts import FRONT
+from .documents import EXECUTIONS, WORKERS, UnreadableError, milliseconds_of
+from .scripts import FRONT, NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .documents import Document
     from .executions import Executions
+    from .scripts import ScriptCall
     from .stores import Stores
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
@@ -49,15 +49,21 @@ class Reaper:
         if not dead:
             return 0
         worker_ids = [document["_id"] for document in dead]
-        count = 0
+        released: list[Document] = []
         while page := await self._stores.mongo.find(
             EXECUTIONS, {"owner": {"$in": worker_ids}}, limit=PAGE
         ):
-            await self._release(page, worker_ids)
-            count += len(page)
-        await self._reclaim(worker_ids)
+            part = await self._release(page, worker_ids)
+            released += part
+            if not part:
+                break
+        moved = await self._reclaim(worker_ids)
+        # The last one pushed to the front is the first there: the oldest.
+        released.sort(key=_place_in_queue, reverse=True)
+        for document in released:
+            self._show(document, NOWHERE if document["_id"] in moved else FRONT)
         await self._forget()
-        return count
+        return len(released)
 
     async def end(self, worker_id: str) -> None:
         """End one worker: ids it took go back to the queue.
@@ -100,21 +106,17 @@ class Reaper:
 
     async def _release(
         self, page: Sequence[Document], worker_ids: Sequence[str]
-    ) -> None:
-        stores = self._stores
+    ) -> list[Document]:
+        """Release one page; the documents as they stand afterwards."""
         ids = [document["_id"] for document in page]
         query = {"_id": {"$in": ids}, "owner": {"$in": list(worker_ids)}}
         statement = {"q": query, "u": _RELEASE, "multi": True}
-        await stores.mongo.update(EXECUTIONS, [statement])
-        after = await stores.mongo.find(EXECUTIONS, {"_id": {"$in": ids}})
-        place = {document["_id"]: index for index, document in enumerate(after)}
-        # The last one pushed to the front is the first there: the oldest.
-        after.sort(key=lambda d: (str(d.get("enqueuedAt")), place[d["_id"]]))
-        for document in reversed(after):
-            if not document.get("owner"):
-                self._show(document)
+        await self._stores.mongo.update(EXECUTIONS, [statement])
+        return await self._stores.mongo.find(
+            EXECUTIONS, {"_id": {"$in": ids}, "owner": None}
+        )
 
-    def _show(self, document: Document) -> None:
+    def _show(self, document: Document, place: str) -> None:
         stores = self._stores
         try:
             execution = stores.documents.execution(document)
@@ -123,23 +125,29 @@ class Reaper:
         if execution.status.is_terminal:
             self._executions.show_finished(execution)
             return
-        stores.lane.put(
-            stores.scripts.enqueue(stores.documents.hash_fields(execution), FRONT)
-        )
-        stores.lane.put(stores.scripts.tell(execution.id, updated_notice(execution)))
+        self._executions.enqueue(execution, place)
+        self._executions.tell(execution)
 
-    async def _reclaim(self, worker_ids: Sequence[str]) -> None:
-        """Move what is left in their inflight lists; the sweep would find it too."""
+    async def _reclaim(self, worker_ids: Sequence[str]) -> set[str]:
+        """Move their inflight lists to the queue's front; the ids that were moved.
+
+        What an outage keeps from it, the sweep finds.
+        """
         stores = self._stores
+        moved: set[str] = set()
         with suppress(StoreUnavailable):
             calls = [stores.scripts.reclaim(each, PAGE) for each in worker_ids]
             while calls:
                 answers = await stores.redis.run(calls)
-                calls = [
-                    call
-                    for call, answer in zip(calls, answers, strict=True)
-                    if not isinstance(answer, Exception) and len(answer) == PAGE
-                ]
+                full: list[ScriptCall] = []
+                for call, answer in zip(calls, answers, strict=True):
+                    if isinstance(answer, Exception):
+                        continue
+                    moved.update(each.decode(errors="replace") for each in answer)
+                    if len(answer) == PAGE:
+                        full.append(call)
+                calls = full
+        return moved
 
     async def _forget(self) -> None:
         since = {"$subtract": ["$$NOW", Int64(KEPT)]}
@@ -149,6 +157,10 @@ class Reaper:
             "$expr": {"$lt": ["$diedAt", since]},
         }
         await self._stores.mongo.delete(WORKERS, query)
+
+
+def _place_in_queue(document: Document) -> int:
+    return milliseconds_of(document.get("enqueuedAt")) or 0
 
 
 _DEATH: list[Document] = [{"$set": {"dead": True, "diedAt": "$$NOW"}}]

@@ -36,7 +36,8 @@ OUTAGES = (ReadOnlyError, ClusterDownError, MasterDownError, TryAgainError)
 OUTAGE_WORDS = ("READONLY", "MISCONF", "NOREPLICAS", "NOAUTH", "NOPERM", "BUSY ")
 """Refusals that say nothing about the command: the server is not itself."""
 
-_pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command  # pyright: ignore[reportUnknownMemberType]
+_hiredis: Any = hiredis
+_pack: Callable[[tuple[Any, ...]], bytes] = _hiredis.pack_command
 
 RAW: Final = {"NEVER_DECODE": True}
 """Asks redis-py for bytes, whatever `decode_responses` says."""
@@ -87,25 +88,30 @@ class RedisDoor:
                     answers[index] = answer
         return [_read_error(answer) for answer in answers]
 
-    async def pop(self, source: str, target: str, block: float) -> str | None:
+    async def pop(self, source: str, target: str, block: float) -> bytes | None:
         """Move the first id from one list to another, waiting up to `block` seconds.
 
         Less where the client itself would not wait that long for the answer.
         """
         block = max(0.01, min(block, self._longest_block))
         async with self._bounded(block + self._timeout):
-            answer = await self._blocking.execute_command(
+            answer: bytes | None = await self._blocking.execute_command(
                 "BLMOVE", source, target, "LEFT", "RIGHT", block, **RAW
             )
-            return None if answer is None else _text(answer)
+            return answer
 
-    async def items(self, key: str, stop: int) -> list[str]:
-        """The first `stop` items of a list."""
+    async def items(self, key: str, count: int) -> list[bytes]:
+        """The first items of a list."""
         async with self._bounded(self._timeout):
-            answer = await self._client.execute_command(
-                "LRANGE", key, 0, stop - 1, **RAW
+            answer: list[bytes] = await self._client.execute_command(
+                "LRANGE", key, 0, count - 1, **RAW
             )
-            return [_text(item) for item in answer]
+            return answer
+
+    async def remove(self, key: str, item: bytes) -> None:
+        """Remove every such item from a list."""
+        async with self._bounded(self._timeout):
+            await self._client.execute_command("LREM", key, 0, item)
 
     async def hashes(self, keys: Sequence[str]) -> list[dict[str, str] | None]:
         """Several hashes in one round trip; None for what is no hash of text."""

@@ -74,6 +74,8 @@ class Steps:
         False when one of them turns out to have been recorded otherwise before:
         then this attempt has computed with a value that is not the recorded one.
         """
+        if not self._unflushed:
+            return True
         for document, task in self._unflushed.get(_flight(claim), ()):
             try:
                 outcome = await asyncio.shield(task)
@@ -182,13 +184,11 @@ class Steps:
             del self._unflushed[flight]
 
     async def _recorded(self, step: StoredStep, document: Document) -> StoredStep:
-        """What was recorded before; our own write of a lost answer among it."""
+        """What was recorded before, by whomever; maybe by an earlier try of ours."""
         stored = await self._find(document)
         if stored is None:
             # Removed between the two calls, as an explicit retry does: record it.
             await self._stores.committer.insert_step(document)
-            return step
-        if stored.get("nonce") == document["nonce"]:
             return step
         try:
             return self._stores.documents.step(stored)

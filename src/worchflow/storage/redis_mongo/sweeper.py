@@ -87,7 +87,7 @@ class Sweeper:
             return now
         found = await stores.mongo.find(
             EXECUTIONS,
-            stores.documents.by_ids(head)
+            stores.documents.by_ids([each.decode(errors="replace") for each in head])
             | {"owner": None, "dueAt": {"$lte": DatetimeMS(now)}},
             fields=("dueAt",),
         )

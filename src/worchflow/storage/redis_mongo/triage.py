@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from enum import Enum
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
 
-from ...records import ExecutionStatus
 from ...transitions import CLAIMABLE, hand_on_delay, unserved_reason
 from .documents import EXECUTIONS, WORKERS, UnreadableError, milliseconds_of
 from .scripts import BACK, NOWHERE
@@ -62,8 +60,8 @@ class Triage:
         self._worker = worker
         self._released = released
         self._logged: dict[str, None] = {}
-        self.set_aside = 0
-        """How many ids named nothing that can run."""
+        self.count = 0
+        """How many ids were set aside."""
 
     async def sort_out(self, ids: Sequence[str]) -> Sorted:
         """Find out why each id was not claimable and put it where it belongs."""
@@ -95,10 +93,10 @@ class Triage:
         try:
             execution = stores.documents.execution(document)
         except UnreadableError as error:
-            self._set_aside(execution_id, error.message)
+            self.set_aside(execution_id, error.message)
             return Verdict.GONE
         if not stores.documents.is_ours(document):
-            self._set_aside(execution_id, "it belongs to another queue prefix")
+            self.set_aside(execution_id, "it belongs to another queue prefix")
         elif execution.status not in CLAIMABLE or execution.worker is not None:
             self._taken_or_done(execution)
         elif execution.cancel_requested:
@@ -119,8 +117,8 @@ class Triage:
         if execution.status.is_terminal:
             fields = self._stores.documents.status_fields(execution)
             ttl = int(self._stores.options.finished_ttl * 1000)
-        elif execution.status is not ExecutionStatus.PROCESSING or not execution.worker:
-            self._set_aside(execution.id, f"it is {execution.status} without an owner")
+        elif execution.worker is None:
+            self.set_aside(execution.id, f"it is {execution.status} without an owner")
             return
         self._let_go(execution.id, NOWHERE, fields, ttl)
 
@@ -185,15 +183,14 @@ class Triage:
                     execution_id, fields, now
                 )
             except UnreadableError as error:
-                self._set_aside(execution_id, error.message)
+                self.set_aside(execution_id, error.message)
         # Whoever else inserted it meanwhile, the claim decides.
-        await asyncio.gather(
-            *map(stores.committer.insert_execution, documents.values())
-        )
+        await stores.committer.insert_executions(list(documents.values()))
         return list(documents)
 
-    def _set_aside(self, execution_id: str, why: str) -> None:
-        self.set_aside += 1
+    def set_aside(self, execution_id: str, why: str) -> None:
+        """Take an id that cannot run out of the queue, and say so once."""
+        self.count += 1
         if execution_id not in self._logged:
             logger.warning("the queued id %.200r is set aside: %s", execution_id, why)
             self._logged[execution_id] = None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-TICK = 1.0
+TICK = 0.5
 """Seconds between two looks at what is due; sooner when the next due time is known."""
 PROMOTED_PER_CALL = 100
 CLOCK_AGE = 60.0

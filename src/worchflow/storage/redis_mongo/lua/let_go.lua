@@ -27,11 +27,11 @@ for key = 3, #KEYS, 3 do
       redis.call('HSET', KEYS[key + 1], unpack(ARGV, at + 7, at + 6 + 2 * count))
       if ttl > 0 then
         redis.call('PEXPIRE', KEYS[key + 1], ttl)
-        redis.call('PEXPIRE', KEYS[key + 2], ttl)
       end
     end
   end
-  if ttl > 0 then
+  if ttl > 0 and answer ~= 0 then
+    redis.call('PEXPIRE', KEYS[key + 2], ttl)
     redis.call('ZREM', KEYS[2], id)
   end
   if place == 'back' then
