@@ -84,7 +84,7 @@ TWINS = {("sync_client", "client")}
 
 EMPTY_NAMES = {"common", "helper", "helpers", "manager", "managers", "util", "utils"}
 MODULE_LINES = 400
-FUNCTION_LINES = 60
+FUNCTION_LINES = 50
 
 
 @dataclass(frozen=True)
@@ -307,13 +307,11 @@ def long_modules(tree: Tree) -> Iterator[str]:
 
 
 def long_functions(tree: Tree) -> Iterator[str]:
-    """Count a function's lines without its docstring, which is its contract."""
+    """Count a function's body; signature and docstring are its contract."""
     for module in tree.values():
         for function in functions_of(module):
-            lines = (function.end_lineno or 0) - function.lineno + 1
-            if ast.get_docstring(function):
-                docstring = function.body[0]
-                lines -= (docstring.end_lineno or 0) - docstring.lineno + 1
+            body = function.body[1:] if ast.get_docstring(function) else function.body
+            lines = (function.end_lineno or 0) - body[0].lineno + 1 if body else 0
             if lines > FUNCTION_LINES:
                 yield (
                     f"{module.name}:{function.lineno}: {function.name} has {lines} "
@@ -341,7 +339,7 @@ def missing_annotations(tree: Tree) -> Iterator[str]:
 Rule = Callable[[Tree], Iterator[str]]
 
 # Every rule with a small tree that breaks it and nothing else.
-LONG = "\n".join(["def f() -> None:", *["    pass"] * FUNCTION_LINES])
+LONG = "\n".join(["def f() -> None:", *["    pass"] * (FUNCTION_LINES + 1)])
 RULES: list[tuple[Rule, dict[str, str]]] = [
     (modules_without_a_place, {"newcomer": ""}),
     (imports_that_point_up, {"records": "from .client import X", "client": ""}),
