@@ -131,7 +131,7 @@ class Documents:
         if not is_json(event_data):
             raise UnreadableError("the eventData of its hash is not JSON")
         created = fields.get("createdAt", "")
-        created_at = int(created) if created.isdecimal() and len(created) < 15 else now
+        is_number = created.isascii() and created.isdecimal() and len(created) < 15
         return {
             "_id": execution_id,
             "id": execution_id,
@@ -140,7 +140,7 @@ class Documents:
             "eventData": event_data,
             "status": "queued",
             "attemptCount": 0,
-            "createdAt": Int64(created_at),
+            "createdAt": Int64(int(created) if is_number else now),
             "updatedAt": Int64(now),
             "token": Int64(0),
             "recoveries": 0,
