@@ -18,6 +18,8 @@ class Keys:
         """ZSET of execution ids by due time in milliseconds."""
         self.control = f"{prefix}:control"
         """Channel; a message is the id of an execution to cancel."""
+        self.epoch = f"{prefix}:epoch"
+        """When a sweep first saw this content of Redis; gone after a wipe."""
         self._execution = f"{prefix}:execution:"
         self._steps = f"{prefix}:steps:"
         self._inflight = f"{prefix}:inflight:"

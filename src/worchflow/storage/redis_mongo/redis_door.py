@@ -113,6 +113,15 @@ class RedisDoor:
         async with self._bounded(self._timeout):
             await self._client.execute_command("LREM", key, 0, item)
 
+    async def first_value(self, key: str, value: str) -> bytes | None:
+        """What a key holds: `value` from now on if it held nothing.
+
+        None where a full Redis does not take the value.
+        """
+        async with self._bounded(self._timeout):
+            _, answer = await self._send([("SET", key, value, "NX"), ("GET", key)])
+            return answer if isinstance(answer, bytes) else None
+
     async def hashes(self, keys: Sequence[str]) -> list[dict[str, str] | None]:
         """Several hashes in one round trip; None for what is no hash of text."""
         async with self._bounded(self._timeout):

@@ -25,7 +25,7 @@ LOCK_TTL = 30_000
 SLACK = 5_000
 """Milliseconds; what became due just now is on its way."""
 RECENT = 60_000
-"""Milliseconds within which nothing is pushed twice."""
+"""Milliseconds within which nothing is pushed twice, unless Redis lost it."""
 HEAD = 20
 PAGE = 1000
 ORPHANED = 60_000
@@ -46,10 +46,11 @@ class Sweeper:
         if self._stores.options.ts_compat:
             await self._stamp_documents_of_the_original()
         until = await self._watermark() - SLACK
+        stale = DatetimeMS(await self._stale_before())
         since: Any = DatetimeMS(0)
         count = 0
         while True:
-            page = await self._page(since, until)
+            page = await self._page(since, until, stale)
             if not page:
                 return count
             count += await self._push(page)
@@ -93,9 +94,18 @@ class Sweeper:
         )
         return min((milliseconds_of(d["dueAt"]) or now for d in found), default=now)
 
-    async def _page(self, since: object, until: int) -> list[Document]:
+    async def _stale_before(self) -> int:
+        """When an id that was pushed may be missing: long ago, or before a wipe."""
         stores = self._stores
-        recently = DatetimeMS(stores.clock.now() - RECENT)
+        now = stores.clock.now()
+        epoch = await stores.redis.first_value(stores.keys.epoch, str(now)) or b""
+        began = int(epoch) if epoch.isdigit() and len(epoch) < 15 else 0
+        return max(now - RECENT, began)
+
+    async def _page(
+        self, since: object, until: int, stale: DatetimeMS
+    ) -> list[Document]:
+        stores = self._stores
         # What a page pushed is stamped, so the next one starts at the same due time
         # without meeting it again.
         return await stores.mongo.find(
@@ -104,7 +114,7 @@ class Sweeper:
                 "queuePrefix": stores.options.queue_prefix,
                 "dueAt": {"$gte": since, "$lt": DatetimeMS(until)},
                 "owner": None,
-                "$or": [{"sweptAt": None}, {"sweptAt": {"$lt": recently}}],
+                "$or": [{"sweptAt": None}, {"sweptAt": {"$lt": stale}}],
             },
             sort=(("dueAt", 1),),
             limit=PAGE,
