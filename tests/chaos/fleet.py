@@ -1,0 +1,162 @@
+"""Worker processes that are killed, frozen and replaced, each fault on the ledger."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGTERM, Signals
+from typing import Self
+
+from tests.chaos.ledger import RESUMED, Kind, Ledger
+from tests.chaos.schedule import until
+from tests.chaos.settings import Settings
+
+ROOT = Path(__file__).parent.parent.parent
+READY = "worchflow.worker worker "
+MEANT = "Hiccup"
+STOP_TIMEOUT = 40.0
+
+
+class WorkerProcess:
+    """One worker as a process of its own."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.worker_process"],
+                cwd=ROOT,
+                env=settings.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with: minus the signal's number if a signal ended it."""
+        return self._process.poll()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the process is stopped by SIGSTOP."""
+        state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "T"
+
+    @property
+    def text(self) -> str:
+        """What it has logged."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def polls(self) -> bool:
+        """Whether it has joined the fleet and claims."""
+        return READY in self.text
+
+    def signal(self, number: Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self, number: Signals) -> None:
+        """Send a signal and wait for the end of the process."""
+        self._process.send_signal(number)
+        self._process.send_signal(SIGCONT)
+        try:
+            self._process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+
+class Fleet:
+    """The worker processes of one run.
+
+    Args:
+        settings: What each worker gets.
+        ledger: Where the faults are written.
+        folder: Where the logs are kept.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, folder: Path) -> None:
+        self.workers: list[WorkerProcess] = []
+        self._settings = settings
+        self._ledger = ledger
+        self._folder = folder
+        self._started = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every process that is left."""
+        for worker in self.workers:
+            if worker.alive:
+                worker.end(SIGKILL)
+
+    def start(self) -> WorkerProcess:
+        """Start one more worker."""
+        self._started += 1
+        log = self._folder / f"worker-{self._started:03}.log"
+        worker = WorkerProcess(self._settings, log)
+        self.workers.append(worker)
+        return worker
+
+    async def start_and_wait(self, count: int) -> list[WorkerProcess]:
+        """Start workers and wait until each claims."""
+        workers = [self.start() for _ in range(count)]
+        for worker in workers:
+            await self.ready(worker)
+        return workers
+
+    async def ready(self, worker: WorkerProcess) -> None:
+        """Wait until a worker claims."""
+        await until(lambda: worker.polls, 30, f"the worker of {worker.log} claims")
+
+    def kill(self, worker: WorkerProcess) -> None:
+        """SIGKILL: the process ends at this instruction."""
+        asked = time.monotonic()
+        worker.end(SIGKILL)
+        self._hit("kill", worker, asked)
+
+    def terminate(self, worker: WorkerProcess) -> None:
+        """SIGTERM: the worker drains in its own time; see `reap`."""
+        asked = time.monotonic()
+        worker.signal(SIGTERM)
+        self._hit("term", worker, asked)
+
+    async def freezes(self, worker: WorkerProcess) -> None:
+        """Wait until the process has stopped itself."""
+        await until(lambda: worker.frozen, 20, f"process {worker.pid} freezes")
+        self._hit("stop", worker, time.monotonic())
+
+    def resume(self, worker: WorkerProcess) -> None:
+        """SIGCONT: a frozen process goes on where it was."""
+        asked = time.monotonic()
+        worker.signal(SIGCONT)
+        self._hit(RESUMED, worker, asked)
+
+    def died(self, worker: WorkerProcess, seen_alive: float) -> None:
+        """Tell of a process that ended by itself after `seen_alive`."""
+        self._hit("death", worker, seen_alive)
+
+    def tails(self, lines: int = 12) -> str:
+        """The ends of the last logs without what the workload does on purpose."""
+        parts = []
+        for worker in self.workers[-6:]:
+            told = [line for line in worker.text.splitlines() if MEANT not in line]
+            end = "\n".join(told[-lines:])
+            parts.append(f"--- {worker.log} (exit code {worker.exit_code})\n{end}")
+        return "\n".join(parts)
+
+    def _hit(self, fault: str, worker: WorkerProcess, asked: float) -> None:
+        self._ledger.write(Kind.FAULT, fault=fault, target=worker.pid, asked=asked)

@@ -1,0 +1,166 @@
+"""One chaos run: sends work, waits for its end, and has the ledger judged."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Self
+
+from tests.chaos.fleet import Fleet
+from tests.chaos.ledger import Kind, Ledger, Line, Plan, read
+from tests.chaos.schedule import pause, until
+from tests.chaos.settings import Settings
+from tests.chaos.verify import Report, verify
+from tests.chaos.workload import Work, model
+from worchflow import Execution, ExecutionNotFound, StoreUnavailable, WorchflowClient
+
+LIVE = ("queued", "processing", "retrying")
+AT_ONCE = 8
+"""Sends and reads in the air."""
+
+
+class Run:
+    """The sending and judging side of a chaos run; `fleet` is the working side."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.ledger = Ledger(settings.ledger)
+        self.fleet = Fleet(settings, self.ledger, folder)
+        self.client: WorchflowClient[Any] = WorchflowClient(backend=settings.backend())
+        self.refused: list[StoreUnavailable] = []
+        """Sends of unknown outcome, which were sent again."""
+        self.accepted: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        await self.client.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.fleet.__exit__()
+        await self.client.close()
+        self.ledger.close()
+
+    def id(self, name: str) -> str:
+        """An id no other run on the same database has."""
+        return f"{self.settings.prefix}.{name}"
+
+    async def send(
+        self,
+        id: str,
+        message: Any,
+        result: Any,
+        *,
+        attempts: int = 0,
+        error: str | None = None,
+    ) -> None:
+        """Send until it is accepted; tell the ledger what it has to end with."""
+        while True:
+            try:
+                await self.client.send(message, id=id)
+            except StoreUnavailable as refused:
+                self.refused.append(refused)
+                await pause(0.2)
+            else:
+                break
+        self.accepted.append(id)
+        self.ledger.write(
+            Kind.ACCEPTED,
+            execution=id,
+            status="failed" if error else "completed",
+            value={"result": result, "error": error, "attempts": attempts},
+        )
+
+    async def feed(
+        self, seeds: Iterable[int], seconds: float, chance: random.Random
+    ) -> None:
+        """Send work over about this time: alone, in bursts, and with breaks."""
+        waiting = list(seeds)
+        rate = len(waiting) / seconds
+        while waiting:
+            burst = chance.choice((1, 2, 5, 20))
+            some, waiting = waiting[:burst], waiting[burst:]
+            await asyncio.gather(*(self.work(seed) for seed in some))
+            await pause(len(some) / rate)
+
+    async def work(self, seed: int) -> None:
+        """Send one execution of the workload."""
+        result, attempts = model(seed)
+        await self.send(
+            self.id(f"work-{seed}"), Work(seed=seed), result, attempts=attempts
+        )
+
+    async def fault(self, name: str, inject: Callable[[], object]) -> None:
+        """Inject a fault into a store and tell the ledger."""
+        asked = time.monotonic()
+        await asyncio.to_thread(inject)
+        self.ledger.write(Kind.FAULT, fault=name, asked=asked)
+
+    def lines(self) -> list[Line]:
+        """The ledger so far."""
+        return read(self.settings.ledger)[0]
+
+    async def drained(self, timeout: float) -> None:
+        """Wait until nothing live is left, and tell the ledger."""
+        await until(self._nothing_live, timeout, "every execution has ended")
+        self.ledger.write(Kind.DRAINED)
+
+    async def judge(self, plan: Plan) -> Report:
+        """End the chaos, wait for the work, read the stores and judge the ledger.
+
+        Fails the test with the report, the ledger's place and the ends of the logs
+        unless every promise was kept and the plan was met.
+        """
+        self.ledger.plan(plan)
+        self.ledger.write(Kind.CALM)
+        try:
+            await self.drained(plan.drained_within)
+        except TimeoutError as error:
+            print(error)  # noqa: T201 - beside the report
+        await self._read_the_stores()
+        report = verify(self.settings.ledger)
+        print(report)  # noqa: T201 - the figures of a run that passed
+        if not report.passed:
+            ledger = self.settings.ledger
+            raise AssertionError(f"{self.fleet.tails()}\n{ledger}\n{report}")
+        return report
+
+    async def _nothing_live(self) -> bool:
+        try:
+            pages = [await self.client.list(status=s, limit=1) for s in LIVE]
+        except StoreUnavailable:
+            return False
+        return not any(page.items for page in pages)
+
+    async def _read_the_stores(self) -> None:
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(id: str) -> None:
+            async with gate:
+                await self._read(id)
+
+        await asyncio.gather(*map(one, self.accepted))
+
+    async def _read(self, id: str) -> None:
+        try:
+            execution = await self.client.get(id)
+            steps = await self.client.steps(id)
+        except ExecutionNotFound:
+            self.ledger.write(Kind.ENDED, execution=id, status="missing")
+            return
+        self.ledger.write(
+            Kind.ENDED, execution=id, status=execution.status, value=_end(execution)
+        )
+        for step in steps:
+            run, name = step.result["run"], step.result["step"]
+            self.ledger.write(Kind.STORED, execution=id, step=name, value=run)
+
+
+def _end(execution: Execution) -> dict[str, Any]:
+    return {
+        "result": execution.result,
+        "error": execution.error.type if execution.error else None,
+        "attempts": execution.attempt_count,
+    }

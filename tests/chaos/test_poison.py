@@ -1,0 +1,74 @@
+"""A payload that kills its workers is stopped; what ran beside it completes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+import pytest
+
+from tests.chaos.conftest import MakeRun
+from tests.chaos.ledger import Kind, Plan
+from tests.chaos.run import Run
+from tests.chaos.schedule import long_run, pause
+from tests.chaos.troublemakers import Poison
+from tests.chaos.workload import WIDTH
+
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
+
+WORKERS = 3
+SLOTS = 4
+INNOCENTS = int(100 * long_run())
+MOST_DEATHS = 8
+
+
+async def replace_the_dead(run: Run) -> None:
+    """Start a worker for each that has died, as a supervisor would."""
+    told: set[int] = set()
+    while True:
+        seen_alive = time.monotonic()
+        await pause(0.05)
+        for worker in list(run.fleet.workers):
+            if not worker.alive and worker.pid not in told:
+                told.add(worker.pid)
+                assert worker.exit_code == -signal.SIGABRT, worker.text
+                run.fleet.died(worker, seen_alive)
+                run.fleet.start()
+
+
+@pytest.mark.timeout(150)
+async def test_a_poison_payload_is_stopped_and_harms_no_other(
+    make_run: MakeRun, stores: tuple[str, ...]
+) -> None:
+    async with make_run(*stores, slots=SLOTS, lease_ttl=1.5, pace=0.2) as run:
+        await run.fleet.start_and_wait(WORKERS)
+        replacing = asyncio.create_task(replace_the_dead(run))
+        innocents = [run.work(seed) for seed in range(INNOCENTS)]
+        half = INNOCENTS // 2
+        await asyncio.gather(*innocents[:half])
+        await run.send("poison-1", Poison(), None, error="poison")
+        await asyncio.gather(*innocents[half:])
+
+        await run.judge(
+            Plan(
+                executions=INNOCENTS + 1,
+                faults={"death": 7},
+                mid_step=7,
+                slots=SLOTS,
+                width=WIDTH,
+                drained_within=90,
+            )
+        )
+        replacing.cancel()
+        await asyncio.wait({replacing})
+        assert replacing.cancelled(), replacing.exception()
+        deaths = [line for line in run.lines() if line.kind is Kind.FAULT]
+        assert len(deaths) <= MOST_DEATHS
+        beside = {
+            start.execution
+            for death in deaths
+            for start in run.lines()
+            if start.pid == death.target and start.execution != "poison-1"
+        }
+        assert beside, "no innocent ran beside the poison"
