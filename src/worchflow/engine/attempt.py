@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import inspect
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..errors import NestedStep, StepError
 from ..ids import step_id
+from .in_flight import InFlight
 from .ownership import Interrupted, Interruption
 from .running_step import CURRENT_STEP
 from .step import StepExecution
+from .threads import ThreadCall
 from .titles import Titles
 
 if TYPE_CHECKING:
@@ -33,9 +37,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.engine")
 
-PATIENCE = 10.0
-"""Seconds between two log lines about code that does not end."""
-
 
 class StepUse:
     """One call of `step.run`: its coroutine, until somebody awaits it."""
@@ -46,6 +47,14 @@ class StepUse:
         self.call = call
         self.step_id = identity
         self.coroutine: Coroutine[Any, Any, Any] | None = None
+
+    @property
+    def unstarted(self) -> bool:
+        """Whether the step can still begin; a cancelled task may have closed it."""
+        return (
+            self.coroutine is not None
+            and inspect.getcoroutinestate(self.coroutine) == inspect.CORO_CREATED
+        )
 
 
 class Attempt:
@@ -63,6 +72,12 @@ class Attempt:
         self.claim = claim
         self.function = function
         self.number = claim.execution.attempt_count + 1
+        self.fields: dict[str, object] = {
+            "execution_id": claim.execution.id,
+            "function": function.id,
+            "attempt": self.number,
+        }
+        """What every log line about the attempt carries."""
         self.recorded = dict(claim.steps)
         self.pending: dict[str, Pending] = {}
         self.interruption: Interruption | None = None
@@ -75,29 +90,42 @@ class Attempt:
             execution_id=claim.execution.id,
         )
         self._issued: dict[StepUse, None] = {}
-        self._running: dict[StepUse, asyncio.Task[Any] | None] = {}
-        self._callers: set[asyncio.Task[Any]] = set()
-        self._background: set[asyncio.Future[Any]] = set()
+        self._running: set[StepUse] = set()
+        self._in_flight = InFlight()
         self._closed = False
-        self._joining = False
+        self._joining: asyncio.Event | None = None
         self._joined_error: Exception | None = None
         self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
 
     # What the context's step facade calls (see context.StepRunner).
 
     def run(self, call: StepCall) -> Coroutine[Any, Any, Any]:
         """Take the step's identity now; the returned coroutine runs it."""
+        self._refuse_nested(call)
         task = self._calling_task(call)
-        use = StepUse(call, self._identify(call, task))
+        if self.is_over:
+            return _never_starts()
+        use = StepUse(call, self._titles.identify(call.title, call.key, task))
         if task is not self._handler:
-            self._callers.add(task)
+            self._in_flight.add_task(task)
         use.coroutine = self._run(use)
         self._issued[use] = None
         return use.coroutine
 
     def run_blocking(self, call: StepCall) -> Any:
         """Run a step from a sync handler's thread and wait for it."""
-        use = StepUse(call, self._identify(call, threading.current_thread()))
+        self._refuse_nested(call)
+        thread = threading.current_thread()
+        if thread.ident == self._loop_thread:
+            raise self._misplaced(
+                call,
+                "from the event loop, which it would block for ever: in an async "
+                "handler annotate the parameter as Context[...]",
+            )
+        if self.is_over:
+            raise Interrupted
+        use = StepUse(call, self._titles.identify(call.title, call.key, thread))
         future = asyncio.run_coroutine_threadsafe(self._run(use), self._loop)
         try:
             return future.result()
@@ -122,93 +150,105 @@ class Attempt:
     def cancelled(self) -> bool:
         """Whether the running code should end: threads cannot be stopped otherwise."""
         step = CURRENT_STEP.get()
-        if step is not None and step.attempt is self and step.timed_out:
-            return True
-        return self._closed or self.interruption is not None
+        if step is not None and step.attempt is self:
+            return step.should_end()
+        return self.is_over
 
-    # What the runner does.
+    # What the runner does, and the steps.
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no step may start any more."""
+        return self._closed or self.interruption is not None
 
     def begin(self, handler: asyncio.Task[Any]) -> None:
         """Name the task that runs the handler."""
         self._handler = handler
+        self._in_flight.add_task(handler)
 
     def interrupt(self, why: Interruption) -> None:
         """End the attempt early: async code is cancelled, threads are told."""
         if self.interruption is None:
             self.interruption = why
-        self._cancel_tasks()
+        self._in_flight.cancel()
 
     async def join(self) -> None:
-        """Finish steps the handler started and did not await; raise their failure."""
-        if not self._issued and not self._running:
+        """Finish steps the handler started and did not await; raise their failure.
+
+        Called in the handler's task, as the last thing it does.
+        """
+        if not (self._issued or self._running):
             return
-        self._joining = True
+        self._joining = asyncio.Event()
         # Tasks made for a step in the handler's last moment begin in this turn.
         await asyncio.sleep(0)
-        for use in list(self._issued):
-            logger.warning(
-                'step "%s" of execution %s was never awaited; it runs now, before the '
-                "execution completes",
-                use.call.title,
-                self.claim.execution.id,
-            )
-            self._keep(asyncio.ensure_future(self._awaited(use)))
-        while self._running or self._issued:
-            tasks = {task for task in self._running.values() if task is not None}
-            await asyncio.wait(tasks or self._background, timeout=0.05)
+        while self._start_forgotten() or self._running:
+            self._joining.clear()
+            await self._joining.wait()
         if self._joined_error is not None:
             raise self._joined_error
 
     async def close(self) -> None:
         """Let no further step start, and wait until nothing of it runs any more."""
         self._closed = True
-        if self._issued:
-            self._drop_issued()
-        if not (self._running or self._callers or self._background):
-            return
-        while unfinished := self._cancel_tasks() | self._live_background():
-            _, late = await asyncio.wait(unfinished, timeout=PATIENCE)
-            if late:
-                logger.warning(
-                    "execution %s waits for %d task(s) or thread(s) of its attempt "
-                    "%d that do not end; it is not settled before",
-                    self.claim.execution.id,
-                    len(late),
-                    self.number,
-                )
+        for use in self._issued:
+            if use.unstarted and use.coroutine is not None:
+                use.coroutine.close()
+        self._issued.clear()
+        await self._in_flight.end(self._report_late)
 
-    async def in_thread(self, threads: Threads, function: Callable[[], Any]) -> Any:
+    def in_thread(self, threads: Threads, function: Callable[[], Any]) -> ThreadCall:
         """Run `function` in a thread with this context; tracked until it ends."""
         context = contextvars.copy_context()
-        future = asyncio.wrap_future(threads.submit(lambda: context.run(function)))
-        self._keep(future)
-        return await asyncio.shield(future)
+        call = ThreadCall(threads, partial(context.run, function))
+        self._in_flight.add_future(call.future)
+        return call
 
-    def keep(self, work: Coroutine[Any, Any, Any]) -> None:
+    def keep(self, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
         """Let `work` go on although its caller was cancelled; `close` awaits it."""
-        self._keep(asyncio.ensure_future(work))
+        future = asyncio.ensure_future(work)
+        self._in_flight.add_future(future)
+        return future
 
     # Inside.
 
     async def _run(self, use: StepUse) -> Any:
         self._issued.pop(use, None)
-        if self._closed or self.interruption is not None:
+        if self.is_over:
             raise Interrupted
-        self._running[use] = asyncio.current_task()
+        self._running.add(use)
+        task = asyncio.current_task()
+        if task is not None and task is not self._handler:
+            self._in_flight.add_task(task)
         try:
             return await StepExecution(self, use.call, use.step_id).run()
         except Exception as error:
-            if self._joining and self._joined_error is None:
+            if self._joining is not None and self._joined_error is None:
                 self._joined_error = error
             raise
         finally:
-            del self._running[use]
+            self._running.discard(use)
+            if self._joining is not None:
+                self._joining.set()
 
-    async def _awaited(self, use: StepUse) -> None:
-        if use.coroutine is not None and use in self._issued:
-            await use.coroutine
+    def _start_forgotten(self) -> bool:
+        """Run what was never awaited; whether there was anything."""
+        forgotten = [use for use in self._issued if use.unstarted]
+        self._issued.clear()
+        for use in forgotten:
+            logger.warning(
+                'step "%s" of execution %s was never awaited; it runs now, before the '
+                "execution completes",
+                use.call.title,
+                self.claim.execution.id,
+                extra=self.fields,
+            )
+            if use.coroutine is not None:
+                self._running.add(use)
+                self._in_flight.add_future(asyncio.ensure_future(use.coroutine))
+        return bool(forgotten)
 
-    def _identify(self, call: StepCall, user: object) -> str:
+    def _refuse_nested(self, call: StepCall) -> None:
         outer = CURRENT_STEP.get()
         if outer is not None and outer.attempt is self:
             raise NestedStep(
@@ -218,51 +258,39 @@ class Attempt:
                 title=call.title,
                 execution_id=self.claim.execution.id,
             )
-        if self._closed or self.interruption is not None:
-            raise Interrupted
-        return self._titles.identify(call.title, call.key, user)
 
     def _calling_task(self, call: StepCall) -> asyncio.Task[Any]:
         try:
             task = asyncio.current_task()
         except RuntimeError:
             task = None
-        return task if task is not None else self._no_task(call)
+        if task is not None and task.get_loop() is self._loop:
+            return task
+        raise self._misplaced(
+            call,
+            "outside the handler's event loop: in a thread use a sync handler, "
+            "def handler(ctx: SyncContext[...])",
+        )
 
-    def _no_task(self, call: StepCall) -> NoReturn:
-        raise StepError(
-            f'step "{call.title}" was started outside the event loop; in a thread use '
-            "a sync handler (def handler(ctx: SyncContext[...]))",
+    def _misplaced(self, call: StepCall, where: str) -> StepError:
+        return StepError(
+            f'step "{call.title}" was started {where}',
             title=call.title,
             execution_id=self.claim.execution.id,
         )
 
-    def _cancel_tasks(self) -> set[asyncio.Future[Any]]:
-        me = asyncio.current_task()
-        tasks: set[asyncio.Future[Any]] = {
-            task
-            for task in (self._handler, *self._running.values(), *self._callers)
-            if task is not None and task is not me and not task.done()
-        }
-        for task in tasks:
-            task.cancel()
-        return tasks
+    def _report_late(self, count: int) -> None:
+        logger.warning(
+            "execution %s waits for %d task(s) or thread(s) of its attempt %d that do "
+            "not end; it is not settled before",
+            self.claim.execution.id,
+            count,
+            self.number,
+            extra=self.fields,
+        )
 
-    def _live_background(self) -> set[asyncio.Future[Any]]:
-        return {future for future in self._background if not future.done()}
 
-    def _keep(self, future: asyncio.Future[Any]) -> None:
-        self._background.add(future)
-        future.add_done_callback(self._forget)
-
-    def _forget(self, future: asyncio.Future[Any]) -> None:
-        self._background.discard(future)
-        if not future.cancelled():
-            # Whoever awaited it has the exception; asyncio need not report it.
-            future.exception()
-
-    def _drop_issued(self) -> None:
-        for use in self._issued:
-            if use.coroutine is not None:
-                use.coroutine.close()
-        self._issued.clear()
+async def _never_starts() -> Any:
+    # A turn for others first: code that swallows it and tries again stops nobody.
+    await asyncio.sleep(0)
+    raise Interrupted

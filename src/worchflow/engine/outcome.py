@@ -81,11 +81,6 @@ def _outcome(
 
 def _log(attempt: Attempt, error: BaseException, delay: float | None) -> None:
     execution = attempt.claim.execution
-    extra = {
-        "execution_id": execution.id,
-        "function": attempt.function.id,
-        "attempt": attempt.number,
-    }
     if delay is None:
         logger.error(
             "attempt %d of execution %s (%s) failed with %s; it has failed for good "
@@ -94,7 +89,7 @@ def _log(attempt: Attempt, error: BaseException, delay: float | None) -> None:
             execution.id,
             attempt.function.id,
             type(error).__name__,
-            extra=extra,
+            extra=attempt.fields,
         )
         return
     logger.warning(
@@ -105,5 +100,5 @@ def _log(attempt: Attempt, error: BaseException, delay: float | None) -> None:
         attempt.function.id,
         type(error).__name__,
         delay,
-        extra=extra,
+        extra=attempt.fields,
     )

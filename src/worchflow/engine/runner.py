@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
 from ..context import Context, ReceivedEvent, SyncContext
-from ..errors import EventValidationError, InvalidInput, SerializationError
+from ..errors import (
+    EventValidationError,
+    InvalidInput,
+    NonRetryable,
+    SerializationError,
+)
 from ..middleware import nest_execution
 from ..notices import ExecutionCompleted, ExecutionStarted
 from ..records import ExecutionStatus
@@ -15,7 +21,7 @@ from ..settlement import Cancelled, Completed, Released
 from .attempt import Attempt
 from .outcome import Outcome, failed_outcome
 from .ownership import Interruption
-from .running_step import CURRENT_STEP
+from .running_step import CURRENT_STEP, discard
 
 if TYPE_CHECKING:
     from ..function import AnyFunction
@@ -75,41 +81,59 @@ class ExecutionRunner:
             if function.is_async:
                 return await function.handler(ctx)
             threads = self._environment.handler_threads
-            return await attempt.in_thread(threads, lambda: function.handler(ctx))
+            call = attempt.in_thread(threads, lambda: function.handler(ctx))
+            return self._plain(await call.result())
 
         try:
-            return await nest_execution(self._environment.middleware, innermost)(ctx)
+            value = await nest_execution(self._environment.middleware, innermost)(ctx)
+            await attempt.join()
         except SystemExit as exit_:
             raise RuntimeError(f"the handler called sys.exit({exit_})") from exit_
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if attempt.is_over or (task is not None and task.cancelling()):
+                raise
+            raise RuntimeError("the handler was cancelled from inside") from error
+        return value
+
+    def _plain(self, value: Any) -> Any:
+        """The result of a plain handler; it is no coroutine that nobody would await."""
+        if inspect.isawaitable(value):
+            discard(value)
+            raise NonRetryable(
+                f"the handler of {self._function.id} is called as a plain function, "
+                "but returned an awaitable: make it an async def, or annotate its "
+                "parameter as Context[...]"
+            )
+        return value
 
     async def _outcome(self, handler: asyncio.Future[Any]) -> Outcome | None:
         attempt = self.attempt
-        failure = await self._failure(handler)
+        # An interrupted handler may return something all the same: that is what it
+        # makes of its cancellation, and no result.
+        why = attempt.interruption
         await attempt.close()
-        if attempt.interruption is Interruption.LOST:
+        if Interruption.LOST in (why, attempt.interruption):
             return None
         if attempt.fatal is not None:
             return failed_outcome(attempt, attempt.fatal, final=True)
-        if attempt.interruption is Interruption.TIMEOUT:
-            return failed_outcome(attempt, self._timeout())
-        if failure is None:
-            return self._completed(handler.result())
-        if attempt.interruption is None:
-            return failed_outcome(attempt, failure)
-        cancelled = attempt.interruption is Interruption.CANCELLED
-        return Outcome(settlement=Cancelled() if cancelled else Released())
+        match why:
+            case Interruption.TIMEOUT:
+                return failed_outcome(attempt, self._timeout())
+            case Interruption.CANCELLED:
+                return Outcome(settlement=Cancelled())
+            case Interruption.STOPPING:
+                return Outcome(settlement=Released())
+            case _:
+                return self._ended(handler)
 
-    async def _failure(self, handler: asyncio.Future[Any]) -> BaseException | None:
-        """Why there is no result; None when the handler and all its steps are done."""
+    def _ended(self, handler: asyncio.Future[Any]) -> Outcome:
         if handler.cancelled():
-            return RuntimeError("the handler's task was cancelled")
-        if (error := handler.exception()) is not None:
-            return error
-        try:
-            await self.attempt.join()
-        except Exception as error:  # noqa: BLE001 - it fails the attempt
-            return error
-        return None
+            error = RuntimeError("the handler's task was cancelled")
+            return failed_outcome(self.attempt, error)
+        if (failure := handler.exception()) is not None:
+            return failed_outcome(self.attempt, failure)
+        return self._completed(handler.result())
 
     def _completed(self, value: Any) -> Outcome:
         execution, attempt = self._claim.execution, self.attempt
@@ -177,11 +201,7 @@ class ExecutionLog(logging.LoggerAdapter[logging.Logger]):
 
     def __init__(self, attempt: Attempt) -> None:
         super().__init__(logging.getLogger("worchflow.execution"), None)
-        self._fields = {
-            "execution_id": attempt.claim.execution.id,
-            "function": attempt.function.id,
-            "attempt": attempt.number,
-        }
+        self._fields = attempt.fields
 
     def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
         """Add the fields; what the caller gave as `extra` goes before them."""

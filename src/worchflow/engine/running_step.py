@@ -6,19 +6,20 @@ import asyncio
 import inspect
 import logging
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..context import MISSING
+from .ownership import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from ..context import StepCall
     from ..function import AnyFunction
     from ..records import Claim, StoredStep
     from .environment import Environment
     from .ownership import Ownership
-    from .threads import Threads
+    from .threads import ThreadCall, Threads
 
 logger = logging.getLogger("worchflow.engine")
 
@@ -44,16 +45,22 @@ class Host(Protocol):
     claim: Claim
     function: AnyFunction
     number: int
+    fields: dict[str, object]
     ctx: Any
     recorded: dict[str, StoredStep]
     pending: dict[str, Pending]
     fatal: Exception | None
 
-    async def in_thread(self, threads: Threads, function: Callable[[], Any]) -> Any:
+    @property
+    def is_over(self) -> bool:
+        """Whether no step may start any more."""
+        ...
+
+    def in_thread(self, threads: Threads, function: Callable[[], Any]) -> ThreadCall:
         """Run `function` in a thread, tracked until it ends."""
         ...
 
-    def keep(self, work: Coroutine[Any, Any, Any]) -> None:
+    def keep(self, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
         """Let `work` go on although its caller was cancelled."""
         ...
 
@@ -65,7 +72,7 @@ class Untrusted(Exception):
 class RunningStep:
     """Calls a step's function.
 
-    `record_late` records what a thread returns after its caller was cancelled.
+    `keep_thread` is given a thread whose caller was cancelled while it runs.
     """
 
     def __init__(
@@ -73,35 +80,49 @@ class RunningStep:
         attempt: Host,
         call: StepCall,
         step_id: str,
-        record_late: Callable[[asyncio.Future[Any]], Coroutine[Any, Any, None]],
+        keep_thread: Callable[[ThreadCall], None],
     ) -> None:
         self.attempt = attempt
         self.call = call
         self.step_id = step_id
-        self.timed_out = False
-        self._record_late = record_late
+        self.knows_its_end = False
+        """Its code asked whether it should end, and was told so."""
+        self._timed_out = False
+        self._keep_thread = keep_thread
+
+    def should_end(self) -> bool:
+        """Whether its code should end early; what it returns then is no result."""
+        if self._timed_out or self.attempt.is_over:
+            self.knows_its_end = True
+            return True
+        return False
 
     async def call_function(self) -> Any:
         """What the function returns; it starts only under a certain lease."""
-        ownership = self.attempt.ownership
-        if not ownership.holds():
-            await ownership.regain()
+        await self._may_start()
         token = CURRENT_STEP.set(self)
         try:
             if inspect.iscoroutinefunction(self.call.function):
-                return await self._within_timeout()
+                call = self.call
+                return await self._within_timeout(
+                    call.function(*call.args, **call.kwargs)
+                )
             return await self._call_in_thread()
         finally:
             CURRENT_STEP.reset(token)
 
-    async def _within_timeout(self, value: Any = MISSING) -> Any:
-        """Await the function, or an awaitable that it returned, on the loop."""
-        call = self.call
-        if value is MISSING:
-            value = call.function(*call.args, **call.kwargs)
-        if call.timeout is None:
+    async def _may_start(self) -> None:
+        if self.attempt.is_over:
+            raise Interrupted
+        if not self.attempt.ownership.holds():
+            await self.attempt.ownership.regain()
+
+    async def _within_timeout(self, value: Awaitable[Any]) -> Any:
+        """Await what the function returned, on the loop."""
+        timeout = self.call.timeout
+        if timeout is None:
             return await value
-        scope = asyncio.timeout(call.timeout)
+        scope = asyncio.timeout(timeout)
         try:
             async with scope:
                 return await value
@@ -111,51 +132,71 @@ class RunningStep:
             raise
 
     async def _call_in_thread(self) -> Any:
-        attempt, threads = self.attempt, self.attempt.environment.step_threads
         while True:
-            work = asyncio.ensure_future(attempt.in_thread(threads, self._guarded))
             try:
-                done, _ = await asyncio.wait({work}, timeout=self.call.timeout)
-            except asyncio.CancelledError:
-                # The thread goes on, so its effect happens: record what it returns.
-                attempt.keep(self._record_late(work))
-                raise
-            if not done:
-                await self._outlast(work)
-            try:
-                value = await work
+                value = await self._thread_result()
             except Untrusted:
-                await attempt.ownership.regain()
+                await self._may_start()
                 continue
-            if inspect.isawaitable(value):
-                return await self._within_timeout(value)
-            return value
+            if not inspect.isawaitable(value):
+                return value
+            try:
+                await self._may_start()
+            except BaseException:
+                discard(value)
+                raise
+            return await self._within_timeout(value)
 
-    def _guarded(self) -> Any:
-        if not self.attempt.ownership.holds():
+    async def _thread_result(self) -> Any:
+        timeout = self.call.timeout
+        started = asyncio.Event() if timeout is not None else None
+        call = self.attempt.in_thread(
+            self.attempt.environment.step_threads,
+            partial(self._guarded, asyncio.get_running_loop(), started),
+        )
+        try:
+            if started is not None:
+                # Waiting for a free thread is not the step's own time.
+                call.future.add_done_callback(lambda _: started.set())
+                await started.wait()
+            await asyncio.wait({call.future}, timeout=timeout)
+            if not call.future.done():
+                await self._outlast(call.future)
+        except asyncio.CancelledError:
+            # A thread that has begun goes on, so its effect happens.
+            call.call_off()
+            self._keep_thread(call)
+            raise
+        return call.future.result()
+
+    def _guarded(
+        self, loop: asyncio.AbstractEventLoop, started: asyncio.Event | None
+    ) -> Any:
+        if self.attempt.is_over or not self.attempt.ownership.holds():
             raise Untrusted
+        if started is not None:
+            loop.call_soon_threadsafe(started.set)
         return self.call.function(*self.call.args, **self.call.kwargs)
 
-    async def _outlast(self, work: asyncio.Future[Any]) -> None:
+    async def _outlast(self, thread: asyncio.Future[Any]) -> None:
         """Tell a thread that its time is up, wait for its end, raise `TimeoutError`.
 
         A step still running is never retried or settled, and a thread cannot be
         stopped from outside; `ctx.cancelled` tells it.
         """
-        self.timed_out = True
+        self._timed_out = True
         logger.warning(
             'step "%s" of execution %s is over its timeout of %s s; it runs in a '
             "thread, so its end is awaited (ctx.cancelled is True in it now)",
             self.call.title,
             self.attempt.claim.execution.id,
             self.call.timeout,
+            extra={**self.attempt.fields, "step": self.call.title},
         )
-        try:
-            await asyncio.wait({work})
-        finally:
-            self.timed_out = False
-        if not work.cancelled() and isinstance(work.exception(), Untrusted):
-            return
+        await asyncio.wait({thread})
+        self._timed_out = False
+        if not thread.cancelled() and thread.exception() is None:
+            discard(thread.result())
         raise self._timeout()
 
     def _timeout(self) -> TimeoutError:
@@ -163,3 +204,9 @@ class RunningStep:
             f'step "{self.call.title}" took longer than its timeout of '
             f"{self.call.timeout} s"
         )
+
+
+def discard(value: object) -> None:
+    """Let go of what nobody will await; Python would warn of a forgotten await."""
+    if inspect.iscoroutine(value):
+        value.close()

@@ -16,13 +16,13 @@ from ..middleware import nest_step
 from ..notices import StepCompleted
 from ..records import ErrorInfo, ExecutionStatus, StepStatus, StoredStep
 from ..retry import decide_retry
-from .running_step import RunningStep
+from .ownership import Interrupted
+from .running_step import RunningStep, discard
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from ..context import StepCall
     from .running_step import Host
+    from .threads import ThreadCall
 
 logger = logging.getLogger("worchflow.engine")
 
@@ -35,46 +35,57 @@ class StepExecution:
         self.call = call
         self.step_id = step_id
         self._others: asyncio.Future[None] | None = None
-        self._running = RunningStep(attempt, call, step_id, self._record_late)
+        self._late: asyncio.Future[Any] | None = None
+        """What goes on although the caller was cancelled: a thread, a save."""
+        self._running = RunningStep(attempt, call, step_id, self._keep_thread)
         self._environment = attempt.environment
         self._where = f'step "{call.title}"'
+        self._result_type: Any = None
+        self._started_at = attempt.environment.clock.now()
+        self._tries = 0
 
     async def run(self) -> Any:
         """The step's result, recorded before this returns."""
         attempt = self.attempt
-        if (recorded := attempt.recorded.get(self.step_id)) is not None:
-            return self._replay(recorded)
-        if (first := attempt.pending.get(self.step_id)) is not None:
+        while (recorded := attempt.recorded.get(self.step_id)) is None:
+            first = attempt.pending.get(self.step_id)
+            if first is None:
+                return await self._run_first()
             await first.ended()
-            return self._replay(attempt.recorded[self.step_id])
-        attempt.pending[self.step_id] = self
-        try:
-            value = await self._run_to_record()
-        except BaseException as error:
-            self._tell_others(error)
-            raise
-        finally:
-            del attempt.pending[self.step_id]
-        self._tell_others(None)
-        return value
+        return self._replay(recorded)
 
     async def ended(self) -> None:
-        """Wait until this first use of the step is recorded; raises its failure."""
+        """Wait until nothing of this first use goes on; raises its failure.
+
+        A use that was cancelled leaves no record: the next one may run then.
+        """
         if self._others is None:
             self._others = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._others)
 
-    def _tell_others(self, error: BaseException | None) -> None:
-        others = self._others
-        if others is None:
+    async def _run_first(self) -> Any:
+        self.attempt.pending[self.step_id] = self
+        failure: Exception | None = None
+        try:
+            return await self._run_to_record()
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            if self._late is None:
+                self._tell_others(failure)
+            else:
+                self._late.add_done_callback(lambda _: self._tell_others(None))
+
+    def _tell_others(self, failure: Exception | None) -> None:
+        del self.attempt.pending[self.step_id]
+        if self._others is None:
             return
-        if error is None:
-            others.set_result(None)
-        elif isinstance(error, Exception):
-            others.set_exception(error)
-            others.exception()  # seen here, whether or not somebody waits
+        if failure is None:
+            self._others.set_result(None)
         else:
-            others.cancel()
+            self._others.set_exception(failure)
+            self._others.exception()  # seen here, whether or not somebody waits
 
     def _replay(self, recorded: StoredStep) -> Any:
         if recorded.status is StepStatus.FAILED:
@@ -87,37 +98,16 @@ class StepExecution:
             raise self._fatal(error) from error.__cause__
 
     async def _run_to_record(self) -> Any:
-        environment, call = self._environment, self.call
         # Before the function runs: an annotation that cannot be read has no effect.
-        result_type = self._type()
-        started_at = environment.clock.now()
-        value, tries, failure = await self._try()
+        self._result_type = self._type()
+        value, failure = await self._try()
         if failure is not None:
-            return await self._record_failure(failure, tries, started_at)
-        try:
-            payload, decoded = environment.payloads.encode(
-                value, result_type, kind="step", where=self._where
-            )
-        except InvalidInput as error:
-            raise self._fatal(error) from error.__cause__
-        step = StoredStep(
-            step_id=self.step_id,
-            title=call.title,
-            status=StepStatus.COMPLETED,
-            result=payload,
-            attempts=tries,
-            started_at=started_at,
-            finished_at=environment.clock.now(),
-        )
-        stored = await self._checkpoint(step)
-        if stored.status is StepStatus.FAILED or stored.result != payload:
-            return self._replay(stored)
-        self._announce(decoded)
-        return decoded
+            return await self._record_failure(failure)
+        return await self._record(value)
 
-    async def _try(self) -> tuple[Any, int, Exception | None]:
+    async def _try(self) -> tuple[Any, Exception | None]:
         """Call the function, with the step's own retries if it has any."""
-        policy, tries = self.call.retries, 0
+        policy = self.call.retries
         call = nest_step(
             self._environment.middleware,
             self.attempt.ctx,
@@ -125,80 +115,112 @@ class StepExecution:
             self._running.call_function,
         )
         while True:
-            tries += 1
+            self._tries += 1
             try:
-                return await call(), tries, None
-            except (SystemExit, Exception) as error:  # noqa: BLE001 - decided below
-                failure = error if isinstance(error, Exception) else _exited(error)
+                value = await call()
+            except BaseException as error:
+                failure = self._as_failure(error)
+                if failure is None or (policy is None and failure is error):
+                    raise
                 if policy is None:
-                    raise failure from failure.__cause__
-                delay = decide_retry(failure, tries, policy, self._environment.random)
+                    raise failure from error
+                delay = decide_retry(
+                    failure, self._tries, policy, self._environment.random
+                )
                 if delay is None:
-                    return None, tries, failure
-                self._log_retry(failure, tries, delay)
+                    return None, failure
+                self._log_retry(failure, delay)
+            else:
+                self._refuse_swallowed()
+                return value, None
             await asyncio.sleep(delay)
 
-    async def _record_late(self, work: asyncio.Future[Any]) -> None:
-        try:
-            value = await work
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - nothing to record
-            return
+    def _as_failure(self, error: BaseException) -> Exception | None:
+        """What counts as the function's failure; None for what has to pass through."""
+        if isinstance(error, Interrupted | GeneratorExit):
+            return None
+        self._refuse_swallowed()
+        if isinstance(error, Exception):
+            return error
+        if isinstance(error, SystemExit):
+            return _caused("the step called sys.exit", error)
+        task = asyncio.current_task()
+        is_own = isinstance(error, asyncio.CancelledError) and not (
+            task is not None and task.cancelling()
+        )
+        return _caused("the step was cancelled from inside", error) if is_own else None
+
+    def _refuse_swallowed(self) -> None:
+        """What a function makes of its cancellation is no result and no failure."""
+        if self.attempt.is_over:
+            raise Interrupted
+
+    def _keep_thread(self, call: ThreadCall) -> None:
+        self._late = self.attempt.keep(self._record_late(call))
+
+    async def _record_late(self, call: ThreadCall) -> None:
+        """Record what a thread returns after its caller was cancelled."""
+        value = await call.future
         if inspect.isawaitable(value):
-            return
+            discard(value)
+        elif not self._running.knows_its_end:
+            await self._record(value)
+
+    async def _record(self, value: Any) -> Any:
+        """Record a result; returns it as every later reader will see it."""
         try:
-            payload, _ = self._environment.payloads.encode(
-                value, self._type(), kind="step", where=self._where
+            payload, decoded = self._environment.payloads.encode(
+                value, self._result_type, kind="step", where=self._where
             )
         except InvalidInput as error:
-            self.attempt.fatal = error
-            return
-        now = self._environment.clock.now()
-        await self._save(
-            StoredStep(
-                step_id=self.step_id,
-                title=self.call.title,
-                status=StepStatus.COMPLETED,
-                result=payload,
-                started_at=now,
-                finished_at=now,
-            )
+            raise self._fatal(error) from error.__cause__
+        stored = await self._checkpoint(
+            self._step(StepStatus.COMPLETED, result=payload)
         )
+        if stored.status is StepStatus.FAILED or stored.result != payload:
+            return self._replay(stored)
+        self._announce(decoded)
+        return decoded
 
-    async def _record_failure(
-        self, failure: Exception, tries: int, started_at: datetime
-    ) -> Any:
+    async def _record_failure(self, failure: Exception) -> Any:
         info = self._environment.payloads.encode_error(failure)
-        step = StoredStep(
-            step_id=self.step_id,
-            title=self.call.title,
-            status=StepStatus.FAILED,
-            error=info,
-            attempts=tries,
-            started_at=started_at,
-            finished_at=self._environment.clock.now(),
-        )
-        stored = await self._checkpoint(step)
+        stored = await self._checkpoint(self._step(StepStatus.FAILED, error=info))
         if stored.status is StepStatus.COMPLETED:
             return self._replay(stored)
         raise self._failure(self._plain(stored.error)) from failure
 
+    def _step(
+        self,
+        status: StepStatus,
+        *,
+        result: str | None = None,
+        error: ErrorInfo | None = None,
+    ) -> StoredStep:
+        return StoredStep(
+            step_id=self.step_id,
+            title=self.call.title,
+            status=status,
+            result=result,
+            error=error,
+            attempts=self._tries,
+            started_at=self._started_at,
+            finished_at=self._environment.clock.now(),
+        )
+
     async def _checkpoint(self, step: StoredStep) -> StoredStep:
         try:
-            stored = await self._save(step)
+            return await self._save(step)
         except asyncio.CancelledError:
             # The step has happened: it is recorded although nobody waits any more.
-            self.attempt.keep(self._save(step))
+            self._late = self.attempt.keep(self._save(step))
             raise
-        self.attempt.recorded[self.step_id] = stored
-        return stored
 
     async def _save(self, step: StoredStep) -> StoredStep:
-        execution = self.attempt.claim.execution
         notice = self._notice() if step.status is StepStatus.COMPLETED else None
         pause = 0.1
         while True:
             try:
-                return await self._environment.store.checkpoint(
+                stored = await self._environment.store.checkpoint(
                     self.attempt.claim, step, notice
                 )
             except StoreUnavailable as error:
@@ -207,9 +229,13 @@ class StepExecution:
                     "next try in %.1f s",
                     error,
                     self.call.title,
-                    execution.id,
+                    self.attempt.claim.execution.id,
                     pause,
+                    extra=self._fields,
                 )
+            else:
+                self.attempt.recorded[self.step_id] = stored
+                return stored
             await asyncio.sleep(pause * (0.5 + self._environment.random()))
             pause = min(pause * 2, 5.0)
 
@@ -259,19 +285,24 @@ class StepExecution:
             traceback=error.traceback,
         )
 
-    def _log_retry(self, failure: Exception, tries: int, delay: float) -> None:
+    @property
+    def _fields(self) -> dict[str, object]:
+        return {**self.attempt.fields, "step": self.call.title}
+
+    def _log_retry(self, failure: Exception, delay: float) -> None:
         logger.warning(
             'step "%s" of execution %s failed on try %d (%s); its next try starts in '
             "%.3g s",
             self.call.title,
             self.attempt.claim.execution.id,
-            tries,
+            self._tries,
             type(failure).__name__,
             delay,
+            extra=self._fields,
         )
 
 
-def _exited(error: BaseException) -> RuntimeError:
-    failure = RuntimeError(f"the step called sys.exit({error})")
+def _caused(what: str, error: BaseException) -> RuntimeError:
+    failure = RuntimeError(f"{what} ({error})" if str(error) else what)
     failure.__cause__ = error
     return failure

@@ -6,13 +6,26 @@ never returns would keep a stopped worker's process alive; these are daemons.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
+from .ownership import Interrupted
+
 Work: TypeAlias = tuple[Callable[[], Any], "Future[Any]"]
+
+UNCARRIED = (
+    StopIteration,
+    SystemExit,
+    KeyboardInterrupt,
+    asyncio.CancelledError,
+    concurrent.futures.CancelledError,
+)
+"""What a future cannot hand on: it would hang, end the loop or look cancelled."""
 
 
 class Threads:
@@ -22,8 +35,11 @@ class Threads:
         self._limit = limit
         self._name = name
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
-        self._idle = 0
         self._started = 0
+        # Each piece of work in the queue has either an idle thread set aside for it
+        # or is one of those that wait for a busy one.
+        self._idle = 0
+        self._waiting = 0
         self._lock = threading.Lock()
 
     def submit(self, function: Callable[[], Any]) -> Future[Any]:
@@ -31,7 +47,11 @@ class Threads:
         future: Future[Any] = Future()
         with self._lock:
             self._queue.put((function, future))
-            if self._idle >= self._queue.qsize() or self._started >= self._limit:
+            if self._idle:
+                self._idle -= 1
+                return future
+            if self._started >= self._limit:
+                self._waiting += 1
                 return future
             self._started += 1
             number = self._started
@@ -47,16 +67,36 @@ class Threads:
                 self._queue.put(None)
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                self._idle += 1
-            work = self._queue.get()
-            with self._lock:
-                self._idle -= 1
-            if work is None:
-                return
+        while (work := self._queue.get()) is not None:
             _run(*work)
             del work
+            with self._lock:
+                if self._waiting:
+                    self._waiting -= 1
+                else:
+                    self._idle += 1
+
+
+class ThreadCall:
+    """One call in a thread, awaited on the event loop."""
+
+    __slots__ = ("_source", "future")
+
+    def __init__(self, threads: Threads, function: Callable[[], Any]) -> None:
+        self._source = threads.submit(function)
+        self.future = asyncio.wrap_future(self._source)
+
+    async def result(self) -> Any:
+        """What it returns. When this is cancelled, a call that runs goes on."""
+        try:
+            return await asyncio.shield(self.future)
+        except asyncio.CancelledError:
+            self.call_off()
+            raise
+
+    def call_off(self) -> None:
+        """Keep it from starting; nothing happens when it has."""
+        self._source.cancel()
 
 
 def _run(function: Callable[[], Any], future: Future[Any]) -> None:
@@ -64,7 +104,17 @@ def _run(function: Callable[[], Any], future: Future[Any]) -> None:
         return
     try:
         result = function()
+    except Interrupted as error:
+        future.set_exception(error)
+    except UNCARRIED as error:
+        failure = RuntimeError(f"code in a thread raised {_shown(error)}")
+        failure.__cause__ = error
+        future.set_exception(failure)
     except BaseException as error:  # noqa: BLE001 - the awaiting side raises it
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+def _shown(error: BaseException) -> str:
+    return f"{type(error).__name__}({error})"

@@ -98,9 +98,4 @@ def _place(attempt: Host, title: str | None) -> str:
 
 
 def _extra(attempt: Host, title: str | None) -> dict[str, object]:
-    return {
-        "execution_id": attempt.claim.execution.id,
-        "function": attempt.function.id,
-        "step": title,
-        "attempt": attempt.number,
-    }
+    return {**attempt.fields, "step": title}
