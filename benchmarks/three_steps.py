@@ -17,6 +17,7 @@ import time
 from typing import Any
 from uuid import uuid4
 
+import uvloop
 from pymongo import AsyncMongoClient
 
 from benchmarks import bare_loop
@@ -131,7 +132,7 @@ def main() -> None:
     try:
         redis.start()
         mongo.start()
-        asyncio.run(measure(redis.url, mongo, options))
+        uvloop.run(measure(redis.url, mongo, options))
     finally:
         redis.stop()
         mongo.stop()
