@@ -168,11 +168,11 @@ class Payloads:
 
         Most steps return something like this, and it halves what encoding costs.
         """
-        kind: type[Any] = value.__class__
+        kind = value.__class__
         if not self._is_default or not (kind is type or is_untyped(type)):
             return False
         if kind is int:
-            return -(2**63) <= value < 2**63
+            return bool(-(2**63) <= value < 2**63)
         return kind in _SIMPLE or (
             kind is str and len(value) < 1000 and value.isascii()
         )
