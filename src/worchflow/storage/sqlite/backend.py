@@ -102,7 +102,7 @@ class SQLiteBackend(Backend):
             link, self._link = self._link, None
             await link.close()
             for worker_id in tuple(self._locks):
-                await asyncio.to_thread(self._end_worker, link, worker_id)
+                await asyncio.to_thread(self._end_worker, link, worker_id, known=False)
 
     async def check(self) -> None:
         """Take the write lock once."""
@@ -153,7 +153,7 @@ class SQLiteBackend(Backend):
             await link.write(_join, request)
         except BaseException:
             # Not known to have joined: whoever sees its row may take it for dead.
-            await asyncio.to_thread(self._end_worker, link, worker.id)
+            await asyncio.to_thread(self._end_worker, link, worker.id, known=False)
             raise
         link.wakeup.add_worker(worker.id, on_cancel)
 
@@ -165,7 +165,7 @@ class SQLiteBackend(Backend):
         )
         renewal = link.own_core().renew(workers.renew, link.prefix, request)
         if not renewal.alive:
-            self._end_worker(link, worker_id)
+            self._end_worker(link, worker_id, known=True)
         return renewal
 
     async def leave(self, worker_id: str) -> None:
@@ -175,7 +175,7 @@ class SQLiteBackend(Backend):
         request = workers.LeaveRequest(worker_id=worker_id, unstarted=unstarted)
         link.wakeup.remove_worker(worker_id)
         await link.write(_leave, request)
-        await asyncio.to_thread(self._end_worker, link, worker_id)
+        await asyncio.to_thread(self._end_worker, link, worker_id, known=True)
 
     async def claim(
         self, worker: WorkerRecord, limit: int, wait: float
@@ -278,9 +278,11 @@ class SQLiteBackend(Backend):
         lock.acquire()
         self._locks[worker_id] = lock
 
-    def _end_worker(self, link: Link, worker_id: str) -> None:
-        """Let everybody know that this worker is gone. Blocks shortly."""
+    def _end_worker(self, link: Link, worker_id: str, *, known: bool) -> None:
+        """Release a worker's lock; its file stays unless its end is known anyway."""
         link.core.end_lease(worker_id)
         lock = self._locks.pop(worker_id, None)
         if lock is not None:
             lock.close()
+            if known:
+                remove_files([lock.path])

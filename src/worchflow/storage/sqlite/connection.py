@@ -21,14 +21,6 @@ WAL_LIMIT = 64 * 1024 * 1024
 """Bytes; a write-ahead log above this is written back and cut."""
 
 
-def needs_commit_lock(version: tuple[int, int, int]) -> bool:
-    """Whether this SQLite can damage a file when a commit meets two checkpoints.
-
-    Known as the WAL-reset bug, in every release up to 3.51.2 and in 3.52.0.
-    """
-    return version < (3, 51, 3) or version == (3, 52, 0)
-
-
 def check_version(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
     """`ConfigurationError` for an SQLite without what the queries use."""
     if version < OLDEST_SQLITE:
@@ -82,7 +74,7 @@ def create_file(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise StoreUnavailable(
-            f"the database {path} cannot be opened: {error.strerror or error}"
+            f"the database {path} cannot be opened: {error.strerror}: {error.filename}"
         ) from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 import threading
 import time
 from concurrent.futures import Future
@@ -20,16 +19,16 @@ from .connection import (
     connect_reader,
     connect_writer,
     create_file,
-    needs_commit_lock,
     prepare,
 )
-from .files import MEMORY, Beside, FileLock
+from .files import MEMORY, Beside, CommitLock
 from .peers import Peers
 from .reader import Reader
 from .sessions import Session
 from .writer import Operation, Writer, one_by_one
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
 
     from ...options import Durability
@@ -198,9 +197,12 @@ class Core:
     def _session_for(self, connect: Callable[[], sqlite3.Connection]) -> Session:
         if self.beside is None:
             return Session(self.place.path, connect)
-        lock: FileLock | None = None
-        if needs_commit_lock(sqlite3.sqlite_version_info):
-            lock = FileLock(self.beside.commit_lock)
+        try:
+            lock = CommitLock(self.beside)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the database {self.place.path} cannot be locked: {error}"
+            ) from error
         return Session(self.place.path, connect, lock, self.beside.wal)
 
     def _tell(self, hints: Hints) -> None:

@@ -50,6 +50,42 @@ class FileLock:
         os.close(self._descriptor)
 
 
+class CommitLock:
+    """Lets one connection of all processes write at a time, each in its turn.
+
+    Whoever waits holds the turn meanwhile, and who wants to write again has to take
+    the turn first: a busy writer cannot keep the others out. Not for two threads.
+    """
+
+    def __init__(self, beside: Beside) -> None:
+        self._turn = FileLock(beside.turn)
+        self._lock = FileLock(beside.commit_lock)
+        self._has_turn = False
+
+    def acquire(self) -> bool:
+        """Come one step further without waiting; whether the lock is held now."""
+        self._has_turn = self._has_turn or self._turn.acquire()
+        if not self._has_turn or not self._lock.acquire():
+            return False
+        self.give_way()
+        return True
+
+    def give_way(self) -> None:
+        """Leave the line."""
+        if self._has_turn:
+            self._turn.release()
+            self._has_turn = False
+
+    def release(self) -> None:
+        """Let others write."""
+        self._lock.release()
+
+    def close(self) -> None:
+        """Release everything for good."""
+        self._turn.close()
+        self._lock.close()
+
+
 def is_free(path: Path) -> bool:
     """Whether the file exists and nobody holds its lock: its holder is dead."""
     if sys.platform == "win32":
@@ -81,6 +117,7 @@ class Beside:
     def __init__(self, database: Path) -> None:
         self.database = database
         self.commit_lock = database.with_name(f"{database.name}.lock")
+        self.turn = database.with_name(f"{database.name}.turn")
         self.wal = database.with_name(f"{database.name}-wal")
         self.workers = database.with_name(f"{database.name}.workers")
 

@@ -58,6 +58,6 @@ def read_datagram(message: bytes) -> Hints:
         for prefix, text in fields.get("notices", ()):
             if (notice := decode_notice(text)) is not None:
                 hints.notices.append((str(prefix), notice))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return Hints()
     return hints

@@ -48,8 +48,10 @@ def page(
             items.append(read_execution(row))
         except UnreadableRowError as error:
             logger.warning("%s; it is left out of the listing", error)
-    more = len(rows) > query.limit and items
-    return StoredPage(items=items, cursor=_cursor(items[-1]) if more else None)
+    cursor = None
+    if len(rows) > query.limit and items:
+        cursor = make_cursor(to_milliseconds(items[-1].created_at), items[-1].id)
+    return StoredPage(items=items, cursor=cursor)
 
 
 def counts(connection: sqlite3.Connection, prefix: str) -> dict[ExecutionStatus, int]:
@@ -77,8 +79,9 @@ def read_cursor(cursor: str) -> tuple[int, str]:
     )
 
 
-def _cursor(last: StoredExecution) -> str:
-    where = json.dumps([to_milliseconds(last.created_at), last.id])
+def make_cursor(created_at: int, id_: str) -> str:
+    """Text that `read_cursor` reads."""
+    where = json.dumps([created_at, id_])
     return base64.urlsafe_b64encode(where.encode()).decode()
 
 

@@ -69,10 +69,9 @@ class Peers:
         if sys.platform == "win32":
             return
         try:
-            _make_private(self._folder)
             self._inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._inbox.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-            self._inbox.bind(str(self._folder / self._name))
+            self._bind(self._inbox)
             self._outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._outbox.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
             self._outbox.settimeout(0)
@@ -126,6 +125,18 @@ class Peers:
         with suppress(OSError):
             self._marker.unlink(missing_ok=True)
             (self._folder / self._name).unlink(missing_ok=True)
+            self._folder.rmdir()
+
+    def _bind(self, inbox: socket.socket) -> None:
+        # The last process to leave may remove the folder between the two calls.
+        for attempt in range(5):
+            _make_private(self._folder)
+            try:
+                return inbox.bind(str(self._folder / self._name))
+            except FileNotFoundError:
+                if attempt == 4:
+                    raise
+        return None
 
     def _listen(self) -> None:
         inbox = self._inbox

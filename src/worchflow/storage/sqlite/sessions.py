@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from .files import FileLock
+    from .files import CommitLock
 
 T = TypeVar("T")
 
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.0001, 0.002
+"""Seconds between two tries to get what another process has."""
 COMMITS_PER_LOOK = 256
 """Commits between two looks at the size of the write-ahead log."""
 
@@ -41,16 +43,17 @@ BROKEN = BUSY | {
 class Session:
     """One connection for writing. Not for two threads at once.
 
-    With a commit lock no two processes commit or checkpoint at the same time. After a
-    failure of the disk the connection is given up and the next transaction makes a
-    new one.
+    Under the commit lock no two connections commit or checkpoint at the same time:
+    where they do, SQLite up to 3.51.2 (and 3.52.0) can damage the file, which is
+    known as the WAL-reset bug. After a failure of the disk the connection is given up
+    and the next transaction makes a new one.
     """
 
     def __init__(
         self,
         location: str,
         connect: Callable[[], sqlite3.Connection],
-        lock: FileLock | None = None,
+        lock: CommitLock | None = None,
         wal: Path | None = None,
     ) -> None:
         self._location = location
@@ -87,13 +90,17 @@ class Session:
 
     @contextmanager
     def alone(self, deadline: float) -> Generator[None, None, None]:
-        """Hold the commit lock, if this SQLite needs one."""
+        """Hold the commit lock; a database in memory has none."""
         if self._lock is None:
             yield
             return
-        pause = 0.0002
-        while not self._lock.acquire():
-            pause = self._wait(pause, deadline)
+        pause = SHORTEST_PAUSE
+        try:
+            while not self._lock.acquire():
+                pause = self._wait(pause, deadline)
+        except BaseException:
+            self._lock.give_way()
+            raise
         try:
             yield
         finally:
@@ -121,7 +128,7 @@ class Session:
 
     def retry(self, act: Callable[[], T], deadline: float) -> T:
         """Do it again while somebody else has the database."""
-        pause = 0.0002
+        pause = SHORTEST_PAUSE
         while True:
             try:
                 return act()
@@ -137,7 +144,7 @@ class Session:
                 f"the database {self._location} is locked by another process"
             )
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads waiters
-        return min(pause * 1.5, 0.02)
+        return min(pause * 1.5, LONGEST_PAUSE)
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:

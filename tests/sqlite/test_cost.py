@@ -1,0 +1,196 @@
+"""What a claim and a page cost must not grow with what waits; counted, not timed."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.stores import new_worker, now
+from worchflow.records import ExecutionQuery, ExecutionStatus
+from worchflow.storage.sqlite import claims, listing, settling, steps, workers
+from worchflow.storage.sqlite.claims import ClaimRequest, functions_json
+from worchflow.storage.sqlite.connection import connect_writer, prepare
+from worchflow.storage.sqlite.files import MEMORY
+from worchflow.storage.sqlite.unserved import hand_on
+from worchflow.storage.sqlite.workers import JoinRequest
+from worchflow.storage.sqlite.writer import Transaction
+
+PREFIX = "p"
+FEW, MANY = 200, 20_000
+ALLOWED = 2.0
+"""A tree that holds 100 times as much is a little deeper."""
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    made = connect_writer(MEMORY, "strict")
+    prepare(made, MEMORY)
+    yield made
+    made.close()
+
+
+def fill(
+    connection: sqlite3.Connection, count: int, event: str, status: str = "queued"
+) -> None:
+    """Put executions in, past everything the library does."""
+    start = connection.execute("SELECT count(*) FROM executions").fetchone()[0]
+    connection.execute("BEGIN")
+    connection.executemany(
+        "INSERT INTO executions (id, queue_prefix, event_name, event_data, nonce,"
+        " created_at, due_at, status, updated_at)"
+        " VALUES (?, ?, ?, '{}', '', ?, ?, ?, 1)",
+        (
+            (
+                uuid.uuid4().hex,
+                PREFIX,
+                event,
+                number,
+                number + 1 if status == "queued" else None,
+                status,
+            )
+            for number in range(start, start + count)
+        ),
+    )
+    connection.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def counted(connection: sqlite3.Connection) -> Iterator[list[int]]:
+    """Count the steps of SQLite's virtual machine."""
+    ticks = [0]
+
+    def tick() -> int:
+        ticks[0] += 1
+        return 0
+
+    connection.set_progress_handler(tick, 1)
+    yield ticks
+    connection.set_progress_handler(None, 0)
+
+
+def cost_of(connection: sqlite3.Connection, act: Any) -> int:
+    """The steps of an act that is undone afterwards."""
+    connection.execute("BEGIN IMMEDIATE")
+    with counted(connection) as ticks:
+        act(Transaction(connection, 10_000_000))
+    connection.execute("ROLLBACK")
+    return ticks[0]
+
+
+def claim_ten(connection: sqlite3.Connection, *events: str) -> Any:
+    worker = new_worker(*events)
+    tx = Transaction(connection, 1)
+    workers.join(tx, PREFIX, JoinRequest(worker=worker, lease=1_000_000))
+    request = ClaimRequest(
+        worker_id=worker.id, functions=functions_json(worker.functions), limit=10
+    )
+
+    def act(tx: Transaction) -> None:
+        assert len(claims.claim(tx, PREFIX, request).claims) == 10
+
+    return act
+
+
+def test_a_claim_costs_the_same_whatever_waits(connection: sqlite3.Connection) -> None:
+    fill(connection, FEW, "a")
+    act = claim_ten(connection, "a", "b")
+    few = cost_of(connection, act)
+
+    fill(connection, MANY, "a")
+
+    assert cost_of(connection, act) < few * ALLOWED
+
+
+def test_a_claim_costs_the_same_behind_what_it_does_not_serve(
+    connection: sqlite3.Connection,
+) -> None:
+    fill(connection, FEW, "served")
+    act = claim_ten(connection, "served")
+    few = cost_of(connection, act)
+
+    connection.execute("UPDATE executions SET due_at = 9000000")
+    fill(connection, MANY, "unserved")
+
+    assert cost_of(connection, act) < few * ALLOWED
+
+
+def test_handing_on_costs_the_same_whatever_waits(
+    connection: sqlite3.Connection,
+) -> None:
+    fill(connection, FEW, "unserved")
+    few = cost_of(connection, lambda tx: hand_on(tx, PREFIX))
+
+    fill(connection, MANY, "unserved")
+
+    assert cost_of(connection, lambda tx: hand_on(tx, PREFIX)) < few * ALLOWED
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        ExecutionQuery(),
+        ExecutionQuery(status=ExecutionStatus.FAILED),
+        ExecutionQuery(status=ExecutionStatus.QUEUED),
+        ExecutionQuery(status=ExecutionStatus.CANCELLED),
+        ExecutionQuery(function="rare"),
+        ExecutionQuery(function="none"),
+        ExecutionQuery(id_prefix="0123456789"),
+        ExecutionQuery(since=now()),
+        ExecutionQuery(cursor=listing.make_cursor(100, "f")),
+    ],
+    ids=lambda query: repr(query).removeprefix("ExecutionQuery")[:60],
+)
+def test_a_page_costs_the_same_whatever_is_stored(
+    connection: sqlite3.Connection, query: ExecutionQuery
+) -> None:
+    def act(tx: Transaction) -> None:
+        listing.page(tx.connection, PREFIX, query)
+
+    fill(connection, 60, "rare", "failed")
+    fill(connection, FEW, "often")
+    few = cost_of(connection, act)
+
+    fill(connection, MANY, "often")
+
+    assert cost_of(connection, act) < few * ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters"),
+    [
+        (
+            settling._SETTLE.format(
+                rows="(1,2,3,4,5,6,7,8,9,10,11,12,13,14,15)", now=1, prefix=1
+            ),
+            (),
+        ),
+        (steps._INSERT.format(rows="(1,2,3,4,5,6,7,8,9,10,11)", prefix=1), ()),
+        (steps._OF_EXECUTION, ("a", "p")),
+        (steps._OF_EXECUTIONS, ("[]",)),
+        (workers._OWNED, ("w",)),
+        (workers._FORGET, ("p",)),
+        (
+            workers._TAKE_BACK,
+            dict.fromkeys(["workers", "prefix", "ids", "deaths", "front", "now"], "[]"),
+        ),
+        (claims._NEXT_DUE, {"prefix": "p", "functions": "[]"}),
+    ],
+    ids=["settle", "checkpoint", "steps", "recorded", "owned", "forget", "reap", "due"],
+)
+def test_no_statement_reads_a_whole_table(
+    connection: sqlite3.Connection, statement: str, parameters: Any
+) -> None:
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+
+    details = [row[3] for row in plan]
+    scans = [
+        detail
+        for detail in details
+        if detail.startswith("SCAN") and ("executions" in detail or "steps" in detail)
+    ]
+    assert scans == [], details

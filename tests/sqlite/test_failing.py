@@ -1,0 +1,393 @@
+"""A database that fails or is busy: typed errors in time, and nothing half-written."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import resource
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stores import (
+    MakeBackend,
+    claim_many,
+    claim_one,
+    claimed,
+    expect,
+    ids,
+    insert,
+    insert_one,
+    joined,
+    new_execution,
+    new_step,
+    settle,
+    stored,
+)
+from tests.waiting import until
+from worchflow.errors import ExecutionNotFound, StoreUnavailable, WorchflowError
+from worchflow.records import ExecutionQuery, ExecutionStatus
+from worchflow.settlement import Completed, Released
+from worchflow.storage.base import Inserted
+from worchflow.storage.sqlite import mailbox, sessions, writer
+from worchflow.storage.sqlite.backend import SQLiteBackend
+from worchflow.storage.sqlite.files import FileLock
+from worchflow.storage.sqlite.times import wall_now
+
+LARGE = f'"{"x" * 1_000_000}"'
+
+
+@pytest.fixture
+def raw(backend: SQLiteBackend, path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection of another program to the open file."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=5)
+    yield connection
+    connection.close()
+
+
+@contextlib.contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """No file of this process may grow beyond what the database has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = Path(f"{path}-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_one_failing_operation_fails_its_own_caller_only(
+    backend: SQLiteBackend,
+) -> None:
+    worker = await joined(backend)
+    await insert(backend, *(new_execution() for _ in range(20)))
+    claims = await claim_many(backend, worker, 20)
+    lost = claims[7]
+    _delete(backend, lost.execution.id)
+
+    outcomes = await asyncio.gather(
+        *(backend.checkpoint(claim, new_step(), None) for claim in claims),
+        return_exceptions=True,
+    )
+
+    for claim, outcome in zip(claims, outcomes, strict=True):
+        if claim is lost:
+            assert isinstance(outcome, ExecutionNotFound)
+            assert outcome.execution_id == lost.execution.id
+            assert await backend.steps(lost.execution.id) == []
+        else:
+            assert await backend.steps(claim.execution.id) == [outcome]
+
+
+async def test_text_that_cannot_be_stored_fails_its_own_caller_only(
+    backend: SQLiteBackend,
+) -> None:
+    good = [new_execution() for _ in range(5)]
+    bad = new_execution(event_data='"\ud800"')
+
+    outcomes = await asyncio.gather(
+        *(backend.insert([new]) for new in (*good[:2], bad, *good[2:])),
+        return_exceptions=True,
+    )
+
+    assert isinstance(outcomes.pop(2), UnicodeEncodeError)
+    assert outcomes == [[Inserted(id=new.id)] for new in good]
+    assert await backend.get(bad.id) is None
+
+
+async def test_a_database_that_another_program_keeps_locked_is_unavailable(
+    make_backend: MakeBackend, path: Path
+) -> None:
+    backend = await make_backend(timeout=0.3)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    new = new_execution()
+
+    with pytest.raises(StoreUnavailable, match=str(path)):
+        await backend.insert([new])
+    with pytest.raises(StoreUnavailable):
+        await backend.check()
+    assert await backend.get(new.id) is None
+
+    other.execute("ROLLBACK")
+    other.close()
+    assert await backend.insert([new]) == [Inserted(id=new.id)]
+    await backend.check()
+
+
+async def test_a_short_lock_of_another_program_is_waited_for(
+    backend: SQLiteBackend, raw: sqlite3.Connection
+) -> None:
+    raw.execute("BEGIN IMMEDIATE")
+    inserting = asyncio.ensure_future(insert_one(backend))
+    done, _ = await asyncio.wait([inserting], timeout=0.1)
+    assert not done
+
+    raw.execute("COMMIT")
+
+    await expect(backend, await inserting, status=ExecutionStatus.QUEUED)
+
+
+async def test_commits_wait_for_the_commit_lock(
+    path: Path, make_backend: MakeBackend
+) -> None:
+    backend = await make_backend(timeout=0.3)
+    lock = FileLock(Path(f"{path}.lock"))
+    assert lock.acquire()
+    worker = await asyncio.gather(joined(backend), return_exceptions=True)
+    assert isinstance(worker[0], StoreUnavailable)
+
+    lock.release()
+    await insert_one(backend)
+    assert lock.acquire()
+    lock.release()
+    lock.close()
+
+
+async def test_a_full_disk_is_an_error_and_work_goes_on_when_there_is_room(
+    make_backend: MakeBackend, path: Path
+) -> None:
+    backend = await make_backend()
+    claim = await claimed(backend)
+    new = new_execution(event_data=LARGE)
+
+    with full_disk(path):
+        with pytest.raises(StoreUnavailable, match=str(path)):
+            await backend.insert([new])
+        with pytest.raises(StoreUnavailable):
+            await backend.checkpoint(claim, new_step(result=LARGE), None)
+        await expect(backend, claim.execution.id, status=ExecutionStatus.PROCESSING)
+
+    assert await backend.insert([new]) == [Inserted(id=new.id)]
+    await backend.checkpoint(claim, new_step(result=LARGE), None)
+    assert (await settle(backend, claim, Completed(result=LARGE))).applied
+    await expect(backend, new.id, event_data=LARGE)
+    assert _integrity(path) == "ok"
+
+
+async def test_a_call_that_takes_too_long_fails_and_can_be_repeated(
+    make_backend: MakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = await make_backend(timeout=0.3)
+    assert isinstance(backend, SQLiteBackend)
+    assert backend._link is not None
+    stuck = await _stuck_writer(backend)
+    new = new_execution()
+
+    with pytest.raises(StoreUnavailable, match="outcome is unknown"):
+        await backend.insert([new])
+
+    stuck.set_result(None)
+    assert await backend.insert([new]) == [Inserted(id=new.id)]
+
+
+async def test_more_calls_than_there_is_room_for_wait_their_turn(
+    make_backend: MakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailbox, "CALLS", 5)
+    backend = await make_backend(timeout=0.3)
+    news = [new_execution() for _ in range(40)]
+
+    await asyncio.gather(*(insert(backend, new) for new in news))
+    stuck = await _stuck_writer(backend)
+    outcomes = await asyncio.gather(
+        *(backend.insert([new_execution()]) for _ in range(10)),
+        return_exceptions=True,
+    )
+
+    assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
+    assert any("behind" in str(outcome) for outcome in outcomes)
+    stuck.set_result(None)
+    for new in news:
+        await expect(backend, new.id, status=ExecutionStatus.QUEUED)
+
+
+async def test_a_claim_that_timed_out_is_handed_out_later(
+    make_backend: MakeBackend,
+) -> None:
+    backend = await make_backend(timeout=0.3)
+    worker = await joined(backend)
+    id_ = await insert_one(backend)
+    stuck = await _stuck_writer(backend)
+    with pytest.raises(StoreUnavailable):
+        await backend.claim(worker, 1, 0.0)
+
+    stuck.set_result(None)
+
+    claim = await claim_one(backend, worker)
+    assert claim.execution.id == id_
+    await expect(backend, id_, worker=worker.id, token=claim.token)
+
+
+async def test_the_log_is_cut_when_it_has_grown(
+    path: Path, make_backend: MakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "COMMITS_PER_LOOK", 1)
+    monkeypatch.setattr(sessions, "WAL_LIMIT", 500_000)
+    backend = await make_backend()
+
+    await insert_one(backend, event_data=LARGE)
+
+    def is_cut() -> bool:
+        return Path(f"{path}-wal").stat().st_size == 0
+
+    await until(is_cut)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "status = 'sleeping'",
+        "created_at = 'yesterday'",
+        "event_data = x'ff00fe'",
+        "event_data = CAST(x'22ff22' AS TEXT)",
+        "token = 'many'",
+        "error_type = 5, error_message = 5",
+        "started_at = 1e300",
+    ],
+)
+async def test_a_damaged_row_is_in_nobodys_way(
+    backend: SQLiteBackend,
+    raw: sqlite3.Connection,
+    caplog: pytest.LogCaptureFixture,
+    damage: str,
+) -> None:
+    worker = await joined(backend)
+    bad = await insert_one(backend)
+    good = await insert(backend, *(new_execution() for _ in range(3)))
+    raw.execute(f"UPDATE executions SET {damage} WHERE id = ?", (bad,))  # noqa: S608
+
+    claims = await claim_many(backend, worker, 3)
+
+    assert ids(claims) == good
+    assert not await backend.claim(worker, 5, 0.3)
+    listed = await backend.list(ExecutionQuery())
+    assert sorted(ids(listed.items)) == sorted(good)
+    complaints = [
+        record
+        for record in caplog.records
+        if record.levelno == logging.ERROR and bad in record.getMessage()
+    ]
+    assert len(complaints) <= 1
+    with pytest.raises(WorchflowError, match="cannot be read"):
+        await backend.get(bad)
+    for claim in claims:
+        assert (await settle(backend, claim, Completed(result="1"))).applied
+
+
+async def test_an_execution_with_a_damaged_step_is_set_aside(
+    backend: SQLiteBackend, raw: sqlite3.Connection
+) -> None:
+    worker = await joined(backend)
+    claim = await claimed(backend)
+    await backend.checkpoint(claim, new_step(), None)
+    await settle(backend, claim, Released())
+    raw.execute("UPDATE steps SET status = 'odd'")
+    other = await insert_one(backend)
+
+    (found,) = await claim_many(backend, worker, 1)
+
+    assert found.execution.id == other
+    assert not await backend.claim(worker, 5, 0.1)
+    await expect(
+        backend,
+        claim.execution.id,
+        status=ExecutionStatus.QUEUED,
+        reason="its row in the database cannot be read",
+    )
+    raw.execute("UPDATE steps SET status = 'completed'")
+    raw.execute("UPDATE executions SET due_at = 1 WHERE due_at IS NOT NULL")
+    assert (await claim_one(backend, worker)).execution.id == claim.execution.id
+
+
+async def test_work_that_waits_survives_a_clock_that_is_set_back(
+    backend: SQLiteBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await joined(backend)
+    right = wall_now
+    monkeypatch.setattr(writer, "wall_now", lambda: right() + 3_600_000)
+    at_once, later = await insert(backend, new_execution(), new_execution(delay=60.0))
+    monkeypatch.setattr(writer, "wall_now", right)
+    assert not await backend.claim(worker, 5, 0.0)
+    before = await stored(backend, later)
+
+    assert await backend.sweep(worker.id) == 1
+
+    claim = await claim_one(backend, worker)
+    assert claim.execution.id == at_once
+    assert await stored(backend, later) == before
+    assert await backend.sweep(worker.id) == 0
+
+
+async def test_the_lease_of_another_start_of_the_machine_is_over(
+    backend: SQLiteBackend, raw: sqlite3.Connection
+) -> None:
+    claim = await claimed(backend)
+    reaper = await joined(backend)
+    assert await backend.reap(reaper.id, expired=True) == 0
+
+    raw.execute(
+        "UPDATE workers SET boot_id = 'another' WHERE id = ?", (claim.worker_id,)
+    )
+
+    assert await backend.reap(reaper.id, expired=True) == 1
+    await expect(backend, claim.execution.id, recoveries=1, worker=None)
+
+
+async def test_renewing_keeps_up_while_the_writer_is_busy(
+    make_backend: MakeBackend,
+) -> None:
+    backend = await make_backend(lease_ttl=2.0)
+    worker = await joined(backend)
+
+    async def write() -> None:
+        while True:
+            await backend.insert([new_execution() for _ in range(50)])
+
+    writing = [asyncio.ensure_future(write()) for _ in range(20)]
+    try:
+        for _ in range(10):
+            # Raises when it takes more than half a TTL.
+            assert (await asyncio.to_thread(backend.renew, worker.id)).alive
+    finally:
+        for task in writing:
+            task.cancel()
+        await asyncio.wait(writing)
+
+
+async def _stuck_writer(backend: Any) -> asyncio.Future[None]:
+    """Keep the writer busy until the future that is returned has a result."""
+    loop = asyncio.get_running_loop()
+    go_on: asyncio.Future[None] = loop.create_future()
+    reached: asyncio.Future[None] = loop.create_future()
+
+    async def until_told() -> None:
+        await go_on
+
+    def wait(tx: Any, prefix: str, arguments: Sequence[None]) -> Sequence[None]:
+        loop.call_soon_threadsafe(reached.set_result, None)
+        asyncio.run_coroutine_threadsafe(until_told(), loop).result(20)
+        return arguments
+
+    task = asyncio.ensure_future(backend._link.write(wait, None))
+    task.add_done_callback(lambda done: done.exception())
+    await reached
+    return go_on
+
+
+def _delete(backend: SQLiteBackend, id_: str) -> None:
+    with contextlib.closing(
+        sqlite3.connect(backend.location, isolation_level=None, timeout=5)
+    ) as connection:
+        connection.execute("DELETE FROM executions WHERE id = ?", (id_,))
+
+
+def _integrity(path: Path) -> str:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        found: str = connection.execute("PRAGMA integrity_check").fetchone()[0]
+        return found
