@@ -81,8 +81,10 @@ def test_a_narrow_pipe_shortens_nothing(project: Project, seed: Seed) -> None:
     seed({"declined-1": ("decline-payment", {"text": text})})
 
     shown = project.run("executions", "show", "declined-1", COLUMNS="40")
+    listed = project.run("executions", "list", COLUMNS="40")
 
-    assert text in shown.out
+    assert f'data      {{"text": "{text}"}}\n' in shown.out
+    assert len(listed.out.splitlines()) == 2
 
 
 def test_a_reader_that_has_enough_ends_the_command_quietly(
