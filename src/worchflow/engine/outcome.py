@@ -6,15 +6,14 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..notices import AttemptFailed
+from ..notices import AttemptFailed, ExecutionUpdated
 from ..records import ErrorInfo, ExecutionStatus
 from ..retry import decide_retry
-from ..settlement import Failed, RetryAt
+from ..settlement import Cancelled, Failed, RetryAt
 
 if TYPE_CHECKING:
-    from ..notices import ExecutionUpdated
     from ..records import Claim
-    from ..settlement import Settlement
+    from ..settlement import Released, Settlement
     from .attempt import Attempt
 
 logger = logging.getLogger("worchflow.engine")
@@ -25,7 +24,7 @@ class Outcome:
     """A settlement to apply, and what to tell about it once it is applied."""
 
     settlement: Settlement
-    notice: ExecutionUpdated | None = None
+    notice: ExecutionUpdated
 
 
 def failed_outcome(
@@ -43,6 +42,18 @@ def failed_outcome(
     _log(attempt, error, delay)
     readable = environment.payloads.decode_error(info)
     return _outcome(attempt.claim, attempt.number, settlement, readable)
+
+
+def unfinished(claim: Claim, settlement: Cancelled | Released) -> Outcome:
+    """The outcome of an attempt that was ended early, or never made."""
+    cancelled = isinstance(settlement, Cancelled)
+    notice = ExecutionUpdated(
+        execution_id=claim.execution.id,
+        event_name=claim.execution.event_name,
+        attempt=claim.execution.attempt_count + 1,
+        status=ExecutionStatus.CANCELLED if cancelled else ExecutionStatus.QUEUED,
+    )
+    return Outcome(settlement=settlement, notice=notice)
 
 
 def poisoned(claim: Claim) -> Outcome:

@@ -15,11 +15,11 @@ from ..errors import (
     SerializationError,
 )
 from ..middleware import nest_execution
-from ..notices import ExecutionCompleted, ExecutionStarted
+from ..notices import ExecutionCompleted, ExecutionStarted, ExecutionUpdated
 from ..records import ExecutionStatus
 from ..settlement import Cancelled, Completed, Released
 from .attempt import Attempt
-from .outcome import Outcome, failed_outcome
+from .outcome import Outcome, failed_outcome, unfinished
 from .ownership import Interruption
 from .running_step import CURRENT_STEP, discard
 
@@ -121,9 +121,9 @@ class ExecutionRunner:
             case Interruption.TIMEOUT:
                 return failed_outcome(attempt, self._timeout())
             case Interruption.CANCELLED:
-                return Outcome(settlement=Cancelled())
+                return unfinished(self._claim, Cancelled())
             case Interruption.STOPPING:
-                return Outcome(settlement=Released())
+                return unfinished(self._claim, Released())
             case _:
                 return self._ended(handler)
 
@@ -179,15 +179,16 @@ class ExecutionRunner:
 
     def _announce_start(self) -> None:
         execution, emitter = self._claim.execution, self._environment.emitter
-        if emitter.listens_to(ExecutionStarted.name):
-            emitter.emit(
-                ExecutionStarted(
-                    execution_id=execution.id,
-                    event_name=execution.event_name,
-                    attempt=self.attempt.number,
-                    status=ExecutionStatus.PROCESSING,
+        for kind in (ExecutionStarted, ExecutionUpdated):
+            if emitter.listens_to(kind.name):
+                emitter.emit(
+                    kind(
+                        execution_id=execution.id,
+                        event_name=execution.event_name,
+                        attempt=self.attempt.number,
+                        status=ExecutionStatus.PROCESSING,
+                    )
                 )
-            )
 
     def _timeout(self) -> TimeoutError:
         return TimeoutError(

@@ -7,15 +7,15 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..engine.outcome import Outcome, poisoned
+from ..engine.outcome import poisoned, unfinished
 from ..engine.runner import ExecutionRunner
 from ..errors import StoreUnavailable
 from ..notices import ErrorRaised, ExecutionUpdated
-from ..records import ExecutionStatus
 from ..settlement import Released
 
 if TYPE_CHECKING:
     from ..engine.environment import Environment
+    from ..engine.outcome import Outcome
     from ..engine.ownership import Interruption
     from ..options import WorkerOptions
     from ..records import Claim
@@ -129,10 +129,10 @@ class Running:
             return poisoned(claim)
         if deaths >= 0 and not self._enter_quarantine(claim):
             reason = "waits for the quarantine slot: its workers died while running it"
-            return Outcome(settlement=Released(delay=1.0, reason=reason))
+            return unfinished(claim, Released(delay=1.0, reason=reason))
         function = self._registry.for_event(claim.execution.event_name)
         if function is None:
-            return Outcome(settlement=Released(delay=1.0))
+            return unfinished(claim, Released(delay=1.0))
         runner = ExecutionRunner(self._environment, lease, claim, function)
         self._runners[claim.execution.id] = runner
         try:
@@ -176,16 +176,14 @@ class Running:
                 claim.execution.id,
             )
             return
-        emitter = self._environment.emitter
-        cancelled = settled.status is ExecutionStatus.CANCELLED
-        if outcome.notice is not None and not cancelled:
-            emitter.emit(outcome.notice)
-        if settled.status is not None:
-            emitter.emit(
-                ExecutionUpdated(
-                    execution_id=claim.execution.id,
-                    event_name=claim.execution.event_name,
-                    attempt=claim.execution.attempt_count + 1,
-                    status=settled.status,
-                )
-            )
+        emitter, notice = self._environment.emitter, outcome.notice
+        update = ExecutionUpdated(
+            execution_id=notice.execution_id,
+            event_name=notice.event_name,
+            attempt=notice.attempt,
+            status=settled.status or notice.status,
+        )
+        # Somebody may have cancelled it meanwhile: then it did not end as said.
+        if update.status is notice.status and notice != update:
+            emitter.emit(notice)
+        emitter.emit(update)
