@@ -21,6 +21,7 @@ from worchflow import (
 
 async def test_a_step_failure_is_a_recorded_fact(app: Worchflow[Any]) -> None:
     calls: list[str] = []
+    seen: list[tuple[str, str]] = []
 
     def charge() -> int:
         calls.append("charge")
@@ -35,8 +36,7 @@ async def test_a_step_failure_is_a_recorded_fact(app: Worchflow[Any]) -> None:
         try:
             await ctx.step.options(retries=0).run("charge", charge)
         except StepFailed as failed:
-            assert failed.error_type == "ValueError"
-            assert "card declined" in failed.error_message
+            seen.append((failed.error_type, failed.error_message))
             await ctx.step.run("refund", refund)
         if ctx.attempt == 1:
             raise ConnectionError
@@ -47,6 +47,7 @@ async def test_a_step_failure_is_a_recorded_fact(app: Worchflow[Any]) -> None:
 
         assert await handle.result(timeout=10) == "compensated"
         assert calls == ["charge", "refund"]
+        assert seen == [("ValueError", "card declined")] * 2
         steps = {step.title: step for step in await client.steps(handle.id)}
         assert steps["charge"].status == "failed"
         assert steps["charge"].error is not None

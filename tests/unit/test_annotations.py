@@ -275,7 +275,7 @@ FOUND: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("function", "expected"), FOUND, ids=repr)
+@pytest.mark.parametrize(("function", "expected"), FOUND)
 def test_the_return_type_is_found(function: Any, expected: Any) -> None:
     for _ in range(2):  # the second time from the cache
         assert return_type(function) == expected
@@ -302,7 +302,7 @@ SILENT: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("function", SILENT, ids=repr)
+@pytest.mark.parametrize("function", SILENT)
 def test_a_callable_that_does_not_say_it_is_reported_as_missing(function: Any) -> None:
     assert return_type(function) is MISSING
 
@@ -326,7 +326,6 @@ def test_text_is_resolved_in_the_closure_of_a_local_function() -> None:
         local()[1],
         evaluated("Receipt["),
     ],
-    ids=repr,
 )
 def test_text_that_cannot_be_resolved_names_the_function_and_the_way_out(
     function: Any,

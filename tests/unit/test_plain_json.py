@@ -109,7 +109,6 @@ def test_every_json_value_is_plain(value: object) -> None:
         ({"a": {"b": 1, LONE: 2}}, "$.a", "lone surrogate"),
         ({LONE: 2}, "$", r"'\ud800'"),
     ],
-    ids=short,
 )
 def test_what_is_not_plain_is_found_with_its_place(
     value: object, path: str, reason: str
@@ -123,7 +122,6 @@ def test_what_is_not_plain_is_found_with_its_place(
 @pytest.mark.parametrize(
     ("value", "needs_type"),
     [((1,), True), ({1: 1}, True), (math.nan, False), (LONE, False), ([[]], False)],
-    ids=short,
 )
 def test_a_flaw_tells_whether_naming_a_type_would_help(
     value: object, needs_type: bool
@@ -137,7 +135,6 @@ def test_a_flaw_tells_whether_naming_a_type_would_help(
 @pytest.mark.parametrize(
     "value",
     ["😀", {"é": "\u2028\x00"}, -0.0, 5e-324, [True, None]],
-    ids=short,
 )
 def test_odd_values_that_json_holds_exactly_are_plain(value: object) -> None:
     assert find_flaw(value) is None
@@ -192,7 +189,6 @@ def test_siblings_do_not_add_to_the_depth() -> None:
         (r'["\"]"' + r',["\\"' * 200, "nested"),
         (r'["\\",' + "[" * 200, "nested"),
     ],
-    ids=short,
 )
 def test_text_that_is_not_safe_to_parse_is_refused(text: str, reason: str) -> None:
     flaw = find_text_flaw(text)
@@ -216,7 +212,6 @@ def test_text_that_is_not_safe_to_parse_is_refused(text: str, reason: str) -> No
         "]" * 1000,
         '"unfinished [[[[[' + "[" * 1000,
     ],
-    ids=short,
 )
 def test_what_only_looks_unsafe_is_left_to_the_parser(text: str) -> None:
     assert find_text_flaw(text) is None
@@ -282,7 +277,6 @@ def test_a_value_is_the_same_json_as_itself(value: object) -> None:
         ("[" * 100_000, "text that is no JSON"),
         (LONE, "text that is no JSON"),
     ],
-    ids=short,
 )
 def test_a_shape_names_keys_and_kinds_but_no_values(text: str, expected: str) -> None:
     assert shape(text) == expected

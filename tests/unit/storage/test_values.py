@@ -37,7 +37,7 @@ def through_mongo(text: str) -> str:
 
 
 @given(JSON, st.booleans())
-def test_every_payload_comes_back_as_it_was(value: Any, ascii_only: bool) -> None:  # noqa: FBT001
+def test_every_payload_comes_back_as_it_was(value: Any, ascii_only: bool) -> None:
     try:
         text = json.dumps(value, ensure_ascii=ascii_only, allow_nan=False)
         text.encode()
