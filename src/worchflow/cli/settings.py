@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from ..durations import to_seconds
 from ..errors import ConfigurationError
 from ..limits import check_prefix
+from ..masking import mask_secrets
 from ..storage import DEFAULT_SQLITE_PATH
 from ..suggestions import did_you_mean
 from .parsing import read_duration
@@ -25,12 +25,6 @@ PROJECT_FILE = "pyproject.toml"
 
 LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("pretty", "json")
-
-USER_INFO = re.compile(r"(?<=://)([^:@/]*):(.*)(?=@)", re.DOTALL)
-SECRET_PARAMETER = re.compile(
-    r"([?&][^=&]*(?:pass|secret|token|key|credential|properties)[^=&]*=)[^&]*",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +101,6 @@ KINDS: dict[str, Kind] = {
 }
 SERVERS = ("redis_url", "mongo_url")
 STORES = (*SERVERS, "sqlite_path", "prefix")
-URLS = SERVERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +198,6 @@ def _checked(table: Any, where: str) -> dict[str, Any]:
 
 def masked(name: str, value: Any) -> Any:
     """The value as it may be shown: no password, token or key of a URL."""
-    if name not in URLS or not isinstance(value, str):
+    if name not in SERVERS or not isinstance(value, str):
         return value
-    return SECRET_PARAMETER.sub(r"\1***", USER_INFO.sub(r"\1:***", value))
+    return mask_secrets(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,8 +18,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from ...errors import ConfigurationError
+from ...masking import without_user
 from .claimer import LONGEST_BLOCK
-from .errors import describe, without_password
+from .errors import describe
 from .leases import OnTheLoop, OwnConnection
 
 if TYPE_CHECKING:
@@ -32,6 +34,14 @@ if TYPE_CHECKING:
 
 DEFAULT_DATABASE = "worchflow"
 REDIS_CONNECTIONS = 16
+BAD_URL = (
+    InvalidURI,
+    PyMongoConfigurationError,
+    UserWarning,
+    ValueError,
+    TypeError,
+)
+"""What pymongo says of a URL, or of options in it, that it cannot use."""
 FEWEST_CONNECTIONS = 4
 """Waiting for work, moving ids, listening, and one to spare."""
 
@@ -141,27 +151,33 @@ class UrlConnections:
                 health_check_interval=0,
                 max_connections=REDIS_CONNECTIONS,
             )
+            # An option of the URL that nobody knows shows here, not at the first call.
+            pool: Any = client.connection_pool
+            pool.connection_class(**pool.connection_kwargs)
             return client  # noqa: TRY300
         except (ValueError, TypeError, RedisError) as error:
             raise ConfigurationError(
-                f"redis_url={without_password(self._redis_url)!r} is no Redis URL "
+                f"redis_url={without_user(self._redis_url)!r} is no Redis URL "
                 f"({describe(error)}): it looks like redis://host:6379/0"
             ) from None
 
     def _database(self) -> AsyncDatabase[Any]:
         try:
-            client: AsyncMongoClient[Any] = AsyncMongoClient(
-                self._mongo_url,
-                retryWrites=False,
-                serverSelectionTimeoutMS=int(self._options.timeout * 1000),
-                connectTimeoutMS=int(min(5.0, self._options.timeout) * 1000),
-                maxPoolSize=32,
-                appname="worchflow",
-            )
+            with warnings.catch_warnings():
+                # pymongo only warns of an option that it does not know or understand.
+                warnings.simplefilter("error", UserWarning)
+                client: AsyncMongoClient[Any] = AsyncMongoClient(
+                    self._mongo_url,
+                    retryWrites=False,
+                    serverSelectionTimeoutMS=int(self._options.timeout * 1000),
+                    connectTimeoutMS=int(min(5.0, self._options.timeout) * 1000),
+                    maxPoolSize=32,
+                    appname="worchflow",
+                )
             return client.get_default_database(DEFAULT_DATABASE)
-        except (InvalidURI, PyMongoConfigurationError, ValueError, TypeError) as error:
+        except BAD_URL as error:
             raise ConfigurationError(
-                f"mongo_url={without_password(self._mongo_url)!r} is no MongoDB URL "
+                f"mongo_url={without_user(self._mongo_url)!r} is no MongoDB URL "
                 f"({describe(error)}): it looks like mongodb://host:27017/database"
             ) from None
 
@@ -233,10 +249,10 @@ def _check_pool(redis: RedisClient) -> None:
 
 
 def _location(url: str) -> str:
-    parts = urlsplit(without_password(url))
+    parts = urlsplit(without_user(url))
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
 def _mongo_location(url: str, database: str) -> str:
-    parts = urlsplit(without_password(url))
+    parts = urlsplit(without_user(url))
     return f"{parts.scheme}://{parts.netloc}/{database}"

@@ -5,21 +5,19 @@ from __future__ import annotations
 import re
 
 from ...errors import StoreUnavailable
+from ...masking import without_user
 
-_SECRET = re.compile(r"(://)[^@/\s]*@")
+
+# What pymongo adds to the reason: the whole of its settings and topology.
+_NOISE = re.compile(r" \(configured timeouts:.*|, Timeout: .*")
 
 
 class RedisFull(StoreUnavailable):
     """Redis is at `maxmemory`: it refuses what adds and lets go of what is there."""
 
 
-def without_password(text: str) -> str:
-    """A URL or message with user and password taken out of every URL in it."""
-    return _SECRET.sub(r"\1", text)
-
-
 def describe(error: BaseException) -> str:
     """The first line of a driver's error, short and without passwords."""
-    first = str(error).strip().split("\n")[0][:300]
+    first = _NOISE.sub("", str(error).strip().split("\n")[0])[:300]
     name = type(error).__name__
-    return f"{name}: {without_password(first)}" if first else name
+    return f"{name}: {without_user(first)}" if first else name
