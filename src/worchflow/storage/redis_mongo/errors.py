@@ -7,7 +7,6 @@ import re
 from ...errors import StoreUnavailable
 from ...masking import without_user
 
-
 # What pymongo adds to the reason: the whole of its settings and topology.
 _NOISE = re.compile(r" \(configured timeouts:.*|, Timeout: .*")
 
