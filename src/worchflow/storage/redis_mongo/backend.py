@@ -31,6 +31,7 @@ from .steps import Steps
 from .store_clock import StoreClock
 from .stores import Stores
 from .sweeper import Sweeper
+from .unserved import Unserved
 from .upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -277,6 +278,7 @@ class RedisMongoBackend(Backend):
     ) -> None:
         parts = self._open_parts
         await parts.leases.join(worker)
+        await Unserved(parts.stores, worker).welcome()
         parts.hints.call_on_cancel(worker.id, on_cancel)
         self._claimer(worker)
 

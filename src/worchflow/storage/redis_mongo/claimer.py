@@ -7,7 +7,6 @@ import logging
 import random
 import time
 from collections import Counter, deque
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
@@ -17,6 +16,7 @@ from ...ids import new_nonce
 from .documents import EXECUTIONS
 from .errors import RedisFull
 from .ownership import Ownership
+from .tasks import end
 from .triage import Triage
 
 if TYPE_CHECKING:
@@ -114,14 +114,11 @@ class Claimer:
 
     async def close(self) -> list[Claim]:
         """Stop taking; the claims that nobody was given."""
-        tasks = [task for task in (self._round, self._probe) if task is not None]
         if self._unsure and self._round is not None:
             # It is about to learn what it owns; waiting for work would only end.
             await asyncio.wait({self._round})
-        for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+        await end(self._round)
+        await end(self._probe)
         claims, self._ready = list(self._ready), deque()
         return claims
 

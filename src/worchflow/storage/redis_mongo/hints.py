@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import StoreUnavailable
 from ...notices import decode_notice
+from .tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -96,10 +97,7 @@ class Hints:
 
     async def close(self) -> None:
         """Stop listening."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
 
     def _start(self) -> None:
         if self._task is None:

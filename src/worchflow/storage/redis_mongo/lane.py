@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ...errors import StoreUnavailable
 from .errors import RedisFull, describe
 from .scripts import ORDER
+from .tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,9 +86,7 @@ class RedisLane:
                 "Redis did not take the last %d updates: the sweep repairs them",
                 len(self._waiting),
             )
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await end(self._task)
         while self._waiting:
             self._give_up(self._waiting.popleft())
 

@@ -8,11 +8,10 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bson.datetime_ms import DatetimeMS
-
-from ...transitions import CLAIMABLE, hand_on_delay, unserved_reason
-from .documents import EXECUTIONS, WORKERS, UnreadableError, milliseconds_of
+from ...transitions import CLAIMABLE
+from .documents import EXECUTIONS, UnreadableError, milliseconds_of
 from .scripts import BACK, NOWHERE
+from .unserved import Unserved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +57,7 @@ class Triage:
         self._stores = stores
         self._executions = executions
         self._worker = worker
+        self._unserved = Unserved(stores, worker)
         self._released = released
         self._logged: dict[str, None] = {}
         self.count = 0
@@ -83,7 +83,10 @@ class Triage:
                 case Verdict.GONE:
                     pass
         if unserved:
-            result.handed_back = await self._hand_on(unserved)
+            places = await self._unserved.places(unserved)
+            result.handed_back = places.count(BACK)
+            for document, place in zip(unserved, places, strict=True):
+                self._let_go(document["id"], place)
         if unknown := [each for each in ids if each not in found]:
             result.claimable += await self._adopt_from_redis(unknown)
         return result
@@ -121,55 +124,6 @@ class Triage:
             self.set_aside(execution.id, f"it is {execution.status} without an owner")
             return
         self._let_go(execution.id, NOWHERE, fields, ttl)
-
-    async def _hand_on(self, documents: Sequence[Document]) -> int:
-        """Put back what others serve, let the rest wait; how many were put back."""
-        names = {document["eventName"] for document in documents}
-        served = await self._served(names)
-        handed_back = 0
-        for document in documents:
-            if document["eventName"] in served:
-                handed_back += 1
-                self._let_go(document["id"], BACK)
-            else:
-                await self._postpone(document)
-        return handed_back
-
-    async def _served(self, names: set[str]) -> set[str]:
-        """Those of the events that some other live worker serves."""
-        workers = await self._stores.mongo.find(
-            WORKERS,
-            {
-                "queuePrefix": self._stores.options.queue_prefix,
-                "_id": {"$ne": self._worker.id},
-                "dead": {"$ne": True},
-                "functions.event": {"$in": sorted(names)},
-                "$expr": {"$gt": ["$expiresAt", "$$NOW"]},
-            },
-            fields=("functions",),
-        )
-        return {
-            function["event"] for worker in workers for function in worker["functions"]
-        }
-
-    async def _postpone(self, document: Document) -> None:
-        stores = self._stores
-        times = document.get("handOns")
-        times = times if isinstance(times, int) else 0
-        due = stores.clock.now() + int(hand_on_delay(times) * 1000)
-        change = {
-            "$set": {
-                "dueAt": DatetimeMS(due),
-                "reason": unserved_reason(document["eventName"]),
-            },
-            "$inc": {"handOns": 1},
-        }
-        query = stores.documents.by_id(document["id"]) | {
-            "owner": None,
-            "status": {"$in": list(CLAIMABLE)},
-        }
-        written = await stores.mongo.update(EXECUTIONS, [{"q": query, "u": change}])
-        self._let_go(document["id"], due if written.count else NOWHERE)
 
     async def _adopt_from_redis(self, ids: Sequence[str]) -> list[str]:
         """Give ids that only Redis knows a document, as if they had been sent to us."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ...errors import StoreUnavailable
+from .tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,9 +36,7 @@ class Upkeep:
 
     async def close(self) -> None:
         """Stop."""
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await end(self._task)
 
     async def promote(self) -> float:
         """Queue what is due; seconds until it is worth looking again."""

@@ -1,0 +1,107 @@
+"""Executions whose event a worker does not serve: handed on, or waiting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bson.datetime_ms import DatetimeMS
+
+from ...transitions import CLAIMABLE, HAND_ON_LONGEST, hand_on_delay, unserved_reason
+from .documents import EXECUTIONS, WORKERS
+from .scripts import BACK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ...records import WorkerRecord
+    from .documents import Document
+    from .stores import Stores
+
+PAGE = 1000
+
+
+class Unserved:
+    """Decides where executions wait that one worker cannot run."""
+
+    def __init__(self, stores: Stores, worker: WorkerRecord) -> None:
+        self._stores = stores
+        self._worker = worker
+
+    async def places(self, documents: Sequence[Document]) -> list[str | int]:
+        """Where each belongs: back in the queue, or until a due time in the set."""
+        served = await self._served({document["eventName"] for document in documents})
+        return [
+            BACK if document["eventName"] in served else await self._postpone(document)
+            for document in documents
+        ]
+
+    async def welcome(self) -> None:
+        """Make due what has waited for a worker such as this one."""
+        stores = self._stores
+        now = stores.clock.now()
+        longest = now + int(HAND_ON_LONGEST * 1000) + 1000
+        query: Document = {
+            "queuePrefix": stores.documents.prefix,
+            "dueAt": {"$gt": DatetimeMS(now), "$lte": DatetimeMS(longest)},
+            "eventName": {"$in": list(self._worker.functions)},
+            "handOns": {"$gt": 0},
+            "owner": None,
+        }
+        while found := await stores.mongo.find(
+            EXECUTIONS, query, fields=("id",), limit=PAGE
+        ):
+            ids = [document["_id"] for document in found]
+            change = {
+                "$set": {"dueAt": DatetimeMS(now)},
+                "$unset": {"runAt": "", "reason": "", "handOns": ""},
+            }
+            statement = {
+                "q": {"_id": {"$in": ids}, "owner": None},
+                "u": change,
+                "multi": True,
+            }
+            await stores.mongo.update(EXECUTIONS, [statement])
+            self._queue(document["id"] for document in found)
+
+    def _queue(self, execution_ids: Iterable[str]) -> None:
+        for execution_id in execution_ids:
+            self._stores.lane.put(
+                self._stores.scripts.let_go(self._worker.id, execution_id, BACK)
+            )
+
+    async def _served(self, names: set[str]) -> set[str]:
+        """Those of the events that some other live worker serves."""
+        workers = await self._stores.mongo.find(
+            WORKERS,
+            {
+                "queuePrefix": self._stores.options.queue_prefix,
+                "_id": {"$ne": self._worker.id},
+                "dead": {"$ne": True},
+                "functions.event": {"$in": sorted(names)},
+                "$expr": {"$gt": ["$expiresAt", "$$NOW"]},
+            },
+            fields=("functions",),
+        )
+        return {
+            function["event"] for worker in workers for function in worker["functions"]
+        }
+
+    async def _postpone(self, document: Document) -> int:
+        stores = self._stores
+        times = document.get("handOns")
+        times = times if isinstance(times, int) else 0
+        due = stores.clock.now() + int(hand_on_delay(times) * 1000)
+        change = {
+            "$set": {
+                "dueAt": DatetimeMS(due),
+                "runAt": DatetimeMS(due),
+                "reason": unserved_reason(document["eventName"]),
+            },
+            "$inc": {"handOns": 1},
+        }
+        query = stores.documents.by_id(document["id"]) | {
+            "owner": None,
+            "status": {"$in": list(CLAIMABLE)},
+        }
+        await stores.mongo.update(EXECUTIONS, [{"q": query, "u": change}])
+        return due

@@ -1,0 +1,368 @@
+"""What happens while one of the servers is away, full, frozen or forgetful."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pymongo
+import pytest
+import redis
+
+from tests.redis_mongo.conftest import OpenBackend
+from tests.servers import MongoServer, RedisServer
+from tests.stores import (
+    claim_many,
+    claim_one,
+    insert_one,
+    joined,
+    new_execution,
+    new_step,
+)
+from tests.waiting import until
+from worchflow.errors import StoreUnavailable
+from worchflow.notices import ExecutionUpdated
+from worchflow.records import ExecutionStatus
+from worchflow.settlement import Completed, Released
+from worchflow.storage.redis_mongo import RedisMongoBackend
+
+StartRedis = Callable[..., RedisServer]
+StartMongo = Callable[..., MongoServer]
+
+
+@pytest.fixture
+def own_redis(start_redis: StartRedis) -> RedisServer:
+    return start_redis()
+
+
+@pytest.fixture
+async def backend(
+    own_redis: RedisServer, open_backend: OpenBackend
+) -> RedisMongoBackend:
+    """A backend on a Redis of its own, to be ill-treated."""
+    return await open_backend(redis_url=own_redis.url, timeout=2.0)
+
+
+def client(server: RedisServer) -> redis.Redis:
+    return redis.Redis.from_url(server.url, decode_responses=True)
+
+
+def backdate(mongo_url: str) -> None:
+    """Make everything that waits look as if it had done so for a minute."""
+    minute_ago = [{"$set": {"dueAt": {"$subtract": ["$dueAt", 60_000]}}}]
+    with pymongo.MongoClient[dict[str, object]](mongo_url) as mongo:
+        database = mongo.get_default_database()
+        database.executions.update_many({"dueAt": {"$exists": True}}, minute_ago)
+
+
+async def test_nothing_is_lost_when_redis_is_wiped(
+    backend: RedisMongoBackend, own_redis: RedisServer, mongo_url: str, prefix: str
+) -> None:
+    ids = [await insert_one(backend) for _ in range(20)]
+    await backend._open_parts.stores.lane.flush(5)
+    with client(own_redis) as raw:
+        raw.flushall()
+        worker = await joined(backend)
+        backdate(mongo_url)
+        assert await backend.sweep(worker.id) == 20
+        assert raw.lrange(f"{prefix}:queue", 0, -1) == ids
+        assert raw.hget(f"{prefix}:execution:{ids[0]}", "status") == "queued"
+    claims = await claim_many(backend, worker, 20)
+    assert [claim.execution.id for claim in claims] == ids
+
+
+async def test_the_sweep_pushes_nothing_twice_within_a_minute(
+    backend: RedisMongoBackend, own_redis: RedisServer, mongo_url: str, prefix: str
+) -> None:
+    for _ in range(3):
+        await insert_one(backend)
+    await backend._open_parts.stores.lane.flush(5)
+    with client(own_redis) as raw:
+        raw.flushall()
+        worker = await joined(backend)
+        backdate(mongo_url)
+        assert await backend.sweep(worker.id) == 3
+        raw.delete(f"{prefix}:queue")
+        assert await backend.sweep(worker.id) == 0
+
+
+async def test_a_second_wipe_within_a_minute_delays_nothing(
+    backend: RedisMongoBackend, own_redis: RedisServer, mongo_url: str
+) -> None:
+    await insert_one(backend)
+    worker = await joined(backend)
+    backdate(mongo_url)
+    for _ in range(2):
+        await backend._open_parts.stores.lane.flush(5)
+        with client(own_redis) as raw:
+            raw.flushall()
+        assert await backend.sweep(worker.id) == 1
+
+
+async def test_the_sweep_leaves_a_deep_backlog_alone(
+    backend: RedisMongoBackend, mongo_url: str
+) -> None:
+    for _ in range(30):
+        await insert_one(backend)
+    await backend._open_parts.stores.lane.flush(5)
+    worker = await joined(backend)
+    backdate(mongo_url)
+    assert await backend.sweep(worker.id) == 0
+
+
+async def test_more_than_a_page_is_swept_in_one_go(
+    backend: RedisMongoBackend, own_redis: RedisServer, mongo_url: str, prefix: str
+) -> None:
+    await backend.insert([new_execution() for _ in range(2500)])
+    await backend._open_parts.stores.lane.flush(10)
+    with client(own_redis) as raw:
+        raw.flushall()
+        worker = await joined(backend)
+        backdate(mongo_url)
+        assert await backend.sweep(worker.id) == 2500
+        assert raw.llen(f"{prefix}:queue") == 2500
+
+
+async def test_a_wipe_while_executions_run_changes_nothing_for_them(
+    backend: RedisMongoBackend, own_redis: RedisServer, prefix: str
+) -> None:
+    id_ = await insert_one(backend)
+    worker = await joined(backend)
+    claim = await claim_one(backend, worker)
+    step = new_step()
+    await backend.checkpoint(claim, step, None)
+    await backend._open_parts.stores.lane.flush(5)
+    with client(own_redis) as raw:
+        raw.flushall()
+    await backend.checkpoint(claim, new_step(2), None)
+    await backend.settle(claim, Released(), None)
+    again = await claim_one(backend, worker)
+    assert len(again.steps) == 2
+    assert (await backend.settle(again, Completed(result="1"), None)).applied
+    stored = await backend.get(id_)
+    assert stored is not None
+    assert stored.status is ExecutionStatus.COMPLETED
+
+
+async def test_a_claimed_execution_gets_its_hash_back_after_a_wipe(
+    backend: RedisMongoBackend, own_redis: RedisServer, prefix: str
+) -> None:
+    id_ = await insert_one(backend)
+    await backend._open_parts.stores.lane.flush(5)
+    with client(own_redis) as raw:
+        raw.delete(f"{prefix}:execution:{id_}")
+        await claim_one(backend, await joined(backend))
+        hash_ = f"{prefix}:execution:{id_}"
+        await until(lambda: raw.hget(hash_, "status") == "processing")
+        assert raw.hget(hash_, "eventData") == '{"amount":100}'
+
+
+async def test_scripts_that_redis_forgot_are_sent_again(
+    backend: RedisMongoBackend, own_redis: RedisServer
+) -> None:
+    worker = await joined(backend)
+    for _ in range(2):
+        with client(own_redis) as raw:
+            raw.script_flush()
+        await insert_one(backend)
+        claim = await claim_one(backend, worker)
+        with client(own_redis) as raw:
+            raw.script_flush()
+        await backend.checkpoint(claim, new_step(), None)
+        await backend.settle(claim, Completed(result="1"), None)
+        assert await backend._open_parts.stores.lane.flush(5)
+    assert backend._open_parts.stores.lane.lost == 0
+
+
+async def test_work_goes_on_without_redis_and_back_with_it(
+    backend: RedisMongoBackend, own_redis: RedisServer, prefix: str
+) -> None:
+    worker = await joined(backend)
+    await asyncio.to_thread(own_redis.kill)
+    ids = [await insert_one(backend) for _ in range(3)]
+    claims = await claim_many(backend, worker, 3)
+    assert [claim.execution.id for claim in claims] == ids
+    for claim in claims:
+        await backend.checkpoint(claim, new_step(), None)
+        await backend.settle(claim, Completed(result="1"), None)
+    with pytest.raises(StoreUnavailable, match="Redis"):
+        await backend.check()
+
+    await asyncio.to_thread(own_redis.start)
+    await until(lambda: not backend._claimer(worker)._redis_is_down)
+    await backend.check()
+    id_ = await insert_one(backend)
+    with client(own_redis) as raw:
+        await until(lambda: id_ in raw.lrange(f"{prefix}:queue", 0, -1))
+    claim = await claim_one(backend, worker)
+    assert claim.execution.id == id_
+
+
+async def test_a_frozen_redis_delays_nobody_who_only_writes(
+    backend: RedisMongoBackend, own_redis: RedisServer
+) -> None:
+    await insert_one(backend)
+    claim = await claim_one(backend, await joined(backend))
+    await backend._open_parts.stores.lane.flush(5)
+    own_redis.pause()
+    began = time.monotonic()
+    await backend.checkpoint(claim, new_step(), None)
+    await backend.settle(claim, Completed(result="1"), None)
+    assert time.monotonic() - began < 1.0
+    own_redis.resume()
+
+
+async def test_a_claim_does_not_hang_on_a_frozen_redis(
+    backend: RedisMongoBackend, own_redis: RedisServer
+) -> None:
+    worker = await joined(backend)
+    own_redis.pause()
+    id_ = await insert_one(backend)
+    claim = await claim_one(backend, worker)
+    assert claim.execution.id == id_
+    own_redis.resume()
+
+
+async def test_what_a_lost_answer_had_moved_is_found_again(
+    backend: RedisMongoBackend, own_redis: RedisServer, prefix: str
+) -> None:
+    worker = await joined(backend)
+    id_ = await insert_one(backend)
+    await backend._open_parts.stores.lane.flush(5)
+    with client(own_redis) as raw:
+        # As a pop whose answer was lost on the way leaves it.
+        raw.lmove(f"{prefix}:queue", f"{prefix}:inflight:{worker.id}", "LEFT", "RIGHT")
+    await backend._claimer(worker).reconcile()
+    claim = await claim_one(backend, worker)
+    assert claim.execution.id == id_
+
+
+async def test_notices_come_again_after_redis_was_away(
+    backend: RedisMongoBackend, own_redis: RedisServer
+) -> None:
+    async with backend.watch("e1") as subscription:
+        await asyncio.to_thread(own_redis.restart)
+        notice = ExecutionUpdated(
+            execution_id="e1",
+            event_name="payment",
+            attempt=1,
+            status=ExecutionStatus.QUEUED,
+        )
+        stores = backend._open_parts.stores
+
+        async def heard() -> bool:
+            from worchflow.notices import encode_notice  # noqa: PLC0415
+
+            stores.lane.put(stores.scripts.tell("e1", encode_notice(notice)))
+            return await subscription.next(0.1) == notice
+
+        await until(heard)
+
+
+async def test_a_full_redis_can_be_drained_and_then_takes_work_again(
+    backend: RedisMongoBackend, own_redis: RedisServer, prefix: str
+) -> None:
+    worker = await joined(backend)
+    before = [await insert_one(backend) for _ in range(5)]
+    await backend._open_parts.stores.lane.flush(5)
+    with client(own_redis) as raw:
+        raw.config_set("maxmemory", "1mb")
+        later = await insert_one(backend)
+        claims = await claim_many(backend, worker, 6)
+        assert {claim.execution.id for claim in claims} == {*before, later}
+        for claim in claims:
+            await backend.checkpoint(claim, new_step(), None)
+            await backend.settle(claim, Completed(result="1"), None)
+        await until(lambda: not raw.exists(f"{prefix}:inflight:{worker.id}"))
+        assert raw.hget(f"{prefix}:execution:{before[0]}", "status") == "completed"
+        raw.config_set("maxmemory", "0")
+    id_ = await insert_one(backend)
+    assert (await claim_one(backend, worker)).execution.id == id_
+
+
+async def test_a_dropped_acknowledgement_is_repaired(
+    backend: RedisMongoBackend, own_redis: RedisServer, prefix: str
+) -> None:
+    worker = await joined(backend)
+    id_ = await insert_one(backend)
+    claim = await claim_one(backend, worker)
+    lane = backend._open_parts.stores.lane
+    await lane.flush(5)
+    await backend.settle(claim, Completed(result="1"), None)
+    operation = lane._waiting.popleft()
+    lane._give_up(operation)
+    claimer = backend._claimer(worker)
+    await until(lambda: not claimer.has_lost)
+    assert list(await backend.claim(worker, 1, 0.2)) == []
+    with client(own_redis) as raw:
+        hash_ = f"{prefix}:execution:{id_}"
+        await until(lambda: raw.hget(hash_, "status") == "completed")
+        assert raw.ttl(hash_) > 0
+        assert not raw.exists(f"{prefix}:inflight:{worker.id}")
+
+
+async def test_send_says_within_its_timeout_that_mongodb_is_away(
+    start_mongo: StartMongo, open_backend: OpenBackend
+) -> None:
+    server = start_mongo()
+    backend = await open_backend(mongo_url=server.database_url("x"), timeout=1.0)
+    await asyncio.to_thread(server.kill)
+    new = new_execution()
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="MongoDB"):
+        await backend.insert([new])
+    assert time.monotonic() - began < 3.0
+    await asyncio.to_thread(server.start)
+    (outcome,) = await backend.insert([new])
+    assert outcome.existing is None
+
+
+async def test_claims_wait_for_mongodb_and_lose_nothing(
+    start_mongo: StartMongo, open_backend: OpenBackend
+) -> None:
+    server = start_mongo()
+    backend = await open_backend(mongo_url=server.database_url("x"), timeout=1.0)
+    worker = await joined(backend)
+    ids = {await insert_one(backend) for _ in range(6)}
+    await backend._open_parts.stores.lane.flush(5)
+    await asyncio.to_thread(server.kill)
+    with pytest.raises(StoreUnavailable):
+        await backend.claim(worker, 2, 0.5)
+    with pytest.raises(StoreUnavailable):
+        await backend.claim(worker, 2, 0.5)
+    stores = backend._open_parts.stores
+    assert len(await stores.redis.items(stores.keys.queue, 10)) == 4
+    await asyncio.to_thread(server.start)
+    claims = await claim_many(backend, worker, 6)
+    assert {claim.execution.id for claim in claims} == ids
+
+
+async def test_a_settlement_waits_for_mongodb_to_come_back(
+    start_mongo: StartMongo, open_backend: OpenBackend
+) -> None:
+    server = start_mongo()
+    backend = await open_backend(mongo_url=server.database_url("x"), timeout=20.0)
+    await insert_one(backend)
+    claim = await claim_one(backend, await joined(backend))
+    await asyncio.to_thread(server.kill)
+    settling = asyncio.create_task(
+        backend.settle(claim, Completed(result="1"), None), name="settling"
+    )
+    await asyncio.to_thread(server.start)
+    assert (await settling).applied
+
+
+async def test_renewing_fails_in_time_while_mongodb_is_frozen(
+    start_mongo: StartMongo, open_backend: OpenBackend
+) -> None:
+    server = start_mongo()
+    backend = await open_backend(mongo_url=server.database_url("x"), lease_ttl=2.0)
+    worker = await joined(backend)
+    assert (await asyncio.to_thread(backend.renew, worker.id)).alive
+    server.pause()
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        await asyncio.to_thread(backend.renew, worker.id)
+    assert time.monotonic() - began < 2.0
+    server.resume()

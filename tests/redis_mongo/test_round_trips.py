@@ -1,0 +1,180 @@
+"""Without faults and duplicates nothing makes more round trips than the design says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+import redis
+from pymongo import AsyncMongoClient, monitoring
+from redis.asyncio import Redis
+
+from tests.stores import ERROR, claim_many, joined, new_execution, new_step
+from worchflow.options import BackendOptions
+from worchflow.records import Claim
+from worchflow.settlement import Completed, RetryAt
+from worchflow.storage.redis_mongo import RedisMongoBackend
+
+
+class Commands(monitoring.CommandListener):
+    """Counts the commands that MongoDB is sent."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[str] = Counter()
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        name = event.command_name
+        self.seen[f"{name} {event.command.get(name)}"] += 1
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+
+@pytest.fixture
+def commands() -> Commands:
+    return Commands()
+
+
+@pytest.fixture
+async def backend(
+    commands: Commands, redis_url: str, mongo_url: str, prefix: str
+) -> Any:
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+        mongo_url, event_listeners=[commands]
+    )
+    cache = Redis.from_url(redis_url)
+    backend = RedisMongoBackend(
+        redis=cache,
+        db=client.get_default_database(),
+        options=BackendOptions(queue_prefix=prefix),
+    )
+    await backend.open()
+    yield backend
+    await backend.close()
+    await cache.aclose()
+    await client.close()
+
+
+async def flushed(backend: RedisMongoBackend, commands: Commands) -> Counter[str]:
+    """Return what MongoDB was sent since the last time."""
+    assert await backend._open_parts.stores.lane.flush(5)
+    seen = commands.seen.copy()
+    commands.seen.clear()
+    return seen
+
+
+def count_runs(backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Count the round trips of scripts, upkeep aside."""
+    door = backend._open_parts.stores.redis
+    runs: list[list[str]] = []
+    run = door.run
+
+    async def counted(calls: Any) -> Any:
+        names = [call.script.name for call in calls]
+        if names != ["promote"]:
+            runs.append(names)
+        return await run(calls)
+
+    monkeypatch.setattr(door, "run", counted)
+    return runs
+
+
+async def test_a_road_of_one_execution(
+    backend: RedisMongoBackend, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = count_runs(backend, monkeypatch)
+    worker = await joined(backend)
+    await flushed(backend, commands)
+
+    await backend.insert([new_execution()])
+    assert await flushed(backend, commands) == {"insert executions": 1}
+    assert runs == [["enqueue"]]
+
+    runs.clear()
+    (claim,) = await backend.claim(worker, 1, 1.0)
+    assert await flushed(backend, commands) == {
+        "update executions": 1,
+        "find executions": 1,
+    }
+    assert runs == [["take"], ["mark"]]
+
+    runs.clear()
+    await backend.checkpoint(claim, new_step(), None)
+    assert await flushed(backend, commands) == {"insert steps": 1}
+    assert runs == [["step"]]
+
+    runs.clear()
+    await backend.settle(claim, Completed(result="1"), None)
+    assert await flushed(backend, commands) == {"update executions": 1}
+    assert runs == [["let_go"]]
+
+
+async def test_many_executions_share_them(
+    backend: RedisMongoBackend, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = count_runs(backend, monkeypatch)
+    worker = await joined(backend)
+    await flushed(backend, commands)
+    await backend.insert([new_execution() for _ in range(40)])
+    assert await flushed(backend, commands) == {"insert executions": 1}
+    assert runs == [["enqueue"]]
+
+    runs.clear()
+    claims = await claim_many(backend, worker, 40, limit=40)
+    assert await flushed(backend, commands) == {
+        "update executions": 1,
+        "find executions": 1,
+    }
+    assert runs == [["take"], ["mark"]]
+
+    runs.clear()
+
+    async def finish(claim: Claim) -> None:
+        await backend.checkpoint(claim, new_step(), None)
+        await backend.settle(claim, Completed(result="1"), None)
+
+    await asyncio.gather(*map(finish, claims))
+    assert await flushed(backend, commands) == {
+        "insert steps": 1,
+        "update executions": 1,
+    }
+    assert len(runs) <= 2
+
+
+async def test_recorded_steps_are_only_read_when_there_may_be_some(
+    backend: RedisMongoBackend, commands: Commands
+) -> None:
+    worker = await joined(backend)
+    await backend.insert([new_execution()])
+    (claim,) = await claim_many(backend, worker, 1)
+    await backend.settle(claim, RetryAt(error=ERROR, delay=0), None)
+    await flushed(backend, commands)
+    await claim_many(backend, worker, 1)
+    seen = await flushed(backend, commands)
+    assert seen["find steps"] == 1
+    assert seen["update executions"] == seen["find executions"] == 1
+
+
+async def test_redis_is_sent_no_other_commands(
+    backend: RedisMongoBackend, raw_redis: redis.Redis, commands: Commands
+) -> None:
+    worker = await joined(backend)
+
+    async def road() -> None:
+        await backend.insert([new_execution()])
+        await flushed(backend, commands)
+        (claim,) = await backend.claim(worker, 1, 1.0)
+        await backend.checkpoint(claim, new_step(), None)
+        await backend.settle(claim, Completed(result="1"), None)
+        await flushed(backend, commands)
+
+    await road()  # The first time Redis has to be told the scripts.
+    raw_redis.config_resetstat()
+    await road()
+    stats = raw_redis.info("commandstats")
+    assert isinstance(stats, dict)
+    for name in ("hgetall", "lrange", "multi", "watch", "eval", "script|load"):
+        assert f"cmdstat_{name}" not in stats
