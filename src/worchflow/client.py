@@ -15,7 +15,7 @@ from .errors import InvalidInput, WorchflowError, WrongState
 from .event_schema import EventSchema
 from .function import event_of
 from .handle import ExecutionHandle, not_found
-from .limits import Limits, check_id, check_name
+from .limits import Limits, check_id, check_name, short
 from .middleware import nest_send
 from .notices import ErrorRaised, ExecutionUpdated, Ready
 from .payloads import Payloads
@@ -366,6 +366,11 @@ class WorchflowClient(Emitter, Generic[Schema]):
             raise InvalidInput(
                 f"limit={limit!r} must be a whole number from 1 to {LONGEST_PAGE}",
                 field="limit",
+            )
+        if cursor is not None and not isinstance(cursor, str):
+            raise InvalidInput(
+                f"cursor={short(cursor)} is no cursor: pass on the one of a page",
+                field="cursor",
             )
         query = ExecutionQuery(
             status=None if status is None else _status(status),

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import ConfigurationError
+from ..limits import short
 from ..options import BackendOptions
+from .base import Backend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from pymongo.asynchronous.database import AsyncDatabase
     from pymongo.database import Database
     from redis.asyncio import Redis, RedisCluster
 
     from ..options import Durability
-    from .base import Backend
 
     AnyRedis: TypeAlias = Redis | RedisCluster
     AnyDatabase: TypeAlias = AsyncDatabase[Any]
@@ -48,7 +49,9 @@ class StoreChoice:
         """The options as given, the prefix by the environment if it is not."""
         if self.options is not None:
             return self.options
-        prefix = self.queue_prefix or environ.get("WORCHFLOW_PREFIX") or "worchflow"
+        prefix = self.queue_prefix
+        if prefix is None:
+            prefix = environ.get("WORCHFLOW_PREFIX") or "worchflow"
         return BackendOptions(
             queue_prefix=prefix, durability=self.durability, ts_compat=self.ts_compat
         )
@@ -63,6 +66,8 @@ def open_backend(*urls: str, options: BackendOptions | None = None) -> Backend:
     """
     if not urls:
         return make_backend(StoreChoice(options=options))
+    for url in urls:
+        _check_url(url, "url")
     if len(urls) == 1 and urls[0].startswith("sqlite://"):
         path = urls[0].removeprefix("sqlite://").removeprefix("/")
         return make_backend(StoreChoice(sqlite=path, options=options))
@@ -103,7 +108,7 @@ def make_backend(
         return _urls(redis_url, mongo_url, options)
     from .sqlite.backend import SQLiteBackend
 
-    return SQLiteBackend(sqlite or DEFAULT_SQLITE_PATH, options)
+    return SQLiteBackend(_checked_path(sqlite), options)
 
 
 def _refuse_two(choice: StoreChoice) -> None:
@@ -120,7 +125,24 @@ def _refuse_two(choice: StoreChoice) -> None:
         )
 
 
+def _check_url(url: object, name: str) -> None:
+    if not isinstance(url, str):
+        raise ConfigurationError(f"{name}={short(url)} must be text")
+
+
+def _checked_path(path: object) -> str | Path:
+    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
+        raise ConfigurationError(
+            f"sqlite={short(path)} names no file: give the path of the database"
+        )
+    return path
+
+
 def _given(backend: Backend, queue_prefix: str | None) -> Backend:
+    if not isinstance(backend, Backend):
+        raise ConfigurationError(
+            f"backend={short(backend)} is no backend: make one with open_backend(...)"
+        )
     own = backend.options.queue_prefix
     if queue_prefix is not None and queue_prefix != own:
         raise ConfigurationError(
@@ -154,6 +176,8 @@ def _urls(
             "redis_url= and mongo_url= (WORCHFLOW_REDIS_URL and WORCHFLOW_MONGO_URL), "
             "or neither for the embedded SQLite file"
         )
+    _check_url(redis_url, "redis_url")
+    _check_url(mongo_url, "mongo_url")
     from .redis_mongo.backend import RedisMongoBackend
 
     return RedisMongoBackend.connect(redis_url, mongo_url, options)
