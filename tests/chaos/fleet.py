@@ -10,8 +10,8 @@ from signal import SIGCONT, SIGKILL, SIGTERM, Signals
 from typing import Self
 
 from tests.chaos.ledger import RESUMED, Kind, Ledger
-from tests.chaos.schedule import until
 from tests.chaos.settings import Settings
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
 READY = "worchflow.worker worker "
@@ -120,7 +120,7 @@ class Fleet:
 
     async def ready(self, worker: WorkerProcess) -> None:
         """Wait until a worker claims."""
-        await until(lambda: worker.polls, 30, f"the worker of {worker.log} claims")
+        await until(lambda: worker.polls, 30)
 
     def kill(self, worker: WorkerProcess) -> None:
         """SIGKILL: the process ends at this instruction."""
@@ -136,7 +136,7 @@ class Fleet:
 
     async def freezes(self, worker: WorkerProcess) -> None:
         """Wait until the process has stopped itself."""
-        await until(lambda: worker.frozen, 20, f"process {worker.pid} freezes")
+        await until(lambda: worker.frozen, 20)
         self._hit("stop", worker, time.monotonic())
 
     def resume(self, worker: WorkerProcess) -> None:

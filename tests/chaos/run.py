@@ -11,10 +11,11 @@ from typing import Any, Self
 
 from tests.chaos.fleet import Fleet
 from tests.chaos.ledger import Kind, Ledger, Line, Plan, read
-from tests.chaos.schedule import pause, until
+from tests.chaos.schedule import pause
 from tests.chaos.settings import Settings
 from tests.chaos.verify import Report, verify
 from tests.chaos.workload import Work, model
+from tests.waiting import until
 from worchflow import Execution, ExecutionNotFound, StoreUnavailable, WorchflowClient
 
 LIVE = ("queued", "processing", "retrying")
@@ -104,7 +105,7 @@ class Run:
 
     async def drained(self, timeout: float) -> None:
         """Wait until nothing live is left, and tell the ledger."""
-        await until(self._nothing_live, timeout, "every execution has ended")
+        await until(self._nothing_live, timeout)
         self.ledger.write(Kind.DRAINED)
 
     async def judge(self, plan: Plan) -> Report:
@@ -117,7 +118,7 @@ class Run:
         self.ledger.write(Kind.CALM)
         try:
             await self.drained(plan.drained_within)
-        except TimeoutError as error:
+        except AssertionError as error:
             print(error)  # noqa: T201 - beside the report
         await self._read_the_stores()
         report = verify(self.settings.ledger)
@@ -128,6 +129,7 @@ class Run:
         return report
 
     async def _nothing_live(self) -> bool:
+        await pause(0.1)
         try:
             pages = [await self.client.list(status=s, limit=1) for s in LIVE]
         except StoreUnavailable:

@@ -10,7 +10,6 @@ import os
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable
 
 
 def long_run() -> float:
@@ -33,17 +32,3 @@ async def pause(seconds: float) -> None:
 def pause_thread(seconds: float) -> None:
     """The same in a thread."""
     threading.Event().wait(seconds)
-
-
-async def until(
-    condition: Callable[[], Awaitable[bool] | bool], timeout: float, what: str
-) -> None:
-    """Wait until something holds; `TimeoutError` says what did not."""
-    deadline = time.monotonic() + timeout
-    while True:
-        holds = condition()
-        if holds if isinstance(holds, bool) else await holds:
-            return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {timeout:g} s: {what}")
-        await pause(0.05)

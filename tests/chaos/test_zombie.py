@@ -14,15 +14,17 @@ from tests.chaos.fenced import FencedRegister
 from tests.chaos.fleet import WorkerProcess
 from tests.chaos.ledger import Kind, Plan
 from tests.chaos.run import Run
-from tests.chaos.schedule import long_run, pause, until
+from tests.chaos.schedule import long_run, pause
 from tests.chaos.settings import Settings
 from tests.chaos.troublemakers import Freeze, Point, freezing_result
 from tests.chaos.workload import WIDTH
+from tests.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 ROUNDS = int(3 * long_run())
 SLOTS = 4
+NEW_IDENTITY = "goes on with a new identity"
 
 
 @pytest.mark.timeout(60 + 30 * ROUNDS)
@@ -58,18 +60,12 @@ async def haunt(run: Run, point: Point) -> None:
             result = await run.client.handle(name).result(timeout=30)
             assert result == freezing_result(seed)
 
-            identities = zombie.text.count("goes on with a new identity")
+            identities = zombie.text.count(NEW_IDENTITY)
             resumed = time.monotonic()
             run.fleet.resume(zombie)
 
-            await until(
-                lambda z=zombie, n=identities: z.text.count("new identity") > n,  # type: ignore[misc]
-                20,
-                "the zombie takes a new identity",
-            )
-            await until(
-                partial(works_again, run, zombie, resumed, fresh), 20, "it works again"
-            )
+            await until(partial(has_new_identity, zombie, identities), 20)
+            await until(partial(works_again, run, zombie, resumed, fresh), 20)
             outside = register.read(name)
             recorded = point is Point.SETTLEMENT
             assert outside["value"] == f"by token {1 if recorded else 2}"
@@ -92,9 +88,13 @@ async def haunt(run: Run, point: Point) -> None:
 
 async def frozen_one(workers: list[WorkerProcess]) -> WorkerProcess:
     """The worker that froze."""
-    await until(lambda: any(each.frozen for each in workers), 20, "a worker freezes")
+    await until(lambda: any(each.frozen for each in workers), 20)
     (frozen,) = [each for each in workers if each.frozen]
     return frozen
+
+
+def has_new_identity(worker: WorkerProcess, before: int) -> bool:
+    return worker.text.count(NEW_IDENTITY) > before
 
 
 async def works_again(
