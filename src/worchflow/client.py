@@ -15,7 +15,7 @@ from .errors import InvalidInput, WorchflowError, WrongState
 from .event_schema import EventSchema
 from .function import event_of
 from .handle import ExecutionHandle, not_found
-from .limits import Limits, check_id, check_name, short
+from .limits import Limits, check_cursor, check_id, check_name
 from .middleware import nest_send
 from .notices import ErrorRaised, ExecutionUpdated, Ready
 from .payloads import Payloads
@@ -367,18 +367,13 @@ class WorchflowClient(Emitter, Generic[Schema]):
                 f"limit={limit!r} must be a whole number from 1 to {LONGEST_PAGE}",
                 field="limit",
             )
-        if cursor is not None and not isinstance(cursor, str):
-            raise InvalidInput(
-                f"cursor={short(cursor)} is no cursor: pass on the one of a page",
-                field="cursor",
-            )
         query = ExecutionQuery(
             status=None if status is None else _status(status),
             function=None if function is None else check_name(function, "function"),
             since=None if since is None else to_utc(since, "since"),
             until=None if until is None else to_utc(until, "until"),
             id_prefix=None if id_prefix is None else check_id(id_prefix, "id_prefix"),
-            cursor=cursor,
+            cursor=None if cursor is None else check_cursor(cursor),
             limit=limit,
         )
         await self.open()

@@ -84,6 +84,16 @@ def check_key(value: object, field: str = "key") -> str:
     return check_name(str(value), field)
 
 
+def check_cursor(value: object) -> str:
+    """A cursor is text; whether it is one of its own, the store says."""
+    if not isinstance(value, str):
+        raise InvalidInput(
+            f"cursor={short(value)} is no cursor: pass on the one of a page",
+            field="cursor",
+        )
+    return value
+
+
 def check_size(payload: str, limit: int, field: str) -> None:
     """Raise `PayloadTooLarge` when the UTF-8 form of a payload exceeds `limit`."""
     # A character takes at most 4 bytes, so most payloads need no encoding here.
