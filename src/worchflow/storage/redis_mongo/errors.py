@@ -17,6 +17,7 @@ class RedisFull(StoreUnavailable):
 
 def describe(error: BaseException) -> str:
     """The first line of a driver's error, short and without passwords."""
-    first = _NOISE.sub("", str(error).strip().split("\n")[0])[:300]
+    first = without_user(_NOISE.sub("", str(error).strip().split("\n")[0])[:300])
     name = type(error).__name__
-    return f"{name}: {without_user(first)}" if first else name
+    # What is left before an @ is a part of a password that nobody escaped.
+    return f"{name}: {first}" if first and "@" not in first else name

@@ -1,0 +1,340 @@
+"""Clients of every make: handed in and left alone, or made from URLs and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pymongo
+import pytest
+import redis
+from bson.codec_options import CodecOptions
+from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
+from pymongo.asynchronous.database import AsyncDatabase
+from redis.asyncio import Redis, RedisCluster
+
+from tests.redis_mongo.conftest import Mongo, OpenBackend
+from tests.servers import RedisServer
+from tests.stores import ERROR, claim_one, insert_one, joined, new_step
+from worchflow.errors import ConfigurationError, SchemaTooNew, StoreUnavailable
+from worchflow.options import BackendOptions
+from worchflow.records import ExecutionStatus
+from worchflow.settlement import Completed, RetryAt
+from worchflow.storage.redis_mongo import RedisMongoBackend
+
+
+async def one_road(backend: RedisMongoBackend) -> None:
+    """Send, run twice, replay and complete; every answer of Redis is used."""
+    worker = await joined(backend)
+    id_ = await insert_one(backend, event_data='"é"')
+    async with backend.watch(id_) as subscription:
+        claim = await claim_one(backend, worker)
+        assert await subscription.next(5) is not None
+    step = new_step(1, result='"ü"')
+    await backend.checkpoint(claim, step, None)
+    await backend.settle(claim, RetryAt(error=ERROR, delay=0.05), None)
+    again = await claim_one(backend, worker)
+    assert again.steps == {step.step_id: step}
+    assert again.execution.event_data == '"é"'
+    assert (await backend.settle(again, Completed(result="1"), None)).applied
+    assert (await asyncio.to_thread(backend.renew, worker.id)).alive
+    assert await backend._open_parts.stores.lane.flush(5)
+    assert backend._open_parts.stores.lane.lost == 0
+    await backend.leave(worker.id)
+
+
+@pytest.mark.parametrize("decode_responses", [False, True])
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_given_clients_of_any_setting_work_and_stay_open(
+    redis_url: str, mongo_url: str, prefix: str, decode_responses: bool, protocol: int
+) -> None:
+    cache = Redis.from_url(
+        redis_url, decode_responses=decode_responses, protocol=protocol
+    )
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_url)
+    backend = RedisMongoBackend(
+        redis=cache,
+        db=client.get_default_database(),
+        options=BackendOptions(queue_prefix=prefix),
+    )
+    await backend.open()
+    await one_road(backend)
+    await backend.close()
+    assert await cache.ping()
+    assert (await client.admin.command("ping"))["ok"] == 1
+    await cache.aclose()
+    await client.close()
+
+
+async def test_defaults_of_a_given_database_are_not_inherited(
+    redis_url: str, mongo_url: str, prefix: str, raw_mongo: Mongo
+) -> None:
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_url)
+    careless: AsyncDatabase[dict[str, Any]] = (
+        client.get_default_database().with_options(
+            codec_options=CodecOptions(tz_aware=False),
+            write_concern=WriteConcern(0),
+            read_preference=ReadPreference.SECONDARY_PREFERRED,
+        )
+    )
+    cache = Redis.from_url(redis_url)
+    backend = RedisMongoBackend(
+        redis=cache, db=careless, options=BackendOptions(queue_prefix=prefix)
+    )
+    await backend.open()
+    await one_road(backend)
+    id_ = await insert_one(backend)
+    assert raw_mongo.executions.count_documents({"_id": id_}) == 1
+    stored = await backend.get(id_)
+    assert stored is not None
+    assert stored.created_at.tzinfo is not None
+    await backend.close()
+    await cache.aclose()
+    await client.close()
+
+
+async def test_leases_of_given_clients_use_the_given_sync_database(
+    redis_url: str, mongo_url: str, prefix: str
+) -> None:
+    cache = Redis.from_url(redis_url)
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_url)
+    with pymongo.MongoClient[dict[str, Any]](mongo_url) as sync_client:
+        backend = RedisMongoBackend(
+            redis=cache,
+            db=client.get_default_database(),
+            lease_db=sync_client.get_default_database(),
+            options=BackendOptions(queue_prefix=prefix),
+        )
+        await backend.open()
+        worker = await joined(backend)
+        # The event loop is blocked here, and the lease does not care.
+        assert backend.renew(worker.id).alive
+        await backend.close()
+        assert sync_client.admin.command("ping")["ok"] == 1
+    await cache.aclose()
+    await client.close()
+
+
+async def test_given_clients_belong_to_their_loop(
+    redis_url: str, mongo_url: str
+) -> None:
+    cache = Redis.from_url(redis_url)
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_url)
+    backend = RedisMongoBackend(redis=cache, db=client.get_default_database())
+    with pytest.raises(ConfigurationError, match="event loop"):
+        backend.clone()
+    await cache.aclose()
+    await client.close()
+
+
+async def test_clients_made_from_urls_are_closed(
+    open_backend: OpenBackend, raw_redis: redis.Redis, raw_mongo: Mongo
+) -> None:
+    def connections() -> set[str]:
+        return {client["id"] for client in raw_redis.client_list()}
+
+    def mongo_connections() -> int:
+        status = raw_mongo.client.admin.command("serverStatus")
+        return int(status["connections"]["current"])
+
+    before, mongo_before = connections(), mongo_connections()
+    backend = await open_backend()
+    await one_road(backend)
+    assert len(connections()) > len(before)
+    await backend.close()
+    from tests.waiting import until  # noqa: PLC0415
+
+    await until(lambda: connections() <= before)
+    await until(lambda: mongo_connections() <= mongo_before)
+
+
+async def test_opening_and_closing_count(open_backend: OpenBackend) -> None:
+    backend = await open_backend()
+    await backend.open()
+    await backend.close()
+    await insert_one(backend)
+    await backend.close()
+    with pytest.raises(ConfigurationError, match="open"):
+        await insert_one(backend)
+    await backend.open()
+    await insert_one(backend)
+
+
+async def test_a_clone_works_on_another_loop(backend: RedisMongoBackend) -> None:
+    id_ = await insert_one(backend)
+    clone = backend.clone()
+
+    async def look() -> bool:
+        await clone.open()
+        found = await clone.get(id_)
+        await clone.close()
+        return found is not None
+
+    assert await asyncio.to_thread(asyncio.run, look())
+
+
+@pytest.mark.parametrize(
+    ("redis_url", "mongo_url"),
+    [
+        ("http://user:secret@host", "mongodb://host/db"),
+        ("redis://user:secret@host:port", "mongodb://host/db"),
+        ("redis://host", "mongo://user:secret@host"),
+        ("redis://host", "mongodb://user:sec/ret@host/db"),
+        ("redis://host", "mongodb://"),
+    ],
+)
+def test_a_bad_url_is_told_without_its_password(redis_url: str, mongo_url: str) -> None:
+    with pytest.raises(ConfigurationError, match="URL") as caught:
+        RedisMongoBackend.connect(redis_url, mongo_url)
+    assert "secret" not in str(caught.value)
+    assert "ret@" not in str(caught.value)
+
+
+def test_the_location_has_no_password_and_making_it_no_input_or_output() -> None:
+    backend = RedisMongoBackend.connect(
+        "redis://user:secret@nowhere.invalid:1/2",
+        "mongodb://user:secret@nowhere.invalid:2/?authSource=admin",
+        BackendOptions(queue_prefix="shop"),
+    )
+    assert backend.location == (
+        "redis://nowhere.invalid:1/2 + mongodb://nowhere.invalid:2/worchflow "
+        "(prefix shop)"
+    )
+
+
+async def test_an_unreachable_mongodb_is_unavailable_and_its_password_untold(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "worchflow")
+    backend = RedisMongoBackend.connect(
+        redis_url,
+        "mongodb://user:secret@127.0.0.1:9/db",
+        BackendOptions(timeout=0.5),
+    )
+    with pytest.raises(StoreUnavailable) as caught:
+        await backend.open()
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("single_connection_client", True), ("max_connections", 2)]
+)
+async def test_a_redis_client_that_cannot_wait_and_work_is_refused(
+    redis_url: str, mongo_url: str, option: str, value: object
+) -> None:
+    options: dict[str, Any] = {option: value}
+    cache = Redis.from_url(redis_url, **options)
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_url)
+    with pytest.raises(ConfigurationError, match=option):
+        RedisMongoBackend(redis=cache, db=client.get_default_database())
+    await cache.aclose()
+    await client.close()
+
+
+async def test_a_client_with_a_short_timeout_waits_in_short_turns(
+    redis_url: str, mongo_url: str, prefix: str
+) -> None:
+    cache = Redis.from_url(redis_url, socket_timeout=0.2)
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_url)
+    backend = RedisMongoBackend(
+        redis=cache,
+        db=client.get_default_database(),
+        options=BackendOptions(queue_prefix=prefix),
+    )
+    await backend.open()
+    worker = await joined(backend)
+    assert list(await backend.claim(worker, 1, 0.5)) == []
+    assert not backend._claimer(worker)._redis_is_down
+    await backend.close()
+    await cache.aclose()
+    await client.close()
+
+
+@pytest.fixture
+def cluster_url(start_redis: Callable[..., RedisServer]) -> str:
+    """A cluster of one node that has all slots."""
+    server = start_redis(args=("--cluster-enabled", "yes"))
+    with redis.Redis.from_url(server.url) as node:
+        node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        while b"cluster_state:ok" not in node.execute_command("CLUSTER", "INFO"):
+            pass
+    return f"redis://127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize("decode_responses", [False, True])
+async def test_a_cluster_works_when_the_prefix_has_a_hash_tag(
+    cluster_url: str, mongo_url: str, decode_responses: bool
+) -> None:
+    cluster = RedisCluster.from_url(cluster_url, decode_responses=decode_responses)
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_url)
+    backend = RedisMongoBackend(
+        redis=cluster,
+        db=client.get_default_database(),
+        options=BackendOptions(queue_prefix="{shop}"),
+    )
+    await backend.open()
+    await one_road(backend)
+    await backend.close()
+    await cluster.aclose()
+    await client.close()
+
+
+async def test_a_cluster_without_a_hash_tag_is_refused_with_the_remedy(
+    cluster_url: str, mongo_url: str
+) -> None:
+    cluster = RedisCluster.from_url(cluster_url)
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_url)
+    backend = RedisMongoBackend(
+        redis=cluster,
+        db=client.get_default_database(),
+        options=BackendOptions(queue_prefix="shop"),
+    )
+    with pytest.raises(ConfigurationError, match=r'queue_prefix="\{shop\}"'):
+        await backend.open()
+    await cluster.aclose()
+    await client.close()
+
+
+async def test_a_newer_schema_is_left_alone(
+    open_backend: OpenBackend, raw_mongo: Mongo
+) -> None:
+    raw_mongo.worchflow_meta.insert_one({"_id": "schema", "version": 2})  # type: ignore[dict-item]
+    with pytest.raises(SchemaTooNew, match="2"):
+        await open_backend()
+    assert raw_mongo.executions.count_documents({}) == 0
+
+
+async def test_only_the_indexes_that_queries_need_are_made(
+    backend: RedisMongoBackend, raw_mongo: Mongo
+) -> None:
+    await one_road(backend)
+    assert set(raw_mongo.executions.index_information()) == {
+        "_id_",
+        "worchflow_owner",
+        "worchflow_due",
+        "worchflow_listing",
+    }
+    assert set(raw_mongo.steps.index_information()) == {"_id_"}
+
+
+async def test_counts_are_kept_and_refreshed(
+    backend: RedisMongoBackend, raw_mongo: Mongo
+) -> None:
+    await insert_one(backend)
+    assert (await backend.counts())[ExecutionStatus.QUEUED] == 1
+    raw_mongo.executions.insert_one(
+        {
+            "_id": "other",  # type: ignore[dict-item]
+            "queuePrefix": backend.options.queue_prefix,
+            "status": "queued",
+        }
+    )
+    assert (await backend.counts())[ExecutionStatus.QUEUED] == 1
+    raw_mongo.worchflow_meta.update_many(
+        {"counts": {"$exists": True}}, [{"$set": {"at": {"$subtract": ["$at", 2001]}}}]
+    )
+    assert (await backend.counts())[ExecutionStatus.QUEUED] == 2
