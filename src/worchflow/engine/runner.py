@@ -63,14 +63,11 @@ class ExecutionRunner:
         self._announce_start()
         handler = asyncio.ensure_future(self._handle(attempt.ctx))
         attempt.begin(handler)
-        try:
-            await asyncio.wait({handler}, timeout=self._function.timeout)
-            if not handler.done():
-                attempt.interrupt(Interruption.TIMEOUT)
-                await asyncio.wait({handler})
-            return await self._outcome(handler)
-        finally:
-            await attempt.close()
+        await asyncio.wait({handler}, timeout=self._function.timeout)
+        if not handler.done():
+            attempt.interrupt(Interruption.TIMEOUT)
+            await asyncio.wait({handler})
+        return await self._outcome(handler)
 
     async def _handle(self, ctx: Any) -> Any:
         attempt, function = self.attempt, self._function

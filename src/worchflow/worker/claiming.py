@@ -32,8 +32,6 @@ class ClaimLoop:
         self._running = running
         self._environment = environment
         self._membership = membership
-        self.asked_at: float | None = None
-        """When the claim in progress was asked for; None between two claims."""
         self.on_idle: Callable[[], object] = lambda: None
         """Called when a claim waited and found nothing while nothing ran."""
 
@@ -62,14 +60,14 @@ class ClaimLoop:
             pause = min(pause * 2, 5.0)
 
     async def _claim(self, lease: Lease) -> None:
-        self.asked_at = self._environment.clock.monotonic()
-        try:
-            claims = await self._environment.store.claim(
-                lease.worker, self._running.free, WAIT
-            )
-        finally:
-            self.asked_at = None
+        store, running = self._environment.store, self._running
+        strays = self._membership.strays()
+        if strays:
+            some = frozenset(sorted(strays)[: running.free])
+            claims = await store.adopt(lease.worker, some)
+        else:
+            claims = await store.claim(lease.worker, running.free, WAIT)
         for claim in claims:
-            self._running.start(claim, lease)
-        if not claims and not self._running.ids:
+            running.start(claim, lease)
+        if not (strays or claims or running.ids):
             self.on_idle()

@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from ..engine.ownership import Interruption
-from ..errors import StoreUnavailable
+from ..errors import StoreUnavailable, WorchflowError
 from ..ids import new_worker_id
 from ..records import WorkerRecord
 from ..settlement import Released
@@ -48,11 +48,9 @@ class Membership:
         self._watch: BlockedLoopWatch | None = None
         self._keeper: LeaseKeeper | None = None
         self._left = False
-        self._unknown: dict[str, float] = {}
+        self._owned: frozenset[str] = frozenset()
         self.lease: Lease | None = None
         """None while there is no identity to act under."""
-        self.claim_asked_at: Callable[[], float | None] = lambda: None
-        """When the claim in progress was asked for, if there is one."""
 
     async def join(self, watch: BlockedLoopWatch) -> None:
         """Take a new identity and a lease for it, renewed from now on."""
@@ -69,12 +67,22 @@ class Membership:
         asked_at = self._clock.monotonic()
         await self._backend.join(worker, self._hinted)
         lease.renewed(asked_at)
-        self._unknown.clear()
+        self._owned = frozenset()
         self.lease = lease
         self._keeper = LeaseKeeper(
             self._backend, lease, self._options.heartbeat, self._clock, self._may_renew
         )
         self._keeper.start(asyncio.get_running_loop(), self._renewed)
+
+    def strays(self) -> frozenset[str]:
+        """What this worker owned at the last beat and does not run; asked for once.
+
+        A claim of unknown outcome leaves such executions, to be adopted. A claim in
+        progress may yet hand them out, so this is to be asked between two claims; and
+        some may have ended since the beat, which adopting them tells.
+        """
+        owned, self._owned = self._owned, frozenset()
+        return owned - self._running.ids
 
     async def leave(self, *, drained: bool) -> None:
         """Stop renewing; with nothing left to own, end the identity at once."""
@@ -106,7 +114,7 @@ class Membership:
             return
         for execution_id in renewal.cancelled:
             self._running.interrupt(execution_id, Interruption.CANCELLED)
-        self._reconcile(lease, renewal.owned)
+        self._owned = renewal.owned
 
     def _fenced(self, lease: Lease) -> None:
         logger.error(
@@ -124,44 +132,13 @@ class Membership:
         while not self._left and self._watch is not None:
             try:
                 await self.join(self._watch)
-            except StoreUnavailable as error:
+            except WorchflowError as error:
                 logger.warning("%s; joining again in %.1f s", error, pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
             else:
                 logger.info("the worker goes on with a new identity")
                 return
-
-    def _reconcile(self, lease: Lease, owned: frozenset[str]) -> None:
-        """Run what the store says this worker owns and the process does not know.
-
-        Only what was unknown a beat ago too, and not while a claim that began before
-        then is still under way: that claim will hand it out itself.
-        """
-        now = self._clock.monotonic()
-        before = self._unknown
-        unknown = owned - self._running.ids
-        self._unknown = {each: before.get(each, now) for each in unknown}
-        asked_at = self.claim_asked_at()
-        lost = [
-            each
-            for each, seen in self._unknown.items()
-            if each in before and (asked_at is None or asked_at > seen)
-        ]
-        if lost and self._running.free:
-            some = frozenset(lost[: self._running.free])
-            self._spawn(self._adopt(lease, some))
-
-    async def _adopt(self, lease: Lease, execution_ids: frozenset[str]) -> None:
-        try:
-            claims = await self._backend.adopt(lease.worker, execution_ids)
-        except StoreUnavailable as error:
-            logger.warning("%s; adopting claims is tried at the next beat", error)
-            return
-        for claim in claims:
-            if self._running.free and lease is self.lease:
-                logger.info("adopts its own claim on execution %s", claim.execution.id)
-                self._running.start(claim, lease)
 
     def _hinted(self, execution_id: str) -> None:
         if execution_id in self._running.ids:

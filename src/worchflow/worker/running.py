@@ -80,21 +80,21 @@ class Running:
         for runner in list(self._runners.values()):
             runner.attempt.interrupt(why)
 
-    async def drained(self, timeout: float) -> bool:
-        """Wait until every slot is free; False if that takes longer."""
-        if self._slots:
-            await asyncio.wait(self._slots.values(), timeout=max(0.0, timeout))
-        return not self._slots
+    async def drained(self) -> None:
+        """Wait until every slot is free."""
+        while self._slots:
+            await asyncio.wait(self._slots.values())
 
     def abandon(self) -> None:
-        """Wait for nothing any more: what still runs ends with the lease."""
-        for execution_id, task in self._slots.items():
+        """Say what still runs and is not waited for any more."""
+        for execution_id in self._slots:
             logger.warning(
-                "execution %s still runs at the deadline; it is not handed back, its "
-                "claim ends with the lease and another worker takes over then",
+                "execution %s still runs at the deadline; it is not handed back before "
+                "its code ends, or its claim ends with the lease and another worker "
+                "takes over",
                 execution_id,
+                extra={"execution_id": execution_id},
             )
-            task.cancel()
 
     def _ended(self, execution_id: str, task: asyncio.Task[None]) -> None:
         del self._slots[execution_id]

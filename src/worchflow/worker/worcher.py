@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..clock import SystemClock
 from ..durations import to_seconds
@@ -24,6 +24,8 @@ from ..storage import StoreChoice, make_backend
 from .background import Background
 from .blocked_loop import BlockedLoopWatch
 from .claiming import ClaimLoop
+from .deadline import Deadline
+from .lifespan import Lifespan
 from .membership import Membership
 from .running import Running
 from .signals import stop_on_signals
@@ -39,11 +41,13 @@ if TYPE_CHECKING:
     from ..function import AnyFunction
     from ..middleware import Middleware
     from ..serialization import Codec, Serializer
-    from ..storage import AnyDatabase, AnyRedis
+    from ..storage import AnyDatabase, AnyRedis, LeaseDatabase
     from ..storage.base import Backend
     from ..types import Duration
 
 logger = logging.getLogger("worchflow.worker")
+
+State: TypeAlias = Literal["new", "starting", "running", "stopping", "stopped"]
 
 LEAST_STEP_THREADS = 32
 """Sync steps of one execution may run in parallel, so a slot can need several."""
@@ -64,6 +68,7 @@ class Worcher(Emitter):
         *,
         redis: AnyRedis | None = None,
         db: AnyDatabase | None = None,
+        lease_db: LeaseDatabase | None = None,
         backend: Backend | None = None,
         concurrency: int = 1,
         queue_prefix: str | None = None,
@@ -78,11 +83,16 @@ class Worcher(Emitter):
         self.options = _options(concurrency, options)
         self._registry = FunctionRegistry(functions)
         self._backend = make_backend(
-            StoreChoice(redis=redis, db=db, backend=backend, queue_prefix=queue_prefix)
+            StoreChoice(
+                redis=redis,
+                db=db,
+                lease_db=lease_db,
+                backend=backend,
+                queue_prefix=queue_prefix,
+            )
         )
         self._opened = False
-        self._lifespan = lifespan
-        self._lifespan_exit = AsyncExitStack()
+        self._lifespan = Lifespan(lifespan)
         self._clock = SystemClock()
         self._environment = Environment(
             store=self._backend,
@@ -107,13 +117,16 @@ class Worcher(Emitter):
             self._background.spawn,
         )
         self._claiming = ClaimLoop(self._running, self._environment, self._membership)
-        self._membership.claim_asked_at = lambda: self._claiming.asked_at
         self._upkeep = UpkeepLoop(
             self._environment, self._membership, self.options.upkeep_interval
         )
         self._watch: BlockedLoopWatch | None = None
-        self._state: Literal["new", "running", "stopping", "stopped"] = "new"
+        self._state: State = "new"
+        self._starting: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
+        self._deadline = Deadline()
+        self._leaving_late: asyncio.Task[None] | None = None
 
     @property
     def id(self) -> str | None:
@@ -130,24 +143,38 @@ class Worcher(Emitter):
             raise ConfigurationError(
                 f"this worker is {self._state}; make a new Worcher to start again"
             )
-        self._state = "running"
+        self._state = "starting"
+        self._starting = asyncio.ensure_future(self._start())
+        try:
+            await self._starting
+        except asyncio.CancelledError:
+            if self._stopping is None:
+                raise
+            raise ConfigurationError(
+                "this worker was stopped while it started"
+            ) from None
+
+    async def _start(self) -> None:
         self._watch = BlockedLoopWatch(
             asyncio.get_running_loop(), self.options.blocked_loop_after
         )
+        self._watch.start()
         try:
             await self._backend.open()
             self._opened = True
             await self._membership.join(self._watch)
-            if self._lifespan is not None:
-                await self._lifespan_exit.enter_async_context(self._lifespan())
+            await self._lifespan.enter()
         except BaseException as error:
-            self._state = "stopped"
-            self._stopped.set()
             if isinstance(error, WorchflowError):
                 self.emit(ErrorRaised(error=error))
-            await self._leave(drained=True)
+            try:
+                with contextlib.suppress(StoreUnavailable):
+                    await self._leave(drained=True)
+            finally:
+                self._state = "stopped"
+                self._stopped.set()
             raise
-        self._watch.start()
+        self._state = "running"
         self._background.keep_up("claim loop", self._claiming.run)
         self._background.keep_up("upkeep loop", self._upkeep.run)
         logger.info(
@@ -176,61 +203,93 @@ class Worcher(Emitter):
         if burst:
             self._claiming.on_idle = drain
         await self.start()
-        with stop_on_signals(
-            drain=drain,
-            stop_now=lambda: self._running.interrupt_all(Interruption.STOPPING),
-        ) as received:
-            await self._stopped.wait()
+        try:
+            with stop_on_signals(
+                drain=drain, stop_now=lambda: self._background.spawn(self.stop(0))
+            ) as received:
+                await self._stopped.wait()
+                await self.stop(0)  # raises what stopping has raised
+        except asyncio.CancelledError:
+            await self.stop(timeout)
+            raise
         return received[0] if received else None
 
     async def stop(self, timeout: Duration = 30) -> None:
         """Claim nothing more, wait for what runs, and return by the deadline.
 
         What is not done shortly before the deadline is cancelled and handed back to
-        the front of the queue, without counting an attempt. A sync step cannot be
-        cancelled: if it still runs at the deadline its execution is not handed back,
-        its claim ends with the lease. Calling it again waits for the first call.
+        the front of the queue, without counting an attempt; with `timeout=0` at once.
+        A sync step cannot be cancelled: if it still runs at the deadline its execution
+        is not handed back before it ends, or else its claim ends with the lease.
+
+        Calling it again waits for the first call, until the earlier of both deadlines.
+        Cancelling the call does not end the stop.
         """
-        seconds = to_seconds(timeout, "timeout")
+        self._deadline.bring_forward(to_seconds(timeout, "timeout"))
         if self._state == "new":
-            self._stopped.set()
-        if self._state != "running":
-            await self._stopped.wait()
             self._state = "stopped"
+            self._stopped.set()
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait({self._starting})
+        if self._state == "stopped":
             return
         self._state = "stopping"
         try:
-            await self._stop(seconds)
+            await self._background.end()
+            drained = await self._drain()
+            if drained:
+                await self._let_go()
+            else:
+                self._running.abandon()
+                await self._membership.leave(drained=False)
+                self._leaving_late = asyncio.ensure_future(self._let_go_late())
+            await self._leave_lifespan()
+            await self.drain(0.5)
         finally:
             self._state = "stopped"
             self._stopped.set()
             logger.info("worker stopped")
 
-    async def _stop(self, seconds: float) -> None:
-        now = asyncio.get_running_loop().time
-        deadline = now() + seconds
+    async def _drain(self) -> bool:
+        """Wait for what runs, then end it; False if it does not end in time."""
         # Handing back needs a moment of the time that was given.
-        grace = min(2.0, seconds / 4)
-        await self._background.end()
-        drained = await self._running.drained(deadline - grace - now())
-        if not drained:
-            self._running.interrupt_all(Interruption.STOPPING)
-            drained = await self._running.drained(max(0.5, deadline - now()))
-        if not drained:
-            self._running.abandon()
+        reserve = min(2.0, self._deadline.left() / 4)
+        if await self._deadline.keeps(self._running.drained, reserve=reserve):
+            return True
+        self._running.interrupt_all(Interruption.STOPPING)
+        self._deadline.at_least(0.5)
+        return await self._deadline.keeps(self._running.drained)
+
+    async def _let_go(self) -> None:
         try:
-            async with asyncio.timeout(max(1.0, deadline - now())):
-                await self._leave(drained=drained)
-                await self.drain(0.5)
+            async with asyncio.timeout(max(1.0, self._deadline.left())):
+                await self._leave(drained=True)
         except (TimeoutError, StoreUnavailable) as error:
             logger.warning(
                 "the stores did not answer while stopping (%s); what was not handed "
                 "back is taken over when the lease ends",
                 error,
             )
-        await self._lifespan_exit.aclose()
         self._environment.handler_threads.close()
         self._environment.step_threads.close()
+
+    async def _leave_lifespan(self) -> None:
+        try:
+            await self._lifespan.leave(max(1.0, self._deadline.left()))
+        except Exception as error:
+            logger.exception("leaving the lifespan failed; the worker stops anyway")
+            self.emit(ErrorRaised(error=error))
+
+    async def _let_go_late(self) -> None:
+        """After the deadline: what ends yet is recorded and handed back even so."""
+        await self._running.drained()
+        await self._let_go()
 
     async def _leave(self, *, drained: bool) -> None:
         if self._watch is not None:
