@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -55,14 +56,12 @@ class ExecutionHandle(Generic[R_co]):
         `TimeoutError` after `timeout`; the execution itself goes on then.
         """
         seconds = None if timeout is None else to_seconds(timeout, "timeout")
-        try:
-            async with asyncio.timeout(seconds):
-                stored = await self._terminal()
-        except TimeoutError:
+        stored = await self._stored() if seconds == 0 else await self._ended(seconds)
+        if stored is None or not stored.status.is_terminal:
             raise TimeoutError(
                 f"execution {self.id} gave no result within {timeout}; it goes on, "
                 "and handle.result() can be awaited again"
-            ) from None
+            )
         result: R_co = self._decoded(stored)
         return result
 
@@ -92,14 +91,20 @@ class ExecutionHandle(Generic[R_co]):
                     yield notice
             yield self._end(stored)
 
-    async def _terminal(self) -> StoredExecution:
-        async with self._backend.watch(self.id) as notices:
-            stored = await self._stored()
-            while not stored.status.is_terminal:
-                notice = await notices.next(POLL)
-                if notice is None or _ends(notice):
-                    stored = await self._stored()
-            return stored
+    async def _ended(self, seconds: float | None) -> StoredExecution | None:
+        """The execution once it has ended, or as it was seen in time."""
+        stored: StoredExecution | None = None
+        with contextlib.suppress(TimeoutError):
+            async with (
+                asyncio.timeout(seconds),
+                self._backend.watch(self.id) as notices,
+            ):
+                stored = await self._stored()
+                while not stored.status.is_terminal:
+                    notice = await notices.next(POLL)
+                    if notice is None or _ends(notice):
+                        stored = await self._stored()
+        return stored
 
     async def _stored(self) -> StoredExecution:
         stored = await self._backend.get(self.id)

@@ -50,7 +50,7 @@ def test_stores_that_do_not_answer_are_told_within_the_timeout(
 
 
 @pytest.mark.redis_mongo
-def test_a_redis_that_does_not_answer_is_told_and_work_is_accepted(
+def test_a_redis_that_does_not_answer_at_the_start_is_told(
     project: Project, mongo_url: str, prefix: str
 ) -> None:
     port = free_port()
@@ -62,8 +62,9 @@ def test_a_redis_that_does_not_answer_is_told_and_work_is_accepted(
         WORCHFLOW_PREFIX=prefix,
     )
 
-    assert sent.code == 0
-    assert "warning: Redis" in sent.err
+    assert sent.code == 3
+    assert "[WF2001]" in sent.err
+    assert str(port) in sent.err
     assert "s3cret" not in sent.err
 
 

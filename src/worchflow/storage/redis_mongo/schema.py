@@ -6,7 +6,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from ...errors import ConfigurationError, SchemaTooNew, StoreUnavailable
+from ...errors import ConfigurationError, SchemaTooNew
 from .documents import EXECUTIONS, META, STEPS
 
 if TYPE_CHECKING:
@@ -60,13 +60,8 @@ async def _check_redis(stores: Stores) -> None:
             f'queue_prefix="{prefix}" has no hash tag, but this is a Redis Cluster, '
             f'where all keys have to be in one slot: use queue_prefix="{{{prefix}}}"'
         )
-    try:
-        server = await stores.redis.info("server")
-        memory = await stores.redis.info("memory")
-    except StoreUnavailable as error:
-        # MongoDB alone is enough to work, more slowly.
-        logger.warning("%s; work goes on through MongoDB, more slowly", error)
-        return
+    server = await stores.redis.info("server")
+    memory = await stores.redis.info("memory")
     version = str(server.get("redis_version", ""))
     # Valkey says 7.2.4 here and its own version elsewhere.
     if (found := re.match(r"(\d+)\.(\d+)", version)) and tuple(
