@@ -18,6 +18,7 @@ from worchflow import (
     SyncContext,
     Worchflow,
 )
+from worchflow.engine import in_flight
 
 
 async def one() -> int:
@@ -462,3 +463,25 @@ async def test_a_task_group_takes_a_failing_step_as_usual(app: Worchflow[Any]) -
     async with app.client() as client, app.worker():
         assert await (await client.send(group())).result(timeout=10) == "1"
         assert cancelled.is_set()
+
+
+async def test_code_that_ignores_its_cancellation_is_cancelled_again(
+    app: Worchflow[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_flight, "PATIENCE", 0.05)
+    deaf = [True, True]
+
+    @app.function("deaf", retries=1, retry_delay=0, timeout=0.05)
+    async def handler(ctx: Context[None]) -> int:
+        while ctx.attempt == 1:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if not deaf:
+                    raise
+                deaf.pop()
+        return ctx.attempt
+
+    async with app.client() as client, app.worker():
+        handle = await client.send({"name": "deaf", "data": None})
+        assert await handle.result(timeout=10) == 2

@@ -80,7 +80,9 @@ class Attempt:
         """What every log line about the attempt carries."""
         self.recorded = dict(claim.steps)
         self.pending: dict[str, Pending] = {}
+        self._loop = asyncio.get_running_loop()
         self.interruption: Interruption | None = None
+        self.interrupted: asyncio.Future[Interruption] = self._loop.create_future()
         self.fatal: Exception | None = None
         """A result that cannot be stored or decoded: fails the execution at once."""
         self.ctx: Any = None
@@ -95,7 +97,6 @@ class Attempt:
         self._closed = False
         self._joining: asyncio.Event | None = None
         self._joined_error: Exception | None = None
-        self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
 
     # What the context's step facade calls (see context.StepRunner).
@@ -170,6 +171,7 @@ class Attempt:
         """End the attempt early: async code is cancelled, threads are told."""
         if self.interruption is None:
             self.interruption = why
+            self.interrupted.set_result(why)
         self._in_flight.cancel()
 
     async def join(self) -> None:

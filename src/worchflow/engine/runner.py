@@ -63,10 +63,13 @@ class ExecutionRunner:
         self._announce_start()
         handler = asyncio.ensure_future(self._handle(attempt.ctx))
         attempt.begin(handler)
-        await asyncio.wait({handler}, timeout=self._function.timeout)
-        if not handler.done():
+        await asyncio.wait(
+            {handler, attempt.interrupted},
+            timeout=self._function.timeout,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if not handler.done() and attempt.interruption is None:
             attempt.interrupt(Interruption.TIMEOUT)
-            await asyncio.wait({handler})
         return await self._outcome(handler)
 
     async def _handle(self, ctx: Any) -> Any:

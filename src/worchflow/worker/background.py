@@ -36,11 +36,15 @@ class Background:
     async def end(self) -> None:
         """Cancel everything but the calling task and wait a moment for it."""
         me = asyncio.current_task()
-        tasks = {task for task in self._tasks if task is not me}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=1.0)
+        for _ in range(10):
+            tasks = {task for task in self._tasks if task is not me}
+            if not tasks:
+                return
+            # Again and again: until Python 3.12 `asyncio.wait_for`, which drivers use,
+            # misses a cancellation that comes together with its answer.
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=0.1)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
