@@ -366,3 +366,22 @@ async def test_renewing_fails_in_time_while_mongodb_is_frozen(
         await asyncio.to_thread(backend.renew, worker.id)
     assert time.monotonic() - began < 2.0
     server.resume()
+
+
+@pytest.mark.parametrize("frozen", ["redis", "mongo"])
+async def test_closing_ends_although_a_server_is_frozen(
+    start_redis: StartRedis,
+    start_mongo: StartMongo,
+    open_backend: OpenBackend,
+    frozen: str,
+) -> None:
+    cache, database = start_redis(), start_mongo()
+    backend = await open_backend(cache.url, database.database_url("x"), timeout=2.0)
+    await insert_one(backend)
+    await claim_one(backend, await joined(backend))
+    server = cache if frozen == "redis" else database
+    server.pause()
+    began = time.monotonic()
+    await backend.close()
+    assert time.monotonic() - began < 15.0
+    server.resume()

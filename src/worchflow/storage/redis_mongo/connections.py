@@ -122,9 +122,12 @@ class UrlConnections:
             with suppress(RedisError, OSError, TimeoutError):
                 async with asyncio.timeout(self._options.timeout):
                     await close()
-        with suppress(PyMongoError, OSError, TimeoutError):
-            async with asyncio.timeout(self._options.timeout):
-                await clients.db.client.close()
+        # The first try says goodbye to the server, the second does not wait for it.
+        for seconds in (min(2.0, self._options.timeout), 10.0):
+            with suppress(PyMongoError, OSError, TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await clients.db.client.close()
+                    return
 
     def clone(self) -> Connections:
         """The same for another event loop."""

@@ -30,7 +30,7 @@ BATCH_OPERATIONS = 1000
 BATCH_BYTES = 8 * 1024 * 1024
 WAITING_OPERATIONS = 50_000
 WAITING_BYTES = 64 * 1024 * 1024
-CLOSE_TIMEOUT = 5.0
+CLOSE_TIMEOUT = 2.0
 """Seconds for the rest at closing; what is left then is repaired by others."""
 
 

@@ -48,7 +48,8 @@ class Reaper:
         )
         if not dead:
             return 0
-        worker_ids = [document["_id"] for document in dead]
+        # Ids of ours are text; a document of somebody else is no worker.
+        worker_ids = [d["_id"] for d in dead if isinstance(d["_id"], str)]
         released: list[Document] = []
         while page := await self._stores.mongo.find(
             EXECUTIONS, {"owner": {"$in": worker_ids}}, limit=PAGE

@@ -1,0 +1,215 @@
+"""Workers come, go, die and freeze; what they took is never lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import redis
+
+from tests.redis_mongo.conftest import Mongo, OpenBackend
+from tests.stores import (
+    claim_many,
+    claim_one,
+    insert_one,
+    joined,
+    new_execution,
+    new_worker,
+)
+from tests.waiting import until
+from worchflow.records import ExecutionStatus
+from worchflow.settlement import Completed
+from worchflow.storage.redis_mongo import RedisMongoBackend
+
+
+def expire(mongo: Mongo, *worker_ids: str, seconds: int = 1) -> None:
+    """Let leases have run out some time ago."""
+    mongo.workers.update_many(
+        {"_id": {"$in": list(worker_ids)}},
+        [{"$set": {"expiresAt": {"$subtract": ["$$NOW", seconds * 1000]}}}],
+    )
+
+
+async def test_what_a_dead_worker_owned_and_took_comes_first(
+    backend: RedisMongoBackend, raw_redis: redis.Redis, raw_mongo: Mongo, prefix: str
+) -> None:
+    dead, alive = await joined(backend), await joined(backend)
+    ids = [await insert_one(backend) for _ in range(5)]
+    claims = await claim_many(backend, dead, 3)
+    inflight = f"{prefix}:inflight:{dead.id}"
+    raw_redis.lmove(f"{prefix}:queue", inflight, "LEFT", "RIGHT")
+    expire(raw_mongo, dead.id)
+    assert await backend.reap(alive.id, expired=False) == 0
+    assert await backend.reap(alive.id, expired=True) == 3
+    await backend._open_parts.stores.lane.flush(5)
+    assert raw_redis.lrange(f"{prefix}:queue", 0, -1) == ids
+    assert not raw_redis.exists(inflight)
+    again = await claim_many(backend, alive, 5)
+    assert [claim.execution.id for claim in again] == ids
+    assert [claim.execution.recoveries for claim in again] == [1, 1, 1, 0, 0]
+    late = await backend.settle(claims[0], Completed(result="1"), None)
+    assert not late.applied
+
+
+async def test_a_claim_that_arrives_after_its_worker_was_declared_dead_is_released(
+    backend: RedisMongoBackend, raw_mongo: Mongo
+) -> None:
+    dead, alive = await joined(backend), await joined(backend)
+    expire(raw_mongo, dead.id)
+    assert await backend.reap(alive.id, expired=True) == 0
+    id_ = await insert_one(backend)
+    claim = await claim_one(backend, dead)
+    assert claim.execution.id == id_
+    assert not (await asyncio.to_thread(backend.renew, dead.id)).alive
+    assert await backend.reap(alive.id, expired=False) == 1
+
+
+async def test_most_of_a_fleet_seeming_dead_at_once_is_doubted_for_a_ttl(
+    backend: RedisMongoBackend, raw_mongo: Mongo
+) -> None:
+    workers = [await joined(backend) for _ in range(4)]
+    for worker in workers[:3]:
+        await insert_one(backend)
+        await claim_one(backend, worker)
+    silent = [worker.id for worker in workers[:3]]
+    expire(raw_mongo, *silent)
+    reaper = workers[3]
+    assert await backend.reap(reaper.id, expired=True) == 0
+    assert (await asyncio.to_thread(backend.renew, silent[0])).alive
+    expire(raw_mongo, *silent, seconds=21)
+    assert await backend.reap(reaper.id, expired=True) == 3
+
+
+async def test_documents_of_workers_long_dead_are_removed(
+    backend: RedisMongoBackend, raw_mongo: Mongo
+) -> None:
+    dead, alive = await joined(backend), await joined(backend)
+    expire(raw_mongo, dead.id)
+    await backend.reap(alive.id, expired=True)
+    assert raw_mongo.workers.count_documents({}) == 2
+    day = 24 * 3600 * 1000 + 1000
+    raw_mongo.workers.update_one(
+        {"_id": dead.id},  # type: ignore[dict-item]
+        [{"$set": {"diedAt": {"$subtract": ["$diedAt", day]}}}],
+    )
+    await backend.reap(alive.id, expired=True)
+    assert [each["_id"] for each in raw_mongo.workers.find()] == [alive.id]
+
+
+async def test_a_worker_that_leaves_puts_back_what_it_only_took(
+    backend: RedisMongoBackend, raw_redis: redis.Redis, raw_mongo: Mongo, prefix: str
+) -> None:
+    leaving, staying = await joined(backend), await joined(backend)
+    id_ = await insert_one(backend)
+    await backend._open_parts.stores.lane.flush(5)
+    inflight = f"{prefix}:inflight:{leaving.id}"
+    raw_redis.lmove(f"{prefix}:queue", inflight, "LEFT", "RIGHT")
+    await backend.leave(leaving.id)
+    assert not raw_redis.exists(inflight)
+    assert (await claim_one(backend, staying)).execution.id == id_
+    document = raw_mongo.workers.find_one({"_id": leaving.id})  # type: ignore[dict-item]
+    assert document is not None
+    assert document["dead"] is True
+
+
+async def test_a_worker_that_leaves_in_the_middle_of_a_wait_takes_nothing_along(
+    backend: RedisMongoBackend,
+) -> None:
+    leaving, staying = await joined(backend), await joined(backend)
+    waiting = asyncio.create_task(backend.claim(leaving, 1, 5.0))
+    await until(lambda: backend._claimer(leaving)._round is not None)
+    await backend.leave(leaving.id)
+    assert list(await waiting) == []
+    id_ = await insert_one(backend)
+    assert (await claim_one(backend, staying)).execution.id == id_
+
+
+async def test_a_worker_that_still_owns_something_leaves_by_its_lease(
+    backend: RedisMongoBackend, raw_mongo: Mongo
+) -> None:
+    leaving, staying = await joined(backend), await joined(backend)
+    id_ = await insert_one(backend)
+    await claim_one(backend, leaving)
+    await backend.leave(leaving.id)
+    stored = await backend.get(id_)
+    assert stored is not None
+    assert stored.worker == leaving.id
+    expire(raw_mongo, leaving.id)
+    assert await backend.reap(staying.id, expired=True) == 1
+
+
+async def test_a_fenced_worker_is_forgotten(
+    backend: RedisMongoBackend, raw_mongo: Mongo
+) -> None:
+    worker = await joined(backend)
+    raw_mongo.workers.update_one({"_id": worker.id}, {"$set": {"dead": True}})  # type: ignore[dict-item]
+    assert not (await asyncio.to_thread(backend.renew, worker.id)).alive
+    await until(lambda: worker.id not in backend._open_parts.claimers)
+
+
+async def test_only_one_worker_sweeps_at_a_time(
+    backend: RedisMongoBackend, open_backend: OpenBackend, raw_mongo: Mongo
+) -> None:
+    other = await open_backend()
+    first, second = await joined(backend), await joined(other)
+    assert await backend._open_parts.sweeper._is_elected(first.id)
+    assert not await other._open_parts.sweeper._is_elected(second.id)
+    assert await backend._open_parts.sweeper._is_elected(first.id)
+    raw_mongo.worchflow_meta.update_many(
+        {"owner": first.id},
+        [{"$set": {"expiresAt": {"$subtract": ["$$NOW", 1]}}}],
+    )
+    assert await other._open_parts.sweeper._is_elected(second.id)
+
+
+async def test_a_hint_to_cancel_reaches_every_process(
+    backend: RedisMongoBackend, open_backend: OpenBackend
+) -> None:
+    hinted: list[str] = []
+    worker = new_worker()
+    await backend.join(worker, hinted.append)
+    id_ = await insert_one(backend)
+    await claim_one(backend, worker)
+    other = await open_backend()
+
+    async def heard() -> bool:
+        await other.cancel(id_, "enough")
+        other._open_parts.stores.lane.put(
+            other._open_parts.stores.scripts.hint_cancel(id_)
+        )
+        return id_ in hinted
+
+    await until(heard)
+    renewal = await asyncio.to_thread(backend.renew, worker.id)
+    assert renewal.cancelled == {id_}
+
+
+async def test_an_event_another_worker_serves_goes_back_to_it(
+    backend: RedisMongoBackend,
+) -> None:
+    one, other = await joined(backend, "one"), await joined(backend, "other")
+    id_ = await insert_one(backend, event="other")
+    assert list(await backend.claim(one, 5, 0.3)) == []
+    assert (await claim_one(backend, other)).execution.id == id_
+
+
+async def test_a_cancelled_delayed_execution_leaves_nothing_in_redis(
+    backend: RedisMongoBackend, raw_redis: redis.Redis, prefix: str
+) -> None:
+    (outcome,) = await backend.insert([new_execution(delay=3600.0)])
+    await until(lambda: raw_redis.zcard(f"{prefix}:delayed") == 1)
+    execution, changed = await backend.cancel(outcome.id, None)
+    assert changed
+    assert execution is not None
+    assert execution.status is ExecutionStatus.CANCELLED
+    await until(lambda: raw_redis.zcard(f"{prefix}:delayed") == 0)
+    assert raw_redis.ttl(f"{prefix}:execution:{outcome.id}") > 0
+
+
+@pytest.mark.parametrize("count", [3, 250])
+async def test_all_that_is_due_is_promoted(
+    backend: RedisMongoBackend, count: int
+) -> None:
+    worker = await joined(backend)
+    await backend.insert([new_execution(delay=0.3) for _ in range(count)])
+    assert len(await claim_many(backend, worker, count, limit=100)) == count
