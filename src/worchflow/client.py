@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from .clock import SystemClock
-from .decoding import decode_execution, decode_step
+from .decoding import decode_execution, decode_executions, decode_step
 from .durations import to_utc
 from .emitter import Emitter
 from .engine.batch import refuse_one_message, send_through
@@ -360,7 +360,8 @@ class WorchflowClient(Emitter, Generic[Schema]):
         """Executions, newest first, at most `limit` (1 to 200) of them.
 
         `function` is a function id or an event name; `since` and `until` bound the
-        creation time; `cursor` is the last page's.
+        creation time; `cursor` is the last page's. Records that cannot be read are
+        left out and logged; `get` says what is wrong with one.
         """
         if type(limit) is not int or not 1 <= limit <= LONGEST_PAGE:
             raise InvalidInput(
@@ -379,7 +380,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         await self.open()
         page = await self._backend.list(query)
         return Page(
-            items=[decode_execution(each, self._payloads) for each in page.items],
+            items=decode_executions(page.items, self._payloads),
             cursor=page.cursor,
         )
 

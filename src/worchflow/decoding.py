@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
+from .errors import SerializationError
 from .records import Execution, StepRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .payloads import Payloads
     from .records import StoredExecution, StoredStep
+
+logger = logging.getLogger("worchflow.client")
 
 
 def decode_execution(stored: StoredExecution, payloads: Payloads) -> Execution:
@@ -34,6 +40,19 @@ def decode_execution(stored: StoredExecution, payloads: Payloads) -> Execution:
         worker=stored.worker,
         reason=stored.cancel_reason or stored.reason,
     )
+
+
+def decode_executions(
+    stored: Iterable[StoredExecution], payloads: Payloads
+) -> list[Execution]:
+    """The executions of a listing; what is broken is left out, and logged."""
+    found: list[Execution] = []
+    for each in stored:
+        try:
+            found.append(decode_execution(each, payloads))
+        except SerializationError as error:
+            logger.warning("%s; it is left out of the listing", error)
+    return found
 
 
 def decode_step(

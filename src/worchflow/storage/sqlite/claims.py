@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.sqlite")
 
+LAST_TOKEN = 2**63 - 1
 UNREADABLE_DELAY = 3600 * 1000
 """Milliseconds for which a row that cannot be read leaves the queue."""
 
@@ -199,13 +200,19 @@ def _candidate(tx: Transaction, worker_id: str, row: Row) -> Candidate:
         now[16] = worker_id
         now[17] = None
         claimed_before = now[18] > 0
-        now[18] += 1
+        now[18] = _next_token(now[18])
     except BAD_ROW as error:
         raise UnreadableRowError(f"row {number} cannot be read: {error}") from error
     execution = read_execution(tuple(now))
     if not claimed_before:
         return number, execution, {}
     return number, execution, steps_by_execution(tx.connection, [number])[number]
+
+
+def _next_token(token: int) -> int:
+    if token >= LAST_TOKEN:
+        raise ValueError(f"its token {token} cannot grow")
+    return token + 1
 
 
 def _set_aside(tx: Transaction, number: int, error: UnreadableRowError) -> None:

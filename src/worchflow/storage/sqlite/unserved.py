@@ -66,7 +66,8 @@ def hand_on(tx: Transaction, prefix: str) -> None:
     for (event_name,) in tx.connection.execute(_DUE_EVENTS, parameters).fetchall():
         due = tx.connection.execute(_DUE, (prefix, event_name, tx.now, room)).fetchall()
         reason = unserved_reason(event_name)
-        times = [due_after(tx.now, hand_on_delay(hand_ons)) for _, hand_ons in due]
+        counts = [n if isinstance(n, int) else 0 for _, n in due]
+        times = [due_after(tx.now, hand_on_delay(count)) for count in counts]
         tx.connection.executemany(
             _PUT_OFF,
             [
