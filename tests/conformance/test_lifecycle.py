@@ -83,6 +83,23 @@ async def test_what_is_being_written_is_written_before_closing(
         await expect(other, new.id, status=ExecutionStatus.QUEUED)
 
 
+async def test_a_claim_that_waits_ends_when_its_backend_is_closed(
+    make_backend: MakeBackend,
+) -> None:
+    backend = await make_backend()
+    worker = await joined(backend)
+    waiting = asyncio.ensure_future(backend.claim(worker, 1, 60.0))
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+    await backend.close()
+
+    done, _ = await asyncio.wait([waiting], timeout=10.0)
+    assert done
+    assert not waiting.cancelled()
+    assert waiting.exception() is not None or not waiting.result()
+
+
 async def test_a_clone_serves_another_event_loop(backend: Backend) -> None:
     id_ = await insert_one(backend)
 

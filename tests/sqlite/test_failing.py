@@ -29,7 +29,12 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
-from worchflow.errors import ExecutionNotFound, StoreUnavailable, WorchflowError
+from worchflow.errors import (
+    ExecutionConflict,
+    ExecutionNotFound,
+    StoreUnavailable,
+    WorchflowError,
+)
 from worchflow.records import ExecutionQuery, ExecutionStatus
 from worchflow.settlement import Completed, Released
 from worchflow.storage.base import Inserted
@@ -142,10 +147,15 @@ async def test_commits_wait_for_the_commit_lock(
     worker = await asyncio.gather(joined(backend), return_exceptions=True)
     assert isinstance(worker[0], StoreUnavailable)
 
+    # Who gave up does not stand in the way of others.
+    other = await asyncio.gather(
+        make_backend(durability="fast"), return_exceptions=True
+    )
+    assert isinstance(other[0], StoreUnavailable)
     lock.release()
+    third = await make_backend(timeout=0.4)
+    await insert_one(third)
     await insert_one(backend)
-    assert lock.acquire()
-    lock.release()
     lock.close()
 
 
@@ -205,6 +215,72 @@ async def test_more_calls_than_there_is_room_for_wait_their_turn(
     stuck.set_result(None)
     for new in news:
         await expect(backend, new.id, status=ExecutionStatus.QUEUED)
+
+
+async def test_a_batch_that_cannot_be_accepted_whole_leaves_nothing(
+    make_backend: MakeBackend,
+) -> None:
+    ours, theirs = await make_backend(), await make_backend(queue_prefix="theirs")
+    taken = await insert_one(ours)
+    also, other = new_execution(), new_execution()
+
+    outcomes = await asyncio.gather(
+        theirs.insert([also, new_execution(taken)]),
+        theirs.insert([other]),
+        return_exceptions=True,
+    )
+
+    assert isinstance(outcomes[0], ExecutionConflict)
+    assert outcomes[1] == [Inserted(id=other.id)]
+    assert await theirs.get(also.id) is None
+    await expect(theirs, other.id, status=ExecutionStatus.QUEUED)
+
+
+async def test_what_a_cancelled_claim_took_is_handed_out_by_the_next(
+    backend: SQLiteBackend,
+) -> None:
+    worker = await joined(backend)
+    id_ = await insert_one(backend)
+    before, after = await _stuck_writer(backend), _Stuck(backend)
+    claiming = asyncio.ensure_future(backend.claim(worker, 1, 5.0))
+    await asyncio.sleep(0)
+    after.start()
+    await asyncio.sleep(0)
+    # The claim is done and not yet committed when its caller goes away.
+    before.set_result(None)
+    await after.reached
+    claiming.cancel()
+    await asyncio.wait([claiming])
+    after.go_on.set_result(None)
+
+    (claim,) = await backend.claim(worker, 1, 5.0)
+
+    assert (claim.execution.id, claim.token) == (id_, 1)
+    await expect(backend, id_, worker=worker.id, token=1)
+
+
+async def test_what_a_leaving_worker_never_started_goes_back_unharmed(
+    backend: SQLiteBackend,
+) -> None:
+    worker, other = await joined(backend), await joined(backend)
+    id_ = await insert_one(backend)
+    before, after = await _stuck_writer(backend), _Stuck(backend)
+    claiming = asyncio.ensure_future(backend.claim(worker, 1, 5.0))
+    await asyncio.sleep(0)
+    after.start()
+    await asyncio.sleep(0)
+    before.set_result(None)
+    await after.reached
+    claiming.cancel()
+    await asyncio.wait([claiming])
+    after.go_on.set_result(None)
+
+    await backend.check()
+    await backend.leave(worker.id)
+
+    claim = await claim_one(backend, other)
+    assert (claim.execution.id, claim.token) == (id_, 2)
+    await expect(backend, id_, worker=other.id, recoveries=0)
 
 
 async def test_a_claim_that_timed_out_is_handed_out_later(
@@ -360,24 +436,35 @@ async def test_renewing_keeps_up_while_the_writer_is_busy(
         await asyncio.wait(writing)
 
 
-async def _stuck_writer(backend: Any) -> asyncio.Future[None]:
-    """Keep the writer busy until the future that is returned has a result."""
-    loop = asyncio.get_running_loop()
-    go_on: asyncio.Future[None] = loop.create_future()
-    reached: asyncio.Future[None] = loop.create_future()
+class _Stuck:
+    """An operation that keeps the writer, and its transaction, until `go_on`."""
 
-    async def until_told() -> None:
-        await go_on
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self._loop = asyncio.get_running_loop()
+        self.go_on: asyncio.Future[None] = self._loop.create_future()
+        self.reached: asyncio.Future[None] = self._loop.create_future()
 
-    def wait(tx: Any, prefix: str, arguments: Sequence[None]) -> Sequence[None]:
-        loop.call_soon_threadsafe(reached.set_result, None)
-        asyncio.run_coroutine_threadsafe(until_told(), loop).result(20)
+    def start(self) -> None:
+        """Put it in line."""
+        task = asyncio.ensure_future(self._backend._link.write(self._wait, None))
+        task.add_done_callback(lambda done: done.exception())
+
+    def _wait(self, tx: Any, prefix: str, arguments: Sequence[None]) -> Sequence[None]:
+        self._loop.call_soon_threadsafe(self.reached.set_result, None)
+        asyncio.run_coroutine_threadsafe(self._told(), self._loop).result(20)
         return arguments
 
-    task = asyncio.ensure_future(backend._link.write(wait, None))
-    task.add_done_callback(lambda done: done.exception())
-    await reached
-    return go_on
+    async def _told(self) -> None:
+        await self.go_on
+
+
+async def _stuck_writer(backend: Any) -> asyncio.Future[None]:
+    """Keep the writer busy until the future that is returned has a result."""
+    stuck = _Stuck(backend)
+    stuck.start()
+    await stuck.reached
+    return stuck.go_on
 
 
 def _delete(backend: SQLiteBackend, id_: str) -> None:

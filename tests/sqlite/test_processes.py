@@ -35,7 +35,7 @@ from worchflow.notices import ExecutionUpdated
 from worchflow.records import ExecutionStatus
 from worchflow.storage.sqlite import claiming, peers
 from worchflow.storage.sqlite.backend import SQLiteBackend
-from worchflow.storage.sqlite.files import FileLock, is_free
+from worchflow.storage.sqlite.files import Beside, CommitLock, FileLock, is_free
 
 # Claims one execution, says so, and holds it until it is ended.
 HOLDER = """
@@ -162,6 +162,21 @@ async def test_a_closed_backend_gives_its_workers_up(make_backend: MakeBackend) 
     await expect(stays, claim.execution.id, worker=None, recoveries=1)
 
 
+async def test_a_worker_that_left_is_dead_with_all_it_still_owns(
+    make_backend: MakeBackend,
+) -> None:
+    one, two = await make_backend(), await make_backend(durability="fast")
+    claim = await claimed(one)
+    reaper = await joined(two)
+
+    await one.leave(claim.worker_id)
+
+    assert not (await asyncio.to_thread(one.renew, claim.worker_id)).alive
+    await expect(two, claim.execution.id, worker=claim.worker_id)
+    assert await two.reap(reaper.id, expired=False) == 1
+    await expect(two, claim.execution.id, worker=None, recoveries=1)
+
+
 async def test_nothing_is_left_of_workers_that_are_gone(
     backend: SQLiteBackend, path: Path
 ) -> None:
@@ -189,6 +204,35 @@ def test_a_lock_belongs_to_one_holder(tmp_path: Path) -> None:
     assert is_free(first.path)
     first.close()
     assert not is_free(tmp_path / "never-made.lock")
+
+
+def test_a_busy_writer_lets_the_one_that_waits_go_first(tmp_path: Path) -> None:
+    beside = Beside(tmp_path / "data.db")
+    busy, waits, third = (CommitLock(beside) for _ in range(3))
+    assert busy.acquire()
+    assert not waits.acquire()
+
+    busy.release()
+
+    assert not busy.acquire()
+    assert waits.acquire()
+    waits.release()
+    assert busy.acquire()
+    for lock in (busy, waits, third):
+        lock.close()
+
+
+def test_who_stops_waiting_is_in_nobodys_way(tmp_path: Path) -> None:
+    beside = Beside(tmp_path / "data.db")
+    holds, gives_up, waits = (CommitLock(beside) for _ in range(3))
+    assert holds.acquire()
+    assert not gives_up.acquire()
+    gives_up.give_way()
+    holds.release()
+
+    assert waits.acquire()
+    for lock in (holds, gives_up, waits):
+        lock.close()
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ class Mailbox:
         self._location = location
         self._waiting: dict[Call, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
         self._room = asyncio.Semaphore(CALLS)
 
     async def call(
@@ -63,6 +64,8 @@ class Mailbox:
         unwanted: Callable[[Any], None] | None = None,
     ) -> Any:
         """Hand a call to a thread of the store and wait for the answer."""
+        if self._closed:
+            raise self._gone()
         if self._room.locked():
             await self._wait_for_room()
         else:
@@ -93,12 +96,13 @@ class Mailbox:
             await asyncio.wait(futures)
 
     def close(self) -> None:
-        """Fail what still waits."""
+        """Fail what still waits, and every later call."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         for call in self._waiting:
             if not call.future.done():
-                call.future.set_exception(self._late("was closed"))
+                call.future.set_exception(self._gone())
         self._waiting.clear()
 
     def _settle(self, answers: Sequence[Answer]) -> None:
@@ -133,6 +137,9 @@ class Mailbox:
                 await self._room.acquire()
         except TimeoutError:
             raise self._late("is behind: too many calls wait for it") from None
+
+    def _gone(self) -> StoreUnavailable:
+        return StoreUnavailable(f"the database {self._location} was closed meanwhile")
 
     def _late(self, what: str) -> StoreUnavailable:
         return StoreUnavailable(

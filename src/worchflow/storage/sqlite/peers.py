@@ -206,6 +206,8 @@ class Peers:
 def _folder(database: Path) -> Path:
     """A folder beside the database, or a short one where temporary files go."""
     beside = database.with_name(f"{database.name}.sockets")
+    if sys.platform == "win32":
+        return beside
     if len(os.fsencode(beside)) + len("/0123456789ab.sock") <= LONGEST_PATH:
         return beside
     digest = hashlib.sha256(os.fsencode(database)).hexdigest()[:16]

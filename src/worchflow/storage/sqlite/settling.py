@@ -112,7 +112,8 @@ def ending(settlement: Settlement, now: int) -> Ending:
                 status=status.FAILED, error=error, failed_attempts=int(attempted)
             )
         case RetryAt(error=error, delay=delay):
-            due = due_after(now, delay)
+            # Behind what came in this very millisecond.
+            due = max(due_after(now, delay), now + 1)
             return Ending(
                 status=status.RETRYING,
                 due_at=due,
