@@ -28,7 +28,7 @@ class Point(StrEnum):
     SETTLEMENT = "after the handler, before the settlement"
 
 
-class Freeze(Event[int], name="freeze"):
+class Freeze(Event[dict[str, int]], name="freeze"):
     point: Point
     seed: int
 
@@ -86,9 +86,12 @@ def alone_on(database: str) -> None:
             connection.rollback()
 
 
-def freezing_result(seed: int) -> int:
-    """What an execution of `Freeze` has to end with, worked out without its steps."""
-    return seed + 3
+def freezing_result(seed: int) -> dict[str, int]:
+    """What an execution of `Freeze` has to end with, worked out without its steps.
+
+    The first owner freezes, so the result is the second one's.
+    """
+    return {"value": seed + 3, "by token": 2}
 
 
 def spin(seconds: float) -> int:
@@ -117,11 +120,12 @@ def add_troublemakers(
         return track.done(step, value + 2)
 
     @app.function(Freeze)
-    async def freeze(ctx: Context[Freeze]) -> int:
+    async def freeze(ctx: Context[Freeze]) -> dict[str, int]:
         track = Track(ledger, ctx, 0)
         freezer.at(ctx, Point.CLAIMED)
         value = await track.run("First", first, ctx.data.seed)
-        return await track.run("Second", second, value)
+        value = await track.run("Second", second, value)
+        return {"value": value, "by token": ctx.token}
 
     async def crunch(track: Track, step: str, seconds: float) -> Effect:
         track.write(Kind.START, step)

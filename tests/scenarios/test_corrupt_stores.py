@@ -30,7 +30,7 @@ from worchflow import (
 )
 from worchflow.options import WorkerOptions
 
-IN_A_ROW = 12
+IN_A_ROW = 6
 LONG_ENOUGH = 1.0
 """Seconds after which no more of them are sent: Redis may help no longer."""
 OLD = int(time.time() * 1000) - 3_600_000
