@@ -63,7 +63,10 @@ GROUPS = {
     ),
     "storage": Group(("storage.__init__",), uses=("sqlite", "redis_mongo")),
     "engine": Group(("engine",), uses=("definitions", "storage contract")),
-    "client": Group(("client", "handle", "sync_client"), uses=("engine", "storage")),
+    "client": Group(
+        ("client", "connection", "handle", "listing", "sync_client"),
+        uses=("engine", "storage"),
+    ),
     "worker": Group(("worker",), uses=("engine", "storage")),
     "app": Group(("app",), uses=("client", "worker")),
     "cli": Group(("cli", "__main__"), uses=("app",)),

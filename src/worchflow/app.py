@@ -13,7 +13,7 @@ from .event_schema import EventSchema
 from .function import make_binder
 from .limits import check_name
 from .registry import FunctionRegistry
-from .storage import StoreChoice, make_backend
+from .storage import StoreChoice, check_choice, make_backend
 from .suggestions import did_you_mean
 from .types import Schema
 from .worker.worcher import Worcher
@@ -94,6 +94,7 @@ class Worchflow(Generic[Schema]):
             durability=durability,
             ts_compat=ts_compat,
         )
+        check_choice(self._choice)
         self._backend: Backend | None = None
         self._events = events if events is not None else self.__worchflow_events__
         self._middleware = tuple(middleware)

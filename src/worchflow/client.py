@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, overload
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, overload
 
 from .clock import SystemClock
+from .connection import Connection
 from .decoding import decode_execution, decode_executions, decode_step
-from .durations import to_utc
 from .emitter import Emitter
 from .engine.batch import refuse_one_message, send_through
 from .engine.sending import Sender
-from .errors import InvalidInput, WorchflowError, WrongState
+from .errors import StoreUnavailable, WrongState
 from .event_schema import EventSchema
 from .function import event_of
-from .handle import ExecutionHandle, not_found
-from .limits import Limits, check_cursor, check_id, check_name
+from .handle import ExecutionHandle
+from .ids import new_execution_id
+from .limits import Limits, check_id
+from .listing import checked_query
 from .middleware import nest_send
-from .notices import ErrorRaised, ExecutionUpdated, Ready
+from .notices import ExecutionUpdated
 from .payloads import Payloads
-from .records import Execution, ExecutionQuery, ExecutionStatus, Page, StepRecord
+from .records import Execution, ExecutionStatus, Page, StepRecord
 from .storage import StoreChoice, make_backend
 from .sync_client import SyncClient
 from .transitions import RETRYABLE
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
     from .engine.sending import Accepted, Prepared
     from .function import AnyFunction
@@ -39,7 +41,16 @@ if TYPE_CHECKING:
     from .storage.base import Backend
     from .types import Duration, EventSource, Message
 
-LONGEST_PAGE = 200
+
+class ClientOptions(TypedDict, total=False):
+    """What `WorchflowClient.connect` takes beside the stores."""
+
+    events: Any
+    functions: Iterable[AnyFunction]
+    middleware: Sequence[Middleware]
+    serializer: Serializer | None
+    codec: Codec | None
+    limits: Limits | None
 
 
 class WorchflowClient(Emitter, Generic[Schema]):
@@ -68,8 +79,13 @@ class WorchflowClient(Emitter, Generic[Schema]):
         limits: Limits | None = None,
     ) -> None:
         super().__init__(middleware)
-        self._backend = make_backend(
-            StoreChoice(redis=redis, db=db, backend=backend, queue_prefix=queue_prefix)
+        self._connection = Connection(
+            make_backend(
+                StoreChoice(
+                    redis=redis, db=db, backend=backend, queue_prefix=queue_prefix
+                )
+            ),
+            self,
         )
         events = events if events is not None else self.__worchflow_events__
         self._functions = {each.event_name: each for each in functions}
@@ -78,15 +94,13 @@ class WorchflowClient(Emitter, Generic[Schema]):
             serializer=serializer, codec=codec, limits=limits or Limits()
         )
         self._sender = Sender(
-            store=self._backend,
+            store=self._connection.backend,
             payloads=self._payloads,
             clock=SystemClock(),
             schema=None if events is None else EventSchema.from_types(events),
             data_types={name: f.data_type for name, f in self._functions.items()},
         )
-        self._opening = asyncio.Lock()
-        self._is_open = False
-        self._sync: SyncClient[Schema] | None = None
+        self._sync = SyncClient[Schema](self._cloned)
 
     if not TYPE_CHECKING:
 
@@ -108,38 +122,29 @@ class WorchflowClient(Emitter, Generic[Schema]):
         /,
         *,
         queue_prefix: str | None = None,
+        **options: Unpack[ClientOptions],
     ) -> Self:
-        """A client of a Redis and a MongoDB; no database in the URL: `worchflow`."""
+        """A client of a Redis and a MongoDB; no database in the URL: `worchflow`.
+
+        The options are those of `WorchflowClient(...)`.
+        """
         backend = make_backend(
             StoreChoice(
                 redis_url=redis_url, mongo_url=mongo_url, queue_prefix=queue_prefix
             )
         )
-        return cls(backend=backend)
+        return cls(backend=backend, **options)
 
     async def open(self) -> Self:
         """Connect and check both stores; emits `ready`, or `error` and raises."""
-        async with self._opening:
-            if not self._is_open:
-                try:
-                    await self._backend.open()
-                except WorchflowError as error:
-                    self.emit(ErrorRaised(error=error))
-                    raise
-                self._is_open = True
-                self.emit(Ready())
+        await self._connection.open()
         return self
 
     async def close(self) -> None:
         """Write what is buffered and let go of what this client opened."""
-        async with self._opening:
-            sync, self._sync = self._sync, None
-            if sync is not None:
-                await asyncio.to_thread(sync.close)
-            if self._is_open:
-                self._is_open = False
-                await self.drain(1.0)
-                await self._backend.close()
+        if self._sync.in_use:
+            await asyncio.to_thread(self._sync.close)
+        await self._connection.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -156,8 +161,6 @@ class WorchflowClient(Emitter, Generic[Schema]):
     @property
     def sync(self) -> SyncClient[Schema]:
         """The same calls for code without an event loop, on a thread of its own."""
-        if self._sync is None:
-            self._sync = SyncClient(self._cloned)
         return self._sync
 
     @overload
@@ -198,9 +201,11 @@ class WorchflowClient(Emitter, Generic[Schema]):
         before anything is written; `StoreUnavailable` leaves the outcome unknown
         and carries `execution_id`, with which sending again is safe.
         """
+        # One id, so that middleware may try again after an unknown outcome.
+        own_id = new_execution_id() if id is None else id
 
         async def accept(message: Any) -> ExecutionHandle[Any]:
-            prepared = self._sender.prepare(message, id=id, delay=delay, at=at)
+            prepared = self._sender.prepare(message, id=own_id, delay=delay, at=at)
             return (await self._accept([prepared]))[0]
 
         handle: ExecutionHandle[Any] = await nest_send(self._middleware, accept)(
@@ -226,11 +231,19 @@ class WorchflowClient(Emitter, Generic[Schema]):
         if not self._middleware:
             return await self._accept([self._sender.prepare(m) for m in messages])
         return await send_through(
-            self._middleware, list(messages), self._sender.prepare, self._accept
+            self._middleware, list(messages), self._prepare, self._accept
         )
 
+    def _prepare(self, message: Any, id: str) -> Prepared:
+        return self._sender.prepare(message, id=id)
+
     async def _accept(self, prepared: Sequence[Prepared]) -> list[ExecutionHandle[Any]]:
-        await self.open()
+        try:
+            await self._connection.ready()
+        except StoreUnavailable as error:
+            if len(prepared) == 1:
+                error.execution_id = prepared[0].execution.id
+            raise
         accepted = await self._sender.insert(prepared)
         for one, new in zip(accepted, prepared, strict=True):
             if not one.duplicate:
@@ -239,22 +252,19 @@ class WorchflowClient(Emitter, Generic[Schema]):
 
     async def get(self, id: str, /) -> Execution:
         """The execution; `ExecutionNotFound` for an unknown id."""
-        await self.open()
-        stored = await self._backend.get(check_id(id))
-        if stored is None:
-            raise not_found(id, self._backend)
+        stored = await self._connection.get(check_id(id))
         return decode_execution(stored, self._payloads)
 
     async def steps(self, id: str, /) -> list[StepRecord]:
         """What is recorded of its steps; `ExecutionNotFound` for an unknown id."""
         await self.get(id)
-        recorded = await self._backend.steps(id)
+        recorded = await self._connection.backend.steps(id)
         return [decode_step(id, step, self._payloads) for step in recorded]
 
     async def counts(self) -> dict[ExecutionStatus, int]:
         """Executions by status; may lag two seconds."""
-        await self.open()
-        counts = await self._backend.counts()
+        backend = await self._connection.ready()
+        counts = await backend.counts()
         return {status: counts.get(status, 0) for status in ExecutionStatus}
 
     async def retry(self, id: str, /) -> None:
@@ -263,10 +273,10 @@ class WorchflowClient(Emitter, Generic[Schema]):
         Completed steps are kept, recorded step failures cleared, the attempt count
         starts anew. `WrongState` for any other status, `ExecutionNotFound`.
         """
-        await self.open()
-        stored, queued = await self._backend.retry(check_id(id))
-        if stored is None:
-            raise not_found(id, self._backend)
+        check_id(id)
+        backend = await self._connection.ready()
+        found, queued = await backend.retry(id)
+        stored = self._connection.found(id, found)
         if not queued:
             allowed = " or ".join(sorted(RETRYABLE))
             raise WrongState(
@@ -283,12 +293,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         `WrongState` when it has ended, `ExecutionNotFound` for an unknown id.
         Cancelling one that is cancelled already changes nothing.
         """
-        if reason is not None:
-            check_name(reason, "reason")
-        await self.open()
-        stored, _ = await self._backend.cancel(check_id(id), reason)
-        if stored is None:
-            raise not_found(id, self._backend)
+        stored = await self._connection.cancel(check_id(id), reason)
         if stored.status in (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED):
             raise WrongState(
                 f"execution {id} has {stored.status} and cannot be cancelled any more",
@@ -306,7 +311,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         """A handle on an existing execution; with its event, a typed one."""
         return ExecutionHandle(
             check_id(id),
-            self._backend,
+            self._connection,
             self._payloads,
             result_type=Any if event is None else event_of(event).result_type,
         )
@@ -314,7 +319,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
     def _handle(self, accepted: Accepted) -> ExecutionHandle[Any]:
         return ExecutionHandle(
             accepted.id,
-            self._backend,
+            self._connection,
             self._payloads,
             result_type=accepted.result_type,
             duplicate=accepted.duplicate,
@@ -331,13 +336,13 @@ class WorchflowClient(Emitter, Generic[Schema]):
     def _cloned(self) -> WorchflowClient[Any]:
         """The same client on a backend of its own, for another event loop."""
         clone: WorchflowClient[Any] = WorchflowClient(
-            backend=self._backend.clone(),
+            backend=self._connection.backend.clone(),
             functions=self._functions.values(),
             middleware=self._middleware,
         )
         clone._payloads = self._payloads
         clone._sender = Sender(
-            store=clone._backend,
+            store=clone._connection.backend,
             payloads=self._payloads,
             clock=self._sender.clock,
             schema=self._sender.schema,
@@ -363,34 +368,18 @@ class WorchflowClient(Emitter, Generic[Schema]):
         creation time; `cursor` is the last page's. Records that cannot be read are
         left out and logged; `get` says what is wrong with one.
         """
-        if type(limit) is not int or not 1 <= limit <= LONGEST_PAGE:
-            raise InvalidInput(
-                f"limit={limit!r} must be a whole number from 1 to {LONGEST_PAGE}",
-                field="limit",
-            )
-        query = ExecutionQuery(
-            status=None if status is None else _status(status),
-            function=None if function is None else check_name(function, "function"),
-            since=None if since is None else to_utc(since, "since"),
-            until=None if until is None else to_utc(until, "until"),
-            id_prefix=None if id_prefix is None else check_id(id_prefix, "id_prefix"),
-            cursor=None if cursor is None else check_cursor(cursor),
+        query = checked_query(
+            status=status,
+            function=function,
+            since=since,
+            until=until,
+            id_prefix=id_prefix,
+            cursor=cursor,
             limit=limit,
         )
-        await self.open()
-        page = await self._backend.list(query)
+        backend = await self._connection.ready()
+        page = await backend.list(query)
         return Page(
             items=decode_executions(page.items, self._payloads),
             cursor=page.cursor,
         )
-
-
-def _status(value: str) -> ExecutionStatus:
-    try:
-        return ExecutionStatus(value)
-    except ValueError:
-        raise InvalidInput(
-            f"status={value!r} is no status; there are: "
-            + ", ".join(status.value for status in ExecutionStatus),
-            field="status",
-        ) from None

@@ -8,17 +8,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic
 
 from .durations import to_seconds
-from .errors import ExecutionCancelled, ExecutionFailed, ExecutionNotFound
+from .errors import ExecutionCancelled, ExecutionFailed
 from .notices import AttemptFailed, ExecutionCompleted, ExecutionUpdated
 from .records import ErrorInfo, ExecutionStatus
 from .types import R_co
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
+    from .connection import Connection
     from .payloads import Payloads
     from .records import StoredExecution
-    from .storage.base import Backend
     from .types import Duration
 
 POLL = 2.0
@@ -34,7 +34,7 @@ class ExecutionHandle(Generic[R_co]):
     def __init__(
         self,
         execution_id: str,
-        backend: Backend,
+        connection: Connection,
         payloads: Payloads,
         *,
         result_type: Any = Any,
@@ -42,7 +42,7 @@ class ExecutionHandle(Generic[R_co]):
     ) -> None:
         self.id = execution_id
         self.duplicate = duplicate
-        self._backend = backend
+        self._connection = connection
         self._payloads = payloads
         self._result_type = result_type
 
@@ -71,23 +71,25 @@ class ExecutionHandle(Generic[R_co]):
 
     async def cancel(self, reason: str | None = None) -> None:
         """Cancel it; nothing happens if it has ended already."""
-        stored, _ = await self._backend.cancel(self.id, reason)
-        if stored is None:
-            raise not_found(self.id, self._backend)
+        await self._connection.cancel(self.id, reason)
 
-    async def updates(self) -> AsyncIterator[ExecutionUpdated]:
+    async def updates(self) -> AsyncGenerator[ExecutionUpdated]:
         """What happens to it from now on, until it has ended.
 
         The last update is always the one that tells the end. Updates in between may
-        be missed while a store is unreachable.
+        be missed while a store is unreachable. That of a step comes without its
+        result, which `client.steps` has.
         """
-        async with self._backend.watch(self.id) as notices:
+        backend = await self._connection.ready()
+        async with backend.watch(self.id) as notices:
             stored = await self._stored()
             while not stored.status.is_terminal:
                 notice = await notices.next(POLL)
                 if notice is None or _ends(notice):
                     stored = await self._stored()
-                elif not notice.status.is_terminal:
+                elif isinstance(notice, AttemptFailed):
+                    yield self._with_error(notice, await self._stored())
+                else:
                     yield notice
             yield self._end(stored)
 
@@ -95,22 +97,26 @@ class ExecutionHandle(Generic[R_co]):
         """The execution once it has ended, or as it was seen in time."""
         stored: StoredExecution | None = None
         with contextlib.suppress(TimeoutError):
-            async with (
-                asyncio.timeout(seconds),
-                self._backend.watch(self.id) as notices,
-            ):
-                stored = await self._stored()
-                while not stored.status.is_terminal:
-                    notice = await notices.next(POLL)
-                    if notice is None or _ends(notice):
-                        stored = await self._stored()
+            async with asyncio.timeout(seconds):
+                backend = await self._connection.ready()
+                async with backend.watch(self.id) as notices:
+                    stored = await self._stored()
+                    while not stored.status.is_terminal:
+                        notice = await notices.next(POLL)
+                        if notice is None or _ends(notice):
+                            stored = await self._stored()
         return stored
 
     async def _stored(self) -> StoredExecution:
-        stored = await self._backend.get(self.id)
-        if stored is None:
-            raise not_found(self.id, self._backend)
-        return stored
+        return await self._connection.get(self.id)
+
+    def _with_error(
+        self, notice: AttemptFailed, stored: StoredExecution
+    ) -> AttemptFailed:
+        """The notice with the attempt's error, unless a later one has failed too."""
+        if stored.attempt_count != notice.attempt:
+            return notice
+        return replace(notice, error=self._error(stored))
 
     def _decoded(self, stored: StoredExecution) -> Any:
         if stored.status is ExecutionStatus.CANCELLED:
@@ -161,12 +167,3 @@ class ExecutionHandle(Generic[R_co]):
 
 def _ends(notice: ExecutionUpdated) -> bool:
     return notice.status.is_terminal
-
-
-def not_found(execution_id: str, backend: Backend) -> ExecutionNotFound:
-    """The error for an id that no execution has."""
-    return ExecutionNotFound(
-        f'no execution has the id "{execution_id}" in {backend.location} with the '
-        f'queue prefix "{backend.options.queue_prefix}"',
-        execution_id=execution_id,
-    )

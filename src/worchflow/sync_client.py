@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from .errors import ConfigurationError
 from .types import R, R_co, Schema
 
 if TYPE_CHECKING:
@@ -22,11 +24,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CLOSED = "client.sync is closed: open() opens it again, as `with client.sync` does"
+
 
 class Portal:
-    """An event loop in a daemon thread, for calls from threads without one."""
+    """A client on an event loop of its own, in a daemon thread, for calls from others.
 
-    def __init__(self) -> None:
+    Calls may come from any thread but that one.
+    """
+
+    def __init__(self, client: WorchflowClient[Any]) -> None:
+        self.client = client
+        self._closed = False
+        self._admission = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="worchflow-sync", daemon=True
@@ -35,20 +45,50 @@ class Portal:
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the loop and wait for it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._admission:
+            refusal = self._refusal()
+            if refusal is not None:
+                work.close()
+                raise ConfigurationError(refusal)
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise ConfigurationError(CLOSED) from None
         except BaseException:
             # Ctrl-C here must not leave the call running there.
             future.cancel()
             raise
 
     def close(self) -> None:
-        """Stop the loop and its thread."""
+        """Close the client, end calls still waiting, stop the loop and its thread."""
+        with self._admission:
+            if self._closed:
+                return
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5.0)
-        if not self._thread.is_alive():
-            self._loop.close()
+        self._thread.join()
+        self._loop.close()
+
+    def _refusal(self) -> str | None:
+        if self._closed:
+            return CLOSED
+        if threading.get_ident() == self._thread.ident:
+            return (
+                "client.sync was called from a callback of its own, and would wait for "
+                "itself: give the work to another thread"
+            )
+        return None
+
+    async def _end(self) -> None:
+        calls = asyncio.all_tasks() - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls, timeout=1.0) if calls else None
+        await self.client.close()
+        await self._loop.shutdown_asyncgens()
+        await self._loop.shutdown_default_executor()
 
 
 class SyncExecutionHandle(Generic[R_co]):
@@ -74,13 +114,16 @@ class SyncExecutionHandle(Generic[R_co]):
 
     def updates(self) -> Iterator[ExecutionUpdated]:
         """As `ExecutionHandle.updates`."""
-        updates = aiter(self._handle.updates())
+        updates = self._handle.updates()
 
         async def following() -> ExecutionUpdated | None:
             return await anext(updates, None)
 
-        while (update := self._portal.call(following())) is not None:
-            yield update
+        try:
+            while (update := self._portal.call(following())) is not None:
+                yield update
+        finally:
+            self._portal.call(updates.aclose())
 
 
 class SyncClient(Generic[Schema]):
@@ -91,18 +134,39 @@ class SyncClient(Generic[Schema]):
     """
 
     def __init__(self, make_client: Callable[[], WorchflowClient[Any]]) -> None:
-        self._client = make_client()
-        self._portal = Portal()
+        self._make_client = make_client
+        self._changing = threading.Lock()
+        self._portal: Portal | None = None
+        self._closed = False
 
     def open(self) -> Self:
         """As `WorchflowClient.open`."""
-        self._portal.call(self._client.open())
+        with self._changing:
+            self._closed = False
+        portal = self._opened()
+        portal.call(portal.client.open())
         return self
 
     def close(self) -> None:
         """As `WorchflowClient.close`, and end the thread."""
-        self._portal.call(self._client.close())
-        self._portal.close()
+        with self._changing:
+            portal, self._portal = self._portal, None
+            self._closed = True
+            if portal is not None:
+                portal.close()
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it was opened and not closed since."""
+        return self._portal is not None
+
+    def _opened(self) -> Portal:
+        with self._changing:
+            if self._portal is None:
+                if self._closed:
+                    raise ConfigurationError(CLOSED)
+                self._portal = Portal(self._make_client())
+            return self._portal
 
     def __enter__(self) -> Self:
         return self.open()
@@ -146,9 +210,9 @@ class SyncClient(Generic[Schema]):
         at: datetime | None = None,
     ) -> SyncExecutionHandle[Any]:
         """As `WorchflowClient.send`."""
-        return self._wrap(
-            self._portal.call(self._client.send(message, id=id, delay=delay, at=at))
-        )
+        portal = self._opened()
+        handle = portal.call(portal.client.send(message, id=id, delay=delay, at=at))
+        return SyncExecutionHandle(portal, handle)
 
     @overload
     def send_many(
@@ -160,8 +224,9 @@ class SyncClient(Generic[Schema]):
     ) -> list[SyncExecutionHandle[Any]]: ...
     def send_many(self, messages: Iterable[Any], /) -> list[SyncExecutionHandle[Any]]:
         """As `WorchflowClient.send_many`."""
-        handles = self._portal.call(self._client.send_many(messages))
-        return [self._wrap(handle) for handle in handles]
+        portal = self._opened()
+        handles = portal.call(portal.client.send_many(messages))
+        return [SyncExecutionHandle(portal, handle) for handle in handles]
 
     @overload
     def handle(
@@ -171,30 +236,33 @@ class SyncClient(Generic[Schema]):
     def handle(self, id: str, /) -> SyncExecutionHandle[Any]: ...
     def handle(self, id: str, event: Any = None, /) -> SyncExecutionHandle[Any]:
         """As `WorchflowClient.handle`."""
-        return self._wrap(self._client.handle(id, event))
+        portal = self._opened()
+        return SyncExecutionHandle(portal, portal.client.handle(id, event))
 
     def get(self, id: str, /) -> Execution:
         """As `WorchflowClient.get`."""
-        return self._portal.call(self._client.get(id))
+        portal = self._opened()
+        return portal.call(portal.client.get(id))
 
     def steps(self, id: str, /) -> list[StepRecord]:
         """As `WorchflowClient.steps`."""
-        return self._portal.call(self._client.steps(id))
+        portal = self._opened()
+        return portal.call(portal.client.steps(id))
 
     def counts(self) -> dict[ExecutionStatus, int]:
         """As `WorchflowClient.counts`."""
-        return self._portal.call(self._client.counts())
+        portal = self._opened()
+        return portal.call(portal.client.counts())
 
     def retry(self, id: str, /) -> None:
         """As `WorchflowClient.retry`."""
-        self._portal.call(self._client.retry(id))
+        portal = self._opened()
+        portal.call(portal.client.retry(id))
 
     def cancel(self, id: str, /, *, reason: str | None = None) -> None:
         """As `WorchflowClient.cancel`."""
-        self._portal.call(self._client.cancel(id, reason=reason))
-
-    def _wrap(self, handle: ExecutionHandle[Any]) -> SyncExecutionHandle[Any]:
-        return SyncExecutionHandle(self._portal, handle)
+        portal = self._opened()
+        portal.call(portal.client.cancel(id, reason=reason))
 
     # Last, so that the name does not shadow the builtin in annotations above.
     def list(
@@ -209,8 +277,9 @@ class SyncClient(Generic[Schema]):
         limit: int = 50,
     ) -> Page[Execution]:
         """As `WorchflowClient.list`."""
-        return self._portal.call(
-            self._client.list(
+        portal = self._opened()
+        return portal.call(
+            portal.client.list(
                 status=status,
                 function=function,
                 since=since,

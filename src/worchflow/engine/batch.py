@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
 from ..events import is_event
+from ..ids import new_execution_id
 from ..middleware import nest_send
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 async def send_through(
     middleware: Sequence[Middleware],
     messages: Sequence[Any],
-    prepare: Callable[[Any], Prepared],
+    prepare: Callable[[Any, str], Prepared],
     accept: Callable[[Sequence[Prepared]], Awaitable[Sequence[Any]]],
 ) -> list[Any]:
     """Pass each message through the middleware, then accept all of them together.
@@ -32,8 +33,10 @@ async def send_through(
     written = False
 
     async def follow(message: Any, arrived: asyncio.Event) -> Any:
+        own_id = new_execution_id()
+
         async def innermost(message: Any) -> Any:
-            prepared = prepare(message)
+            prepared = prepare(message, own_id)
             if written:  # a middleware that tries again
                 return (await accept([prepared]))[0]
             outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

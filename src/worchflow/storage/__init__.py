@@ -62,7 +62,8 @@ def open_backend(*urls: str, options: BackendOptions | None = None) -> Backend:
 
     `open_backend("sqlite:///path/to/file.db")`, `open_backend("sqlite://:memory:")`
     or `open_backend("redis://...", "mongodb://.../database")`; without a URL as the
-    environment says. Raises `ConfigurationError` for anything else.
+    environment says. A path after three slashes is relative to the working directory,
+    after four it is absolute. Raises `ConfigurationError` for anything else.
     """
     if not urls:
         return make_backend(StoreChoice(options=options))
@@ -94,21 +95,33 @@ def make_backend(
     MongoDB or the other way round is never a silent SQLite.
     """
     options = choice.backend_options(environ)
-    _refuse_two(choice)
+    check_choice(choice)
     if choice.backend is not None:
         return _given(choice.backend, choice.queue_prefix)
-    if choice.redis is not None or choice.db is not None:
-        return _clients(choice, options)
+    if choice.redis is not None and choice.db is not None:
+        from .redis_mongo.backend import RedisMongoBackend
+
+        return RedisMongoBackend(
+            redis=choice.redis, db=choice.db, options=options, lease_db=choice.lease_db
+        )
     redis_url, mongo_url, sqlite = choice.redis_url, choice.mongo_url, choice.sqlite
     if redis_url is None and mongo_url is None and sqlite is None:
         redis_url = environ.get("WORCHFLOW_REDIS_URL") or None
         mongo_url = environ.get("WORCHFLOW_MONGO_URL") or None
         sqlite = environ.get("WORCHFLOW_SQLITE_PATH") or DEFAULT_SQLITE_PATH
-    if redis_url is not None or mongo_url is not None:
+    _refuse_half_of_urls(redis_url, mongo_url)
+    if redis_url is not None and mongo_url is not None:
         return _urls(redis_url, mongo_url, options)
     from .sqlite.backend import SQLiteBackend
 
     return SQLiteBackend(_checked_path(sqlite), options)
+
+
+def check_choice(choice: StoreChoice) -> None:
+    """`ConfigurationError` for what no environment can make right."""
+    choice.backend_options({})
+    _refuse_two(choice)
+    _refuse_half(choice)
 
 
 def _refuse_two(choice: StoreChoice) -> None:
@@ -122,6 +135,31 @@ def _refuse_two(choice: StoreChoice) -> None:
     if len(given) > 1:
         raise ConfigurationError(
             f"{' and '.join(given)} were given together: name one place for the data"
+        )
+
+
+def _refuse_half(choice: StoreChoice) -> None:
+    clients, urls = (choice.redis, choice.db), (choice.redis_url, choice.mongo_url)
+    if None in clients and clients != (None, None):
+        missing = "redis=" if choice.redis is None else "db="
+        raise ConfigurationError(
+            f"{missing} is missing: Redis and MongoDB work together, give a "
+            "redis.asyncio.Redis as redis= and a pymongo AsyncDatabase as db="
+        )
+    if choice.lease_db is not None and choice.db is None:
+        raise ConfigurationError(
+            "lease_db= without db=: it is the sync twin of the same database"
+        )
+    _refuse_half_of_urls(*urls)
+
+
+def _refuse_half_of_urls(redis_url: str | None, mongo_url: str | None) -> None:
+    if (redis_url is None) is not (mongo_url is None):
+        missing = "Redis" if redis_url is None else "MongoDB"
+        raise ConfigurationError(
+            f"only one of the two store URLs is set, {missing} is missing: set both "
+            "redis_url= and mongo_url= (WORCHFLOW_REDIS_URL and WORCHFLOW_MONGO_URL), "
+            "or neither for the embedded SQLite file"
         )
 
 
@@ -152,30 +190,7 @@ def _given(backend: Backend, queue_prefix: str | None) -> Backend:
     return backend
 
 
-def _clients(choice: StoreChoice, options: BackendOptions) -> Backend:
-    if choice.redis is None or choice.db is None:
-        missing = "redis=" if choice.redis is None else "db="
-        raise ConfigurationError(
-            f"{missing} is missing: Redis and MongoDB work together, give a "
-            "redis.asyncio.Redis as redis= and a pymongo AsyncDatabase as db="
-        )
-    from .redis_mongo.backend import RedisMongoBackend
-
-    return RedisMongoBackend(
-        redis=choice.redis, db=choice.db, options=options, lease_db=choice.lease_db
-    )
-
-
-def _urls(
-    redis_url: str | None, mongo_url: str | None, options: BackendOptions
-) -> Backend:
-    if redis_url is None or mongo_url is None:
-        missing = "Redis" if redis_url is None else "MongoDB"
-        raise ConfigurationError(
-            f"only one of the two store URLs is set, {missing} is missing: set both "
-            "redis_url= and mongo_url= (WORCHFLOW_REDIS_URL and WORCHFLOW_MONGO_URL), "
-            "or neither for the embedded SQLite file"
-        )
+def _urls(redis_url: str, mongo_url: str, options: BackendOptions) -> Backend:
     _check_url(redis_url, "redis_url")
     _check_url(mongo_url, "mongo_url")
     from .redis_mongo.backend import RedisMongoBackend

@@ -1,0 +1,96 @@
+"""A backend as one client uses it: opened by its first call, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from .errors import ConfigurationError, ExecutionNotFound, WorchflowError
+from .limits import check_name
+from .notices import ErrorRaised, Ready
+
+if TYPE_CHECKING:
+    from .emitter import Emitter
+    from .records import StoredExecution
+    from .storage.base import Backend
+
+
+class Connection:
+    """Opens the backend once, however many calls need it, and closes it once."""
+
+    def __init__(self, backend: Backend, emitter: Emitter) -> None:
+        self.backend = backend
+        self._emitter = emitter
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop it is open on; None while it is not open."""
+        self._closed = False
+        self._changing = asyncio.Lock()
+
+    async def ready(self) -> Backend:
+        """The open backend; `ConfigurationError` if it was closed on purpose."""
+        if self._loop is not asyncio.get_running_loop():
+            if self._closed:
+                raise ConfigurationError(
+                    "this client is closed: open() opens it again, as `async with` does"
+                )
+            await self.open()
+        return self.backend
+
+    async def open(self) -> None:
+        """Connect and check the stores; emits `ready`, or `error` and raises."""
+        self._refuse_other_loop()
+        async with self._changing:
+            if self._loop is not None:
+                return
+            try:
+                await self.backend.open()
+            except WorchflowError as error:
+                self._emitter.emit(ErrorRaised(error=error))
+                raise
+            self._loop, self._closed = asyncio.get_running_loop(), False
+            self._emitter.emit(Ready())
+
+    async def close(self) -> None:
+        """Let go of the backend; what buffers something writes it first."""
+        if self._loop is None:
+            self._closed = True
+            return
+        self._refuse_other_loop()
+        async with self._changing:
+            if self._loop is not None:
+                self._loop, self._closed = None, True
+                await self._emitter.drain(1.0)
+                await self.backend.close()
+
+    async def get(self, execution_id: str) -> StoredExecution:
+        """The execution; `ExecutionNotFound` for an unknown id."""
+        backend = await self.ready()
+        return self.found(execution_id, await backend.get(execution_id))
+
+    async def cancel(self, execution_id: str, reason: str | None) -> StoredExecution:
+        """Cancel it; returns how it stands then."""
+        if reason is not None:
+            check_name(reason, "reason")
+        backend = await self.ready()
+        stored, _ = await backend.cancel(execution_id, reason)
+        return self.found(execution_id, stored)
+
+    def found(
+        self, execution_id: str, stored: StoredExecution | None
+    ) -> StoredExecution:
+        """What a store knows of an id; `ExecutionNotFound` for nothing."""
+        if stored is None:
+            raise ExecutionNotFound(
+                f'no execution has the id "{execution_id}" in {self.backend.location} '
+                f'with the queue prefix "{self.backend.options.queue_prefix}"',
+                execution_id=execution_id,
+            )
+        return stored
+
+    def _refuse_other_loop(self) -> None:
+        if self._loop not in (None, asyncio.get_running_loop()):
+            raise ConfigurationError(
+                "this client is open on another event loop: make one for each loop, "
+                "or close it before the next begins; client.sync is for code without "
+                "a loop"
+            )
