@@ -125,7 +125,7 @@ async def test_a_conflict_found_at_the_barrier_abandons_the_attempt(
     claim = await claim_one(backend, worker)
     go_on = hold_back(backend, monkeypatch)
     ours, theirs = new_step(1, result='"ours"'), new_step(1, result='"theirs"')
-    document = backend._open_parts.stores.documents.new_step(claim, theirs, 0)
+    document = backend._open_parts.stores.documents.new_step(claim, theirs, int)
     await backend.checkpoint(claim, ours, None)
     raw_mongo.steps.insert_one(document | {"nonce": "another:1"})
     go_on.set()

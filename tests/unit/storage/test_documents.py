@@ -28,6 +28,10 @@ documents = Documents(BackendOptions(queue_prefix="shop"))
 compat = Documents(BackendOptions(queue_prefix="shop", ts_compat=True))
 
 
+def clock() -> int:
+    return NOW
+
+
 def claim(**fields: Any) -> Claim:
     execution = StoredExecution(
         id="e:1",
@@ -159,7 +163,7 @@ def test_wrong_types_in_what_can_be_done_without_are_ignored() -> None:
 
 def test_a_step_has_the_originals_fields_and_types() -> None:
     step = new_step(1, result='{"ok":true}', finished_at=MOMENT)
-    document = documents.new_step(claim(), step, NOW)
+    document = documents.new_step(claim(), step, clock)
     original = {
         "executionId": "e:1",
         "stepId": step.step_id,
@@ -175,12 +179,12 @@ def test_a_step_has_the_originals_fields_and_types() -> None:
 
 def test_a_failed_step_is_read_back() -> None:
     step = new_step(1, status=StepStatus.FAILED, result=None, error=ERROR, attempts=4)
-    assert documents.step(documents.new_step(claim(), step, NOW)) == step
+    assert documents.step(documents.new_step(claim(), step, clock)) == step
 
 
 @pytest.mark.parametrize("missing", ["status", "stepId"])
 def test_half_a_step_is_unreadable(missing: str) -> None:
-    document = documents.new_step(claim(), new_step(), NOW)
+    document = documents.new_step(claim(), new_step(), clock)
     with pytest.raises(UnreadableError):
         documents.step({k: v for k, v in document.items() if k != missing})
 
@@ -267,7 +271,7 @@ def test_the_original_is_spared_large_integers() -> None:
     with pytest.raises(SerializationError):
         compat.new_execution(new_execution("e1", event_data=large), NOW)
     with pytest.raises(SerializationError):
-        compat.new_step(claim(), new_step(result=large), NOW)
+        compat.new_step(claim(), new_step(result=large), clock)
     documents.new_execution(new_execution("e1", event_data=large), NOW)
 
 

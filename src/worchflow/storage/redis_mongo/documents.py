@@ -21,7 +21,7 @@ from ...records import (
 from .values import AS_TEXT, check_safe_integers, is_json, to_bson, to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ...options import BackendOptions
     from ...records import Claim, NewExecution
@@ -197,11 +197,13 @@ class Documents:
 
     # -- steps
 
-    def new_step(self, claim: Claim, step: StoredStep, now: int) -> Document:
+    def new_step(
+        self, claim: Claim, step: StoredStep, now: Callable[[], int]
+    ) -> Document:
         """The document of a step recorded under a claim."""
         execution_id = claim.execution.id
         finished = (
-            now if step.finished_at is None else to_milliseconds(step.finished_at)
+            now() if step.finished_at is None else to_milliseconds(step.finished_at)
         )
         document: Document = {
             "_id": f"{execution_id}:{step.step_id}",
@@ -209,7 +211,9 @@ class Documents:
             "stepId": step.step_id,
             "name": step.title,
             "status": step.status.value,
-            "timestamp": Int64(finished),
+            "timestamp": Int64(
+                now() if finished is None else to_milliseconds(finished)
+            ),
             "attempts": step.attempts,
             "token": Int64(claim.token),
             "nonce": write_nonce(claim),

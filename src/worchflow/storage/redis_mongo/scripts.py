@@ -22,7 +22,7 @@ MISSING = -1
 """The answer of a script for an execution whose hash is not there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Script:
     """A script and the hash under which Redis remembers it."""
 

@@ -48,7 +48,7 @@ class Steps:
     ) -> StoredStep:
         """Record a step; what was recorded first is what it is."""
         stores = self._stores
-        document = stores.documents.new_step(claim, step, stores.clock.now())
+        document = stores.documents.new_step(claim, step, stores.clock.now)
         if (
             self._is_fast
             and step.status is StepStatus.COMPLETED

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ...clock import SystemClock, to_milliseconds
+from ...clock import to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +28,7 @@ class StoreClock:
         self, mongo: MongoDoor, monotonic: Callable[[], float] | None = None
     ) -> None:
         self._mongo = mongo
-        self._monotonic = monotonic or SystemClock().monotonic
+        self._monotonic = monotonic or _monotonic()
         self._offset: float | None = None
 
     async def refresh(self) -> None:
@@ -42,3 +44,10 @@ class StoreClock:
         if self._offset is None:
             raise RuntimeError("the store's clock was not read yet: open() first")
         return int(self._offset + self._monotonic() * 1000)
+
+
+def _monotonic() -> Callable[[], float]:
+    """Seconds that go on while the machine is suspended, as the server's clock does."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    return time.monotonic
