@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from tests.waiting import until
 from worchflow import Execution, ExecutionNotFound, StoreUnavailable, WorchflowClient
 
 LIVE = ("queued", "processing", "retrying")
+WORK_AT_A_FAULT = 30
 AT_ONCE = 8
 """Sends and reads in the air."""
 
@@ -34,6 +36,7 @@ class Run:
         self.refused: list[StoreUnavailable] = []
         """Sends of unknown outcome, which were sent again."""
         self.accepted: list[str] = []
+        self._extra_seeds = count(1_000_000)
 
     async def __aenter__(self) -> Self:
         await self.client.open()
@@ -92,6 +95,12 @@ class Run:
         await self.send(
             self.id(f"work-{seed}"), Work(seed=seed), result, attempts=attempts
         )
+
+    async def fault_in_work(self, name: str, inject: Callable[[], object]) -> None:
+        """Inject a fault right after sending work, so that it hits some."""
+        some = [next(self._extra_seeds) for _ in range(WORK_AT_A_FAULT)]
+        await asyncio.gather(*(self.work(seed) for seed in some))
+        await self.fault(name, inject)
 
     async def fault(self, name: str, inject: Callable[[], object]) -> None:
         """Inject a fault into a store and tell the ledger."""

@@ -49,7 +49,7 @@ async def test_a_crashed_mongod_loses_nothing_that_was_accepted(
         feeding = asyncio.create_task(run.feed(range(300), 12, chance))
         for _ in range(crashes):
             await pause(chance.uniform(2, 4))
-            await run.fault("crash", crash)
+            await run.fault_in_work("crash", crash)
         await feeding
 
         await run.judge(
@@ -111,7 +111,7 @@ async def test_step_downs_of_the_primary_lose_nothing(
         feeding = asyncio.create_task(run.feed(range(300), 18, chance))
         for _ in range(step_downs):
             await pause(chance.uniform(2, 3.5))
-            await run.fault("step down", step_down)
+            await run.fault_in_work("step down", step_down)
         await feeding
 
         await run.judge(
