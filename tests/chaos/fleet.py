@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, SIGTERM, Signals
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 from typing import Self
 
 from tests.chaos.ledger import RESUMED, Kind, Ledger
@@ -134,10 +138,17 @@ class Fleet:
         worker.signal(SIGTERM)
         self._hit("term", worker, asked)
 
-    async def freezes(self, worker: WorkerProcess) -> None:
-        """Wait until the process has stopped itself."""
-        await until(lambda: worker.frozen, 20)
-        self._hit("stop", worker, time.monotonic())
+    async def freeze(self, worker: WorkerProcess) -> None:
+        """SIGSTOP: the process stops where it is, and does not know it.
+
+        A process frozen inside an SQLite transaction stops everybody else who
+        writes to the file, so it is frozen between two.
+        """
+        asked = time.monotonic()
+        with alone_on(self._settings.stores[0]):
+            worker.signal(SIGSTOP)
+            await until(lambda: worker.frozen)
+        self._hit("stop", worker, asked)
 
     def resume(self, worker: WorkerProcess) -> None:
         """SIGCONT: a frozen process goes on where it was."""
@@ -160,3 +171,18 @@ class Fleet:
 
     def _hit(self, fault: str, worker: WorkerProcess, asked: float) -> None:
         self._ledger.write(Kind.FAULT, fault=fault, target=worker.pid, asked=asked)
+
+
+@contextlib.contextmanager
+def alone_on(store: str) -> Iterator[None]:
+    """Be the only one who writes, if the store is an SQLite file."""
+    _, _, database = store.partition("sqlite:///")
+    if not database:
+        yield
+        return
+    with Path(f"{database}.lock").open("a") as commit_lock:
+        fcntl.flock(commit_lock, fcntl.LOCK_EX)
+        with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.rollback()

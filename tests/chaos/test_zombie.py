@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tests.chaos.ledger import Kind, Plan
 from tests.chaos.run import Run
 from tests.chaos.schedule import long_run, pause
 from tests.chaos.settings import Settings
-from tests.chaos.troublemakers import Freeze, Point, freezing_result
+from tests.chaos.troublemakers import HERE, Freeze, Point, freezing_result
 from tests.chaos.workload import WIDTH
 from tests.waiting import until
 
@@ -47,37 +46,17 @@ async def test_a_frozen_worker_harms_nothing_when_it_goes_on(
 
 
 async def haunt(run: Run, point: Point) -> None:
-    """Freeze one of two workers at a point, let the other take over, and resume it."""
+    """Two workers; in every round one freezes at the point and the other takes over."""
     async with run:
-        register = FencedRegister(f"{run.settings.ledger}.register")
         workers = await run.fleet.start_and_wait(2)
         fresh = count()
         for seed in range(ROUNDS):
-            name = run.id(f"freeze-{seed}")
-            await run.send(name, Freeze(point=point, seed=seed), freezing_result(seed))
-            zombie = await frozen_one(workers)
-            await run.fleet.freezes(zombie)
-            result = await run.client.handle(name).result(timeout=30)
-            assert result == freezing_result(seed)
-
-            identities = zombie.text.count(NEW_IDENTITY)
-            resumed = time.monotonic()
-            run.fleet.resume(zombie)
-
-            await until(partial(has_new_identity, zombie, identities), 20)
-            await until(partial(works_again, run, zombie, resumed, fresh), 20)
-            outside = register.read(name)
-            recorded = point is Point.SETTLEMENT
-            assert outside["value"] == f"by token {1 if recorded else 2}"
-            assert outside["refused"] == ([1] if point is Point.INSIDE else [])
-
-        faults = {"stop": ROUNDS, "cont": ROUNDS}
-        inside = ROUNDS if point is Point.INSIDE else 0
+            await freeze_once(run, workers, Freeze(point=point, seed=seed), fresh)
         report = await run.judge(
             Plan(
                 executions=ROUNDS * 2,
-                faults=faults,
-                mid_step=inside,
+                faults={"stop": ROUNDS, "cont": ROUNDS},
+                mid_step=ROUNDS if point is Point.INSIDE else 0,
                 slots=SLOTS,
                 width=WIDTH,
             )
@@ -86,15 +65,36 @@ async def haunt(run: Run, point: Point) -> None:
         assert late == 0
 
 
-async def frozen_one(workers: list[WorkerProcess]) -> WorkerProcess:
-    """The worker that froze."""
-    await until(lambda: any(each.frozen for each in workers), 20)
-    (frozen,) = [each for each in workers if each.frozen]
-    return frozen
+async def freeze_once(
+    run: Run, workers: list[WorkerProcess], message: Freeze, fresh: count[int]
+) -> None:
+    """Freeze a worker, let the other take over and finish, resume it, use it again."""
+    name = run.id(f"freeze-{message.seed}")
+    expected = freezing_result(message.seed)
+    await run.send(name, message, expected)
+    (zombie,) = await until(lambda: at_the_point(workers), 20)
+    await run.fleet.freeze(zombie)
+    assert await run.client.handle(name).result(timeout=30) == expected
+
+    identities = zombie.text.count(NEW_IDENTITY)
+    resumed = time.monotonic()
+    run.fleet.resume(zombie)
+
+    await until(lambda: zombie.text.count(NEW_IDENTITY) > identities, 20)
+    await until(lambda: works_again(run, zombie, resumed, fresh), 20)
+    outside = FencedRegister(f"{run.settings.ledger}.register").read(name)
+    by = 1 if message.point is Point.SETTLEMENT else 2
+    assert outside["value"] == f"by token {by}"
+    assert outside["refused"] == ([1] if message.point is Point.INSIDE else [])
 
 
-def has_new_identity(worker: WorkerProcess, before: int) -> bool:
-    return worker.text.count(NEW_IDENTITY) > before
+def at_the_point(workers: list[WorkerProcess]) -> list[WorkerProcess]:
+    """The worker that waits to be frozen, if there is one."""
+    return [
+        worker
+        for worker in workers
+        if worker.text.count(HERE) > worker.text.count(NEW_IDENTITY)
+    ]
 
 
 async def works_again(

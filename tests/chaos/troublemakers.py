@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
+import logging
 import os
 import signal
-import sqlite3
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from tests.chaos.fenced import FencedRegister
 from tests.chaos.ledger import Kind, Ledger
+from tests.chaos.schedule import pause_thread
 from tests.chaos.workload import Effect, Track
 from worchflow import Context, Event, Middleware, Worchflow
+
+logger = logging.getLogger("tests.chaos")
+
+HERE = "waits to be frozen"
 
 
 class Point(StrEnum):
@@ -43,23 +46,17 @@ class Poison(Event[int], name="poison"):
 
 
 class Freezer(Middleware):
-    """Stops this whole process where it is told to, where no user code runs too.
-
-    `stores` are the URLs of the run: a process frozen inside an SQLite transaction
-    stops everybody else who writes to that file, so it freezes between two.
-    """
-
-    def __init__(self, stores: tuple[str, ...]) -> None:
-        (first, *_) = stores
-        _, _, self._sqlite = first.partition("sqlite:///")
+    """Waits to be frozen where it is told to, where no user code runs too."""
 
     def at(self, ctx: Context[Any], point: Point) -> None:
-        """Stop here, if it is where the first owner of the execution is to stop."""
+        """Stay here until resumed, if the first owner is to freeze here."""
         data = ctx.data
         if isinstance(data, Freeze) and data.point is point and ctx.token == 1:
-            if self._sqlite:
-                alone_on(self._sqlite)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            resumed = threading.Event()
+            signal.signal(signal.SIGCONT, lambda *_: resumed.set())
+            logger.info(HERE)
+            while not resumed.is_set():
+                pause_thread(0.005)
 
     async def wrap_execution(
         self, ctx: Context[Any], call_next: Callable[[Any], Awaitable[Any]]
@@ -75,15 +72,6 @@ class Freezer(Middleware):
         if title == "First":
             self.at(ctx, Point.CHECKPOINT)
         return result
-
-
-def alone_on(database: str) -> None:
-    """Return at a moment at which no thread of this process writes to the file."""
-    with Path(f"{database}.lock").open("a") as commit_lock:
-        fcntl.flock(commit_lock, fcntl.LOCK_EX)
-        with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.rollback()
 
 
 def freezing_result(seed: int) -> dict[str, int]:

@@ -31,7 +31,7 @@ def main() -> None:
     )
     settings = Settings.of(os.environ)
     ledger = Ledger(settings.ledger)
-    freezer = Freezer(settings.stores)
+    freezer = Freezer()
     app = Worchflow("chaos", backend=settings.backend(), middleware=[freezer])
     add_work(app, ledger, settings.pace)
     add_troublemakers(
