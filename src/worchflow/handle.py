@@ -113,8 +113,8 @@ class ExecutionHandle(Generic[R_co]):
     def _with_error(
         self, notice: AttemptFailed, stored: StoredExecution
     ) -> AttemptFailed:
-        """The notice with the attempt's error, unless a later one has failed too."""
-        if stored.attempt_count != notice.attempt:
+        """The notice with the attempt's error, unless things have gone on already."""
+        if stored.error is None or stored.attempt_count != notice.attempt:
             return notice
         return replace(notice, error=self._error(stored))
 

@@ -1,0 +1,206 @@
+"""`client.sync`: the same calls from plain code and from many threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis.asyncio
+from pymongo import AsyncMongoClient
+
+from worchflow import (
+    ConfigurationError,
+    Context,
+    ExecutionCancelled,
+    ExecutionConflict,
+    ExecutionFailed,
+    ExecutionNotFound,
+    ExecutionStatus,
+    NonRetryable,
+    Worchflow,
+    WorchflowClient,
+)
+
+
+@pytest.fixture
+def program(app: Worchflow[Any]) -> Worchflow[Any]:
+    @app.function("double")
+    async def double(ctx: Context[int]) -> int:
+        return await ctx.step.run("double", lambda: ctx.data * 2)
+
+    @app.function("refuse")
+    async def refuse(ctx: Context[None]) -> None:
+        raise NonRetryable("no")
+
+    return app
+
+
+@contextmanager
+def working(app: Worchflow[Any]) -> Iterator[None]:
+    """Run a worker in a thread of its own, as another process would."""
+    started, ended = threading.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def run() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with app.worker(concurrency=4):
+            started.set()
+            await ended.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield
+    finally:
+        loops[0].call_soon_threadsafe(ended.set)
+        thread.join()
+
+
+def test_every_call_has_its_twin(program: Worchflow[Any]) -> None:
+    with program.client().sync as client, working(program):
+        handle = client.send({"name": "double", "data": 4}, id="d")
+        assert handle.id == "d"
+        assert not handle.duplicate
+        assert handle.result(timeout=10) == 8
+        assert handle.status() is ExecutionStatus.COMPLETED
+        assert client.send({"name": "double", "data": 4}, id="d").duplicate
+        with pytest.raises(ExecutionConflict):
+            client.send({"name": "double", "data": 5}, id="d")
+
+        assert client.get("d").result == 8
+        assert [step.title for step in client.steps("d")] == ["double"]
+        assert client.handle("d").result() == 8
+        assert [each.id for each in client.list(status="completed").items] == ["d"]
+        assert client.counts().keys() == set(ExecutionStatus)
+        with pytest.raises(ExecutionNotFound):
+            client.get("nobody")
+
+        many = client.send_many({"name": "double", "data": n} for n in range(5))
+        assert [each.result(timeout=10) for each in many] == [0, 2, 4, 6, 8]
+
+        failed = client.send({"name": "refuse", "data": None})
+        with pytest.raises(ExecutionFailed):
+            failed.result(timeout=10)
+        client.retry(failed.id)
+        with pytest.raises(ExecutionFailed):
+            failed.result(timeout=10)
+
+        waiting = client.send({"name": "double", "data": 1}, delay="1h")
+        client.cancel(waiting.id, reason="enough")
+        with pytest.raises(ExecutionCancelled, match="enough"):
+            waiting.result(timeout=10)
+        waiting.cancel()
+        assert [each.status for each in waiting.updates()] == ["cancelled"]
+
+
+def test_updates_can_be_left_early(program: Worchflow[Any]) -> None:
+    with program.client().sync as client, working(program):
+        handle = client.send({"name": "double", "data": 4}, delay=0.1)
+        for update in handle.updates():
+            assert update.execution_id == handle.id
+            break
+        assert handle.result(timeout=10) == 8
+
+
+def test_many_threads_share_one_client(program: Worchflow[Any]) -> None:
+    client = program.client()
+    barrier = threading.Barrier(8, timeout=10)
+
+    def send(number: int) -> tuple[int, int]:
+        barrier.wait()
+        sync = client.sync
+        handle = sync.send({"name": "double", "data": number})
+        return id(sync), handle.result(timeout=10)
+
+    with working(program), ThreadPoolExecutor(8) as threads:
+        outcomes = list(threads.map(send, range(8)))
+    client.sync.close()
+
+    assert [result for _, result in outcomes] == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert len({sync for sync, _ in outcomes}) == 1
+
+
+def test_closing_ends_calls_that_still_wait(app: Worchflow[Any]) -> None:
+    client = app.client().sync
+    handle = client.send({"name": "nobody-serves-this", "data": None})
+    outcome: list[BaseException] = []
+    waiting = threading.Event()
+
+    def wait() -> None:
+        waiting.set()
+        try:
+            handle.result()
+        except BaseException as error:  # noqa: BLE001 - whatever it is
+            outcome.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert waiting.wait(10)
+    client.close()
+    thread.join(10)
+
+    assert [type(error) for error in outcome] == [ConfigurationError]
+    client.close()
+
+
+def test_a_closed_one_says_so_until_it_is_opened_again(app: Worchflow[Any]) -> None:
+    client = app.client()
+    with client.sync as sync:
+        handle = sync.send({"name": "x", "data": None})
+    calls: list[Callable[[], object]] = [
+        handle.status,
+        lambda: sync.get(handle.id),
+        client.sync.counts,
+    ]
+    for call in calls:
+        with pytest.raises(ConfigurationError, match=r"closed: open\(\) opens it"):
+            call()
+
+    with client.sync:
+        assert sync.get(handle.id).id == handle.id
+
+
+async def test_closing_the_client_closes_its_twin(app: Worchflow[Any]) -> None:
+    async with app.client() as client:
+        await asyncio.to_thread(client.sync.counts)
+        assert client.sync.in_use
+
+    assert not client.sync.in_use
+    assert not [each for each in threading.enumerate() if each.name == "worchflow-sync"]
+
+
+def test_a_callback_that_calls_it_would_wait_for_itself(app: Worchflow[Any]) -> None:
+    with app.client().sync as client:
+        portal = client._opened()
+
+        async def call_from_within() -> None:
+            client.counts()
+
+        with pytest.raises(ConfigurationError, match="wait for itself"):
+            portal.call(call_from_within())
+
+
+def test_clients_of_an_event_loop_cannot_be_shared(
+    redis_url: str, mongo_url: str, prefix: str
+) -> None:
+    async def main() -> None:
+        own_redis = redis.asyncio.Redis.from_url(redis_url)
+        own_mongo: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_url)
+        client = WorchflowClient(
+            redis=own_redis,
+            db=own_mongo.get_default_database(),
+            queue_prefix=prefix,
+        )
+        with pytest.raises(ConfigurationError, match="make it from URLs"):
+            client.sync.counts()
+        await client.close()
+        await own_redis.aclose()
+        await own_mongo.close()
+
+    asyncio.run(main())
