@@ -184,3 +184,25 @@ async def test_a_barrier_sends_again_what_mongodb_missed(
         client.admin.command({**point, "mode": "off"})
     assert (await backend.settle(claim, Completed(result="1"), None)).applied
     assert await backend.steps(claim.execution.id) == [step]
+
+
+async def test_a_value_adopted_at_the_checkpoint_is_no_conflict_at_the_barrier(
+    backend: RedisMongoBackend, raw_mongo: Mongo
+) -> None:
+    await insert_one(backend)
+    claim = await claim_one(backend, await joined(backend))
+    theirs, ours = new_step(1, result='"theirs"'), new_step(1, result='"ours"')
+    documents = backend._open_parts.stores.documents
+    document = documents.new_step(claim, theirs, int)
+    raw_mongo.steps.insert_one(document | {"nonce": "another:1"})
+    assert await backend._open_parts.stores.lane.flush(5)
+    # Redis holds another value too, so MongoDB has to be asked.
+    stores = backend._open_parts.stores
+    stores.lane.put(
+        stores.scripts.step(claim.execution.id, 1, theirs.step_id, '"theirs"', "")
+    )
+    recorded = await backend.checkpoint(claim, ours, None)
+    assert recorded.result == '"theirs"'
+    settled = await backend.settle(claim, Completed(result='"theirs"'), None)
+    assert settled.applied
+    assert settled.status is ExecutionStatus.COMPLETED

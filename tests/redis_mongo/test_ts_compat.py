@@ -222,3 +222,23 @@ async def test_without_the_option_documents_without_a_prefix_are_nobodys(
     raw_mongo.executions.insert_one(original_document("ts-6"))
     assert await backend.get("ts-6") is None
     assert not (await backend.list(ExecutionQuery())).items
+
+
+async def test_the_originals_own_indexes_are_kept_as_they_are(
+    open_backend: OpenBackend, raw_mongo: Mongo
+) -> None:
+    raw_mongo.executions.create_index("id", unique=True, name="theirs")
+    raw_mongo.steps.create_index(
+        [("executionId", 1), ("stepId", 1)], unique=True, name="theirs"
+    )
+    await open_backend(ts_compat=True)
+    assert "id_1" not in raw_mongo.executions.index_information()
+    assert set(raw_mongo.steps.index_information()) == {"_id_", "theirs"}
+
+
+async def test_ids_that_are_there_twice_are_told_before_anything_is_done(
+    open_backend: OpenBackend, raw_mongo: Mongo
+) -> None:
+    raw_mongo.executions.insert_many([original_document("twice") for _ in range(2)])
+    with pytest.raises(ConfigurationError, match=r"executions.*twice"):
+        await open_backend(ts_compat=True)

@@ -211,9 +211,7 @@ class Documents:
             "stepId": step.step_id,
             "name": step.title,
             "status": step.status.value,
-            "timestamp": Int64(
-                now() if finished is None else to_milliseconds(finished)
-            ),
+            "timestamp": Int64(finished),
             "attempts": step.attempts,
             "token": Int64(claim.token),
             "nonce": write_nonce(claim),

@@ -161,11 +161,11 @@ class Leases:
         documents = owned["cursor"]["firstBatch"]
         return Renewal(
             alive=True,
-            owned=frozenset(document["id"] for document in documents),
+            owned=frozenset(each["id"] for each in documents if "id" in each),
             cancelled=frozenset(
-                document["id"]
-                for document in documents
-                if document.get("cancelRequested") is True
+                each["id"]
+                for each in documents
+                if "id" in each and each.get("cancelRequested") is True
             ),
         )
 

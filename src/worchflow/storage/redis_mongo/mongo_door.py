@@ -31,6 +31,8 @@ CODEC: CodecOptions[Document] = CodecOptions(
     unicode_decode_error_handler="surrogateescape",
 )
 DUPLICATE_KEY = 11000
+CONFLICTS = frozenset({85, 86, DUPLICATE_KEY})
+"""IndexOptionsConflict, IndexKeySpecsConflict."""
 NOT_ALLOWED = frozenset({13, 18, 8000})
 """Unauthorized, AuthenticationFailed, and what Atlas says instead."""
 
@@ -147,9 +149,22 @@ class MongoDoor:
     async def make_indexes(
         self, collection: str, indexes: Sequence[Document], timeout: float
     ) -> None:
-        """Make the indexes that are not there."""
+        """Make the indexes that are not there.
+
+        `ConfigurationError` where what is there stands against them.
+        """
         command = {"createIndexes": collection, "indexes": list(indexes)}
-        await self._command(command, timeout)
+        try:
+            await self._command(command, timeout)
+        except StoreUnavailable as error:
+            cause = error.__cause__
+            if not isinstance(cause, OperationFailure) or cause.code not in CONFLICTS:
+                raise
+            raise ConfigurationError(
+                f'the indexes of the collection "{collection}" cannot be made '
+                f"({describe(cause)}): look for another index on the same fields, or "
+                "for documents with one id"
+            ) from cause
 
     async def command(self, command: Document) -> Document:
         """Run a read command that is no query."""

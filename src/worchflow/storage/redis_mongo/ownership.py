@@ -165,18 +165,16 @@ class Ownership:
 
 
 def _claim_change(worker: WorkerRecord) -> tuple[Document, Document]:
-    functions: Any = {
-        "$switch": {
-            "branches": [
-                {
-                    "case": {"$eq": ["$eventName", {"$literal": event}]},
-                    "then": {"$literal": function_id},
-                }
-                for event, function_id in worker.functions.items()
-            ],
-            "default": "$$REMOVE",
+    branches = [
+        {
+            "case": {"$eq": ["$eventName", {"$literal": event}]},
+            "then": {"$literal": function_id},
         }
-    }
+        for event, function_id in worker.functions.items()
+    ]
+    functions: Any = "$$REMOVE"
+    if branches:
+        functions = {"$switch": {"branches": branches, "default": "$$REMOVE"}}
     values: Document = {
         "owner": worker.id,
         "status": "processing",

@@ -172,6 +172,9 @@ class RedisDoor:
                 except ResponseError as error:
                     answer = error
                 answers.append(answer)
+            if any(isinstance(answer, OUTAGES) for answer in answers):
+                # After a failover the same address leads to another server.
+                await connection.disconnect()
         except BaseException:
             # Answers that nobody read must not be taken for another command's.
             await connection.disconnect(nowait=True)

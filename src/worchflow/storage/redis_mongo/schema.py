@@ -95,21 +95,25 @@ async def _check_schema(stores: Stores) -> None:
 
 
 async def _check_indexes(stores: Stores) -> None:
+    found = await stores.mongo.indexes(EXECUTIONS)
+    originals = [index for index in found if _is_unique(index, COMPAT_EXECUTIONS)]
     indexes = list(INDEXES)
     if stores.options.ts_compat:
-        indexes.append(COMPAT_EXECUTIONS)
-        await stores.mongo.make_indexes(STEPS, [COMPAT_STEPS], INDEX_TIMEOUT)
-    else:
-        for index in await stores.mongo.indexes(EXECUTIONS):
-            if _is_of_the_original(index):
-                raise ConfigurationError(
-                    f'the collection "{EXECUTIONS}" has the unique index '
-                    f'"{index["name"]}" on "id", which the TypeScript original makes: '
-                    "use ts_compat=True to share its documents, or another database; "
-                    "once all of it is history, drop that index"
-                )
+        steps = await stores.mongo.indexes(STEPS)
+        if not any(_is_unique(index, COMPAT_STEPS) for index in steps):
+            await stores.mongo.make_indexes(STEPS, [COMPAT_STEPS], INDEX_TIMEOUT)
+        if not originals:
+            indexes.append(COMPAT_EXECUTIONS)
+    elif originals:
+        raise ConfigurationError(
+            f'the collection "{EXECUTIONS}" has the unique index '
+            f'"{originals[0]["name"]}" on "id", which the TypeScript original makes: '
+            "use ts_compat=True to share its documents, or another database; once all "
+            "of it is history, drop that index"
+        )
     await stores.mongo.make_indexes(EXECUTIONS, indexes, INDEX_TIMEOUT)
 
 
-def _is_of_the_original(index: dict[str, Any]) -> bool:
-    return dict(index.get("key", {})) == {"id": 1} and bool(index.get("unique"))
+def _is_unique(index: dict[str, Any], wanted: Document) -> bool:
+    """Whether an index is a unique one on the same fields, whatever its name is."""
+    return dict(index.get("key", {})) == wanted["key"] and bool(index.get("unique"))

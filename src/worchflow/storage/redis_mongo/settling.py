@@ -41,8 +41,8 @@ class Settling:
         if not await self._steps.barrier(claim):
             # What the handler computed with is not what is recorded. It runs again
             # on the recorded values.
-            await self._apply(claim, Released(), None)
-            return Settled(applied=False, status=ExecutionStatus.QUEUED)
+            released = await self._apply(claim, Released(), None)
+            return Settled(applied=False, status=released.status)
         return await self._apply(claim, settlement, notice)
 
     async def _apply(

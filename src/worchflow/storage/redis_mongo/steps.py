@@ -32,8 +32,10 @@ OLDEST_UNFLUSHED = 1.0
 class Steps:
     """Records and loads steps.
 
-    In fast mode a checkpoint is acknowledged by whichever store answers first;
-    `barrier` then waits for MongoDB's answers before anything settles on them.
+    In fast mode a checkpoint is acknowledged by whichever store answers first, and
+    `barrier` waits for MongoDB's answers before anything settles on them. Both are
+    written at once, so Redis is ahead by no more than MongoDB's answer takes. If the
+    process and Redis are lost in that moment, the steps it had recorded run again.
     """
 
     def __init__(self, stores: Stores) -> None:
@@ -169,19 +171,25 @@ class Steps:
         if not task.done() and cached.result() == 1:
             return step
         if await asyncio.shield(task) is DUPLICATE:
-            return await self._recorded(step, document)
+            recorded = await self._recorded(step, document)
+            # The handler goes on with what is recorded: no conflict is left.
+            self._forget(flight, task)
+            return recorded
         return step
 
     def _flushed(self, flight: str, task: asyncio.Task[Duplicate | None]) -> None:
         if task.cancelled() or task.exception() is not None:
             return  # The barrier sends it again.
-        if task.result() is DUPLICATE or flight not in self._unflushed:
-            return  # The barrier looks whose it is.
-        rest = [entry for entry in self._unflushed[flight] if entry[1] is not task]
+        if task.result() is not DUPLICATE:
+            self._forget(flight, task)
+
+    def _forget(self, flight: str, task: asyncio.Task[Duplicate | None]) -> None:
+        entries = self._unflushed.get(flight, [])
+        rest = [entry for entry in entries if entry[1] is not task]
         if rest:
             self._unflushed[flight] = rest
         else:
-            del self._unflushed[flight]
+            self._unflushed.pop(flight, None)
 
     async def _recorded(self, step: StoredStep, document: Document) -> StoredStep:
         """What was recorded before, by whomever; maybe by an earlier try of ours."""
