@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .errors import ConfigurationError
+from .limits import short
 from .middleware import Middleware
 from .notices import KINDS, ErrorRaised, Ready
 
@@ -37,7 +38,7 @@ class Emitter:
 
     def __init__(self, middleware: Iterable[Middleware] = ()) -> None:
         self._callbacks: dict[str, list[tuple[Callable[[Any], object], bool]]] = {}
-        layers = list(middleware)
+        layers = [_checked(layer) for layer in middleware]
         self._hooks = {name: _overridden(layers, name) for name in NAMES}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -83,19 +84,14 @@ class Emitter:
 
     def off(self, name: str, callback: Callable[[Any], object], /) -> None:
         """Stop calling `callback`; nothing happens if it was not added."""
+        _check_name(name)
         kept = [
             entry for entry in self._callbacks.get(name, []) if entry[0] != callback
         ]
         self._callbacks[name] = kept
 
     def _add(self, name: str, callback: Callable[[Any], object], *, once: bool) -> None:
-        if name not in NAMES:
-            close = get_close_matches(str(name), NAMES, 1)
-            hint = f'; did you mean "{close[0]}"?' if close else ""
-            raise ConfigurationError(
-                f"there is no event {name!r} to listen to{hint} The names are: "
-                + ", ".join(NAMES)
-            )
+        _check_name(name)
         if not callable(callback):
             raise ConfigurationError(
                 f"callback={callback!r} for {name!r} is not callable"
@@ -120,7 +116,7 @@ class Emitter:
     def _call(self, callback: Callable[[Any], object], payload: Any) -> None:
         try:
             outcome = callback(payload)
-        except Exception:
+        except (Exception, asyncio.CancelledError):
             logger.exception("a callback for %r failed; work goes on", payload.name)
             return
         if inspect.isawaitable(outcome):
@@ -141,6 +137,28 @@ class Emitter:
         _, late = await asyncio.wait(set(self._tasks), timeout=timeout)
         for task in late:
             task.cancel()
+
+
+def _check_name(name: str) -> None:
+    if name not in NAMES:
+        close = get_close_matches(str(name), NAMES, 1)
+        hint = f'; did you mean "{close[0]}"?' if close else "."
+        raise ConfigurationError(
+            f"there is no event {name!r} to listen to{hint} The names are: "
+            + ", ".join(NAMES)
+        )
+
+
+def _checked(layer: object) -> Middleware:
+    if isinstance(layer, Middleware):
+        return layer
+    if isinstance(layer, type):
+        raise ConfigurationError(
+            f"middleware={layer.__name__} is a class: pass an instance of it"
+        )
+    raise ConfigurationError(
+        f"middleware={short(layer)} is no Middleware: derive its class from it"
+    )
 
 
 def _overridden(layers: list[Middleware], name: str) -> list[Callable[[Any], object]]:
