@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 from typing import Self
@@ -53,9 +55,12 @@ class WorkerProcess:
 
     @property
     def frozen(self) -> bool:
-        """Whether the process is stopped by SIGSTOP."""
-        state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state == "T"
+        """Whether each of its threads has stopped, which takes a moment."""
+        states = [
+            stat.read_text().rpartition(")")[2].split()[0]
+            for stat in Path(f"/proc/{self.pid}/task").glob("*/stat")
+        ]
+        return set(states) == {"T"}
 
     @property
     def text(self) -> str:
@@ -145,7 +150,7 @@ class Fleet:
         writes to the file, so it is frozen between two.
         """
         asked = time.monotonic()
-        with alone_on(self._settings.stores[0]):
+        async with alone_on(self._settings.stores[0]):
             worker.signal(SIGSTOP)
             await until(lambda: worker.frozen)
         self._hit("stop", worker, asked)
@@ -173,16 +178,42 @@ class Fleet:
         self._ledger.write(Kind.FAULT, fault=fault, target=worker.pid, asked=asked)
 
 
-@contextlib.contextmanager
-def alone_on(store: str) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def alone_on(store: str) -> AsyncIterator[None]:
     """Be the only one who writes, if the store is an SQLite file."""
     _, _, database = store.partition("sqlite:///")
     if not database:
         yield
         return
-    with Path(f"{database}.lock").open("a") as commit_lock:
-        fcntl.flock(commit_lock, fcntl.LOCK_EX)
-        with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            yield
-            connection.rollback()
+    # Beside what SQLite locks itself, worchflow's writers take turns by two files:
+    # whoever freezes while it waits for the second keeps the others out as well.
+    files = [
+        os.open(f"{database}.{name}", os.O_RDWR | os.O_CREAT, 0o600)
+        for name in ("turn", "lock")
+    ]
+    connection = sqlite3.connect(database, timeout=0)
+    try:
+        for file in files:
+            await until(partial(_locks, file))
+        await until(lambda: _begins(connection))
+        yield
+    finally:
+        connection.close()
+        for file in files:
+            os.close(file)
+
+
+def _locks(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _begins(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    return True
