@@ -78,15 +78,23 @@ def test_no_more_than_the_limit_run_and_all_that_wait_are_served(
 def test_work_that_meets_never_waits_for_a_thread_that_is_busy(
     make_threads: Callable[[int], Threads],
 ) -> None:
-    # Each pair waits for each other: a piece of work that counted on a thread which
-    # had just taken another one would never be met.
-    threads = make_threads(64)
-    for _ in range(300):
-        meeting = threading.Barrier(2, timeout=10)
-        pair = [threads.submit(meeting.wait) for _ in range(2)]
-        done, _ = wait(pair, 10)
-        assert len(done) == 2
-        assert sorted(future.result() for future in pair) == [0, 1]
+    # One thread is idle and two pieces of work come that wait for each other: the
+    # second must not count on the thread that is just taking the first.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(500):
+            threads = make_threads(2)
+            threads.submit(int).result(10)
+            while not threads._idle:
+                pass
+            meeting = threading.Barrier(2, timeout=10)
+            pair = [threads.submit(meeting.wait) for _ in range(2)]
+            done, _ = wait(pair, 5)
+            assert len(done) == 2
+            threads.close()
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_what_is_called_off_before_it_began_never_begins(
