@@ -12,7 +12,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.chaos.ledger import RESUMED, Kind, Line, Plan, read
 
@@ -66,7 +65,8 @@ def check(lines: Sequence[Line], torn: int = 0) -> Report:
 
     - Nothing accepted is lost: each execution ends `completed` with its value.
     - A step whose result the handler had is never started again, and every reader
-      sees the result of the same run of it.
+      sees the result of the same run of it. What a frozen process had run it may
+      record when it goes on; tries its successor makes meanwhile are counted apart.
     - One owner at a time: a token belongs to one process, no step starts under a
       lower token than one before, and an execution changes hands only after its
       owner was hit by a fault or its attempt failed. A process frozen between its
@@ -177,6 +177,11 @@ class _Book:
         figures |= {f"faults: {name}": count for name, count in names.items()}
         figures["processes hit inside a step"] = self.hits_inside_a_step
         figures["starts by a process that was frozen before the call"] = len(self.late)
+        figures["tries beside the late record of a process that was frozen"] = sum(
+            _could_not_know(line, work)
+            for work in self.work.values()
+            for line in _after_the_record(work)
+        )
         if calm and drained:
             figures["seconds to drain"] = round(drained[-1].time - calm[-1].time, 1)
         return figures
@@ -202,21 +207,48 @@ def _endings(book: _Book) -> Iterator[Violation]:
 
 
 def _recorded_steps(book: _Book) -> Iterator[Violation]:
-    recorded: dict[tuple[str, str], Any] = {}
     for execution, work in book.work.items():
+        recorded: dict[str, Line] = {}
         for line in work:
-            step = execution, line.step
-            again = line.kind is Kind.START and step in recorded
-            if again and id(line) not in book.late:
+            if line.kind is Kind.ACKED:
+                first = recorded.setdefault(line.step, line)
+                if line.value != first.value:
+                    yield Violation("recorded value changed", execution, _told(line))
+        for line in _after_the_record(work):
+            if id(line) not in book.late and not _could_not_know(line, work):
                 yield Violation("recorded step started again", execution, _told(line))
-            if line.kind is Kind.ACKED and line.value != recorded.setdefault(
-                step, line.value
-            ):
-                yield Violation("recorded value changed", execution, _told(line))
     for line in book.by_kind[Kind.STORED]:
-        if recorded.get((line.execution, line.step), line.value) != line.value:
+        acked = [a for a in book.work[line.execution] if a.kind is Kind.ACKED]
+        if any(a.step == line.step and a.value != line.value for a in acked):
             seen = f"the store has another result of {line.step} than the handler had"
             yield Violation("recorded value changed", line.execution, seen)
+
+
+def _after_the_record(work: Sequence[Line]) -> Iterator[Line]:
+    """Starts of steps whose result some handler had before."""
+    recorded: set[str] = set()
+    for line in work:
+        if line.kind is Kind.ACKED:
+            recorded.add(line.step)
+        elif line.kind is Kind.START and line.step in recorded:
+            yield line
+
+
+def _could_not_know(again: Line, work: Sequence[Line]) -> bool:
+    """Whether the step was recorded by one who had lost it, while its owner ran it.
+
+    What a process did before it froze is recorded when it goes on. The owner, inside
+    its own retries of the step, finds that record when it has a result itself.
+    """
+    began = False
+    for line in work:
+        if line.step != again.step:
+            continue
+        if line.kind is Kind.START and line.token == again.token:
+            began = True
+        elif line.kind is Kind.ACKED:
+            return began and line.token < again.token
+    return False
 
 
 def _owners(book: _Book) -> Iterator[Violation]:

@@ -255,6 +255,35 @@ def test_a_start_by_a_zombie_that_had_looked_around_is_a_violation() -> None:
     assert kinds == {"step started after a takeover"}
 
 
+def test_a_try_beside_the_late_record_of_a_zombie_is_counted_apart() -> None:
+    told: list[dict[str, Any]] = [
+        work(Kind.START, "b", FIRST, 1),
+        killed(FIRST, at=3.5, fault="stop"),
+        work(Kind.START, "b", SECOND, 2),
+        killed(FIRST, at=5.5, fault="cont"),
+        work(Kind.ACKED, "b", FIRST, 1, "run 1"),
+        work(Kind.FAILED, "b", SECOND, 2),
+        work(Kind.START, "b", SECOND, 2),
+        work(Kind.ACKED, "b", SECOND, 2, "run 1"),
+    ]
+    before = [plan(Plan(executions=1)), {"kind": Kind.ACCEPTED, "value": 5}]
+    after = [
+        {"kind": Kind.CALM},
+        {"kind": Kind.DRAINED},
+        {"kind": Kind.ENDED, "status": "completed", "value": 5},
+    ]
+    report = check(written(*before, *told, *after))
+
+    assert report.passed, str(report)
+    figure = "tries beside the late record of a process that was frozen"
+    assert report.figures[figure] == 1
+
+    knowing = [*told[:5], work(Kind.START, "c", SECOND, 2), *told[5:]]
+    del knowing[2]
+    kinds = {v.kind for v in check(written(*before, *knowing, *after)).violations}
+    assert kinds == {"recorded step started again"}
+
+
 def test_long_lists_of_violations_are_cut() -> None:
     plan_line, accepted, *_ = kept()
     many = [replace(accepted, execution=f"e{number}") for number in range(25)]
