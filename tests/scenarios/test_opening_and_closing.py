@@ -110,13 +110,10 @@ def test_a_client_that_was_closed_serves_the_next_event_loop(
     assert asyncio.run(main()) >= 1
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_client_still_open_elsewhere_refuses_another_event_loop(
     make_app: MakeApp,
 ) -> None:
     client = make_app().client()
-    asyncio.run(client.open())
 
     async def main() -> None:
         with pytest.raises(ConfigurationError, match="another event loop"):
@@ -124,7 +121,10 @@ def test_a_client_still_open_elsewhere_refuses_another_event_loop(
         with pytest.raises(ConfigurationError, match="another event loop"):
             await client.open()
 
-    asyncio.run(main())
+    with asyncio.Runner() as its_own:
+        its_own.run(client.open())
+        asyncio.run(main())
+        its_own.run(client.close())
 
 
 async def test_app_clients_and_workers_share_a_database_in_memory() -> None:
