@@ -266,8 +266,11 @@ def test_a_try_beside_the_late_record_of_a_zombie_is_counted_apart() -> None:
         work(Kind.START, "b", SECOND, 2),
         work(Kind.ACKED, "b", SECOND, 2, "run 1"),
     ]
-    before = [plan(Plan(executions=1)), {"kind": Kind.ACCEPTED, "value": 5}]
-    after = [
+    before: list[dict[str, Any]] = [
+        plan(Plan(executions=1)),
+        {"kind": Kind.ACCEPTED, "value": 5},
+    ]
+    after: list[dict[str, Any]] = [
         {"kind": Kind.CALM},
         {"kind": Kind.DRAINED},
         {"kind": Kind.ENDED, "status": "completed", "value": 5},
