@@ -29,6 +29,7 @@ from worchflow import (
     open_backend,
 )
 from worchflow.options import BackendOptions, WorkerOptions
+from worchflow.storage.redis_mongo import sweeper
 
 on_redis = pytest.mark.parametrize("where", ["redis_mongo"], indirect=True)
 
@@ -227,8 +228,11 @@ async def test_u7_an_event_this_worker_does_not_serve_costs_no_attempt(
 
 @on_redis
 async def test_u8_what_was_accepted_starts_although_redis_never_heard_of_it(
-    app: Worchflow[Any], where: dict[str, Any]
+    app: Worchflow[Any], where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Not to wait until it is old enough to look lost.
+    monkeypatch.setattr(sweeper, "SLACK", 0)
+
     @app.function("order")
     async def order(ctx: Context[None]) -> str:
         return "done"

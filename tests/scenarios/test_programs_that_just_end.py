@@ -1,0 +1,113 @@
+"""A program that forgets to close things ends all the same, quietly and at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROLOGUE = """
+import asyncio, sys, threading, time
+from worchflow import Context, Worchflow
+
+app = Worchflow("forgetful", **{where!r})
+
+@app.function("work")
+async def work(ctx: Context[None]) -> str:
+    return await ctx.step.run("work", lambda: "done")
+
+@app.function("block")
+async def block(ctx: Context[None]) -> None:
+    await ctx.step.run("block", began.wait_for_ever)
+
+class Began(threading.Event):
+    def wait_for_ever(self) -> None:
+        self.set()
+        threading.Event().wait()
+
+began = Began()
+
+async def started() -> None:
+    while not began.is_set():
+        await asyncio.sleep(0.005)
+"""
+
+PROGRAMS = {
+    "a client that is never closed": """
+async def main():
+    client = app.client()
+    await client.send(work())
+    print("end")
+asyncio.run(main())
+""",
+    "a worker that is never stopped": """
+async def main():
+    client = app.client()
+    worker = app.worker()
+    await worker.start()
+    handle = await client.send(work())
+    print(await handle.result(timeout=10))
+    print("end")
+asyncio.run(main())
+""",
+    "a sync client that is never closed": """
+client = app.client()
+client.sync.send(work())
+print("end")
+""",
+    "a worker stopped while a thread of it never ends": """
+async def main():
+    async with app.client() as client:
+        worker = app.worker()
+        await worker.start()
+        await client.send(block())
+        await started()
+        await worker.stop(timeout=0)
+    print("end")
+asyncio.run(main())
+""",
+    "a worker left alone while a thread of it never ends": """
+async def main():
+    client = app.client()
+    worker = app.worker()
+    await worker.start()
+    await client.send(block())
+    await started()
+    print("end")
+asyncio.run(main())
+""",
+    "an error in the middle": """
+async def main():
+    async with app.client() as client, app.worker():
+        await client.send(block())
+        await started()
+        print("end")
+        sys.exit(0)
+import worchflow.worker.worcher
+worchflow.worker.worcher.Worcher.stop.__kwdefaults__
+worchflow.worker.worcher.Worcher.stop.__defaults__ = (0,)
+asyncio.run(main())
+""",
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_it_ends(program: str, where: dict[str, Any], tmp_path: Path) -> None:
+    plain = {name: str(value) for name, value in where.items()}
+    file = tmp_path / "program.py"
+    file.write_text(PROLOGUE.format(where=plain) + PROGRAMS[program])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+
+    assert done.stdout.endswith("end\n")
+    assert done.returncode == 0, done.stderr
+    shown = [line for line in done.stderr.splitlines() if "still runs" not in line]
+    assert shown == []
