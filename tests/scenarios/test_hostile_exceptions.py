@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import pytest
@@ -20,6 +21,7 @@ from worchflow import (
     SyncContext,
     Worchflow,
 )
+from worchflow.engine.runner import ExecutionRunner
 
 
 class Unusual(BaseException):
@@ -244,3 +246,50 @@ async def test_non_retryable_ends_a_steps_own_retries(app: Worchflow[Any]) -> No
         handle = await client.send(compensated())
         assert await handle.result(timeout=10) == "NonRetryable: no"
         assert calls == [1]
+
+
+@dataclass
+class Quarrelsome:
+    n: int
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("not with me")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+async def test_a_result_that_cannot_be_compared_fails_at_once(
+    app: Worchflow[Any],
+) -> None:
+    calls: list[int] = []
+
+    @app.function("quarrelsome", retries=1, retry_delay=0)
+    async def quarrelsome(ctx: Context[None]) -> Quarrelsome:
+        calls.append(ctx.attempt)
+        return Quarrelsome(1)
+
+    failed = await fails(app, "quarrelsome")
+
+    assert failed.error_type == "SerializationError"
+    assert calls == [1]
+
+
+async def test_an_error_inside_the_library_is_a_failed_attempt(
+    app: Worchflow[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object, value: object) -> NoReturn:
+        raise ZeroDivisionError("a bug of ours")
+
+    monkeypatch.setattr(ExecutionRunner, "_completed", broken)
+
+    @app.function("unlucky", retries=1, retry_delay=0)
+    async def unlucky(ctx: Context[None]) -> int:
+        return ctx.attempt
+
+    async with app.client() as client, app.worker():
+        handle = await client.send(unlucky())
+        with pytest.raises(ExecutionFailed) as failed:
+            await handle.result(timeout=4)
+        assert (await client.get(handle.id)).attempt_count == 2
+
+    assert failed.value.error_type == "ZeroDivisionError"

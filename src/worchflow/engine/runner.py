@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .environment import Environment
     from .ownership import Ownership
 
+logger = logging.getLogger("worchflow.engine")
+
 
 class ExecutionRunner:
     """One claim's attempt. `run` may be called once."""
@@ -50,6 +52,19 @@ class ExecutionRunner:
 
         When this returns, no code of the attempt runs any more.
         """
+        try:
+            return await self._run()
+        except Exception as error:
+            logger.exception(
+                "attempt %d of execution %s broke the library; it counts as failed",
+                self.attempt.number,
+                self._claim.execution.id,
+                extra=self.attempt.fields,
+            )
+            await self.attempt.close()
+            return failed_outcome(self.attempt, error)
+
+    async def _run(self) -> Outcome | None:
         attempt = self.attempt
         try:
             attempt.ctx = self._context()

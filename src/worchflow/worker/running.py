@@ -103,9 +103,10 @@ class Running:
             self._quarantined = None
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error(
-                "running execution %s failed inside the worker; its claim ends with "
-                "the lease",
+                "execution %s could not be settled; it is taken up again after the "
+                "next heartbeat",
                 execution_id,
+                extra={"execution_id": execution_id},
                 exc_info=error,
             )
             self._environment.emitter.emit(ErrorRaised(error=error))
@@ -117,6 +118,7 @@ class Running:
                 "worker %s lost its claim on execution %s and leaves it to the next",
                 lease.worker.id,
                 claim.execution.id,
+                extra=_fields(claim),
             )
             return
         settled = await self._settle(claim, lease, outcome)
@@ -163,6 +165,7 @@ class Running:
                     claim.execution.id,
                     type(outcome.settlement).__name__,
                     pause,
+                    extra=_fields(claim),
                 )
             await asyncio.sleep(pause * (0.5 + self._environment.random()))
             pause = min(pause * 2, 5.0)
@@ -174,6 +177,7 @@ class Running:
                 "execution %s was settled by somebody else first; this worker's "
                 "outcome is dropped",
                 claim.execution.id,
+                extra=_fields(claim),
             )
             return
         emitter, notice = self._environment.emitter, outcome.notice
@@ -187,3 +191,12 @@ class Running:
         if update.status is notice.status and notice != update:
             emitter.emit(notice)
         emitter.emit(update)
+
+
+def _fields(claim: Claim) -> dict[str, object]:
+    execution = claim.execution
+    return {
+        "execution_id": execution.id,
+        "function": execution.function_id,
+        "attempt": execution.attempt_count + 1,
+    }
