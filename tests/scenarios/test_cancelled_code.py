@@ -262,7 +262,7 @@ async def test_what_a_thread_returns_when_it_is_told_to_end_is_not_recorded(
         await worker.start()
         handle = await client.send({"name": "long", "data": None})
         await until(began.is_set)
-        await worker.stop(timeout=1)
+        await worker.stop(timeout=0)
 
         assert await client.steps(handle.id) == []
         async with new.worker():
@@ -296,7 +296,7 @@ async def test_what_a_thread_finishes_while_the_worker_stops_is_kept(
         await worker.start()
         handle = await client.send({"name": "pay", "data": None})
         await until(began.is_set)
-        stopping = asyncio.create_task(worker.stop(timeout=2))
+        stopping = asyncio.create_task(worker.stop(timeout=0))
         await until(lambda: _interrupted(worker))
         go_on.set()
         await stopping

@@ -18,6 +18,7 @@ from worchflow import (
     Context,
     ExecutionStatus,
     StoreUnavailable,
+    SyncContext,
     Worchflow,
 )
 
@@ -118,6 +119,42 @@ async def test_a_thread_at_the_deadline_keeps_its_execution_until_it_ends(
             assert await handle.result(timeout=10) == "through"
         assert gate.calls == [1]
         assert (await client.get(handle.id)).recoveries == 0
+
+
+async def test_a_plain_handler_ends_at_its_next_step(app: Worchflow[Any]) -> None:
+    calls: list[str] = []
+    cleaned: list[int] = []
+    first_done, go_on = threading.Event(), threading.Event()
+
+    @app.function("plain")
+    def plain(ctx: SyncContext[None]) -> list[str]:
+        try:
+            ctx.step.run("first", lambda: calls.append("first"))
+            first_done.set()
+            assert go_on.wait(10)
+            ctx.step.run("second", lambda: calls.append("second"))
+        except Exception:  # noqa: BLE001 - it does not see the interruption
+            return ["swallowed"]
+        finally:
+            cleaned.append(ctx.attempt)
+        return calls
+
+    async with app.client() as client:
+        worker = app.worker()
+        await worker.start()
+        handle = await client.send(plain())
+        await until(first_done.is_set)
+        stopping = asyncio.create_task(worker.stop(timeout=0))
+        runner = worker._running._runners[handle.id]
+        await until(lambda: runner.attempt.is_over)
+        go_on.set()
+        await stopping
+
+        assert await handle.status() is ExecutionStatus.QUEUED
+        assert (calls, cleaned) == (["first"], [1])
+        async with app.worker():
+            assert await handle.result(timeout=10) == ["first", "second"]
+        assert calls == ["first", "second"]
 
 
 async def test_stopping_twice_keeps_the_earlier_deadline(app: Worchflow[Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -80,11 +81,13 @@ class Threads:
 class ThreadCall:
     """One call in a thread, awaited on the event loop."""
 
-    __slots__ = ("_source", "future")
+    __slots__ = ("_loop", "_source", "future")
 
     def __init__(self, threads: Threads, function: Callable[[], Any]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self._loop.create_future()
         self._source = threads.submit(function)
-        self.future = asyncio.wrap_future(self._source)
+        self._source.add_done_callback(self._ended)
 
     async def result(self) -> Any:
         """What it returns. When this is cancelled, a call that runs goes on."""
@@ -97,6 +100,21 @@ class ThreadCall:
     def call_off(self) -> None:
         """Keep it from starting; nothing happens when it has."""
         self._source.cancel()
+
+    def _ended(self, source: Future[Any]) -> None:
+        # The loop may be gone: its program ended without waiting for the thread.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._hand_over, source)
+
+    def _hand_over(self, source: Future[Any]) -> None:
+        if self.future.done():
+            return
+        if source.cancelled():
+            self.future.cancel()
+        elif (error := source.exception()) is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(source.result())
 
 
 def _run(function: Callable[[], Any], future: Future[Any]) -> None:

@@ -188,6 +188,23 @@ async def test_giving_up_leaves_a_running_call_alone(
         await waiting.future
 
 
+def test_a_thread_that_outlives_its_loop_says_nothing(
+    make_threads: Callable[[int], Threads], caplog: pytest.LogCaptureFixture
+) -> None:
+    threads, go_on = make_threads(1), threading.Event()
+    calls: list[ThreadCall] = []
+
+    async def main() -> None:
+        calls.append(ThreadCall(threads, lambda: go_on.wait(10)))
+
+    asyncio.run(main())
+    go_on.set()
+
+    assert calls[0]._source.result(10)
+    assert threads.submit(int).result(10) == 0  # its callbacks are done by now
+    assert caplog.text == ""
+
+
 def test_closing_lets_threads_end_after_their_work(
     make_threads: Callable[[int], Threads],
 ) -> None:
