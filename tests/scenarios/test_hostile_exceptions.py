@@ -20,6 +20,7 @@ from worchflow import (
     StepFailed,
     SyncContext,
     Worchflow,
+    WorchflowClient,
 )
 from worchflow.engine.runner import ExecutionRunner
 
@@ -72,83 +73,98 @@ HOSTILE: list[Callable[[], Any]] = [
 ]
 
 
+BY_NAME = {each.__name__: each for each in HOSTILE}
+
+
 async def fails(app: Worchflow[Any], name: str) -> ExecutionFailed:
-    """Send the event, expect failure, and see that the worker still works."""
+    """Send the event and expect failure."""
+    async with app.client() as client, app.worker():
+        return await one_fails(client, name, None)
+
+
+async def one_fails(
+    client: WorchflowClient[Any], name: str, data: Any
+) -> ExecutionFailed:
+    handle = await client.send({"name": name, "data": data})
+    with pytest.raises(ExecutionFailed) as failed:
+        await handle.result(timeout=10)
+    return failed.value
+
+
+async def all_fail(
+    app: Worchflow[Any], subtests: pytest.Subtests, *but: Callable[[], Any]
+) -> None:
+    """Every hostile function fails its execution only, and tells where it raised."""
 
     @app.function("innocent")
     async def innocent(ctx: Context[None]) -> str:
         return await ctx.step.run("work", lambda: "fine")
 
     async with app.client() as client, app.worker():
-        handle = await client.send({"name": name, "data": None})
-        with pytest.raises(ExecutionFailed) as failed:
-            await handle.result(timeout=10)
+        for name, hostile in BY_NAME.items():
+            if hostile not in but:
+                with subtests.test(name):
+                    failed = await one_fails(client, "hostile", name)
+                    assert failed.error_type
+                    assert name in failed.traceback
         after = await client.send(innocent())
         assert await after.result(timeout=10) == "fine"
-    return failed.value
 
 
-@pytest.mark.parametrize("hostile", HOSTILE)
-async def test_a_plain_step_that_raises_the_unexpected(
-    app: Worchflow[Any], hostile: Callable[[], Any]
+async def test_plain_steps_that_raise_the_unexpected(
+    app: Worchflow[Any], subtests: pytest.Subtests
 ) -> None:
     @app.function("hostile", retries=0)
-    async def handler(ctx: Context[None]) -> None:
-        await ctx.step.run("hostile", hostile)
+    async def handler(ctx: Context[str]) -> None:
+        await ctx.step.run("hostile", BY_NAME[ctx.data])
 
-    failed = await fails(app, "hostile")
-
-    assert failed.error_type
-    assert hostile.__name__ in failed.traceback
+    await all_fail(app, subtests)
 
 
-@pytest.mark.parametrize("hostile", HOSTILE)
-async def test_a_plain_handler_that_raises_the_unexpected(
-    app: Worchflow[Any], hostile: Callable[[], Any]
+async def test_plain_handlers_that_raise_the_unexpected(
+    app: Worchflow[Any], subtests: pytest.Subtests
 ) -> None:
     @app.function("hostile", retries=0)
-    def handler(ctx: SyncContext[None]) -> None:
-        hostile()
+    def handler(ctx: SyncContext[str]) -> None:
+        BY_NAME[ctx.data]()
 
-    failed = await fails(app, "hostile")
-
-    assert failed.error_type
-    assert hostile.__name__ in failed.traceback
+    await all_fail(app, subtests)
 
 
-@pytest.mark.parametrize(
-    "hostile", [each for each in HOSTILE if each is not interrupts_itself]
-)
-async def test_an_async_step_that_raises_the_unexpected(
-    app: Worchflow[Any], hostile: Callable[[], Any]
+async def test_async_steps_that_raise_the_unexpected(
+    app: Worchflow[Any], subtests: pytest.Subtests
 ) -> None:
-    async def step() -> None:
-        hostile()
-
     @app.function("hostile", retries=0)
-    async def handler(ctx: Context[None]) -> None:
+    async def handler(ctx: Context[str]) -> None:
+        async def step() -> None:
+            BY_NAME[ctx.data]()
+
         await ctx.step.run("hostile", step)
 
-    failed = await fails(app, "hostile")
-
-    assert failed.error_type
-    assert hostile.__name__ in failed.traceback
+    await all_fail(app, subtests, interrupts_itself)
 
 
-@pytest.mark.parametrize(
-    "hostile", [each for each in HOSTILE if each is not raises_the_unusual]
-)
-async def test_a_step_of_its_own_retries_records_the_unexpected(
-    app: Worchflow[Any], hostile: Callable[[], Any]
+async def test_async_handlers_that_raise_the_unexpected(
+    app: Worchflow[Any], subtests: pytest.Subtests
 ) -> None:
-    calls: list[int] = []
+    @app.function("hostile", retries=0)
+    async def handler(ctx: Context[str]) -> None:
+        BY_NAME[ctx.data]()
 
-    def step() -> None:
-        calls.append(1)
-        hostile()
+    await all_fail(app, subtests, interrupts_itself)
+
+
+async def test_steps_with_retries_of_their_own_record_the_unexpected(
+    app: Worchflow[Any], subtests: pytest.Subtests
+) -> None:
+    calls: list[str] = []
 
     @app.function("hostile", retries=0)
-    async def handler(ctx: Context[None]) -> str:
+    async def handler(ctx: Context[str]) -> str:
+        def step() -> None:
+            calls.append(ctx.data)
+            BY_NAME[ctx.data]()
+
         policy = Retry(max_retries=1, delay=0)
         try:
             await ctx.step.options(retries=policy).run("hostile", step)
@@ -157,11 +173,15 @@ async def test_a_step_of_its_own_retries_records_the_unexpected(
         return "?"
 
     async with app.client() as client, app.worker():
-        handle = await client.send({"name": "hostile", "data": None})
-        assert await handle.result(timeout=10) != "?"
-        assert len(calls) == 2
-        (step_record,) = await client.steps(handle.id)
-        assert step_record.status == "failed"
+        for name, hostile in BY_NAME.items():
+            if hostile is raises_the_unusual:
+                continue
+            with subtests.test(name):
+                handle = await client.send({"name": "hostile", "data": name})
+                assert await handle.result(timeout=10) != "?"
+                assert calls.count(name) == 2
+                (record,) = await client.steps(handle.id)
+                assert record.status == "failed"
 
 
 async def test_a_group_fails_for_good_when_one_of_it_does(app: Worchflow[Any]) -> None:

@@ -128,35 +128,41 @@ KINDS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("plain", [False, True], ids=["async handler", "plain handler"])
-async def test_it_runs_once_and_is_replayed(
-    app: Worchflow[Any], kind: str, plain: bool
+async def test_each_kind_runs_once_and_is_replayed(
+    app: Worchflow[Any], subtests: pytest.Subtests
 ) -> None:
-    function, args, kwargs, expected = KINDS[kind]
-    calls: list[int] = []
+    attempts: list[str] = []
 
-    async def handler(ctx: Context[None]) -> int:
-        calls.append(ctx.attempt)
+    @app.function("async")
+    async def handler(ctx: Context[str]) -> int:
+        attempts.append(ctx.execution_id)
+        function, args, kwargs, _ = KINDS[ctx.data]
         value: int = await ctx.step.run("it", function, *args, **kwargs)
         if ctx.attempt == 1:
             raise ConnectionError
         return value
 
-    def plain_handler(ctx: SyncContext[None]) -> int:
-        calls.append(ctx.attempt)
+    @app.function("plain")
+    def plain_handler(ctx: SyncContext[str]) -> int:
+        attempts.append(ctx.execution_id)
+        function, args, kwargs, _ = KINDS[ctx.data]
         value: int = ctx.step.run("it", function, *args, **kwargs)
         if ctx.attempt == 1:
             raise ConnectionError
         return value
 
-    app.create_function("kinds", plain_handler if plain else handler)
-    async with app.client() as client, app.worker():
-        handle = await client.send({"name": "kinds", "data": None})
-        assert await handle.result(timeout=10) == expected
-        assert calls == [1, 2]
-        (step,) = await client.steps(handle.id)
-        assert step.result == expected
+    async with app.client() as client, app.worker(concurrency=10):
+        for name in ("async", "plain"):
+            handles = await client.send_many(
+                [{"name": name, "data": kind} for kind in KINDS]
+            )
+            for kind, handle in zip(KINDS, handles, strict=True):
+                with subtests.test(f"{kind} in a handler that is {name}"):
+                    expected = KINDS[kind][-1]
+                    assert await handle.result(timeout=10) == expected
+                    assert attempts.count(handle.id) == 2
+                    (step,) = await client.steps(handle.id)
+                    assert step.result == expected
 
 
 async def test_a_handler_may_be_any_of_them_too(app: Worchflow[Any]) -> None:
