@@ -14,11 +14,26 @@ from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.database import AsyncDatabase
 from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.servers import RedisServer
-from tests.stores import ERROR, claim_one, insert_one, joined, new_step
-from worchflow.errors import ConfigurationError, SchemaTooNew, StoreUnavailable
+from tests.stores import (
+    ERROR,
+    claim_one,
+    insert_one,
+    joined,
+    new_execution,
+    new_step,
+)
+from tests.waiting import until
+from worchflow.errors import (
+    ConfigurationError,
+    ExecutionConflict,
+    SchemaTooNew,
+    StoreUnavailable,
+)
 from worchflow.options import BackendOptions
 from worchflow.records import ExecutionStatus
 from worchflow.settlement import Completed, RetryAt
@@ -144,8 +159,6 @@ async def test_clients_made_from_urls_are_closed(
     await one_road(backend)
     assert len(connections()) > len(before)
     await backend.close()
-    from tests.waiting import until  # noqa: PLC0415
-
     await until(lambda: connections() <= before)
     await until(lambda: mongo_connections() <= mongo_before)
 
@@ -238,7 +251,8 @@ async def test_a_redis_client_that_cannot_wait_and_work_is_refused(
 async def test_a_client_with_a_short_timeout_waits_in_short_turns(
     redis_url: str, mongo_url: str, prefix: str
 ) -> None:
-    cache = Redis.from_url(redis_url, socket_timeout=0.2)
+    impatient = Retry(NoBackoff(), 0)
+    cache = Redis.from_url(redis_url, socket_timeout=1.0, retry=impatient)
     client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_url)
     backend = RedisMongoBackend(
         redis=cache,
@@ -247,7 +261,7 @@ async def test_a_client_with_a_short_timeout_waits_in_short_turns(
     )
     await backend.open()
     worker = await joined(backend)
-    assert list(await backend.claim(worker, 1, 0.5)) == []
+    assert list(await backend.claim(worker, 1, 1.5)) == []
     assert not backend._claimer(worker)._redis_is_down
     await backend.close()
     await cache.aclose()
@@ -297,6 +311,19 @@ async def test_a_cluster_without_a_hash_tag_is_refused_with_the_remedy(
         await backend.open()
     await cluster.aclose()
     await client.close()
+
+
+async def test_ids_are_unique_per_database_whatever_the_prefix(
+    open_backend: OpenBackend,
+) -> None:
+    ours, theirs = await open_backend(), await open_backend(queue_prefix="theirs")
+    id_ = await insert_one(theirs)
+    fresh = new_execution()
+    with pytest.raises(ExecutionConflict, match="another queue prefix") as caught:
+        await ours.insert([fresh, new_execution(id_)])
+    assert caught.value.execution_id == id_
+    assert await ours.get(id_) is None
+    assert await ours.get(fresh.id) is not None
 
 
 async def test_a_newer_schema_is_left_alone(

@@ -51,6 +51,22 @@ async def test_what_a_dead_worker_owned_and_took_comes_first(
     assert not late.applied
 
 
+async def test_a_zombie_cannot_settle_what_was_taken_from_it(
+    backend: RedisMongoBackend, raw_mongo: Mongo
+) -> None:
+    zombie, alive = await joined(backend), await joined(backend)
+    id_ = await insert_one(backend)
+    claim = await claim_one(backend, zombie)
+    expire(raw_mongo, zombie.id)
+    assert await backend.reap(alive.id, expired=True) == 1
+    # Nobody has claimed it since, so its token is still the zombie's.
+    settled = await backend.settle(claim, Completed(result="1"), None)
+    assert not settled.applied
+    assert settled.status is ExecutionStatus.QUEUED
+    again = await claim_one(backend, alive)
+    assert (again.execution.id, again.token) == (id_, 2)
+
+
 async def test_a_claim_that_arrives_after_its_worker_was_declared_dead_is_released(
     backend: RedisMongoBackend, raw_mongo: Mongo
 ) -> None:

@@ -22,7 +22,7 @@ from tests.stores import (
 )
 from tests.waiting import until
 from worchflow.errors import StoreUnavailable
-from worchflow.notices import ExecutionUpdated
+from worchflow.notices import ExecutionUpdated, encode_notice
 from worchflow.records import ExecutionStatus
 from worchflow.settlement import Completed, Released
 from worchflow.storage.redis_mongo import RedisMongoBackend
@@ -252,8 +252,6 @@ async def test_notices_come_again_after_redis_was_away(
         stores = backend._open_parts.stores
 
         async def heard() -> bool:
-            from worchflow.notices import encode_notice  # noqa: PLC0415
-
             stores.lane.put(stores.scripts.tell("e1", encode_notice(notice)))
             return await subscription.next(0.1) == notice
 
