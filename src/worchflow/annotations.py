@@ -46,9 +46,11 @@ def return_type(function: Callable[..., Any], /) -> Any:
     `functools.wraps` are looked through. Raises `SerializationError` when the
     annotation is text that cannot be resolved.
     """
-    if typing.get_origin(function) is not None:  # list[int] is called as list is
-        return function
-    found = _function_or_class(function)
+    found: Any = function
+    if type(function) is not types.FunctionType or "__wrapped__" in function.__dict__:
+        if typing.get_origin(function) is not None:  # list[int] is called as list is
+            return function
+        found = _function_or_class(function)
     if not isinstance(found, types.FunctionType):
         return found
     annotation = _given(found)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Clock(Protocol):
@@ -28,11 +32,18 @@ class SystemClock:
 
     def monotonic(self) -> float:
         """Seconds since the machine started, its sleep included where that is known."""
-        # CLOCK_MONOTONIC stands still while a laptop or virtual machine sleeps;
-        # a lease does not.
-        if hasattr(time, "CLOCK_BOOTTIME"):
-            return time.clock_gettime(time.CLOCK_BOOTTIME)
-        return time.monotonic()
+        return monotonic()
+
+
+def _monotonic_clock() -> Callable[[], float]:
+    # CLOCK_MONOTONIC stands still while a laptop or virtual machine sleeps; a lease
+    # and a server's clock do not.
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    return time.monotonic
+
+
+monotonic = _monotonic_clock()
 
 
 def from_milliseconds(value: int) -> datetime:

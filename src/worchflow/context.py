@@ -206,9 +206,8 @@ class SyncStep(_Facade):
 class BaseContext(Generic[D_co]):
     """What both kinds of context have.
 
-    `event` is what was received, `attempt` counts from 1 (failed attempts + 1),
-    `token` grows with every claim of the execution, for fencing outside systems, and
-    `log` is a logger that knows the execution.
+    `event` is what was received, `attempt` counts from 1 (failed attempts + 1), and
+    `token` grows with every claim of the execution, for fencing outside systems.
     """
 
     def __init__(
@@ -218,12 +217,10 @@ class BaseContext(Generic[D_co]):
         runner: StepRunner,
         attempt: int,
         token: int,
-        log: logging.LoggerAdapter[logging.Logger],
     ) -> None:
         self.event: Final = event
         self.attempt: Final = attempt
         self.token: Final = token
-        self.log: Final = log
         self._runner = runner
 
     @property
@@ -235,6 +232,11 @@ class BaseContext(Generic[D_co]):
     def execution_id(self) -> str:
         """The id of this execution, and of its event."""
         return self.event.id
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose lines carry the execution, function, attempt and step."""
+        return self._runner.log
 
     @property
     def cancelled(self) -> bool:

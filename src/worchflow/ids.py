@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from functools import lru_cache
 
 SEPARATOR = "\x1f"
 """Stands between a title and its count or key; no title can contain it."""
@@ -36,4 +37,9 @@ def step_id(title: str, *, use: int = 1, key: str | None = None) -> str:
         text = f"{title}{SEPARATOR}#{use}"
     else:
         text = title
+    return _md5(text)
+
+
+@lru_cache(maxsize=4096)
+def _md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
+from .types import value
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
@@ -121,7 +123,7 @@ class NewExecution:
     run_at: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class StoredExecution:
     """An execution as a store holds it."""
 
@@ -147,7 +149,7 @@ class StoredExecution:
     cancel_reason: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class StoredStep:
     """A step to record, or as a store holds it."""
 
@@ -161,7 +163,7 @@ class StoredStep:
     finished_at: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class Claim:
     """One worker's ownership of one execution, fenced by `token`.
 

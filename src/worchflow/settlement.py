@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from .types import value
+
 if TYPE_CHECKING:
     from .records import ErrorInfo, ExecutionStatus
     from .types import Payload
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class Completed:
     """The handler returned; the result is final."""
 
@@ -58,7 +60,7 @@ class Cancelled:
 Settlement: TypeAlias = Completed | Failed | RetryAt | Released | Cancelled
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class Settled:
     """What became of a settlement.
 

@@ -13,8 +13,10 @@ from .limits import check_key, check_name
 from .retry import Retry
 from .suggestions import refuse_unknown
 from .type_forms import check_type
+from .types import value
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Coroutine, Mapping
     from uuid import UUID
 
@@ -30,7 +32,7 @@ class Missing(Enum):
 MISSING: Final = Missing.MISSING
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class StepCall:
     """One call of `step.run`, checked: what to run, under which options.
 
@@ -65,6 +67,11 @@ class StepRunner(Protocol):
     @property
     def cancelled(self) -> bool:
         """Whether this attempt should stop."""
+        ...
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """What the handler logs with."""
         ...
 
 

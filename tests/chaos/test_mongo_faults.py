@@ -62,10 +62,16 @@ async def test_an_outage_longer_than_the_lease_is_waited_out(
 ) -> None:
     server = start_mongo()
     chance = seeded("outage")
+    # Upkeep right after the return: who renews first must not bury the others.
     async with make_run(
-        redis_url, server.database_url("chaos"), slots=SLOTS, lease_ttl=TTL, timeout=4
+        redis_url,
+        server.database_url("chaos"),
+        slots=SLOTS,
+        lease_ttl=TTL,
+        timeout=4,
+        upkeep=0.05,
     ) as run:
-        await run.fleet.start_and_wait(WORKERS)
+        await run.fleet.start_and_wait(WORKERS + 2)
         await run.feed(range(120), 2, chance)
         await run.fault("away", server.kill)
         feeding = asyncio.create_task(run.feed(range(120, 160), 5, chance))

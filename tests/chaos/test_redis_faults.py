@@ -94,7 +94,13 @@ async def test_a_wiped_or_restarted_redis_loses_nothing(
         )
 
         await run.judge(
-            Plan(executions=EXECUTIONS, faults=counts, slots=SLOTS, width=WIDTH)
+            Plan(
+                executions=EXECUTIONS,
+                faults=counts,
+                slots=SLOTS,
+                width=WIDTH,
+                drained_within=30,
+            )
         )
         assert waiting >= 20, "no fault hit a queue worth losing"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
-import inspect
 import logging
 import threading
 from functools import partial
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NestedStep, StepError
 from ..ids import step_id
+from .execution_log import ExecutionLog
 from .in_flight import InFlight
 from .ownership import Interrupted, Interruption
 from .running_step import CURRENT_STEP
@@ -38,27 +38,34 @@ if TYPE_CHECKING:
 logger = logging.getLogger("worchflow.engine")
 
 
-class StepUse:
-    """One call of `step.run`: its coroutine, until somebody awaits it."""
-
-    __slots__ = ("call", "coroutine", "step_id")
-
-    def __init__(self, call: StepCall, identity: str) -> None:
-        self.call = call
-        self.step_id = identity
-        self.coroutine: Coroutine[Any, Any, Any] | None = None
-
-    @property
-    def unstarted(self) -> bool:
-        """Whether the step can still begin; a cancelled task may have closed it."""
-        return (
-            self.coroutine is not None
-            and inspect.getcoroutinestate(self.coroutine) == inspect.CORO_CREATED
-        )
-
-
 class Attempt:
     """The run of one handler under one claim."""
+
+    __slots__ = (
+        "_closed",
+        "_handler",
+        "_in_flight",
+        "_issued",
+        "_joined_error",
+        "_joining",
+        "_log",
+        "_loop_thread",
+        "_running",
+        "_titles",
+        "claim",
+        "ctx",
+        "ended",
+        "environment",
+        "fatal",
+        "fields",
+        "function",
+        "interruption",
+        "loop",
+        "number",
+        "ownership",
+        "pending",
+        "recorded",
+    )
 
     def __init__(
         self,
@@ -80,9 +87,10 @@ class Attempt:
         """What every log line about the attempt carries."""
         self.recorded = dict(claim.steps)
         self.pending: dict[str, Pending] = {}
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self.interruption: Interruption | None = None
-        self.interrupted: asyncio.Future[Interruption] = self._loop.create_future()
+        self.ended: asyncio.Future[None] = self.loop.create_future()
+        """Done once the handler is, or once the attempt is interrupted."""
         self.fatal: Exception | None = None
         """A result that cannot be stored or decoded: fails the execution at once."""
         self.ctx: Any = None
@@ -91,13 +99,14 @@ class Attempt:
             reuse=function.repeat_titles == "reuse",
             execution_id=claim.execution.id,
         )
-        self._issued: dict[StepUse, None] = {}
-        self._running: set[StepUse] = set()
+        self._issued: dict[StepExecution, None] = {}
+        self._running: set[StepExecution] = set()
         self._in_flight = InFlight()
         self._closed = False
         self._joining: asyncio.Event | None = None
         self._joined_error: Exception | None = None
         self._loop_thread = threading.get_ident()
+        self._log: ExecutionLog | None = None
 
     # What the context's step facade calls (see context.StepRunner).
 
@@ -107,12 +116,13 @@ class Attempt:
         task = self._calling_task(call)
         if self.is_over:
             return _never_starts()
-        use = StepUse(call, self._titles.identify(call.title, call.key, task))
+        identity = self._titles.identify(call.title, call.key, task)
+        step = StepExecution(self, call, identity)
         if task is not self._handler:
             self._in_flight.add_task(task)
-        use.coroutine = self._run(use)
-        self._issued[use] = None
-        return use.coroutine
+        step.coroutine = coroutine = self._run(step)
+        self._issued[step] = None
+        return coroutine
 
     def run_blocking(self, call: StepCall) -> Any:
         """Run a step from a sync handler's thread and wait for it."""
@@ -126,8 +136,9 @@ class Attempt:
             )
         if self.is_over:
             raise Interrupted
-        use = StepUse(call, self._titles.identify(call.title, call.key, thread))
-        future = asyncio.run_coroutine_threadsafe(self._run(use), self._loop)
+        identity = self._titles.identify(call.title, call.key, thread)
+        step = StepExecution(self, call, identity)
+        future = asyncio.run_coroutine_threadsafe(self._run(step), self.loop)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -148,6 +159,13 @@ class Attempt:
         return f"{self.claim.execution.id}:{identity}"
 
     @property
+    def log(self) -> ExecutionLog:
+        """The logger of the handler."""
+        if self._log is None:
+            self._log = ExecutionLog(self.fields)
+        return self._log
+
+    @property
     def cancelled(self) -> bool:
         """Whether the running code should end: threads cannot be stopped otherwise."""
         step = CURRENT_STEP.get()
@@ -166,13 +184,19 @@ class Attempt:
         """Name the task that runs the handler."""
         self._handler = handler
         self._in_flight.add_task(handler)
+        handler.add_done_callback(self._end)
 
     def interrupt(self, why: Interruption) -> None:
         """End the attempt early: async code is cancelled, threads are told."""
         if self.interruption is None:
             self.interruption = why
-            self.interrupted.set_result(why)
+        self._end()
         self._in_flight.cancel()
+
+    def time_out(self) -> None:
+        """End the attempt because of the function's timeout, if it is not over."""
+        if not self.ended.done():
+            self.interrupt(Interruption.TIMEOUT)
 
     async def join(self) -> None:
         """Finish steps the handler started and did not await; raise their failure.
@@ -193,11 +217,13 @@ class Attempt:
     async def close(self) -> None:
         """Let no further step start, and wait until nothing of it runs any more."""
         self._closed = True
-        for use in self._issued:
-            if use.unstarted and use.coroutine is not None:
-                use.coroutine.close()
+        for step in self._issued:
+            if step.can_begin and step.coroutine is not None:
+                step.coroutine.close()
         self._issued.clear()
         await self._in_flight.end(self._report_late)
+        # A circle otherwise, which only the garbage collector would free.
+        self.ctx = None
 
     def in_thread(self, threads: Threads, function: Callable[[], Any]) -> ThreadCall:
         """Run `function` in a thread with this context; tracked until it ends."""
@@ -214,40 +240,45 @@ class Attempt:
 
     # Inside.
 
-    async def _run(self, use: StepUse) -> Any:
-        self._issued.pop(use, None)
+    def _end(self, _: object = None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    async def _run(self, step: StepExecution) -> Any:
+        self._issued.pop(step, None)
+        step.coroutine = None
         if self.is_over:
             raise Interrupted
-        self._running.add(use)
-        task = asyncio.current_task()
+        self._running.add(step)
+        task = asyncio.current_task(self.loop)
         if task is not None and task is not self._handler:
             self._in_flight.add_task(task)
         try:
-            return await StepExecution(self, use.call, use.step_id).run()
+            return await step.run()
         except Exception as error:
             if self._joining is not None and self._joined_error is None:
                 self._joined_error = error
             raise
         finally:
-            self._running.discard(use)
+            self._running.discard(step)
             if self._joining is not None:
                 self._joining.set()
 
     def _start_forgotten(self) -> bool:
         """Run what was never awaited; whether there was anything."""
-        forgotten = [use for use in self._issued if use.unstarted]
+        forgotten = [step for step in self._issued if step.can_begin]
         self._issued.clear()
-        for use in forgotten:
+        for step in forgotten:
             logger.warning(
                 'step "%s" of execution %s was never awaited; it runs now, before the '
                 "execution completes",
-                use.call.title,
+                step.call.title,
                 self.claim.execution.id,
                 extra=self.fields,
             )
-            if use.coroutine is not None:
-                self._running.add(use)
-                self._in_flight.add_future(asyncio.ensure_future(use.coroutine))
+            if step.coroutine is not None:
+                self._running.add(step)
+                self._in_flight.add_future(asyncio.ensure_future(step.coroutine))
         return bool(forgotten)
 
     def _refuse_nested(self, call: StepCall) -> None:
@@ -266,7 +297,7 @@ class Attempt:
             task = asyncio.current_task()
         except RuntimeError:
             task = None
-        if task is not None and task.get_loop() is self._loop:
+        if task is not None and task.get_loop() is self.loop:
             return task
         raise self._misplaced(
             call,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..notices import AttemptFailed, ExecutionUpdated
 from ..records import ErrorInfo, ExecutionStatus
 from ..retry import decide_retry
 from ..settlement import Cancelled, Failed, RetryAt
+from ..types import value
 
 if TYPE_CHECKING:
     from ..records import Claim
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("worchflow.engine")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class Outcome:
     """A settlement to apply, and what to tell about it once it is applied."""
 

@@ -21,9 +21,11 @@ from ..settlement import Cancelled, Completed, Released
 from .attempt import Attempt
 from .outcome import Outcome, failed_outcome, unfinished
 from .ownership import Interruption
-from .running_step import CURRENT_STEP, discard
+from .running_step import discard
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..function import AnyFunction
     from ..records import Claim
     from .environment import Environment
@@ -76,16 +78,21 @@ class ExecutionRunner:
             )
             return failed_outcome(attempt, unfit, final=True)
         self._announce_start()
-        handler = asyncio.ensure_future(self._handle(attempt.ctx))
+        handler = attempt.loop.create_task(self._handle(attempt.ctx))
         attempt.begin(handler)
-        await asyncio.wait(
-            {handler, attempt.interrupted},
-            timeout=self._function.timeout,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if not handler.done() and attempt.interruption is None:
-            attempt.interrupt(Interruption.TIMEOUT)
+        timeout = self._timer()
+        try:
+            await attempt.ended
+        finally:
+            if timeout is not None:
+                timeout.cancel()
         return await self._outcome(handler)
+
+    def _timer(self) -> asyncio.TimerHandle | None:
+        seconds = self._function.timeout
+        if seconds is None:
+            return None
+        return self.attempt.loop.call_later(seconds, self.attempt.time_out)
 
     async def _handle(self, ctx: Any) -> Any:
         attempt, function = self.attempt, self._function
@@ -99,8 +106,11 @@ class ExecutionRunner:
             call = attempt.in_thread(threads, lambda: function.handler(ctx))
             return self._plain(await call.result())
 
+        call: Callable[[Any], Awaitable[Any]] = innermost
+        if self._environment.middleware:
+            call = nest_execution(self._environment.middleware, innermost)
         try:
-            value = await nest_execution(self._environment.middleware, innermost)(ctx)
+            value = await call(ctx)
             await attempt.join()
         except SystemExit as exit_:
             raise RuntimeError(f"the handler called sys.exit({exit_})") from exit_
@@ -189,7 +199,6 @@ class ExecutionRunner:
             runner=attempt,
             attempt=attempt.number,
             token=self._claim.token,
-            log=ExecutionLog(attempt),
         )
 
     def _announce_start(self) -> None:
@@ -210,18 +219,3 @@ class ExecutionRunner:
             f"{self._function.id} ran longer than its timeout of "
             f"{self._function.timeout} s"
         )
-
-
-class ExecutionLog(logging.LoggerAdapter[logging.Logger]):
-    """`ctx.log`: every line carries the execution, function, attempt and step."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        super().__init__(logging.getLogger("worchflow.execution"), None)
-        self._fields = attempt.fields
-
-    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Add the fields; what the caller gave as `extra` goes before them."""
-        step = CURRENT_STEP.get()
-        fields = {**self._fields, "step": step.call.title if step else None}
-        kwargs["extra"] = {**fields, **(kwargs.get("extra") or {})}
-        return msg, kwargs

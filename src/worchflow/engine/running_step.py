@@ -70,25 +70,21 @@ class Untrusted(Exception):
 
 
 class RunningStep:
-    """Calls a step's function.
+    """Calls a step's function."""
 
-    `keep_thread` is given a thread whose caller was cancelled while it runs.
-    """
+    __slots__ = ("_timed_out", "attempt", "call", "knows_its_end", "step_id")
 
-    def __init__(
-        self,
-        attempt: Host,
-        call: StepCall,
-        step_id: str,
-        keep_thread: Callable[[ThreadCall], None],
-    ) -> None:
+    def __init__(self, attempt: Host, call: StepCall, step_id: str) -> None:
         self.attempt = attempt
         self.call = call
         self.step_id = step_id
         self.knows_its_end = False
         """Its code asked whether it should end, and was told so."""
         self._timed_out = False
-        self._keep_thread = keep_thread
+
+    def keep_thread(self, call: ThreadCall) -> None:
+        """See to a thread whose caller was cancelled while it runs."""
+        raise NotImplementedError
 
     def should_end(self) -> bool:
         """Whether its code should end early; what it returns then is no result."""
@@ -99,15 +95,17 @@ class RunningStep:
 
     async def call_function(self) -> Any:
         """What the function returns; it starts only under a certain lease."""
-        await self._may_start()
+        if self.attempt.is_over or not self.attempt.ownership.holds():
+            await self._may_start()
+        call = self.call
         token = CURRENT_STEP.set(self)
         try:
-            if inspect.iscoroutinefunction(self.call.function):
-                call = self.call
-                return await self._within_timeout(
-                    call.function(*call.args, **call.kwargs)
-                )
-            return await self._call_in_thread()
+            if not inspect.iscoroutinefunction(call.function):
+                return await self._call_in_thread()
+            value = call.function(*call.args, **call.kwargs)
+            if call.timeout is None:
+                return await value
+            return await self._within(call.timeout, value)
         finally:
             CURRENT_STEP.reset(token)
 
@@ -117,11 +115,8 @@ class RunningStep:
         if not self.attempt.ownership.holds():
             await self.attempt.ownership.regain()
 
-    async def _within_timeout(self, value: Awaitable[Any]) -> Any:
+    async def _within(self, timeout: float, value: Awaitable[Any]) -> Any:
         """Await what the function returned, on the loop."""
-        timeout = self.call.timeout
-        if timeout is None:
-            return await value
         scope = asyncio.timeout(timeout)
         try:
             async with scope:
@@ -145,7 +140,9 @@ class RunningStep:
             except BaseException:
                 discard(value)
                 raise
-            return await self._within_timeout(value)
+            if self.call.timeout is None:
+                return await value
+            return await self._within(self.call.timeout, value)
 
     async def _thread_result(self) -> Any:
         timeout = self.call.timeout
@@ -165,7 +162,7 @@ class RunningStep:
         except asyncio.CancelledError:
             # A thread that has begun goes on, so its effect happens.
             call.call_off()
-            self._keep_thread(call)
+            self.keep_thread(call)
             raise
         return call.future.result()
 

@@ -8,6 +8,8 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from ..annotations import MISSING as UNANNOTATED
 from ..annotations import return_type
 from ..context import MISSING
@@ -20,6 +22,9 @@ from .ownership import Interrupted
 from .running_step import RunningStep, discard
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from datetime import datetime
+
     from ..context import StepCall
     from .running_step import Host
     from .threads import ThreadCall
@@ -27,22 +32,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger("worchflow.engine")
 
 
-class StepExecution:
+class StepExecution(RunningStep):
     """One use of `step.run` in one attempt."""
 
+    __slots__ = (
+        "_environment",
+        "_late",
+        "_others",
+        "_result_type",
+        "_started_at",
+        "_tries",
+        "coroutine",
+    )
+
     def __init__(self, attempt: Host, call: StepCall, step_id: str) -> None:
-        self.attempt = attempt
-        self.call = call
-        self.step_id = step_id
+        super().__init__(attempt, call, step_id)
+        self.coroutine: Coroutine[Any, Any, Any] | None = None
+        """What runs it, until it begins."""
+        self._environment = attempt.environment
         self._others: asyncio.Future[None] | None = None
         self._late: asyncio.Future[Any] | None = None
         """What goes on although the caller was cancelled: a thread, a save."""
-        self._running = RunningStep(attempt, call, step_id, self._keep_thread)
-        self._environment = attempt.environment
-        self._where = f'step "{call.title}"'
         self._result_type: Any = None
-        self._started_at = attempt.environment.clock.now()
+        self._started_at: datetime | None = None
         self._tries = 0
+
+    @property
+    def can_begin(self) -> bool:
+        """Whether it was not begun; a cancelled task may have closed it."""
+        return (
+            self.coroutine is not None
+            and inspect.getcoroutinestate(self.coroutine) == inspect.CORO_CREATED
+        )
 
     async def run(self) -> Any:
         """The step's result, recorded before this returns."""
@@ -100,6 +121,7 @@ class StepExecution:
     async def _run_to_record(self) -> Any:
         # Before the function runs: an annotation that cannot be read has no effect.
         self._result_type = self._type()
+        self._started_at = self._environment.clock.now()
         value, failure = await self._try()
         if failure is not None:
             return await self._record_failure(failure)
@@ -108,12 +130,11 @@ class StepExecution:
     async def _try(self) -> tuple[Any, Exception | None]:
         """Call the function, with the step's own retries if it has any."""
         policy = self.call.retries
-        call = nest_step(
-            self._environment.middleware,
-            self.attempt.ctx,
-            self.call.title,
-            self._running.call_function,
-        )
+        call: Callable[[], Awaitable[Any]] = self.call_function
+        if self._environment.middleware:
+            call = nest_step(
+                self._environment.middleware, self.attempt.ctx, self.call.title, call
+            )
         while True:
             self._tries += 1
             try:
@@ -155,7 +176,8 @@ class StepExecution:
         if self.attempt.is_over:
             raise Interrupted
 
-    def _keep_thread(self, call: ThreadCall) -> None:
+    @override
+    def keep_thread(self, call: ThreadCall) -> None:
         self._late = self.attempt.keep(self._record_late(call))
 
     async def _record_late(self, call: ThreadCall) -> None:
@@ -163,7 +185,7 @@ class StepExecution:
         value = await call.future
         if inspect.isawaitable(value):
             discard(value)
-        elif not self._running.knows_its_end:
+        elif not self.knows_its_end:
             await self._record(value)
 
     async def _record(self, value: Any) -> Any:
@@ -254,6 +276,10 @@ class StepExecution:
             step_id=self.step_id,
             title=self.call.title,
         )
+
+    @property
+    def _where(self) -> str:
+        return f'step "{self.call.title}"'
 
     def _type(self) -> Any:
         if self.call.as_type is not MISSING:

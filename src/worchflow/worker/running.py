@@ -65,7 +65,7 @@ class Running:
         execution_id = claim.execution.id
         if claim.worker_id != lease.worker.id or execution_id in self._slots:
             return
-        task = asyncio.ensure_future(self._run(claim, lease))
+        task = asyncio.get_running_loop().create_task(self._run(claim, lease))
         self._slots[execution_id] = task
         task.add_done_callback(partial(self._ended, execution_id))
 

@@ -1,56 +1,36 @@
-"""The group committer: concurrent callers share MongoDB's round trips.
+"""The group committer: what MongoDB is asked to write, many writes per command.
 
-A write leaves at once while fewer than three flushes are in the air, else it joins
-the next one; nothing ever waits for company. Every caller waits for its own
-acknowledgement, and a batch of unknown outcome is sent again as it is: inserts are
-recognised by their id, updates by the `doneBy` they set.
+A batch of unknown outcome is sent again as it is: inserts are recognised by their
+id, updates by the `doneBy` they set.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
-from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import bson
-from bson.codec_options import CodecOptions
 from bson.errors import BSONError
-from bson.raw_bson import RawBSONDocument
 
 from ...errors import SerializationError, StoreUnavailable, WorchflowError
 from .documents import EXECUTIONS, STEPS
+from .group import Group
 from .mongo_door import CODEC, DUPLICATE_KEY
+from .statements import Update, statements
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
+    from .group import Write
     from .mongo_door import Document, MongoDoor, Refusal
 
-logger = logging.getLogger("worchflow.storage.redis_mongo")
-
-FLUSHES = 3
-BATCH_OPERATIONS = 1000
-BATCH_BYTES = 16 * 1024 * 1024
-WORTHWHILE = 100
-"""Operations below which a batch is not shared out among the free flights."""
-WAITING_OPERATIONS = 10_000
-WAITING_BYTES = 64 * 1024 * 1024
 TOO_LARGE = frozenset({10334, 17419, 17420, 17280})
-
-INSERT_EXECUTION: Final = 0
-INSERT_STEP: Final = 1
-UPDATE_EXECUTION: Final = 2
-
-RAW_CODEC: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+UNENCODABLE = (BSONError, OverflowError, UnicodeError, RecursionError)
 
 SEEN = ("id", "owner", "token", "doneBy", "status", "cancelRequested", "cancelReason")
 """What tells why an update did not match."""
-
-Outcome: TypeAlias = Any
 
 
 class Duplicate:
@@ -60,247 +40,185 @@ class Duplicate:
 DUPLICATE: Final = Duplicate()
 
 
-@dataclass(slots=True)
-class _Write:
-    kind: int
-    body: RawBSONDocument
-    size: int
-    deadline: float
-    submitted_at: float
-    future: asyncio.Future[Outcome]
-    id: Any
-
-
 class Committer:
-    """Collects writes and sends them in batches, for as long as it is open."""
+    """Inserts and updates in batches, for as long as it is open.
+
+    One group for each kind of write: they differ in how many there are, and none
+    waits for another.
+    """
 
     def __init__(self, mongo: MongoDoor, timeout: float, id_field: str) -> None:
         self._mongo = mongo
         self._timeout = timeout
         self._id_field = id_field
-        self._loop = asyncio.get_running_loop()
-        self._waiting: deque[_Write] = deque()
-        self._waiting_bytes = 0
-        self._flights: dict[asyncio.Task[None], list[_Write]] = {}
-        self._scheduled = False
-        self._room = asyncio.Event()
-        self._room.set()
+        self._executions = Group(self._insert_executions, timeout)
+        self._steps = Group(self._insert_steps, timeout)
+        self._updates = Group(self._update_executions, timeout)
+        self._groups = (self._executions, self._steps, self._updates)
 
-    # -- what callers do
+    # -- what callers do; `size` is at least the bytes of what they hand in
 
     async def insert_executions(
-        self, documents: Sequence[Document]
+        self, documents: Iterable[tuple[Document, int]]
     ) -> list[Duplicate | None]:
         """Insert executions; `DUPLICATE` for an id that is taken.
 
         Raises when one of them fails, after the others were answered.
         """
         futures: list[asyncio.Future[Duplicate | None]] = [
-            await self._submit(INSERT_EXECUTION, each) for each in documents
+            await self._executions.submit(document, size)
+            for document, size in documents
         ]
         if futures:
             await asyncio.wait(futures)
         return [future.result() for future in futures]
 
-    async def insert_step(self, document: Document) -> Duplicate | None:
+    def insert_step(
+        self, document: Document, size: int
+    ) -> Coroutine[Any, Any, Duplicate | None]:
         """Insert a step; `DUPLICATE` when it was recorded before."""
-        outcome: Duplicate | None = await (await self._submit(INSERT_STEP, document))
-        return outcome
+        return self._steps.add(document, size)
 
-    async def update_execution(
-        self, query: Document, change: object
-    ) -> Document | None:
+    def update_execution(
+        self, update: Update, size: int
+    ) -> Coroutine[Any, Any, Document | None]:
         """Update one execution.
 
         None when it was certainly applied now. Else what the execution looks like
         afterwards (`{}`: it does not exist), for `doneBy` says whose write it shows.
         """
-        statement = {"q": query, "u": change}
-        seen: Document | None = await (
-            await self._submit(UPDATE_EXECUTION, statement, query[self._id_field])
-        )
-        return seen
+        return self._updates.add(update, size)
 
     def oldest_age(self) -> float:
         """Seconds for which the oldest unanswered write has been waiting."""
-        oldest = min(
-            (batch[0].submitted_at for batch in self._flights.values() if batch),
-            default=self._waiting[0].submitted_at if self._waiting else None,
-        )
-        return 0.0 if oldest is None else time.monotonic() - oldest
+        return max(group.oldest_age() for group in self._groups)
 
     async def close(self) -> None:
         """Send what waits; returns when every write was answered or has failed."""
-        while self._waiting or self._flights:
-            self._start_flushes()
-            if self._flights:
-                await asyncio.wait(self._flights)
+        await asyncio.gather(*(group.close() for group in self._groups))
 
     # -- how it works
 
-    async def _submit(
-        self, kind: int, document: Document, id: object = None
-    ) -> asyncio.Future[Outcome]:
-        try:
-            raw = bson.encode(document, codec_options=CODEC)
-        except (BSONError, OverflowError, UnicodeError, RecursionError) as error:
-            raise SerializationError(
-                f"MongoDB cannot hold this value: {error}"
-            ) from error
-        while not self._room.is_set():
-            await self._wait_for_room()
-        now = time.monotonic()
-        write = _Write(
-            kind,
-            RawBSONDocument(raw, RAW_CODEC),
-            len(raw),
-            now + self._timeout,
-            now,
-            self._loop.create_future(),
-            id,
-        )
-        self._waiting.append(write)
-        self._waiting_bytes += write.size
-        if (
-            len(self._waiting) >= WAITING_OPERATIONS
-            or self._waiting_bytes >= WAITING_BYTES
-        ):
-            self._room.clear()
-        if not self._scheduled:
-            # At the end of this turn of the loop: what was submitted in the same
-            # turn leaves together.
-            self._scheduled = True
-            self._loop.call_soon(self._start_flushes)
-        return write.future
+    async def _insert_executions(self, writes: list[Write]) -> None:
+        await self._persist(lambda left: self._insert(EXECUTIONS, left), writes)
 
-    async def _wait_for_room(self) -> None:
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._room.wait()
-        except TimeoutError:
-            raise StoreUnavailable(
-                f"{WAITING_OPERATIONS} writes wait for MongoDB, and none was taken "
-                f"for {self._timeout:g} s"
-            ) from None
+    async def _insert_steps(self, writes: list[Write]) -> None:
+        await self._persist(lambda left: self._insert(STEPS, left), writes)
 
-    def _start_flushes(self) -> None:
-        self._scheduled = False
-        while self._waiting and (free := FLUSHES - len(self._flights)) > 0:
-            # Shared among the free flights: while MongoDB works on one batch, this
-            # process works on the answers of another.
-            batch = self._take_batch(max(WORTHWHILE, -(-len(self._waiting) // free)))
-            task = self._loop.create_task(self._flush(batch))
-            self._flights[task] = batch
-            task.add_done_callback(self._landed)
+    async def _update_executions(self, writes: list[Write]) -> None:
+        await self._persist(self._update, writes)
 
-    def _take_batch(self, most: int) -> list[_Write]:
-        batch: list[_Write] = []
-        size = 0
-        while self._waiting and len(batch) < min(most, BATCH_OPERATIONS):
-            size += self._waiting[0].size
-            if batch and size > BATCH_BYTES:
-                break
-            write = self._waiting.popleft()
-            self._waiting_bytes -= write.size
-            batch.append(write)
-        if (
-            len(self._waiting) < WAITING_OPERATIONS
-            and self._waiting_bytes < WAITING_BYTES
-        ):
-            self._room.set()
-        return batch
-
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        batch = self._flights.pop(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            logger.error("a flush failed unexpectedly", exc_info=error)
-        for write in batch:
-            # Nobody waits for ever, whatever went wrong.
-            _fail(write, StoreUnavailable("the write was given up: see the log"))
-        self._start_flushes()
-
-    async def _flush(self, batch: list[_Write]) -> None:
-        kinds: dict[int, list[_Write]] = {}
-        for write in batch:
-            kinds.setdefault(write.kind, []).append(write)
-        sends = [self._send(kind, writes) for kind, writes in kinds.items()]
-        if len(sends) == 1:
-            await sends[0]
-        else:
-            await asyncio.gather(*sends)
-
-    async def _send(self, kind: int, writes: list[_Write]) -> None:
-        """Send one command until it is answered or nobody waits any more."""
+    async def _persist(
+        self, send: Callable[[Sequence[Write]], Awaitable[None]], writes: list[Write]
+    ) -> None:
+        """Send a batch until it is answered or nobody waits any more."""
         pause = 0.05
-        while True:
+        while writes:
             try:
-                if kind == UPDATE_EXECUTION:
-                    await self._update(writes)
-                else:
-                    await self._insert(kind, writes)
+                await send(writes)
+            except UNENCODABLE as error:
+                writes = _encodable(writes, error)
             except WorchflowError as error:
-                writes = _expire(writes, error)
-                if not writes:
-                    return
+                writes = self._expire(writes, error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
                 pause = min(pause * 2, 1.0)
             else:
                 return
 
-    async def _insert(self, kind: int, writes: Sequence[_Write]) -> None:
+    async def _insert(self, collection: str, writes: Sequence[Write]) -> None:
         written = await self._mongo.insert(
-            EXECUTIONS if kind == INSERT_EXECUTION else STEPS,
-            [write.body for write in writes],
-            _time_left(writes),
+            collection, [write.body for write in writes], self._time_left(writes)
         )
+        if not written.refused:
+            for write in writes:
+                write.resolve(None)
+            return
         for index, write in enumerate(writes):
             refusal = written.refused.get(index)
             if refusal is None:
-                _resolve(write, None)
+                write.resolve(None)
             elif refusal.code == DUPLICATE_KEY:
-                _resolve(write, DUPLICATE)
+                write.resolve(DUPLICATE)
             else:
-                _fail(write, _refused(refusal))
+                write.fail(_refused(refusal))
 
-    async def _update(self, writes: Sequence[_Write]) -> None:
+    async def _update(
+        self, writes: Sequence[Write], *, together: bool = True
+    ) -> None:
+        batch = statements(writes, self._id_field, together=together)
         written = await self._mongo.update(
-            EXECUTIONS, [write.body for write in writes], _time_left(writes)
+            EXECUTIONS, [each.body for each in batch], self._time_left(writes)
         )
-        refused = written.refused
-        found: dict[Any, Document] = {}
-        is_short = written.count < len(writes) - len(refused)
-        if is_short:
-            # The total does not say who was too late; the documents do.
-            found = {
-                document[self._id_field]: document
-                for document in await self._mongo.find(
-                    EXECUTIONS,
-                    {self._id_field: {"$in": [write.id for write in writes]}},
-                    fields=SEEN,
-                )
-            }
-        for index, write in enumerate(writes):
-            if index in refused:
-                _fail(write, _refused(refused[index]))
+        again: list[Write] = []
+        answered: list[Write] = []
+        for index, statement in enumerate(batch):
+            refusal = written.refused.get(index)
+            if refusal is None:
+                answered += statement.writes
+            elif len(statement.writes) > 1:
+                # It may have been applied to some of them.
+                again += statement.writes
+            else:
+                statement.writes[0].fail(_refused(refusal))
+        await self._resolve(answered, written.count)
+        if again:
+            await self._update(again, together=False)
+
+    async def _resolve(self, writes: Sequence[Write], matched: int) -> None:
+        """Tell the callers of updates that were not refused what became of them."""
+        if matched >= len(writes):
+            for write in writes:
+                write.resolve(None)
+            return
+        # The total does not say who was too late; the documents do.
+        ids = [write.body.id for write in writes]
+        found = {
+            document[self._id_field]: document
+            for document in await self._mongo.find(
+                EXECUTIONS, {self._id_field: {"$in": ids}}, fields=SEEN
+            )
+        }
+        for write in writes:
+            write.resolve(found.get(write.body.id, {}))
+
+    def _time_left(self, writes: Sequence[Write]) -> float:
+        return max(0.05, writes[0].submitted_at + self._timeout - time.monotonic())
+
+    def _expire(self, writes: list[Write], error: WorchflowError) -> list[Write]:
+        """Fail the writes whose time is over; the others are to be sent again."""
+        oldest = time.monotonic() + 0.05 - self._timeout
+        alive: list[Write] = []
+        for write in writes:
+            if write.future.done():
                 continue
-            _resolve(write, found.get(write.id, {}) if is_short else None)
+            if isinstance(error, StoreUnavailable) and write.submitted_at > oldest:
+                alive.append(write)
+            else:
+                write.fail(error)
+        return alive
 
 
-def _time_left(writes: Sequence[_Write]) -> float:
-    return max(0.05, writes[0].deadline - time.monotonic())
-
-
-def _expire(writes: list[_Write], error: WorchflowError) -> list[_Write]:
-    """Fail the writes whose time is over; the others are to be sent again."""
-    now = time.monotonic()
-    alive: list[_Write] = []
+def _encodable(writes: Sequence[Write], error: Exception) -> list[Write]:
+    """The writes that BSON can hold; a bad one fails its own caller only."""
+    good: list[Write] = []
     for write in writes:
-        if isinstance(error, StoreUnavailable) and write.deadline > now + 0.05:
-            alive.append(write)
+        update: object = write.body
+        body = {"": update.change} if isinstance(update, Update) else write.body
+        try:
+            bson.encode(body, codec_options=CODEC)
+        except UNENCODABLE as own:
+            write.fail(_cannot_hold(own))
         else:
-            _fail(write, error)
-    return alive
+            good.append(write)
+    if len(good) == len(writes):
+        for write in good:
+            write.fail(_cannot_hold(error))
+        return []
+    return good
+
+
+def _cannot_hold(error: Exception) -> SerializationError:
+    return SerializationError(f"MongoDB cannot hold this value: {error}")
 
 
 def _refused(refusal: Refusal) -> WorchflowError:
@@ -308,16 +226,3 @@ def _refused(refusal: Refusal) -> WorchflowError:
     if refusal.code in TOO_LARGE:
         return SerializationError(text)
     return StoreUnavailable(text)
-
-
-def _resolve(write: _Write, outcome: Outcome) -> None:
-    if not write.future.done():
-        write.future.set_result(outcome)
-
-
-def _fail(write: _Write, error: WorchflowError) -> None:
-    if not write.future.done():
-        own = type(error)(error.message)
-        own.__cause__ = error
-        write.future.set_exception(own)
-        write.future.exception()  # A caller that was cancelled does not fetch it.

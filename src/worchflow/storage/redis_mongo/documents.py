@@ -38,6 +38,9 @@ META = "worchflow_meta"
 WRAPPED = '{"cached":true,"value":'
 """How the TypeScript original begins a step's result in Redis; `}` ends it."""
 
+SMALL = 2000
+"""Bytes of a document without payloads; names have at most 200 characters."""
+
 _EPOCH = from_milliseconds(0)
 
 
@@ -300,6 +303,15 @@ class Documents:
         if isinstance(value, dict) and value.keys() == {"cached", "value"}:
             return json.dumps(value["value"], ensure_ascii=False)
         return text
+
+
+def weight(*payloads: Payload) -> int:
+    """At most so many bytes does a document with these take.
+
+    No JSON grows more than sixfold in BSON: `[1,1,1]` does, for its array numbers
+    its items in text.
+    """
+    return SMALL + 8 * sum(map(len, payloads))
 
 
 def write_nonce(claim: Claim) -> str:

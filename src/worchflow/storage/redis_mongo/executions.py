@@ -16,7 +16,14 @@ from ...records import ExecutionStatus, StoredPage
 from ...transitions import RETRYABLE
 from ..base import Inserted
 from .committer import DUPLICATE
-from .documents import EXECUTIONS, META, STEPS, UnreadableError, milliseconds_of
+from .documents import (
+    EXECUTIONS,
+    META,
+    STEPS,
+    UnreadableError,
+    milliseconds_of,
+    weight,
+)
 from .scripts import BACK, NOWHERE
 
 if TYPE_CHECKING:
@@ -43,7 +50,9 @@ class Executions:
         stores = self._stores
         now = stores.clock.now()
         documents = [stores.documents.new_execution(new, now) for new in executions]
-        outcomes = await stores.committer.insert_executions(documents)
+        outcomes = await stores.committer.insert_executions(
+            (document, weight(document["eventData"])) for document in documents
+        )
         taken = [
             document["id"]
             for document, outcome in zip(documents, outcomes, strict=True)

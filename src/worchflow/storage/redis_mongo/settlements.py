@@ -9,8 +9,9 @@ from bson.int64 import Int64
 
 from ...records import ExecutionStatus
 from ...settlement import Cancelled, Completed, Failed, Released, RetryAt
-from .documents import due_time, error_fields, write_nonce
+from .documents import due_time, error_fields, weight, write_nonce
 from .scripts import BACK, FRONT, NOWHERE
+from .statements import Likeness, Update
 
 if TYPE_CHECKING:
     from ...records import Claim
@@ -29,6 +30,9 @@ STATUS = {
 }
 
 UNSET_OWNERSHIP = {"owner": "", "claim": ""}
+COMPLETED_UNSET = ("owner", "claim", "cancelRequested", "cancelReason")
+LARGEST_ALIKE = 2048
+"""Characters of a result; a thousand of them share a statement of at most 16 MiB."""
 UNSET_ERROR = {"error": "", "errorStack": "", "errorType": ""}
 
 
@@ -62,6 +66,45 @@ class SettlementUpdate:
             isinstance(settlement, Released) and settlement.delay > 0
         ):
             self.due = due_time(now, settlement.delay)
+
+    @property
+    def size(self) -> int:
+        """At most this many bytes."""
+        settlement = self._settlement
+        if isinstance(settlement, Completed):
+            return weight(settlement.result)
+        if isinstance(settlement, Failed | RetryAt):
+            return weight(settlement.error.message, settlement.error.traceback)
+        return weight(settlement.reason or "")
+
+    @property
+    def update(self) -> Update:
+        """What it changes in the execution that this claim still owns."""
+        execution_id = self._claim.execution.id
+        if self._is_plain:
+            likeness = Likeness(
+                self._claim.worker_id, Int64(self._claim.token), COMPLETED_UNSET
+            )
+            return Update(execution_id, self._completed(), likeness=likeness)
+        return Update(execution_id, self.change, self.query)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether it is like most: a small result, and no error to forget."""
+        return (
+            isinstance(self._settlement, Completed)
+            and len(self._settlement.result) <= LARGEST_ALIKE
+            and self._claim.execution.error is None
+        )
+
+    def _completed(self) -> Document:
+        return {
+            "status": self.status.value,
+            "updatedAt": Int64(self._now),
+            "doneBy": self.mark,
+            "finishedAt": DatetimeMS(self._now),
+            **self._outcome(),
+        }
 
     @property
     def query(self) -> Document:

@@ -54,7 +54,7 @@ class Settling:
             update = SettlementUpdate(
                 stores.documents, claim, settlement, stores.clock.now(), failed_attempts
             )
-            seen = await stores.committer.update_execution(update.query, update.change)
+            seen = await stores.committer.update_execution(update.update, update.size)
             if seen is None or update.is_shown_by(seen):
                 self._applied(claim, update, notice)
                 return Settled(applied=True, status=update.status)

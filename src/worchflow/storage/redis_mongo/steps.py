@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from ...errors import SerializationError, StoreUnavailable
 from ...notices import encode_notice
 from ...records import StepStatus
 from .committer import DUPLICATE
-from .documents import STEPS, UnreadableError
+from .documents import STEPS, UnreadableError, weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ class Steps:
         self._stores = stores
         self._is_fast = stores.options.durability == "fast"
         self._unflushed: dict[
-            str, list[tuple[Document, asyncio.Task[Duplicate | None]]]
+            str, list[tuple[Document, int, asyncio.Task[Duplicate | None]]]
         ] = {}
 
     async def checkpoint(
@@ -58,7 +59,7 @@ class Steps:
         ):
             return await self._checkpoint_fast(claim, step, document, notice)
         recorded = step
-        if await stores.committer.insert_step(document) is DUPLICATE:
+        if await stores.committer.insert_step(document, _size(step)) is DUPLICATE:
             recorded = await self._recorded(step, document)
         text = "" if notice is None else encode_notice(notice)
         value = self._value_to_cache(recorded)
@@ -78,11 +79,11 @@ class Steps:
         """
         if not self._unflushed:
             return True
-        for document, task in self._unflushed.get(_flight(claim), ()):
+        for document, size, task in self._unflushed.get(_flight(claim), ()):
             try:
                 outcome = await asyncio.shield(task)
             except StoreUnavailable:
-                outcome = await self._stores.committer.insert_step(document)
+                outcome = await self._stores.committer.insert_step(document, size)
             if outcome is DUPLICATE:
                 stored = await self._find(document)
                 if stored is None or stored.get("nonce") != document["nonce"]:
@@ -96,7 +97,7 @@ class Steps:
         own = [
             task
             for entries in self._unflushed.values()
-            for document, task in entries
+            for document, _, task in entries
             if document["executionId"] == execution_id
         ]
         if own:
@@ -162,9 +163,10 @@ class Steps:
                 partial(_answer, cached),
             )
         )
-        task = loop.create_task(stores.committer.insert_step(document))
+        size = _size(step)
+        task = loop.create_task(stores.committer.insert_step(document, size))
         flight = _flight(claim)
-        self._unflushed.setdefault(flight, []).append((document, task))
+        self._unflushed.setdefault(flight, []).append((document, size, task))
         task.add_done_callback(partial(self._flushed, flight))
         answers: set[asyncio.Future[Any]] = {cached, task}
         await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
@@ -185,7 +187,7 @@ class Steps:
 
     def _forget(self, flight: str, task: asyncio.Task[Duplicate | None]) -> None:
         entries = self._unflushed.get(flight, [])
-        rest = [entry for entry in entries if entry[1] is not task]
+        rest = [entry for entry in entries if entry[-1] is not task]
         if rest:
             self._unflushed[flight] = rest
         else:
@@ -196,7 +198,7 @@ class Steps:
         stored = await self._find(document)
         if stored is None:
             # Removed between the two calls, as an explicit retry does: record it.
-            await self._stores.committer.insert_step(document)
+            await self._stores.committer.insert_step(document, _size(step))
             return step
         try:
             return self._stores.documents.step(stored)
@@ -228,7 +230,7 @@ class Steps:
     ) -> None:
         documents = self._stores.documents
         missing = [
-            documents.cached_step(execution_id, step_id, value)
+            (documents.cached_step(execution_id, step_id, value), weight(value))
             for (execution_id, steps), fields in zip(
                 loaded.items(), cached, strict=True
             )
@@ -237,9 +239,9 @@ class Steps:
             and (value := documents.read_cached(text)) is not None
         ]
         outcomes = await asyncio.gather(
-            *map(self._stores.committer.insert_step, missing)
+            *starmap(self._stores.committer.insert_step, missing)
         )
-        for document, outcome in zip(missing, outcomes, strict=True):
+        for (document, _), outcome in zip(missing, outcomes, strict=True):
             stored = document if outcome is None else await self._find(document)
             step = None if stored is None else self._read(stored)
             if step is not None:
@@ -258,6 +260,12 @@ class Steps:
         if step.result is None or step.status is not StepStatus.COMPLETED:
             return ""
         return self._stores.documents.cached_value(step.result)
+
+
+def _size(step: StoredStep) -> int:
+    if step.error is not None:
+        return weight(step.error.message, step.error.traceback)
+    return weight(step.result or "")
 
 
 def _flight(claim: Claim) -> str:

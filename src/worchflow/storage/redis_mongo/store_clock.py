@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from functools import partial
 from typing import TYPE_CHECKING
 
-from ...clock import to_milliseconds
+from ...clock import monotonic, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +23,10 @@ class StoreClock:
     """
 
     def __init__(
-        self, mongo: MongoDoor, monotonic: Callable[[], float] | None = None
+        self, mongo: MongoDoor, monotonic: Callable[[], float] = monotonic
     ) -> None:
         self._mongo = mongo
-        self._monotonic = monotonic or _monotonic()
+        self._monotonic = monotonic
         self._offset: float | None = None
 
     async def refresh(self) -> None:
@@ -44,10 +42,3 @@ class StoreClock:
         if self._offset is None:
             raise RuntimeError("the store's clock was not read yet: open() first")
         return int(self._offset + self._monotonic() * 1000)
-
-
-def _monotonic() -> Callable[[], float]:
-    """Seconds that go on while the machine is suspended, as the server's clock does."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return partial(time.clock_gettime, time.CLOCK_BOOTTIME)
-    return time.monotonic

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...transitions import CLAIMABLE
-from .documents import EXECUTIONS, UnreadableError, milliseconds_of
+from .documents import EXECUTIONS, UnreadableError, milliseconds_of, weight
 from .scripts import BACK, NOWHERE
 from .unserved import Unserved
 
@@ -139,7 +139,9 @@ class Triage:
             except UnreadableError as error:
                 self.set_aside(execution_id, error.message)
         # Whoever else inserted it meanwhile, the claim decides.
-        await stores.committer.insert_executions(list(documents.values()))
+        await stores.committer.insert_executions(
+            (document, weight(document["eventData"])) for document in documents.values()
+        )
         return list(documents)
 
     def set_aside(self, execution_id: str, why: str) -> None:

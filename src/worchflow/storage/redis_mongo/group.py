@@ -1,0 +1,160 @@
+"""A group of writes of one kind: concurrent callers share their round trips.
+
+A write leaves at once while fewer than three flights are in the air, else it joins
+the next one; nothing ever waits for company. Every caller waits for its own outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ...errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from ...errors import WorchflowError
+
+logger = logging.getLogger("worchflow.storage.redis_mongo")
+
+FLIGHTS = 3
+BATCH_OPERATIONS = 1000
+BATCH_BYTES = 16 * 1024 * 1024
+WORTHWHILE = 100
+"""Operations below which a batch is not shared out among the free flights."""
+WAITING_OPERATIONS = 10_000
+WAITING_BYTES = 64 * 1024 * 1024
+
+Outcome: TypeAlias = Any
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """One caller's write, until it is answered."""
+
+    body: Any
+    size: int
+    """At most this many bytes as BSON."""
+    submitted_at: float
+    future: asyncio.Future[Outcome]
+
+    def resolve(self, outcome: Outcome) -> None:
+        """Give the caller its outcome."""
+        if not self.future.done():
+            self.future.set_result(outcome)
+
+    def fail(self, error: WorchflowError) -> None:
+        """Raise at the caller, an error of its own."""
+        if not self.future.done():
+            own = type(error)(error.message)
+            own.__cause__ = error
+            self.future.set_exception(own)
+            self.future.exception()  # A caller that was cancelled does not fetch it.
+
+
+class Group:
+    """Collects writes and sends them in batches; `send` answers every write."""
+
+    def __init__(
+        self, send: Callable[[list[Write]], Awaitable[None]], timeout: float
+    ) -> None:
+        self._send = send
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Write] = deque()
+        self._waiting_bytes = 0
+        self._flights: dict[asyncio.Task[None], Sequence[Write]] = {}
+        self._scheduled = False
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def add(self, body: Any, size: int) -> Outcome:
+        """Send a write with others and return its outcome."""
+        return await (await self.submit(body, size))
+
+    async def submit(self, body: Any, size: int) -> asyncio.Future[Outcome]:
+        """The same without waiting for the outcome; waits while too many wait."""
+        while (
+            len(self._waiting) >= WAITING_OPERATIONS
+            or self._waiting_bytes >= WAITING_BYTES
+        ):
+            self._room.clear()
+            await self._wait_for_room()
+        write = Write(body, size, time.monotonic(), self._loop.create_future())
+        self._waiting.append(write)
+        self._waiting_bytes += size
+        if not self._scheduled:
+            # At the end of this turn of the loop: what was submitted in the same
+            # turn leaves together.
+            self._scheduled = True
+            self._loop.call_soon(self._start_flights)
+        return write.future
+
+    def oldest_age(self) -> float:
+        """Seconds for which the oldest unanswered write has been waiting."""
+        oldest = min(
+            (batch[0].submitted_at for batch in self._flights.values()),
+            default=self._waiting[0].submitted_at if self._waiting else None,
+        )
+        return 0.0 if oldest is None else time.monotonic() - oldest
+
+    async def close(self) -> None:
+        """Send what waits; returns when every write was answered or has failed."""
+        while self._waiting or self._flights:
+            self._start_flights()
+            if self._flights:
+                await asyncio.wait(self._flights)
+
+    async def _wait_for_room(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._room.wait()
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"{WAITING_OPERATIONS} writes wait for MongoDB, and none was taken "
+                f"for {self._timeout:g} s"
+            ) from None
+
+    def _start_flights(self) -> None:
+        self._scheduled = False
+        while self._waiting and (free := FLIGHTS - len(self._flights)) > 0:
+            # Shared among the free flights: while MongoDB works on one batch, this
+            # process works on the answers of another.
+            batch = self._take_batch(max(WORTHWHILE, -(-len(self._waiting) // free)))
+            task = self._loop.create_task(self._fly(batch))
+            self._flights[task] = batch
+            task.add_done_callback(self._landed)
+
+    async def _fly(self, batch: list[Write]) -> None:
+        await self._send(batch)
+
+    def _take_batch(self, most: int) -> list[Write]:
+        batch: list[Write] = []
+        size = 0
+        most = min(most, BATCH_OPERATIONS)
+        while self._waiting and len(batch) < most:
+            size += self._waiting[0].size
+            if batch and size > BATCH_BYTES:
+                break
+            write = self._waiting.popleft()
+            self._waiting_bytes -= write.size
+            batch.append(write)
+        if not self._room.is_set():
+            self._room.set()
+        return batch
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        batch = self._flights.pop(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("a flight failed unexpectedly", exc_info=error)
+        for write in batch:
+            if not write.future.done():
+                # Nobody waits for ever, whatever went wrong.
+                write.fail(StoreUnavailable("the write was given up: see the log"))
+        self._start_flights()

@@ -1,0 +1,100 @@
+"""Update statements: one for each update, or one for many that are alike.
+
+MongoDB plans every statement anew unless it names a document by `_id` alone, and
+planning is most of what an update costs it: one statement that settles a hundred
+executions takes it less than half of what a hundred statements take.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .group import Write
+    from .mongo_door import Document
+
+
+class Likeness(NamedTuple):
+    """What updates have in common that one statement can apply."""
+
+    owner: str
+    token: int
+    """Only what is still owned so may be changed."""
+    removed: tuple[str, ...]
+    """The fields that are removed."""
+
+
+class Update(NamedTuple):
+    """The update of one execution: `change` for what `query` finds.
+
+    With a likeness `change` is what it sets, and there is no query.
+    """
+
+    id: str
+    change: Any
+    query: Document | None = None
+    likeness: Likeness | None = None
+
+    def statement(self, id_field: str) -> Document:
+        """The statement for this one alone."""
+        if self.likeness is None:
+            return {"q": self.query, "u": self.change}
+        return {
+            "q": {id_field: self.id, **_owned(self.likeness)},
+            "u": {
+                "$set": self.change,
+                "$unset": dict.fromkeys(self.likeness.removed, ""),
+            },
+        }
+
+
+@dataclass(slots=True)
+class Statement:
+    """A statement and the writes it carries out."""
+
+    body: Document
+    writes: list[Write]
+
+
+def statements(
+    writes: Sequence[Write], id_field: str, *, together: bool
+) -> list[Statement]:
+    """What carries out the writes; with `together`, in as few as can be."""
+    alike: dict[Likeness | None, list[Write]] = {}
+    for write in writes:
+        alike.setdefault(write.body.likeness if together else None, []).append(write)
+    single = alike.pop(None, [])
+    batch: list[Statement] = []
+    for likeness, group in alike.items():
+        if likeness is None or len(group) == 1:
+            single += group
+        else:
+            batch.append(Statement(_joint(likeness, group, id_field), group))
+    batch += [Statement(each.body.statement(id_field), [each]) for each in single]
+    return batch
+
+
+def _joint(likeness: Likeness, writes: Sequence[Write], id_field: str) -> Document:
+    """One statement for many: each document takes what stands beside its own id."""
+    ids = [write.body.id for write in writes]
+    own = {
+        "$arrayElemAt": [
+            {"$literal": [write.body.change for write in writes]},
+            {"$indexOfArray": [{"$literal": ids}, f"${id_field}"]},
+        ]
+    }
+    return {
+        "q": {id_field: {"$in": ids}, **_owned(likeness)},
+        "u": [
+            {"$replaceWith": {"$mergeObjects": ["$$ROOT", own]}},
+            {"$unset": list(likeness.removed)},
+        ],
+        "multi": True,
+    }
+
+
+def _owned(likeness: Likeness) -> Document:
+    return {"owner": likeness.owner, "token": likeness.token}
