@@ -18,7 +18,7 @@ from .output import Form, Output, talk
 from .settings import read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from ..app import Worchflow
     from .settings import Settings
@@ -96,10 +96,15 @@ class Invocation:
             await client.close()
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(
+    work: Coroutine[Any, Any, T],
+    *,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> T:
     """Run a command's work on an event loop of its own; SIGINT exits with 130."""
     try:
-        return asyncio.run(work)
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(work)
     except KeyboardInterrupt:
         talk("interrupted")
         raise typer.Exit(INTERRUPTED) from None

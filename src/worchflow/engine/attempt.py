@@ -42,7 +42,6 @@ class Attempt:
     """The run of one handler under one claim."""
 
     __slots__ = (
-        "_closed",
         "_handler",
         "_in_flight",
         "_issued",
@@ -60,6 +59,7 @@ class Attempt:
         "fields",
         "function",
         "interruption",
+        "is_over",
         "loop",
         "number",
         "ownership",
@@ -102,7 +102,8 @@ class Attempt:
         self._issued: dict[StepExecution, None] = {}
         self._running: set[StepExecution] = set()
         self._in_flight = InFlight()
-        self._closed = False
+        self.is_over = False
+        """Whether no step may start any more."""
         self._joining: asyncio.Event | None = None
         self._joined_error: Exception | None = None
         self._loop_thread = threading.get_ident()
@@ -120,7 +121,7 @@ class Attempt:
         step = StepExecution(self, call, identity)
         if task is not self._handler:
             self._in_flight.add_task(task)
-        step.coroutine = coroutine = self._run(step)
+        step.coroutine = coroutine = step.run()
         self._issued[step] = None
         return coroutine
 
@@ -138,7 +139,7 @@ class Attempt:
             raise Interrupted
         identity = self._titles.identify(call.title, call.key, thread)
         step = StepExecution(self, call, identity)
-        future = asyncio.run_coroutine_threadsafe(self._run(step), self.loop)
+        future = asyncio.run_coroutine_threadsafe(step.run(), self.loop)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -173,12 +174,30 @@ class Attempt:
             return step.should_end()
         return self.is_over
 
-    # What the runner does, and the steps.
+    # What the steps call.
 
-    @property
-    def is_over(self) -> bool:
-        """Whether no step may start any more."""
-        return self._closed or self.interruption is not None
+    def begin_step(self, step: StepExecution) -> None:
+        """Count a step as running from now on; `Interrupted` when it is too late."""
+        self._issued.pop(step, None)
+        if self.is_over:
+            raise Interrupted
+        self._running.add(step)
+        task = asyncio.current_task(self.loop)
+        if task is not None and task is not self._handler:
+            self._in_flight.add_task(task)
+
+    def note_failure(self, error: Exception) -> None:
+        """Remember why a step failed that nobody awaits."""
+        if self._joining is not None and self._joined_error is None:
+            self._joined_error = error
+
+    def end_step(self, step: StepExecution) -> None:
+        """Count a step as running no more."""
+        self._running.discard(step)
+        if self._joining is not None:
+            self._joining.set()
+
+    # What the runner calls.
 
     def begin(self, handler: asyncio.Task[Any]) -> None:
         """Name the task that runs the handler."""
@@ -190,6 +209,7 @@ class Attempt:
         """End the attempt early: async code is cancelled, threads are told."""
         if self.interruption is None:
             self.interruption = why
+        self.is_over = True
         self._end()
         self._in_flight.cancel()
 
@@ -216,7 +236,7 @@ class Attempt:
 
     async def close(self) -> None:
         """Let no further step start, and wait until nothing of it runs any more."""
-        self._closed = True
+        self.is_over = True
         for step in self._issued:
             if step.can_begin and step.coroutine is not None:
                 step.coroutine.close()
@@ -243,26 +263,6 @@ class Attempt:
     def _end(self, _: object = None) -> None:
         if not self.ended.done():
             self.ended.set_result(None)
-
-    async def _run(self, step: StepExecution) -> Any:
-        self._issued.pop(step, None)
-        step.coroutine = None
-        if self.is_over:
-            raise Interrupted
-        self._running.add(step)
-        task = asyncio.current_task(self.loop)
-        if task is not None and task is not self._handler:
-            self._in_flight.add_task(task)
-        try:
-            return await step.run()
-        except Exception as error:
-            if self._joining is not None and self._joined_error is None:
-                self._joined_error = error
-            raise
-        finally:
-            self._running.discard(step)
-            if self._joining is not None:
-                self._joining.set()
 
     def _start_forgotten(self) -> bool:
         """Run what was never awaited; whether there was anything."""

@@ -7,6 +7,8 @@ import inspect
 import logging
 from contextvars import ContextVar
 from functools import partial
+from inspect import CO_COROUTINE
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .ownership import Interrupted
@@ -50,10 +52,18 @@ class Host(Protocol):
     recorded: dict[str, StoredStep]
     pending: dict[str, Pending]
     fatal: Exception | None
+    is_over: bool
 
-    @property
-    def is_over(self) -> bool:
-        """Whether no step may start any more."""
+    def begin_step(self, step: Any) -> None:
+        """Count a step as running from now on; `Interrupted` when it is too late."""
+        ...
+
+    def note_failure(self, error: Exception) -> None:
+        """Remember why a step failed that nobody awaits."""
+        ...
+
+    def end_step(self, step: Any) -> None:
+        """Count a step as running no more."""
         ...
 
     def in_thread(self, threads: Threads, function: Callable[[], Any]) -> ThreadCall:
@@ -100,7 +110,7 @@ class RunningStep:
         call = self.call
         token = CURRENT_STEP.set(self)
         try:
-            if not inspect.iscoroutinefunction(call.function):
+            if not _is_coroutine_function(call.function):
                 return await self._call_in_thread()
             value = call.function(*call.args, **call.kwargs)
             if call.timeout is None:
@@ -201,6 +211,13 @@ class RunningStep:
             f'step "{self.call.title}" took longer than its timeout of '
             f"{self.call.timeout} s"
         )
+
+
+def _is_coroutine_function(function: Callable[..., Any]) -> bool:
+    # Most step functions are plain `async def`, which the flag alone tells.
+    if type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE:
+        return True
+    return inspect.iscoroutinefunction(function)
 
 
 def discard(value: object) -> None:

@@ -68,12 +68,20 @@ class StepExecution(RunningStep):
     async def run(self) -> Any:
         """The step's result, recorded before this returns."""
         attempt = self.attempt
-        while (recorded := attempt.recorded.get(self.step_id)) is None:
-            first = attempt.pending.get(self.step_id)
-            if first is None:
-                return await self._run_first()
-            await first.ended()
-        return self._replay(recorded)
+        self.coroutine = None
+        attempt.begin_step(self)
+        try:
+            while (recorded := attempt.recorded.get(self.step_id)) is None:
+                first = attempt.pending.get(self.step_id)
+                if first is None:
+                    return await self._run_first()
+                await first.ended()
+            return self._replay(recorded)
+        except Exception as error:
+            attempt.note_failure(error)
+            raise
+        finally:
+            attempt.end_step(self)
 
     async def ended(self) -> None:
         """Wait until nothing of this first use goes on; raises its failure.
@@ -88,7 +96,13 @@ class StepExecution(RunningStep):
         self.attempt.pending[self.step_id] = self
         failure: Exception | None = None
         try:
-            return await self._run_to_record()
+            # Before the function runs: an annotation that cannot be read has no effect.
+            self._result_type = self._type()
+            self._started_at = self._environment.clock.now()
+            value, failed = await self._try()
+            if failed is not None:
+                return await self._record_failure(failed)
+            return await self._record(value)
         except Exception as error:
             failure = error
             raise
@@ -117,15 +131,6 @@ class StepExecution(RunningStep):
             )
         except InvalidInput as error:
             raise self._fatal(error) from error.__cause__
-
-    async def _run_to_record(self) -> Any:
-        # Before the function runs: an annotation that cannot be read has no effect.
-        self._result_type = self._type()
-        self._started_at = self._environment.clock.now()
-        value, failure = await self._try()
-        if failure is not None:
-            return await self._record_failure(failure)
-        return await self._record(value)
 
     async def _try(self) -> tuple[Any, Exception | None]:
         """Call the function, with the step's own retries if it has any."""
@@ -230,22 +235,30 @@ class StepExecution(RunningStep):
         )
 
     async def _checkpoint(self, step: StoredStep) -> StoredStep:
+        notice = self._notice() if step.status is StepStatus.COMPLETED else None
+        store, attempt = self._environment.store, self.attempt
         try:
-            return await self._save(step)
+            try:
+                stored = await store.checkpoint(attempt.claim, step, notice)
+            except StoreUnavailable as error:
+                return await self._save_again(step, notice, error)
         except asyncio.CancelledError:
             # The step has happened: it is recorded although nobody waits any more.
-            self._late = self.attempt.keep(self._save(step))
+            self._late = attempt.keep(self._save_again(step, notice))
             raise
+        attempt.recorded[self.step_id] = stored
+        return stored
 
-    async def _save(self, step: StoredStep) -> StoredStep:
-        notice = self._notice() if step.status is StepStatus.COMPLETED else None
+    async def _save_again(
+        self,
+        step: StoredStep,
+        notice: StepCompleted | None,
+        error: StoreUnavailable | None = None,
+    ) -> StoredStep:
+        """Save until a store answers; `error` is what the last try raised."""
         pause = 0.1
         while True:
-            try:
-                stored = await self._environment.store.checkpoint(
-                    self.attempt.claim, step, notice
-                )
-            except StoreUnavailable as error:
+            if error is not None:
                 logger.warning(
                     '%s; step "%s" of execution %s is done and waits to be recorded, '
                     "next try in %.1f s",
@@ -255,11 +268,17 @@ class StepExecution(RunningStep):
                     pause,
                     extra=self._fields,
                 )
+                await asyncio.sleep(pause * (0.5 + self._environment.random()))
+                pause = min(pause * 2, 5.0)
+            try:
+                stored = await self._environment.store.checkpoint(
+                    self.attempt.claim, step, notice
+                )
+            except StoreUnavailable as failure:
+                error = failure
             else:
                 self.attempt.recorded[self.step_id] = stored
                 return stored
-            await asyncio.sleep(pause * (0.5 + self._environment.random()))
-            pause = min(pause * 2, 5.0)
 
     def _announce(self, result: Any) -> None:
         emitter = self._environment.emitter

@@ -21,6 +21,10 @@ logger = logging.getLogger("worchflow.worker")
 
 WAIT = 2.0
 """Seconds one claim waits for work before it asks again."""
+FEW = 1 / 8
+"""The share of the slots that is hardly worth a claim while much work waits."""
+PAUSE = 0.005
+"""Seconds in which more slots may become free then."""
 
 
 class ClaimLoop:
@@ -32,6 +36,8 @@ class ClaimLoop:
         self._running = running
         self._environment = environment
         self._membership = membership
+        self._has_more = False
+        """Whether the last claim found as much as was asked for."""
         self.on_idle: Callable[[], object] = lambda: None
         """Called when a claim waited and found nothing while nothing ran."""
 
@@ -40,6 +46,8 @@ class ClaimLoop:
         pause = 0.1
         while True:
             await self._running.wait_free()
+            if self._has_more and self._running.free_share < FEW:
+                await asyncio.sleep(PAUSE)
             lease = self._membership.lease
             if lease is None or not lease.holds():
                 await asyncio.sleep(0.05)
@@ -66,7 +74,9 @@ class ClaimLoop:
             some = frozenset(sorted(strays)[: running.free])
             claims = await store.adopt(lease.worker, some)
         else:
-            claims = await store.claim(lease.worker, running.free, WAIT)
+            limit = running.free
+            claims = await store.claim(lease.worker, limit, WAIT)
+            self._has_more = len(claims) == limit
         for claim in claims:
             running.start(claim, lease)
         if not (strays or claims or running.ids):

@@ -50,6 +50,11 @@ class Running:
         return max(0, self._options.concurrency - len(self._slots))
 
     @property
+    def free_share(self) -> float:
+        """The share of the slots that is free."""
+        return self.free / self._options.concurrency
+
+    @property
     def ids(self) -> frozenset[str]:
         """The ids of the executions in the slots."""
         return frozenset(self._slots)

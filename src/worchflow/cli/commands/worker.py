@@ -15,6 +15,7 @@ from ..failures import INTERRUPTED
 from ..invocation import Invocation, run
 from ..logs import set_up_logging
 from ..parsing import read_names
+from ..process import calm_the_garbage_collector, loop_factory
 
 if TYPE_CHECKING:
     from ...notices import ExecutionUpdated, StepCompleted
@@ -118,7 +119,8 @@ def worker(
             shutdown_timeout=settings["shutdown_timeout"], burst=burst
         )
 
-    if run(work()) is signal.SIGINT:
+    calm_the_garbage_collector()
+    if run(work(), loop_factory=loop_factory()) is signal.SIGINT:
         raise typer.Exit(INTERRUPTED)
 
 

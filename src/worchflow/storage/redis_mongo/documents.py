@@ -41,6 +41,10 @@ WRAPPED = '{"cached":true,"value":'
 SMALL = 2000
 """Bytes of a document without payloads; names have at most 200 characters."""
 
+COMPLETED, FAILED = StepStatus.COMPLETED.value, StepStatus.FAILED.value
+# Looking a value up by name in an enumeration is slow, and so is calling one.
+_STATUSES = {status.value: status for status in ExecutionStatus}
+
 _EPOCH = from_milliseconds(0)
 
 
@@ -158,11 +162,13 @@ class Documents:
         half of the writers of these collections are not ours.
         """
         try:
-            status = ExecutionStatus(document["status"])
+            status = _STATUSES.get(document["status"])
             execution_id, event_name = document["id"], document["eventName"]
             event_data = document["eventData"]
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise UnreadableError(f"its document lacks {error}") from None
+        if status is None:
+            raise UnreadableError(f"its status is {document['status']!r:.50}")
         if not (type(execution_id) is type(event_name) is type(event_data) is str):
             raise UnreadableError("id, eventName and eventData of it must be text")
         result: Payload | None = None
@@ -191,12 +197,13 @@ class Documents:
             cancel_reason=_text_or_none(get("cancelReason")),
         )
 
-    def result_fields(self, result: Payload) -> Document:
-        """The fields that hold a result."""
+    def set_result(self, document: Document, result: Payload) -> None:
+        """Set the fields that hold a result."""
         if self._compat:
             check_safe_integers(result, "result")
-        value, is_native = to_bson(result)
-        return {"result": value} if is_native else {"result": value, "enc": AS_TEXT}
+        document["result"], is_native = to_bson(result)
+        if not is_native:
+            document["enc"] = AS_TEXT
 
     # -- steps
 
@@ -213,7 +220,7 @@ class Documents:
             "executionId": execution_id,
             "stepId": step.step_id,
             "name": step.title,
-            "status": step.status.value,
+            "status": COMPLETED if step.status is StepStatus.COMPLETED else FAILED,
             "timestamp": Int64(finished),
             "attempts": step.attempts,
             "token": Int64(claim.token),
@@ -222,21 +229,22 @@ class Documents:
         if step.started_at is not None:
             document["startedAt"] = step.started_at
         if step.result is not None:
-            document |= self.result_fields(step.result)
+            self.set_result(document, step.result)
         if step.error is not None:
             document |= error_fields(step.error)
         return document
 
     def cached_step(self, execution_id: str, step_id: str, value: Payload) -> Document:
         """The document of a step of which only the result was found, in Redis."""
-        return {
+        document: Document = {
             "_id": f"{execution_id}:{step_id}",
             "executionId": execution_id,
             "stepId": step_id,
             "name": step_id,
-            "status": "completed",
-            **self.result_fields(value),
+            "status": COMPLETED,
         }
+        self.set_result(document, value)
+        return document
 
     def step(self, document: Document) -> StoredStep:
         """The step in a document; `UnreadableError` for half of one."""

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from importlib import resources
 from itertools import chain
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,8 +50,7 @@ ORDER = (ENQUEUE, MARK, STEP, LET_GO)
 """The road of an execution: of one batch, its writes are applied in this order."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptCall:
+class ScriptCall(NamedTuple):
     """One call of a script, as it is sent."""
 
     script: Script
@@ -59,8 +58,7 @@ class ScriptCall:
     args: Sequence[Argument]
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """What one execution adds to a call of a script."""
 
     script: Script

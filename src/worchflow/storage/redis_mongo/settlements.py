@@ -98,13 +98,14 @@ class SettlementUpdate:
         )
 
     def _completed(self) -> Document:
-        return {
-            "status": self.status.value,
-            "updatedAt": Int64(self._now),
-            "doneBy": self.mark,
-            "finishedAt": DatetimeMS(self._now),
-            **self._outcome(),
-        }
+        return self._with_outcome(
+            {
+                "status": self.status.value,
+                "updatedAt": Int64(self._now),
+                "doneBy": self.mark,
+                "finishedAt": DatetimeMS(self._now),
+            }
+        )
 
     @property
     def query(self) -> Document:
@@ -141,22 +142,24 @@ class SettlementUpdate:
             values |= dict.fromkeys(("enqueuedAt", "dueAt", "runAt"), due)
         if self.status is ExecutionStatus.COMPLETED and self._claim.execution.error:
             unset |= UNSET_ERROR
-        values |= self._outcome()
-        change: Document = {"$set": values, "$unset": unset}
+        change: Document = {"$set": self._with_outcome(values), "$unset": unset}
         if self.failed_attempts:
             change["$inc"] = {"attemptCount": self.failed_attempts}
         return change
 
-    def _outcome(self) -> Document:
+    def _with_outcome(self, values: Document) -> Document:
         match self._settlement:
             case Completed(result=result):
-                return self._documents.result_fields(result)
+                self._documents.set_result(values, result)
             case Failed(error=error) | RetryAt(error=error):
-                return error_fields(error)
-            case Released(reason=reason):
-                return {} if reason is None else {"reason": reason}
-            case Cancelled(reason=reason):
-                return {} if reason is None else {"cancelReason": reason}
+                values |= error_fields(error)
+            case Released(reason=str(reason)):
+                values["reason"] = reason
+            case Cancelled(reason=str(reason)):
+                values["cancelReason"] = reason
+            case _:
+                pass
+        return values
 
     def _to_the_front(self, settlement: Released) -> list[Document]:
         """A pipeline, for its place in the queue stands in the document."""
