@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as _quoted
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .records import ErrorInfo, ExecutionStatus
+
+if TYPE_CHECKING:
+    from .records import Claim, StoredStep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,30 @@ def encode_notice(notice: Notice) -> str:
     elif isinstance(notice, AttemptFailed):
         text += f',"will_retry":{"true" if notice.will_retry else "false"}'
     return text + "}"
+
+
+def step_completed(claim: Claim, step: StoredStep) -> StepCompleted:
+    """What a store publishes with a completed step."""
+    execution = claim.execution
+    return StepCompleted(
+        execution_id=execution.id,
+        event_name=execution.event_name,
+        attempt=execution.attempt_count + 1,
+        status=ExecutionStatus.PROCESSING,
+        step_id=step.step_id,
+        title=step.title,
+    )
+
+
+def encode_step_completed(claim: Claim, step: StoredStep) -> str:
+    """The same as JSON at once: it is done for every step, heard or not."""
+    execution = claim.execution
+    return (
+        f'{{"name":"step:complete","execution_id":{_quoted(execution.id)},'
+        f'"event_name":{_quoted(execution.event_name)},'
+        f'"attempt":{execution.attempt_count + 1},"status":"processing",'
+        f'"step_id":"{step.step_id}","title":{_quoted(step.title)}}}'
+    )
 
 
 def decode_notice(text: str | bytes) -> Notice | None:

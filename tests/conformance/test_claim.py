@@ -149,9 +149,7 @@ async def test_only_the_first_claim_sets_when_it_started(backend: Backend) -> No
 
 async def test_a_later_claim_carries_everything_recorded(backend: Backend) -> None:
     claim = await claimed(backend)
-    steps = [
-        await backend.checkpoint(claim, new_step(number), None) for number in (1, 2)
-    ]
+    steps = [await backend.checkpoint(claim, new_step(number)) for number in (1, 2)]
     await settle(backend, claim, Released())
     worker = await joined(backend)
 
@@ -221,7 +219,7 @@ async def test_a_worker_that_left_claims_nothing(backend: Backend) -> None:
 
 async def test_adopting_returns_the_claim_as_it_is(backend: Backend) -> None:
     claim = await claimed(backend)
-    step = await backend.checkpoint(claim, new_step(), None)
+    step = await backend.checkpoint(claim, new_step())
     worker = new_worker()
     id_ = claim.execution.id
     before = await everything(backend, id_)

@@ -145,7 +145,7 @@ async def test_what_a_dead_worker_owned_goes_back_to_the_queue(
     holder, reaper = await joined(first), await joined(second)
     id_ = await insert_one(first)
     claim = await claim_one(first, holder)
-    step = await first.checkpoint(claim, new_step(), None)
+    step = await first.checkpoint(claim, new_step())
 
     await reaped(second, reaper, 1)
 
@@ -287,8 +287,8 @@ async def test_what_a_fenced_worker_did_is_still_a_fact(
     await reaped(backend, reaper, 1)
     claim = await claim_one(backend, reaper)
 
-    recorded = await backend.checkpoint(lost, new_step(result='"late"'), None)
-    adopted = await backend.checkpoint(claim, new_step(result='"again"'), None)
+    recorded = await backend.checkpoint(lost, new_step(result='"late"'))
+    adopted = await backend.checkpoint(claim, new_step(result='"again"'))
 
     assert adopted == recorded
     assert await backend.steps(id_) == [recorded]

@@ -69,9 +69,9 @@ async def test_a_failed_execution_is_queued_again_as_if_it_were_new(
 
 async def test_completed_steps_stay_and_failed_ones_go(backend: Backend) -> None:
     claim = await claimed(backend)
-    done = await backend.checkpoint(claim, new_step(1), None)
+    done = await backend.checkpoint(claim, new_step(1))
     failure = new_step(2, status=StepStatus.FAILED, result=None, error=ERROR)
-    await backend.checkpoint(claim, failure, None)
+    await backend.checkpoint(claim, failure)
     await settle(backend, claim, Failed(error=ERROR))
 
     await backend.retry(claim.execution.id)
@@ -80,7 +80,7 @@ async def test_completed_steps_stay_and_failed_ones_go(backend: Backend) -> None
     again = await claim_one(backend, await joined(backend))
     assert again.steps == {done.step_id: done}
     second = new_step(2, result='"second try"')
-    assert await backend.checkpoint(again, second, None) == second
+    assert await backend.checkpoint(again, second) == second
     assert await backend.steps(claim.execution.id) == [done, second]
 
 

@@ -247,7 +247,7 @@ class Histories(RuleBasedStateMachine):
         one = self.model[claim.execution.id]
         if one.token != claim.token and one.owner is None:
             return  # It may be a failure that a retry removed: nobody promises either.
-        recorded = self.run(backend.checkpoint(claim, step, None))
+        recorded = self.run(backend.checkpoint(claim, step))
         expected = one.steps.setdefault(step.step_id, (step.status, step.result))
         assert (recorded.status, recorded.result) == expected
 

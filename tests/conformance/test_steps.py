@@ -29,7 +29,7 @@ async def test_a_recorded_step_is_returned_and_stored_as_it_is(
     claim = await claimed(backend)
     step = new_step(attempts=3)
 
-    recorded = await backend.checkpoint(claim, step, None)
+    recorded = await backend.checkpoint(claim, step)
 
     assert recorded == step
     assert await backend.steps(claim.execution.id) == [step]
@@ -39,7 +39,7 @@ async def test_a_failed_step_is_recorded_with_its_error(backend: Backend) -> Non
     claim = await claimed(backend)
     step = new_step(status=StepStatus.FAILED, result=None, error=ERROR)
 
-    assert await backend.checkpoint(claim, step, None) == step
+    assert await backend.checkpoint(claim, step) == step
 
     assert await backend.steps(claim.execution.id) == [step]
 
@@ -60,7 +60,7 @@ async def test_a_step_result_comes_back_unchanged(
 ) -> None:
     claim = await claimed(backend)
 
-    recorded = await backend.checkpoint(claim, new_step(result=result), None)
+    recorded = await backend.checkpoint(claim, new_step(result=result))
 
     assert recorded.result == result
     (step,) = await backend.steps(claim.execution.id)
@@ -69,14 +69,14 @@ async def test_a_step_result_comes_back_unchanged(
 
 async def test_the_first_write_of_a_step_wins(backend: Backend) -> None:
     claim = await claimed(backend)
-    first = await backend.checkpoint(claim, new_step(result='"first"'), None)
+    first = await backend.checkpoint(claim, new_step(result='"first"'))
     before = await everything(backend, claim.execution.id)
 
     second = await backend.checkpoint(
-        claim, new_step(result='"second"', title="other", attempts=9), None
+        claim, new_step(result='"second"', title="other", attempts=9)
     )
     failed = await backend.checkpoint(
-        claim, new_step(status=StepStatus.FAILED, result=None, error=ERROR), None
+        claim, new_step(status=StepStatus.FAILED, result=None, error=ERROR)
     )
 
     assert second == failed == first
@@ -88,9 +88,9 @@ async def test_a_recorded_failure_is_not_overwritten_by_a_result(
 ) -> None:
     claim = await claimed(backend)
     failure = new_step(status=StepStatus.FAILED, result=None, error=ERROR)
-    await backend.checkpoint(claim, failure, None)
+    await backend.checkpoint(claim, failure)
 
-    recorded = await backend.checkpoint(claim, new_step(result='"late"'), None)
+    recorded = await backend.checkpoint(claim, new_step(result='"late"'))
 
     assert recorded == failure
     assert await backend.steps(claim.execution.id) == [failure]
@@ -104,7 +104,7 @@ async def test_concurrent_writers_of_one_step_all_get_the_same_record(
 
     recorded = await asyncio.gather(
         *(
-            backends[n % 2].checkpoint(claim, new_step(result=f'"writer {n}"'), None)
+            backends[n % 2].checkpoint(claim, new_step(result=f'"writer {n}"'))
             for n in range(50)
         )
     )
@@ -118,7 +118,7 @@ async def test_many_steps_at_once_are_all_recorded(backend: Backend) -> None:
     steps = [new_step(n) for n in range(150)]
 
     recorded = await asyncio.gather(
-        *(backend.checkpoint(claim, step, None) for step in steps)
+        *(backend.checkpoint(claim, step) for step in steps)
     )
 
     assert recorded == steps
@@ -131,7 +131,7 @@ async def test_steps_come_in_the_order_in_which_they_started(backend: Backend) -
     start = now()
     for number, seconds in ((1, 2), (2, 0), (3, 1), (4, 1)):
         started_at = start + timedelta(seconds=seconds)
-        await backend.checkpoint(claim, new_step(number, started_at=started_at), None)
+        await backend.checkpoint(claim, new_step(number, started_at=started_at))
 
     steps = await backend.steps(claim.execution.id)
 
@@ -141,8 +141,8 @@ async def test_steps_come_in_the_order_in_which_they_started(backend: Backend) -
 async def test_equal_step_ids_of_two_executions_are_two_steps(backend: Backend) -> None:
     one, two = await claimed(backend), await claimed(backend)
 
-    await backend.checkpoint(one, new_step(result='"one"'), None)
-    await backend.checkpoint(two, new_step(result='"two"'), None)
+    await backend.checkpoint(one, new_step(result='"one"'))
+    await backend.checkpoint(two, new_step(result='"two"'))
 
     assert [s.result for s in await backend.steps(one.execution.id)] == ['"one"']
     assert [s.result for s in await backend.steps(two.execution.id)] == ['"two"']
@@ -150,8 +150,8 @@ async def test_equal_step_ids_of_two_executions_are_two_steps(backend: Backend) 
 
 async def test_ids_that_begin_alike_do_not_share_steps(backend: Backend) -> None:
     long, short = await claimed(backend, id="a:b:c"), await claimed(backend, id="a:b")
-    await backend.checkpoint(long, new_step(1), None)
-    await backend.checkpoint(short, new_step(2), None)
+    await backend.checkpoint(long, new_step(1))
+    await backend.checkpoint(short, new_step(2))
 
     assert [s.title for s in await backend.steps("a:b")] == ["step 2"]
     assert [s.title for s in await backend.steps("a:b:c")] == ["step 1"]
@@ -159,7 +159,7 @@ async def test_ids_that_begin_alike_do_not_share_steps(backend: Backend) -> None
 
 async def test_a_finished_execution_keeps_its_steps(backend: Backend) -> None:
     claim = await claimed(backend)
-    step = await backend.checkpoint(claim, new_step(), None)
+    step = await backend.checkpoint(claim, new_step())
 
     await settle(backend, claim, Completed(result="1"))
 
@@ -168,7 +168,7 @@ async def test_a_finished_execution_keeps_its_steps(backend: Backend) -> None:
 
 async def test_recording_a_step_keeps_the_claim(backend: Backend) -> None:
     claim = await claimed(backend)
-    await backend.checkpoint(claim, new_step(), None)
+    await backend.checkpoint(claim, new_step())
 
     renewal = await asyncio.to_thread(backend.renew, claim.worker_id)
 
@@ -183,7 +183,7 @@ async def test_steps_written_through_another_backend_reach_the_next_claim(
 ) -> None:
     first, second = await make_backend(), await make_backend()
     claim = await claimed(first)
-    step = await second.checkpoint(claim, new_step(), None)
+    step = await second.checkpoint(claim, new_step())
 
     await settle(first, claim, Released())
 

@@ -233,18 +233,7 @@ async def test_a_watcher_is_told_what_happens_to_its_execution(
         claim = await claim_one(actor, worker)
         start = await next_of(subscription, ExecutionStarted)
         step = new_step()
-        await actor.checkpoint(
-            claim,
-            step,
-            notice_of(
-                StepCompleted,
-                claim,
-                S.PROCESSING,
-                step_id=step.step_id,
-                title=step.title,
-                result="not sent",
-            ),
-        )
+        await actor.checkpoint(claim, step)
         recorded = await next_of(subscription, StepCompleted)
         await actor.settle(
             claim,

@@ -48,7 +48,7 @@ async def one_road(backend: RedisMongoBackend) -> None:
         claim = await claim_one(backend, worker)
         assert await subscription.next(5) is not None
     step = new_step(1, result='"ü"')
-    await backend.checkpoint(claim, step, None)
+    await backend.checkpoint(claim, step)
     await backend.settle(claim, RetryAt(error=ERROR, delay=0.05), None)
     again = await claim_one(backend, worker)
     assert again.steps == {step.step_id: step}

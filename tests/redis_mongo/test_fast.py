@@ -49,7 +49,7 @@ async def test_a_checkpoint_returns_before_mongodb_has_it(
     claim = await claim_one(backend, await joined(backend))
     go_on = hold_back(backend, monkeypatch)
     step = new_step()
-    assert await backend.checkpoint(claim, step, None) == step
+    assert await backend.checkpoint(claim, step) == step
     assert raw_mongo.steps.count_documents({}) == 0
     go_on.set()
     await until(lambda: raw_mongo.steps.count_documents({"executionId": id_}) == 1)
@@ -61,7 +61,7 @@ async def test_nothing_settles_before_its_checkpoints_are_in_mongodb(
     id_ = await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
     go_on = hold_back(backend, monkeypatch)
-    await backend.checkpoint(claim, new_step(), None)
+    await backend.checkpoint(claim, new_step())
     settling = asyncio.create_task(backend.settle(claim, Completed(result="1"), None))
     done, _ = await asyncio.wait({settling}, timeout=0.2)
     assert not done
@@ -78,9 +78,9 @@ async def test_when_mongodb_lags_a_checkpoint_waits_for_it(
     claim = await claim_one(backend, await joined(backend))
     go_on = hold_back(backend, monkeypatch)
     committer = backend._open_parts.stores.committer
-    await backend.checkpoint(claim, new_step(1), None)
+    await backend.checkpoint(claim, new_step(1))
     monkeypatch.setattr(committer, "oldest_age", lambda: 1.1)
-    second = asyncio.create_task(backend.checkpoint(claim, new_step(2), None))
+    second = asyncio.create_task(backend.checkpoint(claim, new_step(2)))
     done, _ = await asyncio.wait({second}, timeout=0.2)
     assert not done
     go_on.set()
@@ -100,7 +100,7 @@ async def test_without_redis_mongodb_acknowledges(
     claim = await claim_one(backend, await joined(backend))
     await asyncio.to_thread(server.kill)
     step = new_step()
-    assert await backend.checkpoint(claim, step, None) == step
+    assert await backend.checkpoint(claim, step) == step
     assert await backend.steps(id_) == [step]
 
 
@@ -111,7 +111,7 @@ async def test_a_failed_step_is_recorded_strictly(
     claim = await claim_one(backend, await joined(backend))
     go_on = hold_back(backend, monkeypatch)
     step = new_step(1, status=StepStatus.FAILED, result=None)
-    recording = asyncio.create_task(backend.checkpoint(claim, step, None))
+    recording = asyncio.create_task(backend.checkpoint(claim, step))
     done, _ = await asyncio.wait({recording}, timeout=0.2)
     assert not done
     go_on.set()
@@ -127,7 +127,7 @@ async def test_a_conflict_found_at_the_barrier_abandons_the_attempt(
     go_on = hold_back(backend, monkeypatch)
     ours, theirs = new_step(1, result='"ours"'), new_step(1, result='"theirs"')
     document = backend._open_parts.stores.documents.new_step(claim, theirs, int)
-    await backend.checkpoint(claim, ours, None)
+    await backend.checkpoint(claim, ours)
     raw_mongo.steps.insert_one(document | {"nonce": "another:1"})
     go_on.set()
     settled = await backend.settle(claim, Completed(result='"ours"'), None)
@@ -152,7 +152,7 @@ async def test_what_only_redis_knows_after_a_crash_is_replayed_and_backfilled(
     claim = await claim_one(backend, victim)
     go_on = hold_back(backend, monkeypatch)
     step = new_step()
-    await backend.checkpoint(claim, step, None)
+    await backend.checkpoint(claim, step)
     # As if the process had died now: MongoDB never got the step.
     raw_mongo.workers.update_one({"_id": victim.id}, {"$set": {"dead": True}})  # type: ignore[dict-item]
     survivor = await open_backend()
@@ -179,7 +179,7 @@ async def test_a_barrier_sends_again_what_mongodb_missed(
         data = {"failCommands": ["insert"], "closeConnection": True}
         client.admin.command({**point, "mode": "alwaysOn", "data": data})
         step = new_step()
-        assert await backend.checkpoint(claim, step, None) == step
+        assert await backend.checkpoint(claim, step) == step
         with pytest.raises(StoreUnavailable):
             await backend.settle(claim, Completed(result="1"), None)
         client.admin.command({**point, "mode": "off"})
@@ -202,7 +202,7 @@ async def test_a_value_adopted_at_the_checkpoint_is_no_conflict_at_the_barrier(
     stores.lane.put(
         stores.scripts.step(claim.execution.id, 1, theirs.step_id, '"theirs"', "")
     )
-    recorded = await backend.checkpoint(claim, ours, None)
+    recorded = await backend.checkpoint(claim, ours)
     assert recorded.result == '"theirs"'
     settled = await backend.settle(claim, Completed(result='"theirs"'), None)
     assert settled.applied

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import bson
 import pytest
 
 from tests.redis_mongo.conftest import OpenBackend
@@ -24,7 +25,7 @@ from worchflow.errors import SerializationError, StoreUnavailable
 from worchflow.records import Claim, ExecutionStatus
 from worchflow.settlement import Completed, Failed, Released
 from worchflow.storage.redis_mongo import RedisMongoBackend
-from worchflow.storage.redis_mongo import committer as committing
+from worchflow.storage.redis_mongo import group as grouping
 
 StartMongo = Callable[..., MongoServer]
 
@@ -74,14 +75,14 @@ async def test_a_value_that_bson_cannot_hold_fails_its_own_caller_only(
 async def test_batches_are_no_larger_than_said(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(committing, "BATCH_OPERATIONS", 10)
-    monkeypatch.setattr(committing, "BATCH_BYTES", 100_000)
+    monkeypatch.setattr(grouping, "BATCH_OPERATIONS", 10)
+    monkeypatch.setattr(grouping, "BATCH_BYTES", 100_000)
     door = backend._open_parts.stores.mongo
     insert = door.insert
     batches: list[tuple[int, int]] = []
 
     async def counted(collection: str, documents: Any, timeout: Any = None) -> Any:
-        batches.append((len(documents), sum(len(each.raw) for each in documents)))
+        batches.append((len(documents), sum(len(bson.encode(d)) for d in documents)))
         return await insert(collection, documents, timeout)
 
     monkeypatch.setattr(door, "insert", counted)
@@ -99,7 +100,7 @@ async def test_batches_are_no_larger_than_said(
 async def test_at_most_three_flushes_are_in_the_air(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(committing, "BATCH_OPERATIONS", 5)
+    monkeypatch.setattr(grouping, "BATCH_OPERATIONS", 5)
     door = backend._open_parts.stores.mongo
     insert = door.insert
     now, most = 0, 0
@@ -121,18 +122,18 @@ async def test_at_most_three_flushes_are_in_the_air(
 async def test_a_full_queue_holds_callers_back(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(committing, "WAITING_OPERATIONS", 20)
-    committer = backend._open_parts.stores.committer
+    monkeypatch.setattr(grouping, "WAITING_OPERATIONS", 20)
+    group = backend._open_parts.stores.committer._executions
     longest = 0
-    submit = committer._submit
+    submit = group._submit
 
-    async def watched(*args: Any) -> Any:
+    def watched(*args: Any) -> Any:
         nonlocal longest
-        future = await submit(*args)
-        longest = max(longest, len(committer._waiting))
+        future = submit(*args)
+        longest = max(longest, len(group._waiting))
         return future
 
-    monkeypatch.setattr(committer, "_submit", watched)
+    monkeypatch.setattr(group, "_submit", watched)
     await asyncio.gather(*(backend.insert([new_execution()]) for _ in range(200)))
     assert longest <= 20
 
@@ -172,7 +173,7 @@ async def test_a_write_whose_answer_was_lost_is_recognised(
 
     step = new_step()
     lose_replies(mongo, "insert", 1)
-    assert await failing.checkpoint(claims[0], step, None) == step
+    assert await failing.checkpoint(claims[0], step) == step
 
     endings = [Completed(result="1"), Failed(error=ERROR), Released()]
     lose_replies(mongo, "update", 1)

@@ -131,11 +131,11 @@ async def test_a_wipe_while_executions_run_changes_nothing_for_them(
     worker = await joined(backend)
     claim = await claim_one(backend, worker)
     step = new_step()
-    await backend.checkpoint(claim, step, None)
+    await backend.checkpoint(claim, step)
     await backend._open_parts.stores.lane.flush(5)
     with client(own_redis) as raw:
         raw.flushall()
-    await backend.checkpoint(claim, new_step(2), None)
+    await backend.checkpoint(claim, new_step(2))
     await backend.settle(claim, Released(), None)
     again = await claim_one(backend, worker)
     assert len(again.steps) == 2
@@ -169,7 +169,7 @@ async def test_scripts_that_redis_forgot_are_sent_again(
         claim = await claim_one(backend, worker)
         with client(own_redis) as raw:
             raw.script_flush()
-        await backend.checkpoint(claim, new_step(), None)
+        await backend.checkpoint(claim, new_step())
         await backend.settle(claim, Completed(result="1"), None)
         assert await backend._open_parts.stores.lane.flush(5)
     assert backend._open_parts.stores.lane.lost == 0
@@ -184,7 +184,7 @@ async def test_work_goes_on_without_redis_and_back_with_it(
     claims = await claim_many(backend, worker, 3)
     assert [claim.execution.id for claim in claims] == ids
     for claim in claims:
-        await backend.checkpoint(claim, new_step(), None)
+        await backend.checkpoint(claim, new_step())
         await backend.settle(claim, Completed(result="1"), None)
     with pytest.raises(StoreUnavailable, match="Redis"):
         await backend.check()
@@ -207,7 +207,7 @@ async def test_a_frozen_redis_delays_nobody_who_only_writes(
     await backend._open_parts.stores.lane.flush(5)
     own_redis.pause()
     began = time.monotonic()
-    await backend.checkpoint(claim, new_step(), None)
+    await backend.checkpoint(claim, new_step())
     await backend.settle(claim, Completed(result="1"), None)
     assert time.monotonic() - began < 1.0
     own_redis.resume()
@@ -270,7 +270,7 @@ async def test_a_full_redis_can_be_drained_and_then_takes_work_again(
         claims = await claim_many(backend, worker, 6)
         assert {claim.execution.id for claim in claims} == {*before, later}
         for claim in claims:
-            await backend.checkpoint(claim, new_step(), None)
+            await backend.checkpoint(claim, new_step())
             await backend.settle(claim, Completed(result="1"), None)
         await until(lambda: not raw.exists(f"{prefix}:inflight:{worker.id}"))
         assert raw.hget(f"{prefix}:execution:{before[0]}", "status") == "completed"

@@ -102,7 +102,7 @@ async def test_a_road_of_one_execution(
     assert runs == [["take"], ["mark"]]
 
     runs.clear()
-    await backend.checkpoint(claim, new_step(), None)
+    await backend.checkpoint(claim, new_step())
     assert await flushed(backend, commands) == {"insert steps": 1}
     assert runs == [["step"]]
 
@@ -133,7 +133,7 @@ async def test_many_executions_share_them(
     runs.clear()
 
     async def finish(claim: Claim) -> None:
-        await backend.checkpoint(claim, new_step(), None)
+        await backend.checkpoint(claim, new_step())
         await backend.settle(claim, Completed(result="1"), None)
 
     await asyncio.gather(*map(finish, claims))
@@ -167,7 +167,7 @@ async def test_redis_is_sent_no_other_commands(
         await backend.insert([new_execution()])
         await flushed(backend, commands)
         (claim,) = await backend.claim(worker, 1, 1.0)
-        await backend.checkpoint(claim, new_step(), None)
+        await backend.checkpoint(claim, new_step())
         await backend.settle(claim, Completed(result="1"), None)
         await flushed(backend, commands)
 

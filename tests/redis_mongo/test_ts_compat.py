@@ -64,7 +64,7 @@ async def test_our_worker_serves_what_the_original_sent(
     assert claim.execution.id == "ts-1"
     assert claim.execution.event_data == '{"amount":7}'
     step = new_step(1, result='{"ok":true}')
-    await backend.checkpoint(claim, step, None)
+    await backend.checkpoint(claim, step)
     assert (await backend.settle(claim, Completed(result="[1]"), None)).applied
     (document,) = raw_mongo.executions.find({"id": "ts-1"})
     assert document["status"] == "completed"
@@ -80,7 +80,7 @@ async def test_our_steps_are_hits_for_the_original(
     id_ = await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
     step = new_step(1, result='{"deep":[1,"é"]}')
-    await backend.checkpoint(claim, step, None)
+    await backend.checkpoint(claim, step)
     steps = await until(lambda: raw_redis.hgetall(f"{prefix}:steps:{id_}"))
     assert json.loads(steps[step.step_id]) == {
         "cached": True,
@@ -130,7 +130,7 @@ async def test_a_step_the_original_recorded_is_adopted(
             "result": "theirs",
         }
     )
-    recorded = await backend.checkpoint(claim, step, None)
+    recorded = await backend.checkpoint(claim, step)
     assert (recorded.title, recorded.result) == ("theirs", '"theirs"')
 
 

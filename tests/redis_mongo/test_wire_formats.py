@@ -74,7 +74,7 @@ async def test_a_running_execution_shows_its_steps(
     id_ = await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
     step = new_step(1, step_id=step_id("charge"), title="charge", result='{"ok":1}')
-    await backend.checkpoint(claim, step, None)
+    await backend.checkpoint(claim, step)
     hash_ = f"{prefix}:execution:{id_}"
     await until(lambda: raw_redis.hget(hash_, "status") == "processing")
     steps = await until(lambda: raw_redis.hgetall(f"{prefix}:steps:{id_}"))
@@ -94,7 +94,7 @@ async def test_a_completed_execution_shows_its_result_and_expires_from_redis(
 ) -> None:
     id_ = await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
-    await backend.checkpoint(claim, new_step(), None)
+    await backend.checkpoint(claim, new_step())
     await backend.settle(claim, Completed(result='{"receipt":[1]}'), None)
     hash_ = f"{prefix}:execution:{id_}"
     await until(lambda: raw_redis.hget(hash_, "status") == "completed")
@@ -143,7 +143,7 @@ async def test_explicit_retry_keeps_the_hashes_again(
 ) -> None:
     id_ = await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
-    await backend.checkpoint(claim, new_step(), None)
+    await backend.checkpoint(claim, new_step())
     await backend.settle(claim, Failed(error=ERROR), None)
     await until(lambda: raw_redis.ttl(f"{prefix}:steps:{id_}") > 0)
     await backend.retry(id_)
@@ -164,7 +164,7 @@ async def test_a_program_that_only_knows_redis_can_send_and_read(
     claim = await claim_one(backend, worker)
     assert claim.execution.id == "foreign-1"
     assert claim.execution.event_data == '{"amount":7}'
-    await backend.checkpoint(claim, new_step(), None)
+    await backend.checkpoint(claim, new_step())
     await backend.settle(claim, Completed(result="true"), None)
     hash_ = f"{prefix}:execution:foreign-1"
     await until(lambda: raw_redis.hget(hash_, "status") == "completed")
@@ -194,7 +194,7 @@ async def test_what_mongodb_recorded_wins_over_redis(
     worker = await joined(backend)
     claim = await claim_one(backend, worker)
     step = new_step(1, result='"recorded"')
-    await backend.checkpoint(claim, step, None)
+    await backend.checkpoint(claim, step)
     await until(lambda: raw_redis.hgetall(f"{prefix}:steps:{id_}"))
     raw_redis.hset(f"{prefix}:steps:{id_}", step.step_id, '"changed"')
     await backend.settle(claim, RetryAt(error=ERROR, delay=0), None)

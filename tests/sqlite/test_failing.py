@@ -76,7 +76,7 @@ async def test_one_failing_operation_fails_its_own_caller_only(
     _delete(backend, lost.execution.id)
 
     outcomes = await asyncio.gather(
-        *(backend.checkpoint(claim, new_step(), None) for claim in claims),
+        *(backend.checkpoint(claim, new_step()) for claim in claims),
         return_exceptions=True,
     )
 
@@ -170,11 +170,11 @@ async def test_a_full_disk_is_an_error_and_work_goes_on_when_there_is_room(
         with pytest.raises(StoreUnavailable, match=str(path)):
             await backend.insert([new])
         with pytest.raises(StoreUnavailable):
-            await backend.checkpoint(claim, new_step(result=LARGE), None)
+            await backend.checkpoint(claim, new_step(result=LARGE))
         await expect(backend, claim.execution.id, status=ExecutionStatus.PROCESSING)
 
     assert await backend.insert([new]) == [Inserted(id=new.id)]
-    await backend.checkpoint(claim, new_step(result=LARGE), None)
+    await backend.checkpoint(claim, new_step(result=LARGE))
     assert (await settle(backend, claim, Completed(result=LARGE))).applied
     await expect(backend, new.id, event_data=LARGE)
     assert _integrity(path) == "ok"
@@ -361,7 +361,7 @@ async def test_an_execution_with_a_damaged_step_is_set_aside(
 ) -> None:
     worker = await joined(backend)
     claim = await claimed(backend)
-    await backend.checkpoint(claim, new_step(), None)
+    await backend.checkpoint(claim, new_step())
     await settle(backend, claim, Released())
     raw.execute("UPDATE steps SET status = 'odd'")
     other = await insert_one(backend)

@@ -56,7 +56,6 @@ class Attempt:
         "ended",
         "environment",
         "fatal",
-        "fields",
         "function",
         "interruption",
         "is_over",
@@ -79,12 +78,6 @@ class Attempt:
         self.claim = claim
         self.function = function
         self.number = claim.execution.attempt_count + 1
-        self.fields: dict[str, object] = {
-            "execution_id": claim.execution.id,
-            "function": function.id,
-            "attempt": self.number,
-        }
-        """What every log line about the attempt carries."""
         self.recorded = dict(claim.steps)
         self.pending: dict[str, Pending] = {}
         self.loop = asyncio.get_running_loop()
@@ -158,6 +151,15 @@ class Attempt:
                 execution_id=self.claim.execution.id,
             )
         return f"{self.claim.execution.id}:{identity}"
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """What every log line about the attempt carries."""
+        return {
+            "execution_id": self.claim.execution.id,
+            "function": self.function.id,
+            "attempt": self.number,
+        }
 
     @property
     def log(self) -> ExecutionLog:

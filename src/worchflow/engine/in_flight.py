@@ -15,6 +15,8 @@ PATIENCE = 10.0
 class InFlight:
     """Tasks that end when they are cancelled, and futures that can only be awaited."""
 
+    __slots__ = ("_cancelled", "_futures", "_tasks")
+
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cancelled: set[asyncio.Task[Any]] = set()

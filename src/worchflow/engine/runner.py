@@ -99,16 +99,10 @@ class ExecutionRunner:
         if not attempt.ownership.holds():
             await attempt.ownership.regain()
 
-        async def innermost(ctx: Any) -> Any:
-            if function.is_async:
-                return await function.handler(ctx)
-            threads = self._environment.handler_threads
-            call = attempt.in_thread(threads, lambda: function.handler(ctx))
-            return self._plain(await call.result())
-
-        call: Callable[[Any], Awaitable[Any]] = innermost
+        call: Callable[[Any], Awaitable[Any]]
+        call = function.handler if function.is_async else self._in_thread
         if self._environment.middleware:
-            call = nest_execution(self._environment.middleware, innermost)
+            call = nest_execution(self._environment.middleware, call)
         try:
             value = await call(ctx)
             await attempt.join()
@@ -120,6 +114,11 @@ class ExecutionRunner:
                 raise
             raise RuntimeError("the handler was cancelled from inside") from error
         return value
+
+    async def _in_thread(self, ctx: Any) -> Any:
+        handler, threads = self._function.handler, self._environment.handler_threads
+        call = self.attempt.in_thread(threads, lambda: handler(ctx))
+        return self._plain(await call.result())
 
     def _plain(self, value: Any) -> Any:
         """The result of a plain handler; it is no coroutine that nobody would await."""

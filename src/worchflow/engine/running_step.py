@@ -47,12 +47,16 @@ class Host(Protocol):
     claim: Claim
     function: AnyFunction
     number: int
-    fields: dict[str, object]
     ctx: Any
     recorded: dict[str, StoredStep]
     pending: dict[str, Pending]
     fatal: Exception | None
     is_over: bool
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """What every log line about the attempt carries."""
+        ...
 
     def begin_step(self, step: Any) -> None:
         """Count a step as running from now on; `Interrupted` when it is too late."""

@@ -15,8 +15,8 @@ from ..annotations import return_type
 from ..context import MISSING
 from ..errors import InvalidInput, StepFailed, StoreUnavailable
 from ..middleware import nest_step
-from ..notices import StepCompleted
-from ..records import ErrorInfo, ExecutionStatus, StepStatus, StoredStep
+from ..notices import StepCompleted, step_completed
+from ..records import ErrorInfo, StepStatus, StoredStep
 from ..retry import decide_retry
 from .ownership import Interrupted
 from .running_step import RunningStep, discard
@@ -206,7 +206,7 @@ class StepExecution(RunningStep):
         )
         if stored.status is StepStatus.FAILED or stored.result != payload:
             return self._replay(stored)
-        self._announce(decoded)
+        self._announce(stored, decoded)
         return decoded
 
     async def _record_failure(self, failure: Exception) -> Any:
@@ -235,25 +235,21 @@ class StepExecution(RunningStep):
         )
 
     async def _checkpoint(self, step: StoredStep) -> StoredStep:
-        notice = self._notice() if step.status is StepStatus.COMPLETED else None
         store, attempt = self._environment.store, self.attempt
         try:
             try:
-                stored = await store.checkpoint(attempt.claim, step, notice)
+                stored = await store.checkpoint(attempt.claim, step)
             except StoreUnavailable as error:
-                return await self._save_again(step, notice, error)
+                return await self._save_again(step, error)
         except asyncio.CancelledError:
             # The step has happened: it is recorded although nobody waits any more.
-            self._late = attempt.keep(self._save_again(step, notice))
+            self._late = attempt.keep(self._save_again(step))
             raise
         attempt.recorded[self.step_id] = stored
         return stored
 
     async def _save_again(
-        self,
-        step: StoredStep,
-        notice: StepCompleted | None,
-        error: StoreUnavailable | None = None,
+        self, step: StoredStep, error: StoreUnavailable | None = None
     ) -> StoredStep:
         """Save until a store answers; `error` is what the last try raised."""
         pause = 0.1
@@ -272,7 +268,7 @@ class StepExecution(RunningStep):
                 pause = min(pause * 2, 5.0)
             try:
                 stored = await self._environment.store.checkpoint(
-                    self.attempt.claim, step, notice
+                    self.attempt.claim, step
                 )
             except StoreUnavailable as failure:
                 error = failure
@@ -280,21 +276,11 @@ class StepExecution(RunningStep):
                 self.attempt.recorded[self.step_id] = stored
                 return stored
 
-    def _announce(self, result: Any) -> None:
+    def _announce(self, step: StoredStep, result: Any) -> None:
         emitter = self._environment.emitter
         if emitter.listens_to(StepCompleted.name):
-            emitter.emit(replace(self._notice(), result=result))
-
-    def _notice(self) -> StepCompleted:
-        execution = self.attempt.claim.execution
-        return StepCompleted(
-            execution_id=execution.id,
-            event_name=execution.event_name,
-            attempt=self.attempt.number,
-            status=ExecutionStatus.PROCESSING,
-            step_id=self.step_id,
-            title=self.call.title,
-        )
+            notice = step_completed(self.attempt.claim, step)
+            emitter.emit(replace(notice, result=result))
 
     @property
     def _where(self) -> str:

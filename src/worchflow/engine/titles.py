@@ -16,11 +16,13 @@ class Titles:
     from several threads.
     """
 
+    __slots__ = ("_execution_id", "_lock", "_reuse", "_uses")
+
     def __init__(self, *, reuse: bool, execution_id: str) -> None:
         self._reuse = reuse
         self._execution_id = execution_id
-        self._uses: dict[str, int] = {}
-        self._users: dict[str, object] = {}
+        self._uses: dict[str, tuple[object, int]] = {}
+        """Who uses each title, and how often it was used."""
         self._lock = threading.Lock()
 
     def identify(self, title: str, key: str | None, user: object) -> str:
@@ -30,9 +32,11 @@ class Titles:
         if self._reuse:
             return step_id(title)
         with self._lock:
-            if self._users.setdefault(title, user) is not user:
+            first_user, uses = self._uses.get(title, (user, 0))
+            if first_user is not user:
                 raise self._duplicate(title)
-            use = self._uses[title] = self._uses.get(title, 0) + 1
+            use = uses + 1
+            self._uses[title] = user, use
         return step_id(title, use=use)
 
     def _duplicate(self, title: str) -> DuplicateStep:

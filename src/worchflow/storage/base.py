@@ -171,13 +171,12 @@ class ClaimStore(ABC):
         """
 
     @abstractmethod
-    async def checkpoint(
-        self, claim: Claim, step: StoredStep, notice: Notice | None
-    ) -> StoredStep:
+    async def checkpoint(self, claim: Claim, step: StoredStep) -> StoredStep:
         """Record a step durably and return what is recorded.
 
         First write wins, whoever holds the claim: when the step was recorded before,
-        that record is returned unchanged. `notice` is published with it.
+        that record is returned unchanged. With a completed one a `StepCompleted`
+        notice is published.
         """
 
     @abstractmethod

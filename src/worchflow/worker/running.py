@@ -186,6 +186,11 @@ class Running:
             )
             return
         emitter, notice = self._environment.emitter, outcome.notice
+        if settled.status is notice.status and not emitter.listens_to(
+            ExecutionUpdated.name
+        ):
+            emitter.emit(notice)
+            return
         update = ExecutionUpdated(
             execution_id=notice.execution_id,
             event_name=notice.event_name,

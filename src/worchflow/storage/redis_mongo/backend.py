@@ -35,7 +35,7 @@ from .unserved import Unserved
 from .upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from pymongo.asynchronous.database import AsyncDatabase
@@ -315,16 +315,16 @@ class RedisMongoBackend(Backend):
         return await self._claimer(worker).adopt(execution_ids)
 
     @override
-    async def checkpoint(
-        self, claim: Claim, step: StoredStep, notice: Notice | None
-    ) -> StoredStep:
-        return await self._open_parts.steps.checkpoint(claim, step, notice)
+    def checkpoint(
+        self, claim: Claim, step: StoredStep
+    ) -> Coroutine[Any, Any, StoredStep]:
+        return self._open_parts.steps.checkpoint(claim, step)
 
     @override
-    async def settle(
+    def settle(
         self, claim: Claim, settlement: Settlement, notice: Notice | None
-    ) -> Settled:
-        return await self._open_parts.settling.settle(claim, settlement, notice)
+    ) -> Coroutine[Any, Any, Settled]:
+        return self._open_parts.settling.settle(claim, settlement, notice)
 
     @override
     async def reap(self, worker_id: str, *, expired: bool) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import bson
 from bson.errors import BSONError
@@ -21,7 +21,7 @@ from .mongo_door import CODEC, DUPLICATE_KEY
 from .statements import Update, statements
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from .group import Write
     from .mongo_door import Document, MongoDoor, Refusal
@@ -73,15 +73,11 @@ class Committer:
             await asyncio.wait(futures)
         return [future.result() for future in futures]
 
-    def insert_step(
-        self, document: Document, size: int
-    ) -> Coroutine[Any, Any, Duplicate | None]:
+    def insert_step(self, document: Document, size: int) -> Awaitable[Duplicate | None]:
         """Insert a step; `DUPLICATE` when it was recorded before."""
         return self._steps.add(document, size)
 
-    def update_execution(
-        self, update: Update, size: int
-    ) -> Coroutine[Any, Any, Document | None]:
+    def update_execution(self, update: Update, size: int) -> Awaitable[Document | None]:
         """Update one execution.
 
         None when it was certainly applied now. Else what the execution looks like
@@ -142,9 +138,7 @@ class Committer:
             else:
                 write.fail(_refused(refusal))
 
-    async def _update(
-        self, writes: Sequence[Write], *, together: bool = True
-    ) -> None:
+    async def _update(self, writes: Sequence[Write], *, together: bool = True) -> None:
         batch = statements(writes, self._id_field, together=together)
         written = await self._mongo.update(
             EXECUTIONS, [each.body for each in batch], self._time_left(writes)

@@ -73,18 +73,30 @@ class Group:
         self._room = asyncio.Event()
         self._room.set()
 
-    async def add(self, body: Any, size: int) -> Outcome:
-        """Send a write with others and return its outcome."""
-        return await (await self.submit(body, size))
+    def add(self, body: Any, size: int) -> Awaitable[Outcome]:
+        """Send a write with others; to be awaited, at once, for its outcome."""
+        if self._is_full:
+            return self._add_later(body, size)
+        return self._submit(body, size)
 
     async def submit(self, body: Any, size: int) -> asyncio.Future[Outcome]:
         """The same without waiting for the outcome; waits while too many wait."""
-        while (
-            len(self._waiting) >= WAITING_OPERATIONS
-            or self._waiting_bytes >= WAITING_BYTES
-        ):
+        while self._is_full:
             self._room.clear()
             await self._wait_for_room()
+        return self._submit(body, size)
+
+    async def _add_later(self, body: Any, size: int) -> Outcome:
+        return await (await self.submit(body, size))
+
+    @property
+    def _is_full(self) -> bool:
+        return (
+            len(self._waiting) >= WAITING_OPERATIONS
+            or self._waiting_bytes >= WAITING_BYTES
+        )
+
+    def _submit(self, body: Any, size: int) -> asyncio.Future[Outcome]:
         write = Write(body, size, time.monotonic(), self._loop.create_future())
         self._waiting.append(write)
         self._waiting_bytes += size

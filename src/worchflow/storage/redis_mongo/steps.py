@@ -9,7 +9,7 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from ...errors import SerializationError, StoreUnavailable
-from ...notices import encode_notice
+from ...notices import encode_step_completed
 from ...records import StepStatus
 from .committer import DUPLICATE
 from .documents import STEPS, UnreadableError, weight
@@ -17,7 +17,6 @@ from .documents import STEPS, UnreadableError, weight
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...notices import Notice
     from ...records import Claim, StoredStep
     from ...types import Payload
     from .committer import Duplicate
@@ -43,12 +42,10 @@ class Steps:
         self._stores = stores
         self._is_fast = stores.options.durability == "fast"
         self._unflushed: dict[
-            str, list[tuple[Document, int, asyncio.Task[Duplicate | None]]]
+            str, list[tuple[Document, int, asyncio.Future[Duplicate | None]]]
         ] = {}
 
-    async def checkpoint(
-        self, claim: Claim, step: StoredStep, notice: Notice | None
-    ) -> StoredStep:
+    async def checkpoint(self, claim: Claim, step: StoredStep) -> StoredStep:
         """Record a step; what was recorded first is what it is."""
         stores = self._stores
         document = stores.documents.new_step(claim, step, stores.clock.now)
@@ -57,19 +54,26 @@ class Steps:
             and step.status is StepStatus.COMPLETED
             and stores.committer.oldest_age() < OLDEST_UNFLUSHED
         ):
-            return await self._checkpoint_fast(claim, step, document, notice)
+            return await self._checkpoint_fast(claim, step, document)
         recorded = step
         if await stores.committer.insert_step(document, _size(step)) is DUPLICATE:
             recorded = await self._recorded(step, document)
-        text = "" if notice is None else encode_notice(notice)
-        value = self._value_to_cache(recorded)
-        if value or text:
+        if step.status is StepStatus.COMPLETED:
             stores.lane.put(
                 stores.scripts.step(
-                    claim.execution.id, claim.token, step.step_id, value, text
+                    claim.execution.id,
+                    claim.token,
+                    step.step_id,
+                    self._value_to_cache(recorded),
+                    encode_step_completed(claim, step),
                 )
             )
         return recorded
+
+    @property
+    def is_flushed(self) -> bool:
+        """Whether MongoDB has every checkpoint of every claim."""
+        return not self._unflushed
 
     async def barrier(self, claim: Claim) -> bool:
         """Wait until all checkpoints of this claim are in MongoDB.
@@ -77,8 +81,6 @@ class Steps:
         False when one of them turns out to have been recorded otherwise before:
         then this attempt has computed with a value that is not the recorded one.
         """
-        if not self._unflushed:
-            return True
         for document, size, task in self._unflushed.get(_flight(claim), ()):
             try:
                 outcome = await asyncio.shield(task)
@@ -149,7 +151,6 @@ class Steps:
         claim: Claim,
         step: StoredStep,
         document: Document,
-        notice: Notice | None,
     ) -> StoredStep:
         stores, loop = self._stores, asyncio.get_running_loop()
         cached: asyncio.Future[int] = loop.create_future()
@@ -159,12 +160,12 @@ class Steps:
                 claim.token,
                 step.step_id,
                 self._value_to_cache(step),
-                "" if notice is None else encode_notice(notice),
+                encode_step_completed(claim, step),
                 partial(_answer, cached),
             )
         )
         size = _size(step)
-        task = loop.create_task(stores.committer.insert_step(document, size))
+        task = asyncio.ensure_future(stores.committer.insert_step(document, size))
         flight = _flight(claim)
         self._unflushed.setdefault(flight, []).append((document, size, task))
         task.add_done_callback(partial(self._flushed, flight))
@@ -179,13 +180,13 @@ class Steps:
             return recorded
         return step
 
-    def _flushed(self, flight: str, task: asyncio.Task[Duplicate | None]) -> None:
+    def _flushed(self, flight: str, task: asyncio.Future[Duplicate | None]) -> None:
         if task.cancelled() or task.exception() is not None:
             return  # The barrier sends it again.
         if task.result() is not DUPLICATE:
             self._forget(flight, task)
 
-    def _forget(self, flight: str, task: asyncio.Task[Duplicate | None]) -> None:
+    def _forget(self, flight: str, task: asyncio.Future[Duplicate | None]) -> None:
         entries = self._unflushed.get(flight, [])
         rest = [entry for entry in entries if entry[-1] is not task]
         if rest:

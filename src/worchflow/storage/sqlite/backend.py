@@ -193,13 +193,9 @@ class SQLiteBackend(Backend):
             return ()
         return await self._claiming.adopt(self._ready, worker, execution_ids)
 
-    async def checkpoint(
-        self, claim: Claim, step: StoredStep, notice: Notice | None
-    ) -> StoredStep:
+    async def checkpoint(self, claim: Claim, step: StoredStep) -> StoredStep:
         """Record a step; first write wins."""
-        write = steps.StepWrite(
-            execution_id=claim.execution.id, step=step, notice=notice
-        )
+        write = steps.StepWrite(claim=claim, step=step)
         return await self._ready.write(
             steps.checkpoint, write, size=len(step.result or "")
         )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...errors import ExecutionNotFound
+from ...notices import step_completed
+from ...records import StepStatus
 from .bulk import execute_rows
 from .rows import STEP_COLUMNS, fetch, json_list, read_step, step_row
 
@@ -13,8 +15,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from ...notices import Notice
-    from ...records import StoredStep
+    from ...records import Claim, StoredStep
     from .writer import Transaction
 
 _INSERT = f"""
@@ -49,9 +50,13 @@ _OF_EXECUTIONS = f"""
 class StepWrite:
     """One checkpoint."""
 
-    execution_id: str
+    claim: Claim
     step: StoredStep
-    notice: Notice | None
+
+    @property
+    def execution_id(self) -> str:
+        """The execution it belongs to."""
+        return self.claim.execution.id
 
 
 def checkpoint(
@@ -65,8 +70,8 @@ def checkpoint(
     if inserted < len(rows):
         recorded = [_stored(tx, prefix, write) for write in writes]
     for write, own, stored in zip(writes, mine, recorded, strict=True):
-        if write.notice is not None and own == stored:
-            tx.hints.notices.append((prefix, write.notice))
+        if own == stored and stored.status is StepStatus.COMPLETED:
+            tx.hints.notices.append((prefix, step_completed(write.claim, stored)))
     return recorded
 
 
