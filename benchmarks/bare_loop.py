@@ -31,7 +31,7 @@ async def prepare(database: Database, count: int) -> list[str]:
     await database.command("createIndexes", "executions", indexes=INDEXES)
     ids = [str(uuid4()) for _ in range(count)]
     for start in range(0, count, BATCH):
-        await _insert(database, [_execution(each) for each in ids[start:][:BATCH]])
+        await insert(database, [_execution(each) for each in ids[start:][:BATCH]])
     return ids
 
 
@@ -54,7 +54,7 @@ async def latency(database: Database, rounds: int) -> list[float]:
     for _ in range(rounds):
         began = time.perf_counter()
         id_ = str(uuid4())
-        await _insert(database, [_execution(id_)])
+        await insert(database, [_execution(id_)])
         await _road(database, [id_])
         seconds.append(time.perf_counter() - began)
     return seconds
@@ -62,16 +62,16 @@ async def latency(database: Database, rounds: int) -> list[float]:
 
 async def _road(database: Database, ids: list[str]) -> None:
     nonce = uuid4().hex
-    await _update(database, [_claim(ids, nonce)])
+    await update(database, [claim_statement(ids, nonce)])
     found = database.executions.find({"_id": {"$in": ids}, "claim": nonce})
     claimed = await found.to_list()
     assert len(claimed) == len(ids)
     for title in TITLES:
-        await _insert(database, [_step(each, title) for each in ids], "steps")
-    await _update(database, [_settle(each) for each in ids])
+        await insert(database, [step_document(each, title) for each in ids], "steps")
+    await update(database, [settle_statement(each) for each in ids])
 
 
-async def _insert(
+async def insert(
     database: Database, documents: list[dict[str, Any]], collection: str = "executions"
 ) -> None:
     answer = await database.command(
@@ -84,7 +84,7 @@ async def _insert(
     assert answer["n"] == len(documents)
 
 
-async def _update(database: Database, updates: list[dict[str, Any]]) -> None:
+async def update(database: Database, updates: list[dict[str, Any]]) -> None:
     answer = await database.command(
         "update", "executions", updates=updates, ordered=False, writeConcern=CONCERN
     )
@@ -112,7 +112,7 @@ def _execution(id_: str) -> dict[str, Any]:
     }
 
 
-def _claim(ids: list[str], nonce: str) -> dict[str, Any]:
+def claim_statement(ids: list[str], nonce: str) -> dict[str, Any]:
     values = {
         "owner": "bare",
         "status": "processing",
@@ -129,7 +129,7 @@ def _claim(ids: list[str], nonce: str) -> dict[str, Any]:
     }
 
 
-def _step(execution_id: str, title: str) -> dict[str, Any]:
+def step_document(execution_id: str, title: str) -> dict[str, Any]:
     identity = step_id(title)
     return {
         "_id": f"{execution_id}:{identity}",
@@ -146,7 +146,7 @@ def _step(execution_id: str, title: str) -> dict[str, Any]:
     }
 
 
-def _settle(execution_id: str) -> dict[str, Any]:
+def settle_statement(execution_id: str) -> dict[str, Any]:
     values = {
         "status": "completed",
         "updatedAt": Int64(time.time() * 1000),

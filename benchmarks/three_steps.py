@@ -1,10 +1,15 @@
-"""Executions of three no-op steps, beside a bare loop of the same durable writes.
+"""Executions of three no-op steps, beside bare programs of the same durable writes.
 
     .venv/bin/python -m benchmarks.three_steps
 
 Starts its own redis-server and single-node replica set on 127.0.0.1 and stops them.
 Strict durability (majority, journaled), one process, queue filled beforehand. Only
-the ratios mean something on a shared machine; they are medians of alternating runs.
+the ratios mean something on a shared machine; they are medians over the runs, in
+each of which one thing is measured right after the other.
+
+Two ceilings: `bare_worker` makes the library's writes to both stores, coroutine by
+coroutine, and does nothing else; `bare_loop` makes MongoDB's alone, in batches that
+were there before it began.
 """
 
 from __future__ import annotations
@@ -19,10 +24,13 @@ from uuid import uuid4
 
 import uvloop
 from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
 
 from benchmarks import bare_loop
+from benchmarks.bare_worker import BareWorker
 from tests.servers import MongoServer, RedisServer
 from worchflow import Context, Worchflow, __version__
+from worchflow.cli.process import calm_the_garbage_collector
 
 
 async def no_op(value: int) -> int:
@@ -87,36 +95,54 @@ async def measure(
     redis_url: str, mongo: MongoServer, options: argparse.Namespace
 ) -> None:
     """Alternate both, then print the medians and their ratio."""
-    ours: list[float] = []
-    bare: list[float] = []
-    our_latency: list[float] = []
-    bare_latency: list[float] = []
+    rates: dict[str, list[float]] = {"loop": [], "worker": [], "worchflow": []}
+    latencies: dict[str, list[float]] = {"loop": [], "worchflow": []}
     for number in range(options.runs):
         name = f"bench_{number}"
         url = mongo.database_url(name)
         async with AsyncMongoClient(url) as client:
-            database = client[f"{name}_bare"]
+            database = client[f"{name}_loop"]
             ids = await bare_loop.prepare(database, options.count)
-            bare.append(options.count / await bare_loop.run(database, ids))
-            bare_latency += await bare_loop.latency(database, options.rounds)
+            rates["loop"].append(options.count / await bare_loop.run(database, ids))
+            latencies["loop"] += await bare_loop.latency(database, options.rounds)
+            await client.drop_database(database)
+            seconds = await bare_worker(client, redis_url, options)
+            rates["worker"].append(options.count / seconds)
             app = make_app(redis_url, url)
             seconds = await throughput(app, options.count, options.concurrency)
-            ours.append(options.count / seconds)
-            our_latency += await latency(make_app(redis_url, url), options.rounds)
-            await client.drop_database(f"{name}_bare")
+            rates["worchflow"].append(options.count / seconds)
+            app = make_app(redis_url, url)
+            latencies["worchflow"] += await latency(app, options.rounds)
             await client.drop_database(name)
-        print(f"run {number + 1}: bare {bare[-1]:,.0f}/s, worchflow {ours[-1]:,.0f}/s")
-    report("executions/s", statistics.median(ours), statistics.median(bare))
-    report(
-        "idle latency, ms",
-        statistics.median(our_latency) * 1e3,
-        statistics.median(bare_latency) * 1e3,
+        now = ", ".join(f"{who} {each[-1]:,.0f}/s" for who, each in rates.items())
+        print(f"run {number + 1}: {now}", flush=True)
+    report("executions/s", rates, "worker")
+    report("executions/s", rates, "loop")
+    report("idle latency, s", latencies, "loop")
+
+
+async def bare_worker(
+    client: AsyncMongoClient[Any], redis_url: str, options: argparse.Namespace
+) -> float:
+    """Seconds the bare worker takes."""
+    database = client[f"bare_{uuid4().hex[:8]}"]
+    ids = await bare_loop.prepare(database, options.count)
+    async with Redis.from_url(redis_url) as redis:
+        worker = BareWorker(database, redis, options.concurrency)
+        await worker.prepare(ids)
+        seconds = await worker.run(options.count)
+    await client.drop_database(database)
+    return seconds
+
+
+def report(what: str, values: dict[str, list[float]], ceiling: str) -> None:
+    """One line: the ratio first, the median of the runs' own."""
+    ours, bare = values["worchflow"], values[ceiling]
+    ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
+    print(
+        f"{ratio:6.2f}  {what}: worchflow {statistics.median(ours):,.4g}, "
+        f"bare {ceiling} {statistics.median(bare):,.4g}"
     )
-
-
-def report(what: str, ours: float, bare: float) -> None:
-    """One line: the ratio first."""
-    print(f"{ours / bare:6.2f}  {what}: worchflow {ours:,.2f}, bare {bare:,.2f}")
 
 
 def main() -> None:
@@ -124,10 +150,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=20_000, help="executions a run")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--concurrency", type=int, default=300)
+    parser.add_argument("--concurrency", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=100, help="latencies a run")
     options = parser.parse_args()
     redis, mongo = RedisServer(), MongoServer(replica_set=True)
+    calm_the_garbage_collector()  # as `worchflow worker` does
     print(f"worchflow {__version__}, Python {platform.python_version()}, strict")
     try:
         redis.start()

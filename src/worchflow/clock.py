@@ -11,6 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+def _monotonic_clock() -> Callable[[], float]:
+    # CLOCK_MONOTONIC stands still while a laptop or virtual machine sleeps; a lease
+    # and a server's clock do not.
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    return time.monotonic
+
+
+monotonic = _monotonic_clock()
+
+
 class Clock(Protocol):
     """Where the library takes the time from."""
 
@@ -26,24 +37,10 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks."""
 
-    def now(self) -> datetime:
-        """The wall clock in UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds since the machine started, its sleep included where that is known."""
-        return monotonic()
-
-
-def _monotonic_clock() -> Callable[[], float]:
-    # CLOCK_MONOTONIC stands still while a laptop or virtual machine sleeps; a lease
-    # and a server's clock do not.
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return partial(time.clock_gettime, time.CLOCK_BOOTTIME)
-    return time.monotonic
-
-
-monotonic = _monotonic_clock()
+    now = staticmethod(partial(datetime.now, UTC))
+    """The wall clock in UTC."""
+    monotonic = staticmethod(monotonic)
+    """Seconds since the machine started, its sleep included where that is known."""
 
 
 def from_milliseconds(value: int) -> datetime:

@@ -313,13 +313,13 @@ class Documents:
         return text
 
 
-def weight(*payloads: Payload) -> int:
+def weight(payload: Payload, more: Payload = "") -> int:
     """At most so many bytes does a document with these take.
 
     No JSON grows more than sixfold in BSON: `[1,1,1]` does, for its array numbers
     its items in text.
     """
-    return SMALL + 8 * sum(map(len, payloads))
+    return SMALL + 8 * (len(payload) + len(more))
 
 
 def write_nonce(claim: Claim) -> str:
@@ -368,7 +368,7 @@ def moment_of(value: object) -> datetime | None:
     """A stored moment, a date or milliseconds; None for anything else."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC)
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             return from_milliseconds(int(value))
         except (ValueError, OverflowError, OSError):

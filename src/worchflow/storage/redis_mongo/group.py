@@ -75,26 +75,25 @@ class Group:
 
     def add(self, body: Any, size: int) -> Awaitable[Outcome]:
         """Send a write with others; to be awaited, at once, for its outcome."""
-        if self._is_full:
-            return self._add_later(body, size)
-        return self._submit(body, size)
+        if (
+            len(self._waiting) < WAITING_OPERATIONS
+            and self._waiting_bytes < WAITING_BYTES
+        ):
+            return self._submit(body, size)
+        return self._add_later(body, size)
 
     async def submit(self, body: Any, size: int) -> asyncio.Future[Outcome]:
         """The same without waiting for the outcome; waits while too many wait."""
-        while self._is_full:
+        while (
+            len(self._waiting) >= WAITING_OPERATIONS
+            or self._waiting_bytes >= WAITING_BYTES
+        ):
             self._room.clear()
             await self._wait_for_room()
         return self._submit(body, size)
 
     async def _add_later(self, body: Any, size: int) -> Outcome:
         return await (await self.submit(body, size))
-
-    @property
-    def _is_full(self) -> bool:
-        return (
-            len(self._waiting) >= WAITING_OPERATIONS
-            or self._waiting_bytes >= WAITING_BYTES
-        )
 
     def _submit(self, body: Any, size: int) -> asyncio.Future[Outcome]:
         write = Write(body, size, time.monotonic(), self._loop.create_future())

@@ -42,7 +42,7 @@ class RedisLane:
         self._scripts = scripts
         self._waiting: deque[Operation] = deque()
         self._waiting_bytes = 0
-        self._in_flight = False
+        self._is_asleep = False
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -69,8 +69,10 @@ class RedisLane:
             dropped = self._waiting.popleft()
             self._waiting_bytes -= dropped.size
             self._give_up(dropped)
-        self._idle.clear()
-        self._wake.set()
+        if self._is_asleep:
+            self._is_asleep = False
+            self._idle.clear()
+            self._wake.set()
 
     async def flush(self, timeout: float) -> bool:
         """Wait until everything was sent; False if it was not in time."""
@@ -94,6 +96,7 @@ class RedisLane:
         pause = 0.05
         while True:
             if not self._waiting:
+                self._is_asleep = True
                 self._idle.set()
                 self._wake.clear()
                 await self._wake.wait()
