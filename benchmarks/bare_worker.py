@@ -80,7 +80,7 @@ class BareWorker:
         claiming = asyncio.create_task(self._claim())
         await self._done.wait()
         seconds = time.perf_counter() - began
-        claiming.cancel()
+        await claiming
         return seconds
 
     async def _claim(self) -> None:

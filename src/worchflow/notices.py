@@ -103,6 +103,16 @@ def encode_notice(notice: Notice) -> str:
     return text + "}"
 
 
+def encode_started(claim: Claim) -> str:
+    """What a store publishes with a claim, as JSON at once."""
+    execution = claim.execution
+    return (
+        f'{{"name":"execution:start","execution_id":{_quoted(execution.id)},'
+        f'"event_name":{_quoted(execution.event_name)},'
+        f'"attempt":{execution.attempt_count + 1},"status":"processing"}}'
+    )
+
+
 def step_completed(claim: Claim, step: StoredStep) -> StepCompleted:
     """What a store publishes with a completed step."""
     execution = claim.execution

@@ -15,15 +15,17 @@ from tests.stores import (
     ERROR,
     claim_many,
     claim_one,
+    insert,
     insert_one,
     joined,
     new_execution,
     new_step,
+    stored,
 )
 from tests.waiting import until
 from worchflow.errors import SerializationError, StoreUnavailable
 from worchflow.records import Claim, ExecutionStatus
-from worchflow.settlement import Completed, Failed, Released
+from worchflow.settlement import Completed, Failed, Released, Settled
 from worchflow.storage.redis_mongo import RedisMongoBackend
 from worchflow.storage.redis_mongo import group as grouping
 
@@ -228,6 +230,65 @@ async def test_one_of_a_batch_that_lost_its_claim_does_not_hide_the_others(
     assert settled[2].status is ExecutionStatus.PROCESSING
 
 
+async def test_settlements_that_are_alike_share_one_statement(
+    backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await joined(backend)
+    await insert(backend, *(new_execution() for _ in range(20)))
+    claims = await claim_many(backend, worker, 20, limit=20)
+    door = backend._open_parts.stores.mongo
+    update = door.update
+    sizes: list[int] = []
+
+    async def counted(collection: str, statements: Any, timeout: Any = None) -> Any:
+        sizes.append(len(statements))
+        return await update(collection, statements, timeout)
+
+    monkeypatch.setattr(door, "update", counted)
+    large = '"' + "x" * 5000 + '"'
+    results = [large, *(f'{{"number":{n}}}' for n in range(18))]
+    endings = [*(Completed(result=each) for each in results), Failed(error=ERROR)]
+    settled = await asyncio.gather(
+        *(
+            backend.settle(claim, ending, None)
+            for claim, ending in zip(claims, endings, strict=True)
+        )
+    )
+    assert all(one.applied for one in settled)
+    assert sizes == [3]  # eighteen together, the large and the failed one alone
+    for claim, result in zip(claims, results, strict=False):
+        execution = await stored(backend, claim.execution.id)
+        assert (execution.status, execution.result) == ("completed", result)
+        assert execution.worker is None
+        assert execution.finished_at is not None
+
+
+async def test_a_settlement_that_is_refused_harms_none_that_shares_its_statement(
+    backend: RedisMongoBackend, raw_mongo: Any
+) -> None:
+    worker = await joined(backend)
+    await insert(backend, *(new_execution() for _ in range(5)))
+    claims = await claim_many(backend, worker, 5, limit=5)
+    validator = {"result": {"$ne": "refused"}}
+    raw_mongo.command("collMod", "executions", validator=validator)
+    results = ['"one"', '"two"', '"refused"', '"four"', '"five"']
+    outcomes = await asyncio.gather(
+        *(
+            backend.settle(claim, Completed(result=result), None)
+            for claim, result in zip(claims, results, strict=True)
+        ),
+        return_exceptions=True,
+    )
+    refused = outcomes.pop(2)
+    assert isinstance(refused, StoreUnavailable)
+    assert "121" in str(refused)
+    assert all(isinstance(one, Settled) and one.applied for one in outcomes)
+    for claim, result in zip(claims, results, strict=True):
+        execution = await stored(backend, claim.execution.id)
+        is_refused = result == '"refused"'
+        assert execution.result == (None if is_refused else result)
+
+
 async def test_closing_writes_what_is_buffered(
     open_backend: OpenBackend, raw_mongo: Any, raw_redis: Any, prefix: str
 ) -> None:
@@ -252,17 +313,28 @@ async def test_a_cancelled_caller_disturbs_nobody(backend: RedisMongoBackend) ->
     assert all(isinstance(outcome, list) for outcome in outcomes[1::2])
 
 
+@pytest.mark.parametrize("count", [1, 3])
 async def test_a_claim_whose_answer_was_lost_is_handed_out_once(
+    failing: RedisMongoBackend, mongo: MongoServer, count: int
+) -> None:
+    worker = await joined(failing)
+    await insert(failing, *(new_execution() for _ in range(count)))
+    fail(mongo, "find", 1, errorCode=91)
+    lose_replies(mongo, "update" if count > 1 else "findAndModify", 1)
+    claims: list[Claim] = []
+    for _ in range(4):
+        claims += await _claim_despite(failing, worker)
+    assert [claim.token for claim in claims] == [1] * count
+
+
+async def test_one_that_cannot_be_claimed_is_told_from_an_outage(
     failing: RedisMongoBackend, mongo: MongoServer
 ) -> None:
     worker = await joined(failing)
     await insert_one(failing)
-    fail(mongo, "find", 1, errorCode=91)
-    lose_replies(mongo, "update", 1)
-    claims: list[Claim] = []
-    for _ in range(4):
-        claims += await _claim_despite(failing, worker)
-    assert [claim.token for claim in claims] == [1]
+    fail(mongo, "findAndModify", 1, errorCode=121)
+    claim = await claim_one(failing, worker)
+    assert claim.token == 1
 
 
 async def test_a_cancelled_claim_is_handed_out_by_the_next(

@@ -366,6 +366,8 @@ def _error(document: Document) -> ErrorInfo | None:
 
 def moment_of(value: object) -> datetime | None:
     """A stored moment, a date or milliseconds; None for anything else."""
+    if value is None:
+        return None
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC)
     if isinstance(value, (int, float)) and not isinstance(value, bool):

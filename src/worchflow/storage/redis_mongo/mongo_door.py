@@ -214,6 +214,11 @@ def unavailable(error: BaseException) -> StoreUnavailable:
     return StoreUnavailable(f"MongoDB did not answer ({describe(error)})")
 
 
+def is_refusal(error: StoreUnavailable) -> bool:
+    """Whether MongoDB did answer, and would not do it."""
+    return isinstance(error.__cause__, OperationFailure)
+
+
 def _written(reply: Document) -> Written:
     refused = {
         int(problem["index"]): Refusal(

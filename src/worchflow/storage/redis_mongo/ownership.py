@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from bson.int64 import Int64
 
-from ...notices import ExecutionStarted, encode_notice
-from ...records import Claim, ExecutionStatus
+from ...errors import StoreUnavailable
+from ...notices import encode_started
+from ...records import Claim
 from ...transitions import CLAIMABLE
 from .documents import EXECUTIONS, UnreadableError
+from .mongo_door import is_refusal
 from .scripts import MISSING, NOWHERE
 
 if TYPE_CHECKING:
@@ -51,12 +53,10 @@ class Ownership:
 
         Calling it again with the nonce finds what an earlier call has claimed.
         """
-        stores = self._stores
-        statement = self._statement(nonce, stores.documents.by_ids(ids))
-        written = await stores.mongo.update(EXECUTIONS, [statement])
-        if written.refused:
-            await self._claim_singly(nonce, ids)
-        found = await self._find({"claim": nonce, "owner": self._worker.id}, ids)
+        if len(ids) == 1:
+            found = await self._claim_one(nonce, ids[0])
+        else:
+            found = await self._claim_many(nonce, ids)
         claims = await self._claims(found)
         for claim in claims:
             self._show(claim)
@@ -66,6 +66,33 @@ class Ownership:
         """Claims that this worker already holds among the ids."""
         found = await self._find({"owner": self._worker.id}, ids)
         return await self._claims(found, replay=True)
+
+    async def _claim_one(self, nonce: str, execution_id: str) -> dict[str, Document]:
+        """Claim and read in one round trip: an idle worker is waited for."""
+        statement = self._statement(
+            nonce, self._stores.documents.by_ids([execution_id])
+        )
+        try:
+            document = await self._stores.mongo.change(
+                EXECUTIONS, statement["q"], statement["u"]
+            )
+        except StoreUnavailable as error:
+            if not is_refusal(error):
+                raise
+            return await self._claim_many(nonce, [execution_id])
+        if document is not None:
+            return {execution_id: document}
+        return await self._claimed(nonce, [execution_id])
+
+    async def _claim_many(self, nonce: str, ids: Sequence[str]) -> dict[str, Document]:
+        statement = self._statement(nonce, self._stores.documents.by_ids(ids))
+        written = await self._stores.mongo.update(EXECUTIONS, [statement])
+        if written.refused:
+            await self._claim_singly(nonce, ids)
+        return await self._claimed(nonce, ids)
+
+    async def _claimed(self, nonce: str, ids: Sequence[str]) -> dict[str, Document]:
+        return await self._find({"claim": nonce, "owner": self._worker.id}, ids)
 
     def _statement(self, nonce: str, query: Document) -> Document:
         values, unset = self._change
@@ -127,18 +154,12 @@ class Ownership:
 
     def _show(self, claim: Claim) -> None:
         execution = claim.execution
-        notice = ExecutionStarted(
-            execution_id=execution.id,
-            event_name=execution.event_name,
-            attempt=execution.attempt_count + 1,
-            status=ExecutionStatus.PROCESSING,
-        )
         self._stores.lane.put(
             self._stores.scripts.mark(
                 execution.id,
                 claim.token,
                 self._stores.clock.now(),
-                encode_notice(notice),
+                encode_started(claim),
                 partial(self._shown, execution),
             )
         )
