@@ -332,7 +332,7 @@ async def test_one_that_cannot_be_claimed_is_told_from_an_outage(
 ) -> None:
     worker = await joined(failing)
     await insert_one(failing)
-    fail(mongo, "findAndModify", 1, errorCode=121)
+    fail(mongo, "findAndModify", 1, errorCode=2)
     claim = await claim_one(failing, worker)
     assert claim.token == 1
 
