@@ -71,6 +71,31 @@ async def test_every_slot_is_used(app: Worchflow[Any]) -> None:
             await handle.result(timeout=10)
 
 
+async def test_few_free_slots_are_filled_while_much_work_waits(
+    app: Worchflow[Any],
+) -> None:
+    """A claim waits a moment for more free slots, and never for busy ones."""
+    done = asyncio.Event()
+
+    @app.function("long")
+    async def long(ctx: Context[None]) -> None:
+        await done.wait()
+
+    @app.function("short")
+    async def short(ctx: Context[int]) -> int:
+        return ctx.data
+
+    async with app.client() as client, app.worker(concurrency=20):
+        blocking = await client.send_many([long() for _ in range(19)])
+        handles = await client.send_many([short(n) for n in range(30)])
+        results = [await handle.result(timeout=10) for handle in handles]
+        assert results == list(range(30))
+        assert not done.is_set()
+        done.set()
+        for handle in blocking:
+            await handle.result(timeout=10)
+
+
 async def test_plain_handlers_have_a_thread_for_each_slot(app: Worchflow[Any]) -> None:
     all_here = threading.Barrier(40, timeout=10)
 

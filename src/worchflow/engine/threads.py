@@ -12,6 +12,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
@@ -81,13 +82,14 @@ class Threads:
 class ThreadCall:
     """One call in a thread, awaited on the event loop."""
 
-    __slots__ = ("_loop", "_source", "future")
+    __slots__ = ("_source", "future")
 
     def __init__(self, threads: Threads, function: Callable[[], Any]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self._loop.create_future()
+        loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = loop.create_future()
         self._source = threads.submit(function)
-        self._source.add_done_callback(self._ended)
+        # Its callbacks are kept for ever: one of `self` would close a circle.
+        self._source.add_done_callback(partial(_ended, loop, self.future))
 
     async def result(self) -> Any:
         """What it returns. When this is cancelled, a call that runs goes on."""
@@ -101,20 +103,24 @@ class ThreadCall:
         """Keep it from starting; nothing happens when it has."""
         self._source.cancel()
 
-    def _ended(self, source: Future[Any]) -> None:
-        # The loop may be gone: its program ended without waiting for the thread.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._hand_over, source)
 
-    def _hand_over(self, source: Future[Any]) -> None:
-        if self.future.done():
-            return
-        if source.cancelled():
-            self.future.cancel()
-        elif (error := source.exception()) is not None:
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(source.result())
+def _ended(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], source: Future[Any]
+) -> None:
+    # The loop may be gone: its program ended without waiting for the thread.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(_hand_over, future, source)
+
+
+def _hand_over(future: asyncio.Future[Any], source: Future[Any]) -> None:
+    if future.done():
+        return
+    if source.cancelled():
+        future.cancel()
+    elif (error := source.exception()) is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(source.result())
 
 
 def _run(function: Callable[[], Any], future: Future[Any]) -> None:
