@@ -1,4 +1,4 @@
-"""What the library keeps about executions and steps, as frozen values.
+"""What the library keeps about executions and steps, as values.
 
 `Execution` and `StepRecord` are what users see, decoded. `StoredExecution` and
 `StoredStep` are the same facts as a store keeps them, payloads still encoded.

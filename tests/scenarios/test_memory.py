@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from worchflow import Context, SyncContext, Worchflow
+from worchflow import Context, StepFailed, SyncContext, Worchflow
 
-EXECUTIONS = 60
+EXECUTIONS = 40
+
+
+class Held:
+    """A variable of the user's function, as large as you like."""
 
 
 @pytest.fixture
@@ -21,39 +28,101 @@ def collector() -> Iterator[None]:
     gc.enable()
 
 
-async def double(value: int) -> int:
-    return 2 * value
+class Functions:
+    """Functions whose variables are in `alive` for as long as they exist."""
+
+    def __init__(self, app: Worchflow[Any]) -> None:
+        self.alive: weakref.WeakSet[Held] = weakref.WeakSet()
+        app.function("async", retries=1, retry_delay=0)(self.an_async_one)
+        app.function("plain", retries=1, retry_delay=0)(self.a_plain_one)
+        app.function("slow", retries=0, timeout=0.01)(self.a_slow_one)
+
+    def held(self) -> Held:
+        one = Held()
+        self.alive.add(one)
+        return one
+
+    async def fine(self) -> int:
+        own = self.held()
+        return 1 if own else 0
+
+    async def failing(self) -> int:
+        own = self.held()
+        raise ConnectionError(f"{own}"[:4])
+
+    def failing_in_thread(self) -> int:
+        own = self.held()
+        raise ConnectionError(f"{own}"[:4])
+
+    async def an_async_one(self, ctx: Context[str]) -> None:
+        own = self.held()
+        ctx.log.debug("begins")
+        await ctx.step.run("first", self.fine)
+        match ctx.data:
+            case "raises":
+                raise ConnectionError(f"{own}"[:4])
+            case "its step raises":
+                await ctx.step.run("second", self.failing)
+            case "its step raises in a thread":
+                await ctx.step.run("second", self.failing_in_thread)
+            case "its step fails for good":
+                await ctx.step.options(retries=1).run("second", self.failing)
+            case "its step's failure is caught":
+                with contextlib.suppress(StepFailed):
+                    await ctx.step.options(retries=0).run("second", self.failing)
+            case "its steps are gathered":
+                one = ctx.step.run("second", self.fine)
+                await asyncio.gather(one, ctx.step.run("third", self.failing))
+
+    def a_plain_one(self, ctx: SyncContext[str]) -> None:
+        own = self.held()
+        ctx.step.run("first", self.fine)
+        if ctx.data == "raises":
+            raise ConnectionError(f"{own}"[:4])
+        if ctx.data == "its step raises":
+            ctx.step.run("second", self.failing_in_thread)
+
+    async def a_slow_one(self, ctx: Context[str]) -> None:
+        own = self.held()
+        await asyncio.Event().wait()
+        assert own
 
 
 @pytest.mark.usefixtures("collector")
-@pytest.mark.parametrize("kind", ["async", "plain"])
-async def test_executions_leave_no_circles(app: Worchflow[Any], kind: str) -> None:
-    if kind == "async":
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("async", "succeeds"),
+        ("async", "raises"),
+        ("async", "its step raises"),
+        ("async", "its step raises in a thread"),
+        ("async", "its step fails for good"),
+        ("async", "its step's failure is caught"),
+        ("async", "its steps are gathered"),
+        ("plain", "succeeds"),
+        ("plain", "raises"),
+        ("plain", "its step raises"),
+        ("slow", "times out"),
+    ],
+)
+async def test_what_an_execution_held_is_gone_with_it(
+    app: Worchflow[Any], name: str, how: str
+) -> None:
+    alive = Functions(app).alive
+    ended = asyncio.Event()
+    left = EXECUTIONS
 
-        @app.function("count")
-        async def count(ctx: Context[int]) -> int:
-            ctx.log.debug("begins")
-            first = await ctx.step.run("first", double, ctx.data)
-            return await ctx.step.run("second", double, first)
+    def count(notice: Any) -> None:
+        nonlocal left
+        left -= notice.status.is_terminal
+        if not left:
+            ended.set()
 
-    else:
-
-        @app.function("count")
-        def count_plain(ctx: SyncContext[int]) -> int:
-            first = ctx.step.run("first", double, ctx.data)
-            return ctx.step.run("second", double, first)
-
-    async with app.client() as client, app.worker(concurrency=10):
-
-        async def run(number: int) -> int:
-            """How many unreachable objects so many executions leave."""
-            gc.collect()
-            messages = [{"name": "count", "data": n} for n in range(number)]
-            for handle in await client.send_many(messages):
-                await handle.result(timeout=20)
-            return gc.collect()
-
-        await run(5)  # What is made once, at first use, is not what is meant.
-        few, many = await run(5), await run(5 + EXECUTIONS)
-
-    assert (many - few) / EXECUTIONS < 1
+    async with app.client() as client, app.worker(concurrency=5) as worker:
+        worker.on("execution:updated", count)
+        messages = [{"name": name, "data": how} for _ in range(EXECUTIONS)]
+        await client.send_many(messages)
+        async with asyncio.timeout(20):
+            await ended.wait()
+        # A thread keeps what it did last until its next work.
+        assert len(alive) <= 10

@@ -137,6 +137,8 @@ class Attempt:
             return future.result()
         except concurrent.futures.CancelledError:
             raise Interrupted from None
+        finally:
+            del future  # It holds an error that holds this frame.
 
     def idempotency_key(self, title: str | None, key: str | None) -> str:
         """The stable key of a step: of the running one, or of the one named."""
@@ -217,7 +219,8 @@ class Attempt:
 
     def time_out(self) -> None:
         """End the attempt because of the function's timeout, if it is not over."""
-        if not self.ended.done():
+        # The handler may have ended in this very turn of the loop.
+        if not self.ended.done() and not (self._handler and self._handler.done()):
             self.interrupt(Interruption.TIMEOUT)
 
     async def join(self) -> None:
@@ -244,8 +247,16 @@ class Attempt:
                 step.coroutine.close()
         self._issued.clear()
         await self._in_flight.end(self._report_late)
-        # A circle otherwise, which only the garbage collector would free.
-        self.ctx = None
+
+    def forget(self) -> None:
+        """Let go of what leads back here, once the attempt has its outcome.
+
+        An exception holds the frames it came through, and they hold the attempt: in
+        a circle with it they and all their variables, the user's too, would wait for
+        the garbage collector.
+        """
+        self.ctx = self.fatal = self._handler = self._joined_error = None
+        self._titles.forget()
 
     def in_thread(self, threads: Threads, function: Callable[[], Any]) -> ThreadCall:
         """Run `function` in a thread with this context; tracked until it ends."""

@@ -50,6 +50,7 @@ class InFlight:
             if late:
                 report(len(late))
                 self._cancelled.clear()
+        self._cancelled.clear()
 
     def _unfinished(self) -> set[asyncio.Future[Any]]:
         self._tasks = {task for task in self._tasks if not task.done()}

@@ -21,7 +21,7 @@ from ..settlement import Cancelled, Completed, Released
 from .attempt import Attempt
 from .outcome import Outcome, failed_outcome, unfinished
 from .ownership import Interruption
-from .running_step import discard
+from .running_step import discard, is_being_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,6 +65,8 @@ class ExecutionRunner:
             )
             await self.attempt.close()
             return failed_outcome(self.attempt, error)
+        finally:
+            self.attempt.forget()
 
     async def _run(self) -> Outcome | None:
         attempt = self.attempt
@@ -109,8 +111,7 @@ class ExecutionRunner:
         except SystemExit as exit_:
             raise RuntimeError(f"the handler called sys.exit({exit_})") from exit_
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if attempt.is_over or (task is not None and task.cancelling()):
+            if attempt.is_over or is_being_cancelled():
                 raise
             raise RuntimeError("the handler was cancelled from inside") from error
         return value
@@ -118,7 +119,10 @@ class ExecutionRunner:
     async def _in_thread(self, ctx: Any) -> Any:
         handler, threads = self._function.handler, self._environment.handler_threads
         call = self.attempt.in_thread(threads, lambda: handler(ctx))
-        return self._plain(await call.result())
+        try:
+            return self._plain(await call.result())
+        finally:
+            del call  # It holds an error that holds this frame.
 
     def _plain(self, value: Any) -> Any:
         """The result of a plain handler; it is no coroutine that nobody would await."""

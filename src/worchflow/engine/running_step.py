@@ -46,7 +46,6 @@ class Host(Protocol):
     ownership: Ownership
     claim: Claim
     function: AnyFunction
-    number: int
     ctx: Any
     recorded: dict[str, StoredStep]
     pending: dict[str, Pending]
@@ -178,7 +177,10 @@ class RunningStep:
             call.call_off()
             self.keep_thread(call)
             raise
-        return call.future.result()
+        try:
+            return call.future.result()
+        finally:
+            del call  # It holds an error that holds this frame.
 
     def _guarded(
         self, loop: asyncio.AbstractEventLoop, started: asyncio.Event | None
@@ -222,6 +224,12 @@ def _is_coroutine_function(function: Callable[..., Any]) -> bool:
     if type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE:
         return True
     return inspect.iscoroutinefunction(function)
+
+
+def is_being_cancelled() -> bool:
+    """Whether somebody has asked to cancel the task that this runs in."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def discard(value: object) -> None:

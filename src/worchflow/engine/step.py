@@ -19,7 +19,7 @@ from ..notices import StepCompleted, step_completed
 from ..records import ErrorInfo, StepStatus, StoredStep
 from ..retry import decide_retry
 from .ownership import Interrupted
-from .running_step import RunningStep, discard
+from .running_step import RunningStep, discard, is_being_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -95,6 +95,7 @@ class StepExecution(RunningStep):
     async def _run_first(self) -> Any:
         self.attempt.pending[self.step_id] = self
         failure: Exception | None = None
+        failed: Exception | None = None
         try:
             # Before the function runs: an annotation that cannot be read has no effect.
             self._result_type = self._type()
@@ -111,6 +112,7 @@ class StepExecution(RunningStep):
                 self._tell_others(failure)
             else:
                 self._late.add_done_callback(lambda _: self._tell_others(None))
+            failure = failed = None  # They hold this frame.
 
     def _tell_others(self, failure: Exception | None) -> None:
         del self.attempt.pending[self.step_id]
@@ -121,6 +123,7 @@ class StepExecution(RunningStep):
         else:
             self._others.set_exception(failure)
             self._others.exception()  # seen here, whether or not somebody waits
+        self._others = None
 
     def _replay(self, recorded: StoredStep) -> Any:
         if recorded.status is StepStatus.FAILED:
@@ -140,6 +143,7 @@ class StepExecution(RunningStep):
             call = nest_step(
                 self._environment.middleware, self.attempt.ctx, self.call.title, call
             )
+        failure: Exception | None = None
         while True:
             self._tries += 1
             try:
@@ -159,6 +163,8 @@ class StepExecution(RunningStep):
             else:
                 self._refuse_swallowed()
                 return value, None
+            finally:
+                failure = None  # It holds this frame.
             await asyncio.sleep(delay)
 
     def _as_failure(self, error: BaseException) -> Exception | None:
@@ -170,11 +176,9 @@ class StepExecution(RunningStep):
             return error
         if isinstance(error, SystemExit):
             return _caused("the step called sys.exit", error)
-        task = asyncio.current_task()
-        is_own = isinstance(error, asyncio.CancelledError) and not (
-            task is not None and task.cancelling()
-        )
-        return _caused("the step was cancelled from inside", error) if is_own else None
+        if isinstance(error, asyncio.CancelledError) and not is_being_cancelled():
+            return _caused("the step was cancelled from inside", error)
+        return None
 
     def _refuse_swallowed(self) -> None:
         """What a function makes of its cancellation is no result and no failure."""

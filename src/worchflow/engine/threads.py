@@ -98,6 +98,8 @@ class ThreadCall:
         except asyncio.CancelledError:
             self.call_off()
             raise
+        finally:
+            del self  # It holds an error that holds this frame.
 
     def call_off(self) -> None:
         """Keep it from starting; nothing happens when it has."""
@@ -138,6 +140,8 @@ def _run(function: Callable[[], Any], future: Future[Any]) -> None:
         future.set_exception(error)
     else:
         future.set_result(result)
+    finally:
+        del function, future  # They hold an error that holds this frame.
 
 
 def _shown(error: BaseException) -> str:

@@ -39,6 +39,10 @@ class Titles:
             self._uses[title] = user, use
         return step_id(title, use=use)
 
+    def forget(self) -> None:
+        """Let go of the tasks and threads that used titles."""
+        self._uses.clear()
+
     def _duplicate(self, title: str) -> DuplicateStep:
         return DuplicateStep(
             f'the step title "{title}" is used from two tasks or threads of execution '

@@ -35,7 +35,7 @@ from .unserved import Unserved
 from .upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from pymongo.asynchronous.database import AsyncDatabase
@@ -315,16 +315,14 @@ class RedisMongoBackend(Backend):
         return await self._claimer(worker).adopt(execution_ids)
 
     @override
-    def checkpoint(
-        self, claim: Claim, step: StoredStep
-    ) -> Coroutine[Any, Any, StoredStep]:
-        return self._open_parts.steps.checkpoint(claim, step)
+    async def checkpoint(self, claim: Claim, step: StoredStep) -> StoredStep:
+        return await self._open_parts.steps.checkpoint(claim, step)
 
     @override
-    def settle(
+    async def settle(
         self, claim: Claim, settlement: Settlement, notice: Notice | None
-    ) -> Coroutine[Any, Any, Settled]:
-        return self._open_parts.settling.settle(claim, settlement, notice)
+    ) -> Settled:
+        return await self._open_parts.settling.settle(claim, settlement, notice)
 
     @override
     async def reap(self, worker_id: str, *, expired: bool) -> int:

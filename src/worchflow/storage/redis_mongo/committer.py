@@ -116,6 +116,8 @@ class Committer:
                 writes = _encodable(writes, error)
             except WorchflowError as error:
                 writes = self._expire(writes, error)
+                if not writes:
+                    return
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
                 pause = min(pause * 2, 1.0)
             else:
@@ -183,8 +185,6 @@ class Committer:
         oldest = time.monotonic() + 0.05 - self._timeout
         alive: list[Write] = []
         for write in writes:
-            if write.future.done():
-                continue
             if isinstance(error, StoreUnavailable) and write.submitted_at > oldest:
                 alive.append(write)
             else:

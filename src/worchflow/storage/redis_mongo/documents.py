@@ -18,7 +18,14 @@ from ...records import (
     StoredExecution,
     StoredStep,
 )
-from .values import AS_TEXT, check_safe_integers, is_json, to_bson, to_text
+from .values import (
+    AS_TEXT,
+    LONGEST_NATIVE,
+    check_safe_integers,
+    is_json,
+    to_bson,
+    to_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -316,10 +323,16 @@ class Documents:
 def weight(payload: Payload, more: Payload = "") -> int:
     """At most so many bytes does a document with these take.
 
-    No JSON grows more than sixfold in BSON: `[1,1,1]` does, for its array numbers
-    its items in text.
+    Text takes four for a character, or one. Other JSON grows no more than sixfold:
+    `[1,1,1]` does, for a BSON array numbers its items in text.
     """
-    return SMALL + 8 * (len(payload) + len(more))
+    return SMALL + _weight(payload) + _weight(more)
+
+
+def _weight(payload: Payload) -> int:
+    if len(payload) <= LONGEST_NATIVE and not payload.startswith('"'):
+        return 8 * len(payload)
+    return len(payload) * (1 if payload.isascii() else 4)
 
 
 def write_nonce(claim: Claim) -> str:

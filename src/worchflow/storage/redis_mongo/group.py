@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ...errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from ...errors import WorchflowError
 
@@ -61,7 +61,7 @@ class Group:
     """Collects writes and sends them in batches; `send` answers every write."""
 
     def __init__(
-        self, send: Callable[[list[Write]], Awaitable[None]], timeout: float
+        self, send: Callable[[list[Write]], Coroutine[Any, Any, None]], timeout: float
     ) -> None:
         self._send = send
         self._timeout = timeout
@@ -127,7 +127,7 @@ class Group:
                 await self._room.wait()
         except TimeoutError:
             raise StoreUnavailable(
-                f"{WAITING_OPERATIONS} writes wait for MongoDB, and none was taken "
+                f"{len(self._waiting)} writes wait for MongoDB, and none was taken "
                 f"for {self._timeout:g} s"
             ) from None
 
@@ -137,12 +137,9 @@ class Group:
             # Shared among the free flights: while MongoDB works on one batch, this
             # process works on the answers of another.
             batch = self._take_batch(max(WORTHWHILE, -(-len(self._waiting) // free)))
-            task = self._loop.create_task(self._fly(batch))
+            task = self._loop.create_task(self._send(batch))
             self._flights[task] = batch
             task.add_done_callback(self._landed)
-
-    async def _fly(self, batch: list[Write]) -> None:
-        await self._send(batch)
 
     def _take_batch(self, most: int) -> list[Write]:
         batch: list[Write] = []

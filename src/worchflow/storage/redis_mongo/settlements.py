@@ -30,7 +30,8 @@ STATUS = {
 }
 
 UNSET_OWNERSHIP = {"owner": "", "claim": ""}
-COMPLETED_UNSET = ("owner", "claim", "cancelRequested", "cancelReason")
+NOT_COMPLETED = ("owner", "claim", "cancelRequested", "cancelReason")
+"""What a completed execution does not have."""
 LARGEST_ALIKE = 2048
 """Characters of a result; a thousand of them share a statement of at most 16 MiB."""
 UNSET_ERROR = {"error": "", "errorStack": "", "errorType": ""}
@@ -80,31 +81,24 @@ class SettlementUpdate:
     @property
     def update(self) -> Update:
         """What it changes in the execution that this claim still owns."""
-        execution_id = self._claim.execution.id
-        if self._is_plain:
-            likeness = Likeness(
-                self._claim.worker_id, Int64(self._claim.token), COMPLETED_UNSET
-            )
-            return Update(execution_id, self._completed(), likeness=likeness)
-        return Update(execution_id, self.change, self.query)
-
-    @property
-    def _is_plain(self) -> bool:
-        """Whether it is like most: a small result, and no error to forget."""
-        return (
-            isinstance(self._settlement, Completed)
-            and len(self._settlement.result) <= LARGEST_ALIKE
-            and self._claim.execution.error is None
-        )
-
-    def _completed(self) -> Document:
-        return self._with_outcome(
-            {
-                "status": self.status.value,
-                "updatedAt": Int64(self._now),
-                "doneBy": self.mark,
-                "finishedAt": DatetimeMS(self._now),
-            }
+        execution_id, settlement = self._claim.execution.id, self._settlement
+        if not isinstance(settlement, Completed):
+            return Update(execution_id, self.change, self.query)
+        values: Document = {
+            "status": self.status.value,
+            "updatedAt": Int64(self._now),
+            "doneBy": self.mark,
+            "finishedAt": DatetimeMS(self._now),
+        }
+        self._documents.set_result(values, settlement.result)
+        removed: tuple[str, ...] = NOT_COMPLETED
+        if self._claim.execution.error is not None:
+            removed += tuple(UNSET_ERROR)
+        return Update(
+            execution_id,
+            values,
+            likeness=Likeness(self._claim.worker_id, Int64(self._claim.token), removed),
+            alone=len(settlement.result) > LARGEST_ALIKE,
         )
 
     @property
@@ -140,8 +134,6 @@ class SettlementUpdate:
         if self.due is not None:
             due = DatetimeMS(self.due)
             values |= dict.fromkeys(("enqueuedAt", "dueAt", "runAt"), due)
-        if self.status is ExecutionStatus.COMPLETED and self._claim.execution.error:
-            unset |= UNSET_ERROR
         change: Document = {"$set": self._with_outcome(values), "$unset": unset}
         if self.failed_attempts:
             change["$inc"] = {"attemptCount": self.failed_attempts}
@@ -149,8 +141,6 @@ class SettlementUpdate:
 
     def _with_outcome(self, values: Document) -> Document:
         match self._settlement:
-            case Completed(result=result):
-                self._documents.set_result(values, result)
             case Failed(error=error) | RetryAt(error=error):
                 values |= error_fields(error)
             case Released(reason=str(reason)):

@@ -30,13 +30,15 @@ class Likeness(NamedTuple):
 class Update(NamedTuple):
     """The update of one execution: `change` for what `query` finds.
 
-    With a likeness `change` is what it sets, and there is no query.
+    With a likeness `change` is what it sets, and there is no query. `alone`: it is
+    too large to share a statement.
     """
 
     id: str
     change: Any
     query: Document | None = None
     likeness: Likeness | None = None
+    alone: bool = False
 
     def statement(self, id_field: str) -> Document:
         """The statement for this one alone."""
@@ -65,7 +67,9 @@ def statements(
     """What carries out the writes; with `together`, in as few as can be."""
     alike: dict[Likeness | None, list[Write]] = {}
     for write in writes:
-        alike.setdefault(write.body.likeness if together else None, []).append(write)
+        update: Update = write.body
+        likeness = update.likeness if together and not update.alone else None
+        alike.setdefault(likeness, []).append(write)
     single = alike.pop(None, [])
     batch: list[Statement] = []
     for likeness, group in alike.items():
