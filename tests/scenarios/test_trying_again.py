@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -232,3 +233,29 @@ async def test_an_execution_that_kills_its_workers_is_given_up(
             await client.retry(handle.id)
             assert await handle.result(timeout=10) == "cured"
     await doomed.close()
+
+
+@pytest.mark.allow_blocking("the loop is late on purpose")
+async def test_a_handler_that_ends_as_its_time_does_has_ended(
+    app: Worchflow[Any],
+) -> None:
+    calls = 0
+
+    @app.function("late", retries=0, timeout=0.05)
+    async def late(ctx: Context[None]) -> str:
+        nonlocal calls
+        calls += 1
+        loop = asyncio.get_running_loop()
+        awaited: asyncio.Future[str] = loop.create_future()
+
+        def hold_up_the_loop() -> None:
+            # Both the answer and the timeout are there for the loop's next turn.
+            time.sleep(0.1)
+            awaited.set_result("in time")
+
+        loop.call_soon(hold_up_the_loop)
+        return await awaited
+
+    async with app.client() as client, app.worker():
+        assert await (await client.send(late())).result(timeout=10) == "in time"
+    assert calls == 1
