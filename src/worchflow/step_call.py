@@ -13,7 +13,6 @@ from .limits import check_key, check_name
 from .retry import Retry
 from .suggestions import refuse_unknown
 from .type_forms import check_type
-from .types import value
 
 if TYPE_CHECKING:
     import logging
@@ -32,7 +31,7 @@ class Missing(Enum):
 MISSING: Final = Missing.MISSING
 
 
-@value
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StepCall:
     """One call of `step.run`, checked: what to run, under which options.
 

@@ -36,6 +36,7 @@ class Recorder:
         self.calls: list[StepCall] = []
         self.keys: list[tuple[str | None, str | None]] = []
         self.cancelled = False
+        self.log = logging.LoggerAdapter(logging.getLogger("test"))
 
     def run(self, call: StepCall) -> Coroutine[Any, Any, Any]:
         self.calls.append(call)
@@ -56,9 +57,8 @@ def runner() -> Recorder:
 
 
 def make(kind: type, runner: Recorder, data: Any = None) -> Any:
-    log = logging.LoggerAdapter(logging.getLogger("test"))
     event = ReceivedEvent(name="pay", data=data, id="exec-1", timestamp=WHEN)
-    return kind(event=event, runner=runner, attempt=2, token=7, log=log)
+    return kind(event=event, runner=runner, attempt=2, token=7)
 
 
 def charge(*args: Any, **kwargs: Any) -> None: ...
@@ -72,7 +72,7 @@ def test_a_context_tells_event_and_attempt(kind: Any, runner: Recorder) -> None:
     assert ctx.data is ctx.event.data
     assert ctx.execution_id == ctx.event.id == "exec-1"
     assert (ctx.attempt, ctx.token) == (2, 7)
-    assert isinstance(ctx.log, logging.LoggerAdapter)
+    assert ctx.log is runner.log
 
 
 def test_a_context_asks_its_runner_whether_it_is_cancelled(runner: Recorder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from abc import ABC, abstractmethod
 from contextvars import ContextVar
 from functools import partial
 from inspect import CO_COROUTINE
@@ -82,7 +83,7 @@ class Untrusted(Exception):
     """The lease was not certain at the very moment a thread was to call a step."""
 
 
-class RunningStep:
+class RunningStep(ABC):
     """Calls a step's function."""
 
     __slots__ = ("_timed_out", "attempt", "call", "knows_its_end", "step_id")
@@ -95,9 +96,9 @@ class RunningStep:
         """Its code asked whether it should end, and was told so."""
         self._timed_out = False
 
+    @abstractmethod
     def keep_thread(self, call: ThreadCall) -> None:
         """See to a thread whose caller was cancelled while it runs."""
-        raise NotImplementedError
 
     def should_end(self) -> bool:
         """Whether its code should end early; what it returns then is no result."""

@@ -42,7 +42,7 @@ class RedisLane:
         self._scripts = scripts
         self._waiting: deque[Operation] = deque()
         self._waiting_bytes = 0
-        self._is_asleep = False
+        self._is_asleep = True
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
