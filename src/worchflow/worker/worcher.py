@@ -197,16 +197,18 @@ class Worcher(Emitter):
         """
         timeout = to_seconds(shutdown_timeout, "shutdown_timeout")
 
+        # Asked for at once: a task that had yet to begin could be lost in the stop.
         def drain() -> None:
-            self._background.spawn(self.stop(timeout))
+            self._request_stop(timeout)
+
+        def stop_now() -> None:
+            self._request_stop(0)
 
         if burst:
             self._claiming.on_idle = drain
         await self.start()
         try:
-            with stop_on_signals(
-                drain=drain, stop_now=lambda: self._background.spawn(self.stop(0))
-            ) as received:
+            with stop_on_signals(drain=drain, stop_now=stop_now) as received:
                 await self._stopped.wait()
                 await self.stop(0)  # raises what stopping has raised
         except asyncio.CancelledError:
@@ -225,13 +227,18 @@ class Worcher(Emitter):
         Calling it again waits for the first call, until the earlier of both deadlines.
         Cancelling the call does not end the stop.
         """
-        self._deadline.bring_forward(to_seconds(timeout, "timeout"))
+        self._request_stop(to_seconds(timeout, "timeout"))
+        if self._stopping is not None:
+            await asyncio.shield(self._stopping)
+
+    def _request_stop(self, seconds: float) -> None:
+        """Let it stop within so many seconds, in a task of its own."""
+        self._deadline.bring_forward(seconds)
         if self._state == "new":
             self._state = "stopped"
             self._stopped.set()
         if self._stopping is None:
             self._stopping = asyncio.ensure_future(self._stop())
-        await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
         if self._starting is not None and not self._starting.done():
