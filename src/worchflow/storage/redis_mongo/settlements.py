@@ -30,7 +30,7 @@ STATUS = {
 }
 
 UNSET_OWNERSHIP = {"owner": "", "claim": ""}
-NOT_COMPLETED = ("owner", "claim", "cancelRequested", "cancelReason")
+UNSET_COMPLETED = ("owner", "claim", "cancelRequested", "cancelReason")
 """What a completed execution does not have."""
 LARGEST_ALIKE = 2048
 """Characters of a result; a thousand of them share a statement of at most 16 MiB."""
@@ -91,7 +91,7 @@ class SettlementUpdate:
             "finishedAt": DatetimeMS(self._now),
         }
         self._documents.set_result(values, settlement.result)
-        removed: tuple[str, ...] = NOT_COMPLETED
+        removed: tuple[str, ...] = UNSET_COMPLETED
         if self._claim.execution.error is not None:
             removed += tuple(UNSET_ERROR)
         return Update(
