@@ -50,4 +50,4 @@ def from_milliseconds(value: int) -> datetime:
 
 def to_milliseconds(moment: datetime) -> int:
     """Integer milliseconds since 1970 of an aware datetime."""
-    return round(moment.timestamp() * 1000)
+    return int(moment.timestamp() * 1000 + 0.5)

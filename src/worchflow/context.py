@@ -55,11 +55,6 @@ class _Facade:
         self._runner = runner
         self._settings = settings
 
-    def _call(
-        self, title: str, fn: Callable[..., Any], args: Any, kwargs: Any
-    ) -> StepCall:
-        return self._settings.call(title, fn, args, kwargs)
-
 
 class TypedStep(_Facade, Generic[T]):
     """`step.options(as_type=…)`: the result has the named type."""
@@ -70,7 +65,7 @@ class TypedStep(_Facade, Generic[T]):
         self, title: str, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[object, None, T]:
         """As `Step.run`; the result is decoded to the named type."""
-        return self._runner.run(self._call(title, fn, args, kwargs))
+        return self._runner.run(self._settings.call(title, fn, args, kwargs))
 
     def options(self, **options: Unpack[StepOptions]) -> TypedStep[T]:
         """The same with these options, other ones kept."""
@@ -118,7 +113,7 @@ class Step(_Facade):
         `StepFailed` once retries of the step's own are used up, and else what `fn`
         raises.
         """
-        return self._runner.run(self._call(title, fn, args, kwargs))
+        return self._runner.run(self._settings.call(title, fn, args, kwargs))
 
     @overload
     def options(
@@ -149,7 +144,9 @@ class SyncTypedStep(_Facade, Generic[T]):
         self, title: str, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """As `SyncStep.run`; the result is decoded to the named type."""
-        result: T = self._runner.run_blocking(self._call(title, fn, args, kwargs))
+        result: T = self._runner.run_blocking(
+            self._settings.call(title, fn, args, kwargs)
+        )
         return result
 
     def options(self, **options: Unpack[StepOptions]) -> SyncTypedStep[T]:
@@ -184,7 +181,7 @@ class SyncStep(_Facade):
         self, title: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Any:
         """As `Step.run`, but blocks until the result is durable and returns it."""
-        return self._runner.run_blocking(self._call(title, fn, args, kwargs))
+        return self._runner.run_blocking(self._settings.call(title, fn, args, kwargs))
 
     @overload
     def options(

@@ -13,6 +13,7 @@ from .limits import check_key, check_name
 from .retry import Retry
 from .suggestions import refuse_unknown
 from .type_forms import check_type
+from .types import value
 
 if TYPE_CHECKING:
     import logging
@@ -31,7 +32,7 @@ class Missing(Enum):
 MISSING: Final = Missing.MISSING
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class StepCall:
     """One call of `step.run`, checked: what to run, under which options.
 

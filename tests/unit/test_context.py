@@ -272,13 +272,9 @@ def test_no_repr_shows_data_or_arguments(runner: Recorder) -> None:
     assert secret not in repr((ctx, ctx.event, call))
 
 
-def test_what_was_received_and_what_is_called_cannot_be_changed(
-    runner: Recorder,
-) -> None:
+def test_what_was_received_cannot_be_changed(runner: Recorder) -> None:
     ctx = make(Context, runner)
     with pytest.raises(FrozenInstanceError):
         ctx.event.name = "other"
-    with pytest.raises(FrozenInstanceError):
-        StepCall(title="t", function=charge).title = "u"  # type: ignore[misc]
     with pytest.raises(AttributeError):
         ctx.data = 3

@@ -326,7 +326,7 @@ def weight(payload: Payload, more: Payload = "") -> int:
     Text takes four for a character, or one. Other JSON grows no more than sixfold:
     `[1,1,1]` does, for a BSON array numbers its items in text.
     """
-    return SMALL + _weight(payload) + _weight(more)
+    return SMALL + _weight(payload) + (_weight(more) if more else 0)
 
 
 def _weight(payload: Payload) -> int:

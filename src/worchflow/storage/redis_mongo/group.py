@@ -142,9 +142,20 @@ class Group:
             task.add_done_callback(self._landed)
 
     def _take_batch(self, most: int) -> list[Write]:
+        most = min(most, BATCH_OPERATIONS)
+        if len(self._waiting) <= most and self._waiting_bytes <= BATCH_BYTES:
+            batch = list(self._waiting)
+            self._waiting.clear()
+            self._waiting_bytes = 0
+        else:
+            batch = self._take_some(most)
+        if not self._room.is_set():
+            self._room.set()
+        return batch
+
+    def _take_some(self, most: int) -> list[Write]:
         batch: list[Write] = []
         size = 0
-        most = min(most, BATCH_OPERATIONS)
         while self._waiting and len(batch) < most:
             size += self._waiting[0].size
             if batch and size > BATCH_BYTES:
@@ -152,8 +163,6 @@ class Group:
             write = self._waiting.popleft()
             self._waiting_bytes -= write.size
             batch.append(write)
-        if not self._room.is_set():
-            self._room.set()
         return batch
 
     def _landed(self, task: asyncio.Task[None]) -> None:

@@ -149,6 +149,14 @@ class RedisLane:
             self._give_up(operation)
 
     def _take_batch(self) -> list[Operation]:
+        if len(self._waiting) > BATCH_OPERATIONS or self._waiting_bytes > BATCH_BYTES:
+            return self._take_some()
+        batch = list(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        return batch
+
+    def _take_some(self) -> list[Operation]:
         batch: list[Operation] = []
         total = 0
         while self._waiting and len(batch) < BATCH_OPERATIONS:

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 Place: TypeAlias = str | int
 
 STATUS = {
-    Completed: ExecutionStatus.COMPLETED,
-    Failed: ExecutionStatus.FAILED,
-    RetryAt: ExecutionStatus.RETRYING,
-    Released: ExecutionStatus.QUEUED,
-    Cancelled: ExecutionStatus.CANCELLED,
+    kind: (status, status.value, status.is_terminal)
+    for kind, status in (
+        (Completed, ExecutionStatus.COMPLETED),
+        (Failed, ExecutionStatus.FAILED),
+        (RetryAt, ExecutionStatus.RETRYING),
+        (Released, ExecutionStatus.QUEUED),
+        (Cancelled, ExecutionStatus.CANCELLED),
+    )
 }
+"""What each settlement makes of an execution; asking an enumeration is slow."""
 
 UNSET_OWNERSHIP = {"owner": "", "claim": ""}
 UNSET_COMPLETED = ("owner", "claim", "cancelRequested", "cancelReason")
@@ -54,7 +58,7 @@ class SettlementUpdate:
     ) -> None:
         """`failed_attempts` counts what a settlement that became another one says."""
         self.mark = write_nonce(claim)
-        self.status = STATUS[type(settlement)]
+        self.status, self._word, self.is_terminal = STATUS[type(settlement)]
         self.due: int | None = None
         self._documents = documents
         self._claim = claim
@@ -85,7 +89,7 @@ class SettlementUpdate:
         if not isinstance(settlement, Completed):
             return Update(execution_id, self.change, self.query)
         values: Document = {
-            "status": self.status.value,
+            "status": self._word,
             "updatedAt": Int64(self._now),
             "doneBy": self.mark,
             "finishedAt": DatetimeMS(self._now),
@@ -110,7 +114,7 @@ class SettlementUpdate:
             "owner": claim.worker_id,
             "token": Int64(claim.token),
         }
-        if not self.status.is_terminal:
+        if not self.is_terminal:
             query["cancelRequested"] = {"$ne": True}
         return query
 
@@ -121,12 +125,12 @@ class SettlementUpdate:
         if isinstance(settlement, Released) and self.due is None:
             return self._to_the_front(settlement)
         values: Document = {
-            "status": self.status.value,
+            "status": self._word,
             "updatedAt": Int64(self._now),
             "doneBy": self.mark,
         }
         unset: Document = dict(UNSET_OWNERSHIP)
-        if self.status.is_terminal:
+        if self.is_terminal:
             values["finishedAt"] = DatetimeMS(self._now)
             unset["cancelRequested"] = ""
             if self.status is not ExecutionStatus.CANCELLED:
@@ -174,7 +178,7 @@ class SettlementUpdate:
     @property
     def place(self) -> Place:
         """Where the id belongs in Redis."""
-        if self.status.is_terminal:
+        if self.is_terminal:
             return NOWHERE
         if self.due is None:
             return FRONT
@@ -185,7 +189,7 @@ class SettlementUpdate:
         """What this changes in the execution's hash."""
         before, settlement = self._claim.execution, self._settlement
         fields: dict[str, Argument] = {
-            "status": self.status.value,
+            "status": self._word,
             "attemptCount": before.attempt_count + self.failed_attempts,
             "updatedAt": self._now,
             "token": self._claim.token,

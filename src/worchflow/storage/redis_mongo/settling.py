@@ -77,7 +77,7 @@ class Settling:
         self, claim: Claim, update: SettlementUpdate, notice: Notice | None
     ) -> None:
         stores = self._stores
-        ttl = stores.options.finished_ttl if update.status.is_terminal else 0
+        ttl = stores.options.finished_ttl if update.is_terminal else 0
         stores.lane.put(
             stores.scripts.let_go(
                 claim.worker_id,
