@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -138,13 +139,19 @@ def tell_status(
     tx: Transaction, prefix: str, execution: StoredExecution, status: ExecutionStatus
 ) -> None:
     """Publish that an execution changed its status, once that is durable."""
-    notice = ExecutionUpdated(
+    tx.hints.tell(prefix, partial(status_notice, execution, status))
+
+
+def status_notice(
+    execution: StoredExecution, status: ExecutionStatus
+) -> ExecutionUpdated:
+    """What a new status of an execution is told by."""
+    return ExecutionUpdated(
         execution_id=execution.id,
         event_name=execution.event_name,
         attempt=execution.attempt_count + 1,
         status=status,
     )
-    tx.hints.notices.append((prefix, notice))
 
 
 def due_after(now: int, seconds: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...notices import ExecutionStarted
@@ -136,7 +137,7 @@ def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
     claims: list[Claim] = []
     for _, execution, steps in found:
         claims.append(_as_claim(execution, request.worker_id, steps))
-        tx.hints.notices.append((prefix, _started(execution)))
+        tx.hints.tell(prefix, partial(_started, execution))
     return Taken(claims=claims)
 
 

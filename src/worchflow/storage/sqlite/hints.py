@@ -6,10 +6,15 @@ Hints only save time. Whoever misses one finds out by looking.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from ...notices import Notice, decode_notice, encode_notice
+
+Happening: TypeAlias = tuple[str, Callable[[], Notice]]
+"""Prefix and what makes a notice: most of them nobody wants to hear."""
 
 DATAGRAM_NOTICES = 100
 """Notices in one datagram: well below what a socket takes at once."""
@@ -23,14 +28,24 @@ class Hints:
     """Prefix and event name of what can be claimed now or has a new due time."""
     cancelled: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     """Prefix and id of owned executions that somebody wants cancelled."""
-    notices: list[tuple[str, Notice]] = field(default_factory=list[tuple[str, Notice]])
-    """Prefix and notice."""
+    happenings: list[Happening] = field(default_factory=list[Happening])
+    _notices: list[tuple[str, Notice]] | None = None
 
     def add(self, other: Hints) -> None:
         """Take over what another part of the transaction collected."""
         self.work |= other.work
         self.cancelled |= other.cancelled
-        self.notices += other.notices
+        self.happenings += other.happenings
+
+    def tell(self, prefix: str, notice: Callable[[], Notice]) -> None:
+        """Let those who watch an execution have a notice of it."""
+        self.happenings.append((prefix, notice))
+
+    def notices(self) -> list[tuple[str, Notice]]:
+        """Prefix and notice of all that happened; call it once all is collected."""
+        if self._notices is None:
+            self._notices = [(prefix, make()) for prefix, make in self.happenings]
+        return self._notices
 
     def urgent_datagrams(self) -> list[bytes]:
         """Work and cancellations, for all other processes."""
@@ -41,7 +56,7 @@ class Hints:
 
     def notice_datagrams(self) -> list[bytes]:
         """Notices, for the processes that watch."""
-        texts = [(prefix, encode_notice(notice)) for prefix, notice in self.notices]
+        texts = [(prefix, encode_notice(notice)) for prefix, notice in self.notices()]
         return [
             json.dumps({"notices": texts[start : start + DATAGRAM_NOTICES]}).encode()
             for start in range(0, len(texts), DATAGRAM_NOTICES)
@@ -57,7 +72,12 @@ def read_datagram(message: bytes) -> Hints:
         hints.cancelled = {(str(p), str(i)) for p, i in fields.get("cancelled", ())}
         for prefix, text in fields.get("notices", ()):
             if (notice := decode_notice(text)) is not None:
-                hints.notices.append((str(prefix), notice))
+                hints.tell(str(prefix), partial(itself, notice))
     except (ValueError, TypeError, AttributeError, RecursionError):
         return Hints()
     return hints
+
+
+def itself(notice: Notice) -> Notice:
+    """What makes a notice that is there already."""
+    return notice

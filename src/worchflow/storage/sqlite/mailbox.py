@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import StoreUnavailable
 
@@ -29,13 +29,12 @@ class Call:
     unwanted: Callable[[Any], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What became of one call."""
 
     call: Call
     value: Any = None
-    error: BaseException | None = field(default=None)
+    error: BaseException | None = None
 
 
 def _has_result(future: asyncio.Future[Any]) -> bool:
@@ -56,7 +55,8 @@ class Mailbox:
         self._waiting: dict[Call, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
-        self._room = asyncio.Semaphore(CALLS)
+        self._room = CALLS
+        self._freed = asyncio.Event()
 
     async def call(
         self,
@@ -66,10 +66,9 @@ class Mailbox:
         """Hand a call to a thread of the store and wait for the answer."""
         if self._closed:
             raise self._gone()
-        if self._room.locked():
+        if not self._room:
             await self._wait_for_room()
-        else:
-            await self._room.acquire()
+        self._room -= 1
         deadline = self.loop.time() + self._timeout
         call = Call(self, self.loop.create_future(), deadline, unwanted)
         self._waiting[call] = None
@@ -106,17 +105,17 @@ class Mailbox:
         self._waiting.clear()
 
     def _settle(self, answers: Sequence[Answer]) -> None:
-        for answer in answers:
-            call = answer.call
-            self._room.release()
+        self._room += len(answers)
+        self._freed.set()
+        for call, value, error in answers:
             self._waiting.pop(call, None)
             if call.future.done():
-                if call.unwanted is not None and answer.error is None:
-                    call.unwanted(answer.value)
-            elif answer.error is not None:
-                call.future.set_exception(answer.error)
+                if call.unwanted is not None and error is None:
+                    call.unwanted(value)
+            elif error is not None:
+                call.future.set_exception(error)
             else:
-                call.future.set_result(answer.value)
+                call.future.set_result(value)
 
     def _expire(self) -> None:
         self._timer = None
@@ -134,7 +133,9 @@ class Mailbox:
     async def _wait_for_room(self) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                await self._room.acquire()
+                while not self._room:
+                    self._freed.clear()
+                    await self._freed.wait()
         except TimeoutError:
             raise self._late("is behind: too many calls wait for it") from None
 

@@ -88,12 +88,14 @@ class Peers:
 
     def send(self, hints: Hints) -> None:
         """Tell the other processes."""
-        if self._outbox is None or not (hints.work or hints.cancelled or hints.notices):
+        if self._outbox is None or not (
+            hints.work or hints.cancelled or hints.happenings
+        ):
             return
         others = self._look()
         self._send_all([path for path, _ in others], hints.urgent_datagrams)
         watching = [path for path, watches in others if watches]
-        if hints.notices:
+        if hints.happenings:
             self._send_all(watching, hints.notice_datagrams)
 
     def ask_for_notices(self) -> None:
@@ -149,7 +151,7 @@ class Peers:
                 return
             hints = read_datagram(message)
             self._receive(hints)
-            if hints.notices:
+            if hints.happenings:
                 self._stop_asking_if_unwatched()
 
     def _stop_asking_if_unwatched(self) -> None:

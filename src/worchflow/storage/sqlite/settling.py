@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ...notices import ExecutionUpdated
 from ...records import ExecutionStatus
 from ...settlement import (
     Cancelled,
@@ -15,8 +14,10 @@ from ...settlement import (
     RetryAt,
     Settled,
 )
-from .accepting import due_after
+from ...types import value
+from .accepting import due_after, tell_status
 from .bulk import execute_rows
+from .hints import itself
 from .rows import error_row
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ _NOW = """
 """
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class SettleRequest:
     """One settlement of one claim."""
 
@@ -70,7 +71,7 @@ class SettleRequest:
     notice: Notice | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class Ending:
     """What a settlement makes of an execution."""
 
@@ -188,17 +189,11 @@ def _tell(
     execution = request.claim.execution
     if outcome.applied and outcome.status is end.status:
         if request.notice is not None:
-            tx.hints.notices.append((prefix, request.notice))
+            tx.hints.tell(prefix, partial(itself, request.notice))
         if end.due_at is not None:
             tx.hints.work.add((prefix, execution.event_name))
     elif outcome.status is not None:
-        notice = ExecutionUpdated(
-            execution_id=execution.id,
-            event_name=execution.event_name,
-            attempt=execution.attempt_count + 1,
-            status=outcome.status,
-        )
-        tx.hints.notices.append((prefix, notice))
+        tell_status(tx, prefix, execution, outcome.status)
 
 
 def _status(word: str) -> ExecutionStatus | None:

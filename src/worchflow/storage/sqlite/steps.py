@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...errors import ExecutionNotFound
 from ...notices import step_completed
 from ...records import StepStatus
+from ...types import value
 from .bulk import execute_rows
 from .rows import STEP_COLUMNS, fetch, json_list, read_step, step_row
 
@@ -46,7 +47,7 @@ _OF_EXECUTIONS = f"""
 """  # noqa: S608 - made of constants
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class StepWrite:
     """One checkpoint."""
 
@@ -64,14 +65,19 @@ def checkpoint(
 ) -> list[StoredStep]:
     """Record steps; first write wins. Returns what is recorded for each."""
     rows = [(write.execution_id, *step_row(write.step)) for write in writes]
-    recorded = [read_step(row[1:]) for row in rows]
     inserted = execute_rows(tx.connection, _INSERT, rows, {"prefix": prefix})
-    mine = recorded
+    recorded = [write.step for write in writes]
+    told = writes
     if inserted < len(rows):
         recorded = [_stored(tx, prefix, write) for write in writes]
-    for write, own, stored in zip(writes, mine, recorded, strict=True):
-        if own == stored and stored.status is StepStatus.COMPLETED:
-            tx.hints.notices.append((prefix, step_completed(write.claim, stored)))
+        told = [
+            write
+            for write, row, stored in zip(writes, rows, recorded, strict=True)
+            if read_step(row[1:]) == stored
+        ]
+    for write in told:
+        if write.step.status is StepStatus.COMPLETED:
+            tx.hints.tell(prefix, partial(step_completed, write.claim, write.step))
     return recorded
 
 

@@ -130,7 +130,8 @@ class Wakeup:
             or (
                 bool(self._watched)
                 and any(
-                    notice.execution_id in self._watched for _, notice in hints.notices
+                    notice.execution_id in self._watched
+                    for _, notice in hints.notices()
                 )
             )
         )
@@ -143,7 +144,9 @@ class Wakeup:
             if prefix == self._prefix:
                 for on_cancel in tuple(self._on_cancel.values()):
                     on_cancel(execution_id)
-        for prefix, notice in hints.notices:
+        if not self._watched:
+            return
+        for prefix, notice in hints.notices():
             if prefix == self._prefix:
                 for subscription in self._watched.get(notice.execution_id, ()):
                     subscription.put(notice)
