@@ -118,14 +118,14 @@ class StepSettings:
         if not callable(function):
             raise InvalidInput(_not_callable(title, function), field="fn")
         return StepCall(
-            title=check_name(title, "title"),
-            function=function,
-            args=args,
-            kwargs=kwargs,
-            key=self.key,
-            retries=self.retries,
-            timeout=self.timeout,
-            as_type=self.as_type,
+            check_name(title, "title"),
+            function,
+            args,
+            kwargs,
+            self.key,
+            self.retries,
+            self.timeout,
+            self.as_type,
         )
 
 

@@ -228,14 +228,14 @@ class StepExecution(RunningStep):
         error: ErrorInfo | None = None,
     ) -> StoredStep:
         return StoredStep(
-            step_id=self.step_id,
-            title=self.call.title,
-            status=status,
-            result=result,
-            error=error,
-            attempts=self._tries,
-            started_at=self._started_at,
-            finished_at=self._environment.clock.now(),
+            self.step_id,
+            self.call.title,
+            status,
+            result,
+            error,
+            self._tries,
+            self._started_at,
+            self._environment.clock.now(),
         )
 
     async def _checkpoint(self, step: StoredStep) -> StoredStep:
