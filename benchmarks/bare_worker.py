@@ -11,25 +11,30 @@ No lease, guard, retry, timeout, limit, notice or round trip of a value.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import defaultdict
 from typing import Any
 from uuid import uuid4
 
 import hiredis
+from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from benchmarks.bare_loop import (
+from worchflow.bench.programs.bare_mongo import (
     BATCH,
     IN_FLIGHT,
     TITLES,
     Database,
     claim_statement,
     insert,
+    prepare,
     settle_statement,
     step_document,
     update,
 )
+from worchflow.bench.programs.speech import Line, read_settings, serve
+from worchflow.cli.process import calm_the_garbage_collector, loop_factory
 
 BATCHED = """
 local answer, at = 0, 1
@@ -49,8 +54,11 @@ FINISHED_TTL = 24 * 3600 * 1000
 class BareWorker:
     """Runs what is queued, `concurrency` at a time."""
 
-    def __init__(self, database: Database, redis: Redis, concurrency: int) -> None:
+    def __init__(
+        self, database: Database, redis: Redis, concurrency: int, value: Any
+    ) -> None:
         self._database = database
+        self._value, self._text = value, json.dumps(value)
         self._redis = redis
         self._concurrency = concurrency
         self._free = concurrency
@@ -68,7 +76,14 @@ class BareWorker:
             batch = ids[start:][:BATCH]
             commands: list[tuple[Any, ...]] = [("RPUSH", QUEUE, *batch)]
             for each in batch:
-                fields = ("id", each, "eventName", "three-steps", "eventData", "null")
+                fields = (
+                    "id",
+                    each,
+                    "eventName",
+                    "three-steps",
+                    "eventData",
+                    self._text,
+                )
                 state = ("status", "queued", "attemptCount", 0, "token", 0)
                 commands.append(("HSET", _execution(each), *fields, *state))
             await self._send(commands)
@@ -107,19 +122,18 @@ class BareWorker:
         id_ = document["_id"]
         key, steps = _execution(id_), f"bare:steps:{id_}"
         self._commands.append(("HSET", key, "status", "processing", "token", 1))
-        total = 0
         for title in TITLES:
-            total += await _no_op(1)
-            step = step_document(id_, title)
-            self._commands.append(("HSETNX", steps, step["stepId"], "1"))
+            await _no_op()
+            step = step_document(id_, title, self._value)
+            self._commands.append(("HSETNX", steps, step["stepId"], self._text))
             await self._save("steps", step)
         self._commands += [
             ("LREM", INFLIGHT, 1, id_),
-            ("HSET", key, "status", "completed", "result", total),
+            ("HSET", key, "status", "completed", "result", self._text),
             ("PEXPIRE", key, FINISHED_TTL),
             ("PEXPIRE", steps, FINISHED_TTL),
         ]
-        await self._save("executions", settle_statement(id_))
+        await self._save("executions", settle_statement(id_, self._value))
         self._free += 1
         self._freed.set()
         self._left -= 1
@@ -182,9 +196,35 @@ class BareWorker:
             await pool.release(connection)
 
 
-async def _no_op(value: int) -> int:
-    return value
+async def _no_op() -> None:
+    """A step's function."""
 
 
 def _execution(id_: str) -> str:
     return f"bare:execution:{id_}"
+
+
+async def measure(settings: Line) -> None:
+    """Serve the driver of a benchmark."""
+    value: Any = "x" * settings["payload"] if settings.get("payload") else 1
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(settings["mongo_url"])
+    async with client, Redis.from_url(settings["redis_url"]) as redis:
+        database = client.get_default_database()
+        worker = BareWorker(database, redis, settings["concurrency"], value)
+        sent = 0
+
+        async def answer(line: Line) -> Line:
+            nonlocal sent
+            if "send" in line:
+                sent = line["send"]
+                await worker.prepare(await prepare(database, sent, value))
+                return {"sent": sent}
+            return {"seconds": await worker.run(sent)}
+
+        calm_the_garbage_collector()
+        await serve(answer)
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(measure(read_settings()))

@@ -14,11 +14,12 @@ import redis
 from blockbuster import blockbuster_ctx
 
 from tests.servers import MongoServer, RedisServer, Server, ServerNotFoundError
+from tests.topologies import Topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ServerT = TypeVar("ServerT", bound=Server)
+ServerT = TypeVar("ServerT", bound=Server | Topology)
 
 REDIS_URL_VARIABLE = "WORCHFLOW_TEST_REDIS_URL"
 MONGO_URL_VARIABLE = "WORCHFLOW_TEST_MONGO_URL"
@@ -32,7 +33,7 @@ DRIVERS_BLOCK_IN = (
 )
 
 
-def _make_or_skip(make: Callable[[], ServerT]) -> ServerT:
+def make_or_skip(make: Callable[[], ServerT]) -> ServerT:
     """Skip the test without a binary; fail where CI promises one."""
     try:
         return make()
@@ -45,14 +46,14 @@ def _make_or_skip(make: Callable[[], ServerT]) -> ServerT:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """One Redis per test process, shared: never stop, kill or flush it."""
-    with _make_or_skip(RedisServer) as server:
+    with make_or_skip(RedisServer) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def mongo_server() -> Iterator[MongoServer]:
     """One MongoDB per test process, shared: never stop, kill or pause it."""
-    with _make_or_skip(MongoServer) as server:
+    with make_or_skip(MongoServer) as server:
         yield server
 
 
@@ -61,7 +62,7 @@ def start_redis() -> Iterator[Callable[..., RedisServer]]:
     """Start servers of the test's own, to be killed at will; see `RedisServer`."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(
-            _make_or_skip(lambda: RedisServer(**options))
+            make_or_skip(lambda: RedisServer(**options))
         )
 
 
@@ -70,7 +71,7 @@ def start_mongo() -> Iterator[Callable[..., MongoServer]]:
     """Start servers of the test's own, to be killed at will; see `MongoServer`."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(
-            _make_or_skip(lambda: MongoServer(**options))
+            make_or_skip(lambda: MongoServer(**options))
         )
 
 

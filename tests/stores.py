@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from tests.waiting import TIMEOUT, until
+from worchflow.notices import ExecutionUpdated, Notice
 from worchflow.records import (
     Claim,
     ErrorInfo,
@@ -63,6 +64,19 @@ def new_worker(*events: str, functions: dict[str, str] | None = None) -> WorkerR
         host="test",
         pid=1,
         started_at=now(),
+    )
+
+
+def notice_of(
+    kind: type[ExecutionUpdated], claim: Claim, status: ExecutionStatus, **fields: Any
+) -> Notice:
+    """A notice as the engine makes it."""
+    return kind(
+        execution_id=claim.execution.id,
+        event_name=claim.execution.event_name,
+        attempt=claim.execution.attempt_count + 1,
+        status=status,
+        **fields,
     )
 
 

@@ -12,6 +12,7 @@ from .errors import ConfigurationError
 from .event_schema import EventSchema
 from .function import make_binder
 from .limits import check_name
+from .options import DEFAULT_RETENTION
 from .registry import FunctionRegistry
 from .storage import StoreChoice, check_choice, make_backend
 from .suggestions import did_you_mean
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     )
     from .limits import Limits
     from .middleware import Middleware
-    from .options import Durability, WorkerOptions
+    from .options import Durability, Retention, WorkerOptions
     from .serialization import Codec, Serializer
     from .storage import AnyDatabase, AnyRedis, LeaseDatabase
     from .storage.base import Backend
@@ -73,6 +74,7 @@ class Worchflow(Generic[Schema]):
         queue_prefix: str | None = None,
         durability: Durability = "strict",
         ts_compat: bool = False,
+        retention: Retention | None = DEFAULT_RETENTION,
         events: Any = None,
         middleware: Sequence[Middleware] = (),
         serializer: Serializer | None = None,
@@ -93,6 +95,7 @@ class Worchflow(Generic[Schema]):
             queue_prefix=queue_prefix,
             durability=durability,
             ts_compat=ts_compat,
+            retention=retention,
         )
         check_choice(self._choice)
         self._backend: Backend | None = None

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 from .clock import SystemClock
 from .connection import Connection
 from .decoding import decode_execution, decode_executions, decode_step
 from .emitter import Emitter
-from .engine.batch import refuse_one_message, send_through
-from .engine.sending import Sender
+from .engine.batch import (
+    check_stream,
+    refuse_one_message,
+    send_batches,
+    send_through,
+)
+from .engine.sending import BATCH, Sender
 from .errors import StoreUnavailable, WrongState
 from .event_schema import EventSchema
 from .function import event_of
@@ -21,36 +27,27 @@ from .listing import checked_query
 from .middleware import nest_send
 from .notices import ExecutionUpdated
 from .payloads import Payloads
+from .pruning import checked_ages, checked_limit, prune
 from .records import Execution, ExecutionStatus, Page, StepRecord
 from .storage import StoreChoice, make_backend
 from .sync_client import SyncClient
-from .transitions import RETRYABLE
 from .types import R, Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from datetime import datetime
     from types import TracebackType
     from typing import Self, Unpack
 
+    from .connection import ClientOptions
     from .engine.sending import Accepted, Prepared
     from .function import AnyFunction
     from .middleware import Middleware
+    from .options import Retention
     from .serialization import Codec, Serializer
     from .storage import AnyDatabase, AnyRedis
     from .storage.base import Backend
-    from .types import Duration, EventSource, Message
-
-
-class ClientOptions(TypedDict, total=False):
-    """What `WorchflowClient.connect` takes beside the stores."""
-
-    events: Any
-    functions: Iterable[AnyFunction]
-    middleware: Sequence[Middleware]
-    serializer: Serializer | None
-    codec: Codec | None
-    limits: Limits | None
+    from .types import Duration, EventSource, Message, Stream
 
 
 class WorchflowClient(Emitter, Generic[Schema]):
@@ -159,6 +156,11 @@ class WorchflowClient(Emitter, Generic[Schema]):
         await self.close()
 
     @property
+    def retention(self) -> Retention | None:
+        """How long ended executions are kept in its stores; None: for ever."""
+        return self._connection.backend.options.retention
+
+    @property
     def sync(self) -> SyncClient[Schema]:
         """The same calls for code without an event loop, on a thread of its own."""
         return self._sync
@@ -231,11 +233,28 @@ class WorchflowClient(Emitter, Generic[Schema]):
         if not self._middleware:
             return await self._accept([self._sender.prepare(m) for m in messages])
         return await send_through(
-            self._middleware, list(messages), self._prepare, self._accept
+            self._middleware, list(messages), self._sender.prepare, self._accept
         )
 
-    def _prepare(self, message: Any, id: str) -> Prepared:
-        return self._sender.prepare(message, id=id)
+    @overload
+    def send_stream(
+        self, messages: Stream[Message[R]], /, *, batch: int = BATCH
+    ) -> AsyncIterator[ExecutionHandle[R]]: ...
+    @overload
+    def send_stream(
+        self, messages: Stream[Message[Any] | Schema], /, *, batch: int = BATCH
+    ) -> AsyncIterator[ExecutionHandle[Any]]: ...
+    def send_stream(
+        self, messages: Stream[Any], /, *, batch: int = BATCH
+    ) -> AsyncIterator[ExecutionHandle[Any]]:
+        """Accept any number of events, `batch` (1 to 1,000) at a time.
+
+        Takes the next messages, plain or asynchronous, once the handles of those before
+        were taken, so memory holds one batch. Each batch is a `send_many`: what it
+        raises is about that batch; all before it were accepted.
+        """
+        check_stream(messages, batch)
+        return send_batches(messages, batch, self.send_many)
 
     async def _accept(self, prepared: Sequence[Prepared]) -> list[ExecutionHandle[Any]]:
         try:
@@ -263,9 +282,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
 
     async def counts(self) -> dict[ExecutionStatus, int]:
         """Executions by status; may lag two seconds."""
-        backend = await self._connection.ready()
-        counts = await backend.counts()
-        return {status: counts.get(status, 0) for status in ExecutionStatus}
+        return await (await self._connection.ready()).counts()
 
     async def retry(self, id: str, /) -> None:
         """Queue a failed or cancelled execution again.
@@ -274,17 +291,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         starts anew. `WrongState` for any other status, `ExecutionNotFound`.
         """
         check_id(id)
-        backend = await self._connection.ready()
-        found, queued = await backend.retry(id)
-        stored = self._connection.found(id, found)
-        if not queued:
-            allowed = " or ".join(sorted(RETRYABLE))
-            raise WrongState(
-                f"execution {id} is {stored.status} and cannot be retried: only a "
-                f"{allowed} one can",
-                execution_id=id,
-                status=stored.status,
-            )
+        stored = await self._connection.retry(id)
         self._tell(id, stored.event_name, ExecutionStatus.QUEUED)
 
     async def cancel(self, id: str, /, *, reason: str | None = None) -> None:
@@ -303,17 +310,32 @@ class WorchflowClient(Emitter, Generic[Schema]):
         if stored.status is ExecutionStatus.CANCELLED:
             self._tell(id, stored.event_name, ExecutionStatus.CANCELLED)
 
+    async def prune(
+        self,
+        *,
+        older_than: Duration | None = None,
+        status: ExecutionStatus | str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Remove executions that ended long ago, with their steps; how many.
+
+        As `retention` says, or those that ended longer ago than `older_than`; only
+        those of one status, and `limit` at most. In small batches with pauses. What
+        is removed is gone: `get` raises `ExecutionNotFound`, the id may be sent anew.
+        """
+        ages = checked_ages(self.retention, older_than, status)
+        checked_limit(limit)
+        return await prune(await self._connection.ready(), ages, limit)
+
     @overload
     def handle(self, id: str, event: EventSource[Any, R], /) -> ExecutionHandle[R]: ...
     @overload
     def handle(self, id: str, /) -> ExecutionHandle[Any]: ...
     def handle(self, id: str, event: Any = None, /) -> ExecutionHandle[Any]:
         """A handle on an existing execution; with its event, a typed one."""
+        result = Any if event is None else event_of(event).result_type
         return ExecutionHandle(
-            check_id(id),
-            self._connection,
-            self._payloads,
-            result_type=Any if event is None else event_of(event).result_type,
+            check_id(id), self._connection, self._payloads, result_type=result
         )
 
     def _handle(self, accepted: Accepted) -> ExecutionHandle[Any]:
@@ -323,6 +345,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
             self._payloads,
             result_type=accepted.result_type,
             duplicate=accepted.duplicate,
+            is_new=not accepted.duplicate,
         )
 
     def _tell(self, id: str, event_name: str, status: ExecutionStatus) -> None:
@@ -341,13 +364,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
             middleware=self._middleware,
         )
         clone._payloads = self._payloads
-        clone._sender = Sender(
-            store=clone._connection.backend,
-            payloads=self._payloads,
-            clock=self._sender.clock,
-            schema=self._sender.schema,
-            data_types=self._sender.data_types,
-        )
+        clone._sender = replace(self._sender, store=clone._connection.backend)
         return clone
 
     # Last, so that the name does not shadow the builtin in annotations above.
@@ -365,8 +382,8 @@ class WorchflowClient(Emitter, Generic[Schema]):
         """Executions, newest first, at most `limit` (1 to 200) of them.
 
         `function` is a function id or an event name; `since` and `until` bound the
-        creation time; `cursor` is the last page's. Records that cannot be read are
-        left out and logged; `get` says what is wrong with one.
+        creation time; `cursor` is the last page's. A page may be short, even empty,
+        while its cursor goes on. Records that cannot be read are left out and logged.
         """
         query = checked_query(
             status=status,
@@ -377,9 +394,6 @@ class WorchflowClient(Emitter, Generic[Schema]):
             cursor=cursor,
             limit=limit,
         )
-        backend = await self._connection.ready()
-        page = await backend.list(query)
-        return Page(
-            items=decode_executions(page.items, self._payloads),
-            cursor=page.cursor,
-        )
+        page = await (await self._connection.ready()).list(query)
+        items = decode_executions(page.items, self._payloads)
+        return Page(items=items, cursor=page.cursor)

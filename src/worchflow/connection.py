@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from .errors import ConfigurationError, ExecutionNotFound, WorchflowError
+from .errors import (
+    ConfigurationError,
+    ExecutionNotFound,
+    WorchflowError,
+    WrongState,
+)
 from .limits import check_name
 from .notices import ErrorRaised, Ready
+from .transitions import RETRYABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from .emitter import Emitter
+    from .function import AnyFunction
+    from .limits import Limits
+    from .middleware import Middleware
     from .records import StoredExecution
+    from .serialization import Codec, Serializer
     from .storage.base import Backend
+
+
+class ClientOptions(TypedDict, total=False):
+    """What `WorchflowClient.connect` takes beside the stores."""
+
+    events: Any
+    functions: Iterable[AnyFunction]
+    middleware: Sequence[Middleware]
+    serializer: Serializer | None
+    codec: Codec | None
+    limits: Limits | None
 
 
 class Connection:
@@ -74,6 +97,21 @@ class Connection:
         backend = await self.ready()
         stored, _ = await backend.cancel(execution_id, reason)
         return self.found(execution_id, stored)
+
+    async def retry(self, execution_id: str) -> StoredExecution:
+        """Queue it again; `WrongState` unless it failed or was cancelled."""
+        backend = await self.ready()
+        found, queued = await backend.retry(execution_id)
+        stored = self.found(execution_id, found)
+        if not queued:
+            allowed = " or ".join(sorted(RETRYABLE))
+            raise WrongState(
+                f"execution {execution_id} is {stored.status} and cannot be retried: "
+                f"only a {allowed} one can",
+                execution_id=execution_id,
+                status=stored.status,
+            )
+        return stored
 
     def found(
         self, execution_id: str, stored: StoredExecution | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Generic, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from .errors import InvalidInput
 from .limits import check_key, check_name
@@ -265,6 +265,9 @@ class BaseContext(Generic[D_co]):
         )
 
 
+BaseContextT = TypeVar("BaseContextT", bound=BaseContext[Any])
+
+
 class Context(BaseContext[D_co]):
     """The argument of an `async def` handler: `ctx: Context[ProcessPayment]`."""
 
@@ -281,3 +284,15 @@ class SyncContext(BaseContext[D_co]):
     def step(self) -> SyncStep:
         """Runs the steps of this execution, blocking."""
         return SyncStep(self._runner)
+
+
+def through(
+    ctx: BaseContextT, wrap: Callable[[StepRunner], StepRunner]
+) -> BaseContextT:
+    """The same context with its steps run through what `wrap` puts around them."""
+    kind: type[Any] = type(ctx)
+    runner = wrap(ctx._runner)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    told: BaseContextT = kind(
+        event=ctx.event, runner=runner, attempt=ctx.attempt, token=ctx.token
+    )
+    return told

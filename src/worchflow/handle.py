@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 POLL = 2.0
 """Seconds between two looks at the store; notices make waiting shorter."""
+FRESH = 0.05
+"""Seconds after its send for which an execution is believed not to have ended …"""
+FIRST_LOOK = 0.02
+"""… and is looked at only if nothing was told for so long."""
 
 
 class ExecutionHandle(Generic[R_co]):
@@ -39,12 +44,14 @@ class ExecutionHandle(Generic[R_co]):
         *,
         result_type: Any = Any,
         duplicate: bool = False,
+        is_new: bool = False,
     ) -> None:
         self.id = execution_id
         self.duplicate = duplicate
         self._connection = connection
         self._payloads = payloads
         self._result_type = result_type
+        self._fresh_until = time.monotonic() + FRESH if is_new else 0.0
 
     def __repr__(self) -> str:
         return f"ExecutionHandle({self.id!r}, duplicate={self.duplicate})"
@@ -99,7 +106,9 @@ class ExecutionHandle(Generic[R_co]):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 backend = await self._connection.ready()
-                async with backend.watch(self.id) as notices:
+                async with backend.watch(self.id, progress=False) as notices:
+                    if time.monotonic() < self._fresh_until:
+                        await notices.next(FIRST_LOOK)
                     stored = await self._stored()
                     while not stored.status.is_terminal:
                         notice = await notices.next(POLL)

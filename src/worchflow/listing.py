@@ -32,7 +32,7 @@ def checked_query(
             field="limit",
         )
     return ExecutionQuery(
-        status=None if status is None else _status(status),
+        status=None if status is None else checked_status(status),
         function=None if function is None else check_name(function, "function"),
         since=None if since is None else to_utc(since, "since"),
         until=None if until is None else to_utc(until, "until"),
@@ -42,7 +42,8 @@ def checked_query(
     )
 
 
-def _status(value: str) -> ExecutionStatus:
+def checked_status(value: str) -> ExecutionStatus:
+    """The status of this name; `InvalidInput` for any other word."""
     try:
         return ExecutionStatus(value)
     except ValueError:

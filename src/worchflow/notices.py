@@ -76,6 +76,9 @@ class StepCompleted(ExecutionUpdated):
 Notice = ExecutionUpdated
 """What travels between processes: one of the five above, without result and error."""
 
+PROGRESS = (ExecutionStarted, StepCompleted)
+"""Which of them tell how far an execution has come: many, and few wait for them."""
+
 KINDS: dict[str, type[ExecutionUpdated]] = {
     kind.name: kind
     for kind in (

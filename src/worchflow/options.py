@@ -4,12 +4,58 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from .durations import to_seconds
 from .errors import ConfigurationError
 from .limits import check_prefix
+from .records import ExecutionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .types import Duration
 
 Durability: TypeAlias = Literal["strict", "fast"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retention:
+    """How long executions are kept after they ended, with their steps.
+
+    Durations by the status they ended with; None keeps them for ever.
+    """
+
+    completed: Duration | None = "7d"
+    failed: Duration | None = "30d"
+    cancelled: Duration | None = "30d"
+
+    def __post_init__(self) -> None:
+        for status, age in self.ages.items():
+            if age == 0:
+                raise ConfigurationError(
+                    f"retention.{status}={getattr(self, status)!r} would remove "
+                    "executions while their results are waited for: give them some "
+                    "time, or None to keep them for ever"
+                )
+
+    @property
+    def ages(self) -> Mapping[ExecutionStatus, float]:
+        """Seconds by status, without those that are kept for ever."""
+        kept = {
+            status: getattr(self, status.value)
+            for status in ExecutionStatus
+            if status.is_terminal
+        }
+        return {
+            status: to_seconds(age, f"retention.{status}")
+            for status, age in kept.items()
+            if age is not None
+        }
+
+
+DEFAULT_RETENTION = Retention()
+KEEP_EVERYTHING = Retention(completed=None, failed=None, cancelled=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,9 +71,12 @@ class BackendOptions:
     """Every store call fails with `StoreUnavailable` after this long."""
     finished_ttl: float = 24 * 3600.0
     """How long Redis keeps the hashes of a finished execution."""
+    retention: Retention | None = DEFAULT_RETENTION
+    """How long executions are kept after they ended; None: for ever."""
 
     def __post_init__(self) -> None:
         check_prefix(self.queue_prefix)
+        check_retention(self.retention)
         if self.durability not in ("strict", "fast"):
             raise ConfigurationError(
                 f'durability={self.durability!r} must be "strict" or "fast"'
@@ -45,6 +94,8 @@ class WorkerOptions:
     """Between two renewals of the lease; at most a quarter of the backend's TTL."""
     upkeep_interval: float = 5.0
     """Between two rounds of reap and sweep, jittered."""
+    prune_interval: float = 60.0
+    """Between two looks for executions whose retention has ended, jittered."""
     quarantine_after: int = 2
     """An execution recovered this often runs alone in the quarantine slot."""
     quarantine_deaths: int = 5
@@ -60,7 +111,12 @@ class WorkerOptions:
                 f"concurrency={self.concurrency!r} must be a whole number "
                 "from 1 to 10000"
             )
-        for name in ("heartbeat", "upkeep_interval", "blocked_loop_after"):
+        for name in (
+            "heartbeat",
+            "upkeep_interval",
+            "prune_interval",
+            "blocked_loop_after",
+        ):
             _check_positive(name, getattr(self, name))
         if self.give_up_blocked_after is not None:
             _check_positive("give_up_blocked_after", self.give_up_blocked_after)
@@ -70,6 +126,15 @@ class WorkerOptions:
                 raise ConfigurationError(
                     f"{name}={value!r} must be a whole number from 1 up"
                 )
+
+
+def check_retention(value: object) -> None:
+    """`ConfigurationError` for anything but a `Retention` or None."""
+    if value is not None and not isinstance(value, Retention):
+        raise ConfigurationError(
+            f"retention={value!r} must be a Retention, such as "
+            'Retention(completed="7d", failed="30d"), or None to keep everything'
+        )
 
 
 def _check_positive(name: str, value: object) -> None:

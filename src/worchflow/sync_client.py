@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from .engine.batch import check_stream, in_batches
+from .engine.sending import BATCH
 from .errors import ConfigurationError
 from .types import R, R_co, Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from datetime import datetime
     from types import TracebackType
     from typing import Self
@@ -26,6 +29,9 @@ T = TypeVar("T")
 
 CLOSED = "client.sync is closed: open() opens it again, as `with client.sync` does"
 
+CANCELLATIONS = 3
+"""How often a call that goes on nevertheless is cancelled, a second apart."""
+
 
 class Portal:
     """A client on an event loop of its own, in a daemon thread, for calls from others.
@@ -37,6 +43,7 @@ class Portal:
         self.client = client
         self._closed = False
         self._admission = threading.Lock()
+        self._calls: set[concurrent.futures.Future[Any]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="worchflow-sync", daemon=True
@@ -51,6 +58,7 @@ class Portal:
                 work.close()
                 raise ConfigurationError(refusal)
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            self._calls.add(future)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -59,6 +67,9 @@ class Portal:
             # Ctrl-C here must not leave the call running there.
             future.cancel()
             raise
+        finally:
+            with self._admission:
+                self._calls.discard(future)
 
     def close(self) -> None:
         """Close the client, end calls still waiting, stop the loop and its thread."""
@@ -66,6 +77,10 @@ class Portal:
             if self._closed:
                 return
             self._closed = True
+            # The threads that wait are told first: the cancellation of a task may be
+            # swallowed on its way, as `asyncio.wait_for` of Python 3.11 can.
+            for call in self._calls:
+                call.cancel()
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -82,10 +97,13 @@ class Portal:
         return None
 
     async def _end(self) -> None:
-        calls = asyncio.all_tasks() - {asyncio.current_task()}
-        for call in calls:
-            call.cancel()
-        await asyncio.wait(calls, timeout=1.0) if calls else None
+        for _ in range(CANCELLATIONS):
+            calls = asyncio.all_tasks() - {asyncio.current_task()}
+            if not calls:
+                break
+            for call in calls:
+                call.cancel()
+            await asyncio.wait(calls, timeout=1.0)
         await self.client.close()
         await self._loop.shutdown_asyncgens()
         await self._loop.shutdown_default_executor()
@@ -229,6 +247,25 @@ class SyncClient(Generic[Schema]):
         return [SyncExecutionHandle(portal, handle) for handle in handles]
 
     @overload
+    def send_stream(
+        self, messages: Iterable[Message[R]], /, *, batch: int = BATCH
+    ) -> Iterator[SyncExecutionHandle[R]]: ...
+    @overload
+    def send_stream(
+        self, messages: Iterable[Message[Any] | Schema], /, *, batch: int = BATCH
+    ) -> Iterator[SyncExecutionHandle[Any]]: ...
+    def send_stream(
+        self, messages: Iterable[Any], /, *, batch: int = BATCH
+    ) -> Iterator[SyncExecutionHandle[Any]]:
+        """As `WorchflowClient.send_stream`, of plain iterables."""
+        check_stream(messages, batch, Iterable)
+        return (
+            handle
+            for some in in_batches(messages, batch)
+            for handle in self.send_many(some)
+        )
+
+    @overload
     def handle(
         self, id: str, event: EventSource[Any, R], /
     ) -> SyncExecutionHandle[R]: ...
@@ -258,6 +295,19 @@ class SyncClient(Generic[Schema]):
         """As `WorchflowClient.retry`."""
         portal = self._opened()
         portal.call(portal.client.retry(id))
+
+    def prune(
+        self,
+        *,
+        older_than: Duration | None = None,
+        status: ExecutionStatus | str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """As `WorchflowClient.prune`."""
+        portal = self._opened()
+        return portal.call(
+            portal.client.prune(older_than=older_than, status=status, limit=limit)
+        )
 
     def cancel(self, id: str, /, *, reason: str | None = None) -> None:
         """As `WorchflowClient.cancel`."""

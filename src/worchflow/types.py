@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Never, ParamSpec, Protocol, TypeAlias
@@ -16,6 +17,8 @@ Payload: TypeAlias = str
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Stream: TypeAlias = Iterable[T] | AsyncIterable[T]
+"""Messages that come one after the other."""
 D = TypeVar("D")
 D_co = TypeVar("D_co", covariant=True)
 D_any = TypeVar("D_any", default=Any)

@@ -16,7 +16,8 @@ from worchflow.cli.settings import KINDS, variable
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
 COMMANDS = (
     *("worker", "send", "executions list", "executions show", "executions result"),
-    *("executions retry", "executions cancel", "config show"),
+    *("executions retry", "executions cancel", "verify-ledger"),
+    *("retention show", "retention run", "bench", "config show"),
 )
 SHARED = {"--app", "--output", "--help"}
 

@@ -19,9 +19,8 @@ def make_run(tmp_path: Path, prefix: str) -> MakeRun:
     """Makes a run on the given stores; what a run leaves is in `tmp_path`."""
 
     def make(*stores: str, **options: Any) -> Run:
-        settings = Settings(
-            stores=stores, prefix=prefix, ledger=str(tmp_path / "ledger"), **options
-        )
+        given = {"prefix": prefix, "ledger": str(tmp_path / "ledger"), **options}
+        settings = Settings(stores=stores, **given)
         return Run(settings, tmp_path)
 
     return make

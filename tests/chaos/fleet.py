@@ -3,55 +3,73 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
+import multiprocessing
 import os
+import resource
 import sqlite3
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 from typing import Self
 
-from tests.chaos.ledger import RESUMED, Kind, Ledger
+from tests.chaos import worker_process
 from tests.chaos.settings import Settings
 from tests.waiting import until
+from worchflow.ledger import Kind, Ledger
+from worchflow.ledger.lines import RESUMED
 
-ROOT = Path(__file__).parent.parent.parent
 READY = "worchflow.worker worker "
 MEANT = "Hiccup"
 STOP_TIMEOUT = 40.0
+DIE_WITH_PARENT = 1
+"""PR_SET_PDEATHSIG: a frozen process ends too when the test run does."""
+PRELOADED = (
+    "tests.chaos.forking",
+    "worchflow.storage.redis_mongo.backend",
+    "worchflow.storage.sqlite.backend",
+)
+
+_context = multiprocessing.get_context("forkserver")
 
 
 class WorkerProcess:
-    """One worker as a process of its own."""
+    """One worker as a process of its own, born with its modules already imported."""
 
-    def __init__(self, settings: Settings, log: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log: Path,
+        work: Callable[[Settings], None] = worker_process.main,
+    ) -> None:
         self.log = log
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.worker_process"],
-                cwd=ROOT,
-                env=settings.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        self.told_to_end = False
+        log.touch()
+        _context.set_forkserver_preload([*PRELOADED, work.__module__])
+        self._process = _context.Process(
+            target=_live, args=(work, settings, log), daemon=True
+        )
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+        self._exit_code: int | None = None
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        if self._exit_code is None and not self._process.is_alive():
+            self._exit_code = self._process.exitcode
+            self._process.close()
+        return self._exit_code is None
 
     @property
     def exit_code(self) -> int | None:
         """What it ended with: minus the signal's number if a signal ended it."""
-        return self._process.poll()
+        return None if self.alive else self._exit_code
 
     @property
     def frozen(self) -> bool:
@@ -73,18 +91,33 @@ class WorkerProcess:
         return READY in self.text
 
     def signal(self, number: Signals) -> None:
-        self._process.send_signal(number)
+        if self.alive:
+            # The server that forked it may have seen its end before this process.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def end(self, number: Signals) -> None:
         """Send a signal and wait for the end of the process."""
-        self._process.send_signal(number)
-        self._process.send_signal(SIGCONT)
-        try:
-            self._process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
+        self.signal(number)
+        self.signal(SIGCONT)
+        if self.alive:
+            self._process.join(STOP_TIMEOUT)
+        if self.alive:
             self._process.kill()
-            self._process.wait()
-            raise
+            self._process.join()
+            raise TimeoutError(f"process {self.pid} outlived {number.name}")
+
+
+def _live(work: Callable[[Settings], None], settings: Settings, log: Path) -> None:
+    """Be a worker, and end with the test run even if that is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, SIGKILL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    output = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    work(settings)
 
 
 class Fleet:
@@ -98,6 +131,8 @@ class Fleet:
 
     def __init__(self, settings: Settings, ledger: Ledger, folder: Path) -> None:
         self.workers: list[WorkerProcess] = []
+        self.hits: Counter[str] = Counter()
+        """Faults so far, by name."""
         self._settings = settings
         self._ledger = ledger
         self._folder = folder
@@ -129,7 +164,7 @@ class Fleet:
 
     async def ready(self, worker: WorkerProcess) -> None:
         """Wait until a worker claims."""
-        await until(lambda: worker.polls, 30)
+        await until(lambda: worker.polls, 60)
 
     def kill(self, worker: WorkerProcess) -> None:
         """SIGKILL: the process ends at this instruction."""
@@ -140,6 +175,7 @@ class Fleet:
     def terminate(self, worker: WorkerProcess) -> None:
         """SIGTERM: the worker drains in its own time; see `reap`."""
         asked = time.monotonic()
+        worker.told_to_end = True
         worker.signal(SIGTERM)
         self._hit("term", worker, asked)
 
@@ -176,6 +212,7 @@ class Fleet:
 
     def _hit(self, fault: str, worker: WorkerProcess, asked: float) -> None:
         self._ledger.write(Kind.FAULT, fault=fault, target=worker.pid, asked=asked)
+        self.hits[fault] += 1
 
 
 @contextlib.asynccontextmanager

@@ -8,16 +8,24 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from tests.chaos.fleet import Fleet
-from tests.chaos.ledger import Kind, Ledger, Line, Plan, read
+from tests.chaos.records import record
 from tests.chaos.schedule import pause
 from tests.chaos.settings import Settings
-from tests.chaos.verify import Report, verify
 from tests.chaos.workload import Work, model
 from tests.waiting import until
-from worchflow import Execution, ExecutionNotFound, StoreUnavailable, WorchflowClient
+from worchflow import (
+    Execution,
+    ExecutionNotFound,
+    ExecutionStatus,
+    StoreUnavailable,
+    WorchflowClient,
+)
+from worchflow.ledger import Kind, Ledger, Line, Plan, Report, check, read
+
+T = TypeVar("T")
 
 LIVE = ("queued", "processing", "retrying")
 WORK_AT_A_FAULT = 30
@@ -37,6 +45,7 @@ class Run:
         """Sends of unknown outcome, which were sent again."""
         self.accepted: list[str] = []
         self._extra_seeds = count(1_000_000)
+        self._began = time.monotonic()
 
     async def __aenter__(self) -> Self:
         await self.client.open()
@@ -49,7 +58,7 @@ class Run:
 
     def id(self, name: str) -> str:
         """An id no other run on the same database has."""
-        return f"{self.settings.prefix}.{name}"
+        return f"{self.settings.prefix.strip('{}')}.{name}"
 
     async def send(
         self,
@@ -89,6 +98,23 @@ class Run:
             await asyncio.gather(*(self.work(seed) for seed in some))
             await pause(len(some) / rate)
 
+    async def feed_until(self, enough: Callable[[], bool], most: int) -> None:
+        """Send as much as is done, with up to `most` on its way, until it is enough."""
+        seeds = count()
+        while not enough():
+            live = await self._live()
+            for _ in range(0, most - live, AT_ONCE):
+                some = [next(seeds) for _ in range(AT_ONCE)]
+                await asyncio.gather(*(self.work(seed) for seed in some))
+            await pause(1)
+
+    async def _live(self) -> int:
+        try:
+            counts = await self.client.counts()
+        except StoreUnavailable:
+            return 0
+        return sum(counts[ExecutionStatus(status)] for status in LIVE)
+
     async def work(self, seed: int) -> None:
         """Send one execution of the workload."""
         result, attempts = model(seed)
@@ -96,17 +122,20 @@ class Run:
             self.id(f"work-{seed}"), Work(seed=seed), result, attempts=attempts
         )
 
-    async def fault_in_work(self, name: str, inject: Callable[[], object]) -> None:
-        """Inject a fault right after sending work, so that it hits some."""
+    async def more_work(self) -> None:
+        """Send a burst beside the rest, so that what comes right after hits some."""
         some = [next(self._extra_seeds) for _ in range(WORK_AT_A_FAULT)]
         await asyncio.gather(*(self.work(seed) for seed in some))
-        await self.fault(name, inject)
 
-    async def fault(self, name: str, inject: Callable[[], object]) -> None:
-        """Inject a fault into a store and tell the ledger."""
-        asked = time.monotonic()
-        await asyncio.to_thread(inject)
-        self.ledger.write(Kind.FAULT, fault=name, asked=asked)
+    async def fault_in_work(self, name: str, inject: Callable[[], T]) -> T:
+        """Inject a fault right after sending work, so that it hits some."""
+        await self.more_work()
+        return await self.fault(name, inject)
+
+    async def fault(self, name: str, inject: Callable[[], T]) -> T:
+        """Inject a fault into a store and tell the ledger; returns what it gave."""
+        with self.ledger.fault(name):
+            return await asyncio.to_thread(inject)
 
     def lines(self) -> list[Line]:
         """The ledger so far."""
@@ -124,14 +153,23 @@ class Run:
         unless every promise was kept and the plan was met.
         """
         self.ledger.plan(plan)
-        self.ledger.write(Kind.CALM)
+        self.ledger.calm()
         try:
             await self.drained(plan.drained_within)
         except AssertionError as error:
             print(error)  # noqa: T201 - beside the report
         await self._read_the_stores()
-        report = verify(self.settings.ledger)
+        report = check(*read(self.settings.ledger))
         print(report)  # noqa: T201 - the figures of a run that passed
+        record(
+            {
+                "ledger": self.settings.prefix,
+                "seconds": round(time.monotonic() - self._began),
+                "violations": len(report.violations),
+                "doubts": len(report.doubts),
+                **report.figures,
+            }
+        )
         if not report.passed:
             ledger = self.settings.ledger
             raise AssertionError(f"{self.fleet.tails()}\n{ledger}\n{report}")
@@ -150,7 +188,11 @@ class Run:
 
         async def one(id: str) -> None:
             async with gate:
-                await self._read(id)
+                while True:
+                    try:
+                        return await self._read(id)
+                    except StoreUnavailable:
+                        await pause(0.2)
 
         await asyncio.gather(*map(one, self.accepted))
 

@@ -1,18 +1,12 @@
-"""How one chaos run is set up, handed to its worker processes by the environment."""
+"""How one chaos run is set up, handed to its worker processes."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Self
+from dataclasses import dataclass
 
-from worchflow import open_backend
+from tests.chaos.clients import open_stores
 from worchflow.options import BackendOptions, WorkerOptions
 from worchflow.storage.base import Backend
-
-VARIABLE = "WORCHFLOW_CHAOS_RUN"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +24,18 @@ class Settings:
     slots: int = 8
     upkeep: float = 0.5
     pace: float = 0.1
+    finished_ttl: float = 24 * 3600.0
+    quarantine_deaths: int = 5
 
     def backend(self) -> Backend:
         """A backend on the stores of the run."""
         options = BackendOptions(
-            queue_prefix=self.prefix, lease_ttl=self.lease_ttl, timeout=self.timeout
+            queue_prefix=self.prefix,
+            lease_ttl=self.lease_ttl,
+            timeout=self.timeout,
+            finished_ttl=self.finished_ttl,
         )
-        return open_backend(*self.stores, options=options)
+        return open_stores(self.stores, options)
 
     def worker_options(self) -> WorkerOptions:
         """The options of each worker process."""
@@ -44,14 +43,5 @@ class Settings:
             concurrency=self.slots,
             heartbeat=self.lease_ttl / 4,
             upkeep_interval=self.upkeep,
+            quarantine_deaths=self.quarantine_deaths,
         )
-
-    def environment(self) -> dict[str, str]:
-        """The environment of a worker process of this run."""
-        return {**os.environ, VARIABLE: json.dumps(asdict(self))}
-
-    @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Self:
-        """The settings of the run this process belongs to."""
-        fields = json.loads(environment[VARIABLE])
-        return cls(**{**fields, "stores": tuple(fields["stores"])})

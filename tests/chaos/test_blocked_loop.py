@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.conftest import MakeRun
-from tests.chaos.ledger import Kind, Plan
 from tests.chaos.troublemakers import Block
+from worchflow.ledger import Kind, Plan
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 

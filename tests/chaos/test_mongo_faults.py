@@ -11,11 +11,11 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from tests.chaos.conftest import MakeRun
-from tests.chaos.ledger import Kind, Plan
 from tests.chaos.schedule import long_run, pause, seeded
 from tests.chaos.workload import WIDTH, Work
 from tests.servers import MongoServer
 from worchflow import StoreUnavailable
+from worchflow.ledger import Kind, Plan
 
 pytestmark = [
     pytest.mark.chaos,
@@ -73,7 +73,7 @@ async def test_an_outage_longer_than_the_lease_is_waited_out(
     ) as run:
         await run.fleet.start_and_wait(WORKERS + 2)
         await run.feed(range(120), 2, chance)
-        await run.fault("away", server.kill)
+        await run.fault_in_work("away", server.kill)
         feeding = asyncio.create_task(run.feed(range(120, 160), 5, chance))
         async with asyncio.timeout(run.settings.timeout + 3):
             with pytest.raises(StoreUnavailable) as refused:

@@ -9,11 +9,11 @@ import time
 import pytest
 
 from tests.chaos.conftest import MakeRun
-from tests.chaos.ledger import Kind, Plan
 from tests.chaos.run import Run
 from tests.chaos.schedule import long_run, pause
 from tests.chaos.troublemakers import Poison
 from tests.chaos.workload import WIDTH
+from worchflow.ledger import Kind, Plan
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 

@@ -11,13 +11,13 @@ import pytest
 
 from tests.chaos.fenced import FencedRegister
 from tests.chaos.fleet import WorkerProcess
-from tests.chaos.ledger import Kind, Plan
 from tests.chaos.run import Run
 from tests.chaos.schedule import long_run, pause
 from tests.chaos.settings import Settings
 from tests.chaos.troublemakers import HERE, Freeze, Point, freezing_result
 from tests.chaos.workload import WIDTH
 from tests.waiting import until
+from worchflow.ledger import Kind, Plan
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 

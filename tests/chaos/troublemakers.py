@@ -12,10 +12,10 @@ from enum import StrEnum
 from typing import Any
 
 from tests.chaos.fenced import FencedRegister
-from tests.chaos.ledger import Kind, Ledger
 from tests.chaos.schedule import pause_thread
 from tests.chaos.workload import Effect, Track
 from worchflow import Context, Event, Middleware, Worchflow
+from worchflow.ledger import Kind, Ledger
 
 logger = logging.getLogger("tests.chaos")
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.ledger import Kind, Ledger
 from tests.chaos.schedule import pause, pause_thread
 from worchflow import Context, Event, Retry, Worchflow
+from worchflow.ledger import Kind, Ledger
 
 STEPS = 5
 WIDTH = 2

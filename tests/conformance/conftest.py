@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.simulation.drivers import Directly, backend_on
+from tests.simulation.mongo_server import MongoServer
+from tests.simulation.redis_server import RedisServer
 from tests.stores import MakeBackend
 from worchflow.options import BackendOptions
 from worchflow.storage.base import Backend
@@ -67,10 +72,22 @@ def _redis_mongo(request: pytest.FixtureRequest) -> Make:
     return make
 
 
+def _simulated() -> Make:
+    """What tests/simulation runs on: held to the same contract as the real ones."""
+    mongo = MongoServer(lambda: datetime.now(UTC).replace(tzinfo=None))
+    transport = Directly(mongo, RedisServer(lambda: time.time() * 1000))
+
+    def make(options: BackendOptions) -> Backend:
+        return backend_on(transport, options)
+
+    return make
+
+
 @pytest.fixture(
     params=[
         "sqlite_file",
         "sqlite_memory",
+        "simulated",
         pytest.param("redis_mongo", marks=pytest.mark.redis_mongo),
     ]
 )
@@ -81,6 +98,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         return Store(kind, _sqlite_file(tmp_path))
     if kind == "sqlite_memory":
         return Store(kind, _sqlite_memory())
+    if kind == "simulated":
+        return Store(kind, _simulated())
     return Store(kind, _redis_mongo(request))
 
 

@@ -23,6 +23,7 @@ from tests.stores import (
     new_execution,
     new_step,
     new_worker,
+    notice_of,
     now,
     settle,
 )
@@ -42,19 +43,6 @@ from worchflow.storage.base import Backend, NoticeSubscription
 S = ExecutionStatus
 LONG = 8.0
 """Seconds a claim waits at most; whoever is woken returns long before."""
-
-
-def notice_of(
-    kind: type[ExecutionUpdated], claim: Claim, status: ExecutionStatus, **fields: Any
-) -> Notice:
-    """A notice as the engine makes it."""
-    return kind(
-        execution_id=claim.execution.id,
-        event_name=claim.execution.event_name,
-        attempt=claim.execution.attempt_count + 1,
-        status=status,
-        **fields,
-    )
 
 
 async def next_of(
@@ -252,6 +240,43 @@ async def test_a_watcher_is_told_what_happens_to_its_execution(
     assert (recorded.step_id, recorded.title) == (step.step_id, step.title)
     assert completed.status is S.COMPLETED
     await expect(watcher, id_, status=S.COMPLETED)
+
+
+async def test_a_watcher_may_do_without_the_progress(
+    pair: tuple[Backend, Backend],
+) -> None:
+    actor, watcher = pair
+    worker = await joined(actor)
+    id_ = await insert_one(actor)
+
+    async with watcher.watch(id_, progress=False) as quiet, watcher.watch(id_) as all_:
+        claim = await claim_one(actor, worker)
+        await actor.checkpoint(claim, new_step())
+        # So that what is told later cannot have been put together with it.
+        await next_of(all_, StepCompleted)
+        await actor.settle(
+            claim,
+            Completed(result="1"),
+            notice_of(ExecutionCompleted, claim, S.COMPLETED),
+        )
+        first = await quiet.next(10)
+
+    assert type(first) is ExecutionCompleted
+
+
+async def test_a_watcher_that_comes_back_at_once_is_told(
+    pair: tuple[Backend, Backend],
+) -> None:
+    actor, watcher = pair
+    id_ = await insert_one(actor)
+    async with watcher.watch(id_):
+        pass
+
+    async with watcher.watch(id_) as subscription:
+        await actor.cancel(id_, None)
+        told = await next_of(subscription, ExecutionUpdated, S.CANCELLED)
+
+    assert told.execution_id == id_
 
 
 async def test_a_watcher_is_told_about_failed_attempts(

@@ -49,6 +49,7 @@ async def use_everything(app: Worchflow) -> int:
         results = [await handle.result(timeout=20) for handle in (soon, *handles)]
         await client.cancel(late.id)
         await client.retry(late.id)
+        await client.prune(older_than=0, limit=1)
         return sum(results) + await late.result(timeout=20)
 
 

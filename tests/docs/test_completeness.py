@@ -16,7 +16,7 @@ from tests.docs.pages import ROOT, snippets
 from worchflow import Retry, Worchflow, WorchflowError, errors
 from worchflow.function import FunctionOptions
 from worchflow.limits import Limits
-from worchflow.options import BackendOptions, WorkerOptions
+from worchflow.options import BackendOptions, Retention, WorkerOptions
 from worchflow.records import Execution, StepRecord
 from worchflow.step_call import StepOptions
 
@@ -57,6 +57,7 @@ def fields(kind: Any) -> list[str]:
     [
         (BackendOptions, "stores-and-configuration.md"),
         (WorkerOptions, "stores-and-configuration.md"),
+        (Retention, "stores-and-configuration.md"),
         (Limits, "stores-and-configuration.md"),
         (FunctionOptions, "events-and-functions.md"),
         (StepOptions, "steps.md"),
@@ -74,6 +75,7 @@ def test_every_option_has_a_row_in_its_table(kind: Any, name: str) -> None:
     [
         (BackendOptions, "stores-and-configuration.md"),
         (WorkerOptions, "stores-and-configuration.md"),
+        (Retention, "stores-and-configuration.md"),
         (Limits, "stores-and-configuration.md"),
         (Retry, "retries.md"),
     ],
@@ -83,7 +85,7 @@ def test_the_defaults_in_the_tables_are_the_real_ones(kind: Any, name: str) -> N
 
     for option in dataclasses.fields(kind):
         told = rows[option.name].replace(" MiB", " * 1024 * 1024")
-        value = eval(told, {"Exception": Exception})  # noqa: S307 - our own tables
+        value = eval(told, {"Exception": Exception, "Retention": Retention})  # noqa: S307 - our own tables
         assert value == option.default, option.name
 
 

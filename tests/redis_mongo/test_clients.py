@@ -342,6 +342,8 @@ async def test_only_the_indexes_that_queries_need_are_made(
     assert set(raw_mongo.executions.index_information()) == {
         "_id_",
         "worchflow_owner",
+        "worchflow_by_event",
+        "worchflow_ended",
         "worchflow_due",
         "worchflow_listing",
     }

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
 
 import pytest
 import redis
 
 from tests.redis_mongo.conftest import Mongo, OpenBackend
+from tests.servers import MongoServer
 from tests.stores import (
     claim_many,
     claim_one,
@@ -168,14 +173,14 @@ async def test_only_one_worker_sweeps_at_a_time(
 ) -> None:
     other = await open_backend()
     first, second = await joined(backend), await joined(other)
-    assert await backend._open_parts.sweeper._is_elected(first.id)
-    assert not await other._open_parts.sweeper._is_elected(second.id)
-    assert await backend._open_parts.sweeper._is_elected(first.id)
+    assert await backend.elect(first.id)
+    assert not await other.elect(second.id)
+    assert await backend.elect(first.id)
     raw_mongo.worchflow_meta.update_many(
         {"owner": first.id},
         [{"$set": {"expiresAt": {"$subtract": ["$$NOW", 1]}}}],
     )
-    assert await other._open_parts.sweeper._is_elected(second.id)
+    assert await other.elect(second.id)
 
 
 async def test_a_hint_to_cancel_reaches_every_process(
@@ -229,3 +234,23 @@ async def test_all_that_is_due_is_promoted(
     worker = await joined(backend)
     await backend.insert([new_execution(delay=0.3) for _ in range(count)])
     assert len(await claim_many(backend, worker, count, limit=100)) == count
+
+
+async def test_a_reap_that_an_outage_held_up_buries_nobody_for_the_outage(
+    open_backend: OpenBackend, start_mongo: Callable[..., MongoServer], redis_url: str
+) -> None:
+    server = start_mongo()
+    backend = await open_backend(
+        redis_url, server.database_url("outage"), lease_ttl=4.0, timeout=20.0
+    )
+    waits_too, reaper = await joined(backend), await joined(backend)
+    begun = time.monotonic()
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        reaping = asyncio.create_task(backend.reap(reaper.id, expired=True))
+        await until(lambda: time.monotonic() - begun > 4.5)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+    assert await reaping == 0
+    assert (await asyncio.to_thread(backend.renew, waits_too.id)).alive

@@ -165,6 +165,8 @@ async def test_a_write_whose_answer_was_lost_is_recognised(
     new = [new_execution() for _ in range(3)]
     outcomes = await failing.insert(new)
     assert [outcome.existing for outcome in outcomes] == [None] * 3
+    # All are queued: of one alone the claim would be no "update".
+    assert await failing._open_parts.stores.lane.flush(5)
 
     lose_replies(mongo, "update", 1)
     claims = list(await until(lambda: _claim_despite(failing, worker)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pymongo
 import pytest
@@ -25,7 +25,9 @@ from worchflow.errors import StoreUnavailable
 from worchflow.notices import ExecutionUpdated, encode_notice
 from worchflow.records import ExecutionStatus
 from worchflow.settlement import Completed, Released
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.storage.redis_mongo import RedisMongoBackend, hints, missing, sweeper
+from worchflow.storage.redis_mongo.redis_door import Answer
+from worchflow.storage.redis_mongo.scripts import ENQUEUE, ScriptCall
 
 StartRedis = Callable[..., RedisServer]
 StartMongo = Callable[..., MongoServer]
@@ -87,6 +89,73 @@ async def test_the_sweep_pushes_nothing_twice_within_a_minute(
         assert await backend.sweep(worker.id) == 0
 
 
+async def test_what_came_just_before_a_wipe_does_not_wait_for_all_that_is_older(
+    backend: RedisMongoBackend,
+    own_redis: RedisServer,
+    mongo_url: str,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweeper, "SLACK", 2000)
+    worker = await joined(backend)
+    old = [await insert_one(backend) for _ in range(3)]
+    backdate(mongo_url)
+    young = [await insert_one(backend) for _ in range(2)]
+    await backend._open_parts.stores.lane.flush(5)
+    with client(own_redis) as raw:
+        raw.flushall()
+
+        async def all_are_back() -> bool:
+            await backend.sweep(worker.id)
+            return bool(raw.lrange(f"{prefix}:queue", 0, -1) == old + young)
+
+        await until(all_are_back)
+    assert await backend.sweep(worker.id) == 0
+
+
+@pytest.mark.parametrize("reason", ["Redis is away", "another worker is elected"])
+async def test_a_sweep_that_ends_early_goes_on_where_it_was(
+    backend: RedisMongoBackend,
+    own_redis: RedisServer,
+    mongo_url: str,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(missing, "PAGE", 2)
+    monkeypatch.setattr(sweeper, "RECENT", 0)
+    worker = await joined(backend)
+    ids = [await insert_one(backend) for _ in range(10)]
+    backdate(mongo_url)
+    stores, election = backend._open_parts.stores, backend._open_parts.election
+    await stores.lane.flush(5)
+    run, holds = stores.redis.run, election.holds
+    pages = iter(range(100))
+
+    async def fail_at_the_third_page(calls: Sequence[ScriptCall]) -> list[Answer]:
+        if calls[0].script is ENQUEUE and next(pages) == 2:
+            raise StoreUnavailable(reason)
+        return await run(calls)
+
+    async def lose_at_the_third_page(worker_id: str) -> bool:
+        return next(pages) != 3 and await holds(worker_id)
+
+    with client(own_redis) as raw:
+        raw.flushall()
+        if reason == "Redis is away":
+            monkeypatch.setattr(stores.redis, "run", fail_at_the_third_page)
+            with pytest.raises(StoreUnavailable):
+                await backend.sweep(worker.id)
+        else:
+            monkeypatch.setattr(election, "holds", lose_at_the_third_page)
+            assert await backend.sweep(worker.id) == 4
+        assert raw.lrange(f"{prefix}:queue", 0, -1) == ids[:4]
+
+        await backend.sweep(worker.id)
+
+        assert raw.lrange(f"{prefix}:queue", 0, -1) == ids
+
+
 async def test_a_second_wipe_within_a_minute_delays_nothing(
     backend: RedisMongoBackend, own_redis: RedisServer, mongo_url: str
 ) -> None:
@@ -109,6 +178,20 @@ async def test_the_sweep_leaves_a_deep_backlog_alone(
     worker = await joined(backend)
     backdate(mongo_url)
     assert await backend.sweep(worker.id) == 0
+
+
+async def test_what_was_claimed_past_redis_hides_no_backlog_from_the_sweep(
+    backend: RedisMongoBackend, own_redis: RedisServer, mongo_url: str, prefix: str
+) -> None:
+    for _ in range(30):
+        await insert_one(backend)
+    await backend._open_parts.stores.lane.flush(5)
+    worker = await joined(backend)
+    backdate(mongo_url)
+    with client(own_redis) as raw:
+        raw.lpush(f"{prefix}:queue", *(f"gone-{number}" for number in range(500)))
+        assert await backend.sweep(worker.id) == 0
+        assert raw.llen(f"{prefix}:queue") == 530
 
 
 async def test_more_than_a_page_is_swept_in_one_go(
@@ -256,6 +339,37 @@ async def test_notices_come_again_after_redis_was_away(
             return await subscription.next(0.1) == notice
 
         await until(heard)
+
+
+async def test_who_comes_back_to_a_channel_that_was_not_left_yet_keeps_it(
+    backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "IDLE", 0.05)
+    worker = await joined(backend)
+    id_ = await insert_one(backend)
+    async with backend.watch(id_):
+        pass
+
+    async with backend.watch(id_, progress=False) as subscription:
+        assert await subscription.next(0.5) is None  # many quiet moments
+        await backend.cancel(id_, None)
+        told = await subscription.next(5)
+
+    assert told is not None
+    assert told.status is ExecutionStatus.CANCELLED
+    await backend.leave(worker.id)
+
+
+async def test_channels_that_nobody_watches_are_left(
+    backend: RedisMongoBackend, own_redis: RedisServer, prefix: str
+) -> None:
+    with client(own_redis) as raw:
+        async with backend.watch("stays"):
+            for number in range(250):
+                async with backend.watch(f"e{number}"):
+                    pass
+            stays = [f"{prefix}:{kind}:stays" for kind in ("progress", "updates")]
+            await until(lambda: sorted(raw.pubsub_channels(f"{prefix}:*:*")) == stays)
 
 
 async def test_a_full_redis_can_be_drained_and_then_takes_work_again(

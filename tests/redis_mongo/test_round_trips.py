@@ -11,9 +11,11 @@ import redis
 from pymongo import AsyncMongoClient, monitoring
 from redis.asyncio import Redis
 
-from tests.stores import ERROR, claim_many, joined, new_execution, new_step
+from tests.stores import ERROR, EVENT, claim_many, joined, new_execution, new_step
+from worchflow import WorchflowClient, handle
+from worchflow.notices import ExecutionCompleted
 from worchflow.options import BackendOptions
-from worchflow.records import Claim
+from worchflow.records import Claim, ExecutionStatus
 from worchflow.settlement import Completed, RetryAt
 from worchflow.storage.redis_mongo import RedisMongoBackend
 
@@ -23,10 +25,14 @@ class Commands(monitoring.CommandListener):
 
     def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
+        self.read_levels: Counter[str] = Counter()
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         name = event.command_name
         self.seen[f"{name} {event.command.get(name)}"] += 1
+        if name in {"find", "aggregate"}:
+            level = event.command.get("readConcern", {}).get("level", "local")
+            self.read_levels[level] += 1
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
 
@@ -56,6 +62,58 @@ async def backend(
     await backend.close()
     await cache.aclose()
     await client.close()
+
+
+async def test_indexes_that_are_there_are_not_made_again(
+    backend: RedisMongoBackend, commands: Commands
+) -> None:
+    """Making one may take minutes, so opening must not wait for it in vain."""
+    made = commands.seen["createIndexes executions"]
+    await backend.close()
+    await backend.open()
+    assert (made, commands.seen["createIndexes executions"]) == (1, 1)
+
+
+async def test_a_result_that_is_waited_for_is_read_once(
+    backend: RedisMongoBackend, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handle, "FIRST_LOOK", 10.0)  # nothing here ends so late
+    monkeypatch.setattr(handle, "FRESH", 10.0)
+    worker = await joined(backend)
+    commands.seen.clear()
+    async with WorchflowClient[Any](backend=backend) as client:
+        sent = await client.send({"name": EVENT, "data": None})
+        waiting = asyncio.create_task(sent.result(timeout=10))
+        (claim,) = await claim_many(backend, worker, 1)
+        await backend.checkpoint(claim, new_step())
+        end = ExecutionCompleted(
+            execution_id=sent.id,
+            event_name=EVENT,
+            attempt=1,
+            status=ExecutionStatus.COMPLETED,
+        )
+        await backend.settle(claim, Completed(result="1"), end)
+        assert await waiting == 1
+
+    assert commands.seen["find executions"] == 1
+
+
+async def test_what_a_fail_over_may_take_back_is_not_read(
+    backend: RedisMongoBackend, commands: Commands
+) -> None:
+    worker = await joined(backend)
+    (inserted,) = await backend.insert([new_execution()])
+    (claim,) = await backend.claim(worker, 1, 1.0)
+    await backend.checkpoint(claim, new_step())
+    await backend.get(inserted.id)
+    await backend.steps(inserted.id)
+    await backend.counts()
+    await backend.reap(worker.id, expired=True)
+    await backend.sweep(worker.id)
+
+    # The names of indexes are read with the driver's own level.
+    assert commands.read_levels["majority"] >= 5
+    assert commands.read_levels.keys() == {"majority"}
 
 
 async def flushed(backend: RedisMongoBackend, commands: Commands) -> Counter[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from typing import Any
 
@@ -485,3 +486,30 @@ async def test_code_that_ignores_its_cancellation_is_cancelled_again(
     async with app.client() as client, app.worker():
         handle = await client.send({"name": "deaf", "data": None})
         assert await handle.result(timeout=10) == 2
+
+
+async def test_a_handler_that_fails_when_it_is_cancelled_is_not_reported(
+    app: Worchflow[Any],
+) -> None:
+    reported: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    began = asyncio.Event()
+
+    @app.function("stubborn")
+    async def stubborn(ctx: Context[None]) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ValueError("while it was cleaning up") from None
+
+    async with app.client() as client, app.worker():
+        handle = await client.send(stubborn())
+        await began.wait()
+        await handle.cancel()
+        with pytest.raises(ExecutionCancelled):
+            await handle.result(timeout=10)
+    gc.collect()
+
+    assert reported == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from worchflow import (
     Worchflow,
     WorchflowClient,
 )
+from worchflow.sync_client import Portal
 
 
 @pytest.fixture
@@ -126,27 +128,62 @@ def test_many_threads_share_one_client(program: Worchflow[Any]) -> None:
     assert len({sync for sync, _ in outcomes}) == 1
 
 
-def test_closing_ends_calls_that_still_wait(app: Worchflow[Any]) -> None:
-    client = app.client().sync
-    handle = client.send({"name": "nobody-serves-this", "data": None})
-    outcome: list[BaseException] = []
-    waiting = threading.Event()
+def outcome_in_a_thread(
+    call: Callable[[], object],
+) -> tuple[threading.Thread, list[object]]:
+    """A thread that makes the call, and the list that gets what it gives or raises."""
+    outcome: list[object] = []
 
-    def wait() -> None:
-        waiting.set()
+    def make() -> None:
         try:
-            handle.result()
+            outcome.append(call())
         except BaseException as error:  # noqa: BLE001 - whatever it is
             outcome.append(error)
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=make)
     thread.start()
+    return thread, outcome
+
+
+def test_closing_ends_calls_that_still_wait(app: Worchflow[Any]) -> None:
+    client = app.client().sync
+    handle = client.send({"name": "nobody-serves-this", "data": None})
+    waiting = threading.Event()
+
+    def wait() -> object:
+        waiting.set()
+        return handle.result()
+
+    thread, outcome = outcome_in_a_thread(wait)
     assert waiting.wait(10)
     client.close()
     thread.join(10)
 
     assert [type(error) for error in outcome] == [ConfigurationError]
     client.close()
+
+
+def test_closing_ends_calls_that_swallow_it(app: Worchflow[Any]) -> None:
+    portal = Portal(app.client())
+    waiting = threading.Event()
+    ended: list[str] = []
+
+    async def stubborn() -> None:
+        waiting.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("on the loop")
+
+    thread, outcome = outcome_in_a_thread(lambda: portal.call(stubborn()))
+    assert waiting.wait(10)
+    portal.close()
+    thread.join(10)
+
+    assert [type(error) for error in outcome] == [ConfigurationError]
+    assert ended == ["on the loop"]
 
 
 def test_a_closed_one_says_so_until_it_is_opened_again(app: Worchflow[Any]) -> None:

@@ -1,8 +1,9 @@
-"""Sending many messages: all are checked before any is written, one handle each."""
+"""Sending many messages: all checked before any is written, or as a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from worchflow import (
     Context,
     Event,
     EventValidationError,
+    InvalidInput,
     Middleware,
     StoreUnavailable,
     Worchflow,
@@ -157,3 +159,99 @@ async def test_a_failure_tells_which_were_accepted(
         assert list(lost.value.accepted) == calls[0]
         assert list(lost.value.unknown) == calls[1]
         assert await count(client) == 2
+
+
+class Source:
+    """Orders that are made when they are asked for; it knows how many still exist."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.made = 0
+        self.alive = weakref.WeakValueDictionary[int, Order]()
+
+    def plain(self) -> Iterator[Order]:
+        for number in range(self.count):
+            self.made += 1
+            order = Order(number=number)
+            self.alive[number] = order
+            yield order
+
+    async def asynchronous(self) -> AsyncIterator[Order]:
+        for order in self.plain():
+            yield order
+
+
+@pytest.mark.parametrize("middleware", [[], [Tracing()]])
+@pytest.mark.parametrize("kind", ["plain", "asynchronous"])
+async def test_a_stream_holds_one_batch_and_no_handle(
+    make_app: Any, kind: str, middleware: list[Middleware]
+) -> None:
+    source = Source(73)
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    taken = 0
+    async with make_app(middleware=middleware).client() as client:
+        stream = client.send_stream(getattr(source, kind)(), batch=10)
+        assert source.made == 0
+        async for handle in stream:
+            taken += 1
+            alive.add(handle)
+            assert source.made <= taken + 10
+            assert len(source.alive) <= 11
+            assert len(alive) <= 11
+            del handle
+
+        assert taken == 73
+        assert await count(client) == 73
+
+
+async def test_a_stream_is_not_read_faster_than_its_handles(
+    app: Worchflow[Any],
+) -> None:
+    source = Source(1000)
+    async with app.client() as client:
+        stream = client.send_stream(source.plain(), batch=10)
+        handles = [await anext(stream) for _ in range(11)]
+
+        assert source.made == 20
+        assert await count(client) == 20
+        assert [(await client.get(each.id)).data["number"] for each in handles] == [
+            *range(11)
+        ]
+
+
+async def test_a_bad_message_in_a_stream_keeps_its_batch_from_being_written(
+    app: Worchflow[Any],
+) -> None:
+    async with app.client() as client:
+        taken = 0
+        with pytest.raises(EventValidationError):
+            async for _ in client.send_stream(
+                [*orders(1, 2, 3, 4, 5), "order", *orders(7, 8, 9)], batch=2
+            ):
+                taken += 1
+
+        assert taken == await count(client) == 4
+
+
+def test_a_stream_without_an_event_loop(app: Worchflow[Any]) -> None:
+    source = Source(25)
+    with app.client().sync as client:
+        handles = client.send_stream(source.plain(), batch=10)
+        first = next(handles)
+        assert source.made == 10
+        assert [first.status(), *(each.status() for each in handles)] == ["queued"] * 25
+
+
+async def test_what_is_no_stream_is_refused_at_once(app: Worchflow[Any]) -> None:
+    client: Any = app.client()
+    bad: Any
+    for bad in (Order(number=1), {"name": "order"}, "order", 1, None):
+        with pytest.raises(InvalidInput, match="send_stream takes several"):
+            client.send_stream(bad)
+        with pytest.raises(InvalidInput, match="send_stream takes several"):
+            client.sync.send_stream(bad)
+    with pytest.raises(InvalidInput, match="send_stream takes several"):
+        client.sync.send_stream(Source(1).asynchronous())
+    for bad in (0, 1001, True, "10", None):
+        with pytest.raises(InvalidInput, match="batch="):
+            client.send_stream([], batch=bad)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -119,6 +122,32 @@ def test_a_claim_costs_the_same_behind_what_it_does_not_serve(
     assert cost_of(connection, act) < few * ALLOWED
 
 
+def test_a_thousand_steps_are_loaded_in_one_query(
+    connection: sqlite3.Connection,
+) -> None:
+    fill(connection, 1, "a")
+    connection.execute("UPDATE executions SET token = 1")
+    connection.executemany(
+        "INSERT INTO steps (execution, step_id, title, status, attempts, result)"
+        " VALUES (1, ?, 'step', 'completed', 1, '1')",
+        ((f"{number:032x}",) for number in range(1000)),
+    )
+    worker = new_worker("a")
+    tx = Transaction(connection, 1)
+    workers.join(tx, PREFIX, JoinRequest(worker=worker, lease=1_000_000))
+    request = ClaimRequest(
+        worker_id=worker.id, functions=functions_json(worker.functions), limit=10
+    )
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    (claim,) = claims.claim(Transaction(connection, 10), PREFIX, request).claims
+    connection.set_trace_callback(None)
+
+    assert len(claim.steps) == 1000
+    assert len([each for each in statements if "FROM steps" in each]) == 1
+    assert len(statements) <= 8
+
+
 def test_handing_on_costs_the_same_whatever_waits(
     connection: sqlite3.Connection,
 ) -> None:
@@ -158,6 +187,61 @@ def test_a_page_costs_the_same_whatever_is_stored(
     fill(connection, MANY, "often")
 
     assert cost_of(connection, act) < few * ALLOWED
+
+
+FILTERS = {
+    "status": [None, *ExecutionStatus],
+    "function": [None, "often", "rare", "none", "shared"],
+    "id_prefix": [None, "a", "0123456789"],
+    "cursor": [None, listing.make_cursor(100, "f")],
+    "since": [None, datetime(1970, 1, 1, tzinfo=UTC)],
+}
+
+
+def test_no_page_of_any_filter_reads_a_table_or_sorts_what_it_met(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "FEW", 0)
+    for event in ("often", "rare"):
+        connection.execute("INSERT INTO functions VALUES ('p', 'shared', ?)", (event,))
+    for values in itertools.product(*FILTERS.values()):
+        query: Any = ExecutionQuery(**dict(zip(FILTERS, values, strict=True)))
+        search = listing._search(connection, PREFIX, query)
+        rows = connection.execute(
+            f"EXPLAIN QUERY PLAN {listing._statement(search)}", search.values
+        ).fetchall()
+        details = [row[3] for row in rows]
+
+        read = [each for each in details if "executions" in each]
+        assert read, (query, details)
+        assert all(each.startswith("SEARCH executions") for each in read), details
+        assert not [each for each in details if "TEMP B-TREE" in each], details
+
+
+def test_no_walk_is_longer_than_allowed_and_none_is_lost(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no index answers all of a filter, pages are short, and go on."""
+    monkeypatch.setattr(listing, "WALKED", 50)
+    for _ in range(4):
+        fill(connection, 300, "often")
+        fill(connection, 2, "rare")
+    query = ExecutionQuery(function="rare", status=ExecutionStatus.QUEUED, limit=3)
+    found: list[str] = []
+    pages, longest = 0, 0
+    while True:
+        with counted(connection) as ticks:
+            page = listing.page(connection, PREFIX, query)
+        longest = max(longest, ticks[0])
+        found += [each.event_name for each in page.items]
+        pages += 1
+        if page.cursor is None:
+            break
+        query = replace(query, cursor=page.cursor)
+
+    assert found == ["rare"] * 8
+    assert pages > 1208 // 50
+    assert longest < 50 * 80
 
 
 @pytest.mark.parametrize(

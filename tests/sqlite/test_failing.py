@@ -41,7 +41,7 @@ from worchflow.storage.base import Inserted
 from worchflow.storage.sqlite import mailbox, sessions, writer
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.files import FileLock
-from worchflow.storage.sqlite.times import wall_now
+from worchflow.storage.sqlite.times import lease_now, wall_now
 
 LARGE = f'"{"x" * 1_000_000}"'
 
@@ -413,6 +413,21 @@ async def test_the_lease_of_another_start_of_the_machine_is_over(
 
     assert await backend.reap(reaper.id, expired=True) == 1
     await expect(backend, claim.execution.id, recoveries=1, worker=None)
+
+
+async def test_a_reap_that_was_held_up_buries_nobody_for_that_time(
+    make_backend: MakeBackend,
+) -> None:
+    backend = await make_backend(lease_ttl=1.0)
+    waits_too, reaper = await joined(backend), await joined(backend)
+    end = lease_now() + 1100
+    stuck = await _stuck_writer(backend)
+    reaping = asyncio.ensure_future(backend.reap(reaper.id, expired=True))
+    await until(lambda: lease_now() > end)
+    stuck.set_result(None)
+
+    assert await reaping == 0
+    assert (await asyncio.to_thread(backend.renew, waits_too.id)).alive
 
 
 async def test_renewing_keeps_up_while_the_writer_is_busy(

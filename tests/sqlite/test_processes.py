@@ -28,14 +28,23 @@ from tests.stores import (
     insert_one,
     joined,
     new_execution,
+    new_step,
     new_worker,
+    notice_of,
 )
 from tests.waiting import until
-from worchflow.notices import ExecutionUpdated
+from worchflow.notices import (
+    ExecutionCompleted,
+    ExecutionStarted,
+    ExecutionUpdated,
+    StepCompleted,
+)
 from worchflow.records import ExecutionStatus
-from worchflow.storage.sqlite import claiming, peers
+from worchflow.settlement import Completed
+from worchflow.storage.sqlite import claiming, files, peers
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.files import Beside, CommitLock, FileLock, is_free
+from worchflow.storage.sqlite.hints import Hints, read_datagram
 
 # Claims one execution, says so, and holds it until it is ended.
 HOLDER = """
@@ -235,6 +244,55 @@ def test_who_stops_waiting_is_in_nobodys_way(tmp_path: Path) -> None:
         lock.close()
 
 
+def test_a_lease_that_waits_goes_before_every_writer(tmp_path: Path) -> None:
+    beside = Beside(tmp_path / "data.db")
+    holds, next_one, late = (CommitLock(beside) for _ in range(3))
+    lease = CommitLock(beside, first=True)
+    assert holds.acquire()
+    assert not next_one.acquire()
+    assert not lease.acquire()
+    holds.release()
+    assert next_one.acquire()
+
+    # The turn is free now.
+    assert not late.acquire()
+    assert not lease.acquire()
+    next_one.release()
+    assert not late.acquire()
+    assert lease.acquire()
+    assert not late.acquire()
+    lease.release()
+
+    assert late.acquire()
+    for lock in (holds, next_one, late, lease):
+        lock.close()
+
+
+def test_a_frozen_lease_holds_writers_up_once_and_not_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = Beside(tmp_path / "data.db")
+    holds, writer, late = (CommitLock(beside) for _ in range(3))
+    frozen = CommitLock(beside, first=True)
+    assert holds.acquire()
+    assert not late.acquire()  # has the turn
+    assert not frozen.acquire()
+    holds.release()
+    assert late.acquire()
+    late.release()
+
+    assert not writer.acquire()
+    monkeypatch.setattr(files, "PATIENCE", 0.0)
+    for _ in range(3):
+        assert writer.acquire()
+        writer.release()
+
+    frozen.close()
+    assert writer.acquire()
+    for lock in (holds, writer, late):
+        lock.close()
+
+
 @pytest.fixture
 def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a hint can wake a claim."""
@@ -344,8 +402,14 @@ async def test_a_long_path_has_its_sockets_elsewhere(tmp_path: Path) -> None:
         await backend.close()
 
 
+@pytest.mark.parametrize(
+    ("progress", "suffix"), [(True, ".progress"), (False, ".watch")]
+)
 async def test_notices_are_sent_only_to_processes_that_watch(
-    make_backend: MakeBackend, monkeypatch: pytest.MonkeyPatch
+    make_backend: MakeBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    progress: bool,
+    suffix: str,
 ) -> None:
     monkeypatch.setattr(peers, "UNWATCHED", 0.0)
     one, two = await make_backend(), await make_backend(durability="fast")
@@ -353,12 +417,12 @@ async def test_notices_are_sent_only_to_processes_that_watch(
     folder = sockets_of(one)
     watched, *others = await insert(one, *(new_execution() for _ in range(50)))
 
-    def asking() -> bool:
-        return any(name.suffix == ".watch" for name in _entries(folder))
+    def asking_for() -> set[str]:
+        return {name.suffix for name in _entries(folder)} - {".sock"}
 
-    assert not asking()
-    async with one.watch(watched) as subscription:
-        assert asking()
+    assert not asking_for()
+    async with one.watch(watched, progress=progress) as subscription:
+        assert asking_for() == {suffix}
         await two.cancel(watched, None)
         notice = await subscription.next(5.0)
         assert notice == ExecutionUpdated(
@@ -370,9 +434,69 @@ async def test_notices_are_sent_only_to_processes_that_watch(
 
     async def no_longer_asking() -> bool:
         await two.cancel(others.pop(), None)
-        return not asking()
+        return not asking_for()
 
     await until(no_longer_asking)
+
+
+@pytest.mark.parametrize(
+    ("files_there", "told"),
+    [
+        ([], []),
+        ([".watch"], [ExecutionCompleted]),
+        ([".progress"], [ExecutionStarted, StepCompleted, ExecutionCompleted]),
+        (
+            [".watch", ".progress"],
+            [ExecutionStarted, StepCompleted, ExecutionCompleted],
+        ),
+    ],
+)
+async def test_each_process_is_told_what_it_wants_to_hear(
+    make_backend: MakeBackend,
+    files_there: list[str],
+    told: list[type[ExecutionUpdated]],
+) -> None:
+    backend = await make_backend()
+    assert isinstance(backend, SQLiteBackend)
+    other = sockets_of(backend) / "other.sock"
+    _touch(*(Path(f"{other}{suffix}") for suffix in files_there))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox:
+        inbox.bind(str(other))
+        inbox.setblocking(False)
+
+        claim = await claimed(backend)
+        await backend.checkpoint(claim, new_step())
+        await backend.settle(
+            claim,
+            Completed(result="1"),
+            notice_of(ExecutionCompleted, claim, ExecutionStatus.COMPLETED),
+        )
+
+        heard: list[type[ExecutionUpdated]] = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                hints = read_datagram(inbox.recv(peers.BUFFER))
+                heard += [type(one.notice) for one in hints.happenings]
+    assert heard == told
+
+
+async def test_a_step_is_acknowledged_before_others_are_told_of_it(
+    make_backend: MakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = await make_backend()
+    claim = await claimed(backend)
+    acknowledged = threading.Event()
+
+    def send(_: object, hints: Hints) -> None:
+        if any(type(one.notice) is StepCompleted for one in hints.happenings):
+            acknowledged.wait(20)
+
+    monkeypatch.setattr(peers.Peers, "send", send)
+
+    async with asyncio.timeout(10):
+        await backend.checkpoint(claim, new_step())
+
+    acknowledged.set()
 
 
 async def test_processes_that_write_at_once_lose_nothing(
@@ -393,6 +517,11 @@ async def test_processes_that_write_at_once_lose_nothing(
     for name in (*names, "own"):
         for number in range(each):
             await expect(backend, f"{name}-{number}", status=ExecutionStatus.QUEUED)
+
+
+def _touch(*paths: Path) -> None:
+    for path in paths:
+        path.touch()
 
 
 def _entries(folder: Path) -> list[Path]:

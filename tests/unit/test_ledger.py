@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.ledger import Kind, Ledger, Line, Plan, read
-from tests.chaos.verify import check, main
+from worchflow import ConfigurationError
+from worchflow.ledger import Kind, Ledger, Line, Plan, check, read
+from worchflow.ledger.middleware import digest
 
 FIRST, SECOND, HARNESS = 11, 22, 1
 PLAN = Plan(
@@ -173,6 +174,18 @@ def test_lines_that_cannot_be_read_prove_nothing() -> None:
     assert not check(kept(), torn=1).passed
 
 
+def test_what_a_dead_process_left_undone_is_not_its_successors_of_the_same_id() -> None:
+    lines = kept()
+    again = written(
+        work(Kind.START, "c", FIRST, 3),
+        work(Kind.DONE, "c", FIRST, 3, "run 3"),
+        killed(FIRST, at=22.5),
+    )
+    later = [replace(line, time=line.time + 20) for line in again]
+
+    assert check([*lines, *later]).figures["processes hit inside a step"] == 1
+
+
 def store_fault(at: float) -> list[Line]:
     """The kept story with a fault of a store at a time, and planned."""
     lines = kept()
@@ -310,20 +323,100 @@ def test_what_is_written_is_read_and_torn_lines_are_counted(tmp_path: Path) -> N
     assert lines[1].time >= lines[0].time > 0
 
 
-def test_the_command_says_by_its_exit_code_what_a_ledger_shows(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_lines_of_several_files_are_told_by_their_time(tmp_path: Path) -> None:
+    first, second = Ledger(tmp_path / "first"), Ledger(tmp_path / "second")
+    first.write(Kind.START, execution="e", step="a", token=1)
+    second.write(Kind.START, execution="e", step="b", token=1)
+    first.write(Kind.DONE, execution="e", step="a", token=1)
+
+    lines, _ = read(second.path, first.path)
+
+    told = [(line.kind, line.step) for line in lines]
+    assert told == [(Kind.START, "a"), (Kind.START, "b"), (Kind.DONE, "a")]
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[1]",
+        '"start"',
+        "{}",
+        '{"kind":"start"}',
+        '{"kind":"sprint","time":1.0,"pid":1}',
+        '{"kind":"start","time":"now","pid":1}',
+        '{"kind":"start","time":1.0,"pid":1,"execution":5}',
+        '{"kind":"start","time":1.0,"pid":1,"colour":"red"}',
+        '{"kind":"plan","time":1.0,"pid":1,"value":{"executions":1,"goats":2}}',
+        '{"kind":"plan","time":1.0,"pid":1}',
+        "[" * 100_000,
+        "\x00\x01",
+    ],
+)
+def test_what_is_no_line_of_a_ledger_is_counted_as_torn(
+    tmp_path: Path, text: str
 ) -> None:
+    path = tmp_path / "ledger"
+    path.write_text(f"{text}\n")
+
+    assert read(path) == ([], 1)
+
+
+def test_a_fault_that_could_not_be_injected_is_not_told(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger")
-    ledger.plan(Plan(executions=1))
-    ledger.write(Kind.CALM)
-    ledger.write(Kind.DRAINED)
-    assert main([str(ledger.path)]) == 2
-
-    ledger.write(Kind.ACCEPTED, execution="e", value=5)
-    assert main([str(ledger.path)]) == 1
-
-    ledger.write(Kind.START, execution="e", step="a", token=1)
-    ledger.write(Kind.ENDED, execution="e", status="completed", value=5)
-    assert main([str(ledger.path)]) == 0
+    with pytest.raises(ProcessLookupError), ledger.fault("kill", 7):
+        raise ProcessLookupError
+    with ledger.fault("kill", 8):
+        pass
     ledger.close()
-    assert capsys.readouterr().out.endswith("passed\n")
+
+    lines, _ = read(ledger.path)
+    assert [(line.fault, line.target) for line in lines] == [("kill", 8)]
+    assert lines[0].asked <= lines[0].time
+
+
+def test_a_ledger_that_cannot_be_opened_names_its_path(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no-folder"):
+        Ledger(tmp_path / "no-folder" / "ledger")
+    with pytest.raises(ConfigurationError, match="missing"):
+        read(tmp_path / "missing")
+
+
+def test_any_end_will_do_where_none_was_told() -> None:
+    any_end = changed(Kind.ACCEPTED, status="", value=None)
+    number = place(any_end, Kind.ENDED)
+    for status in ("failed", "cancelled", "completed"):
+        any_end[number] = replace(any_end[number], status=status, value=None)
+        assert check(any_end).passed
+    any_end[number] = replace(any_end[number], status="retrying")
+    assert not check(any_end).passed
+
+
+def test_a_plan_that_is_given_stands_in_for_the_ledgers() -> None:
+    demanding = replace(PLAN, faults={"kill": 2})
+
+    assert check(kept(), plan=PLAN).passed
+    assert not check(kept(), plan=demanding).passed
+    assert check(without(Kind.PLAN), plan=PLAN).passed
+
+
+def test_a_run_that_need_not_drain_in_time_may_take_its_time() -> None:
+    assert check(without(Kind.DRAINED), plan=replace(PLAN, drained_within=None)).passed
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [({"a": 1, "b": 2}, {"b": 2, "a": 1}), ([1], (1,)), (PLAN, replace(PLAN))],
+)
+def test_equal_results_have_equal_digests(one: Any, other: Any) -> None:
+    assert digest(one) == digest(other)
+    assert digest(one) is not None
+
+
+@pytest.mark.parametrize("value", [{1, 2}, object(), b"bytes"])
+def test_what_has_no_form_that_is_always_equal_has_no_digest(value: Any) -> None:
+    assert digest(value) is None
+    assert digest("1") != digest(1)

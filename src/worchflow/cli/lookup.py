@@ -8,6 +8,8 @@ from ..errors import ExecutionNotFound
 from .failures import AmbiguousId
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..client import WorchflowClient
     from ..records import Execution
 
@@ -31,18 +33,33 @@ async def find_execution(client: WorchflowClient[Any], given: str) -> Execution:
                 execution_id=given,
             ) from None
         not_found = error
-    page = await client.list(id_prefix=given, limit=CANDIDATES + 1)
-    if not page.items:
+    found = await _beginning_with(client, given)
+    if not found:
         raise not_found
-    if len(page.items) > 1:
+    if len(found) > 1:
         some = "".join(
             f"\n  {each.id}  {each.status}  {each.event_name}"
-            for each in page.items[:CANDIDATES]
+            for each in found[:CANDIDATES]
         )
-        more = "\n  …" if len(page.items) > CANDIDATES else ""
+        more = "\n  …" if len(found) > CANDIDATES else ""
         raise AmbiguousId(
             f'"{given}" is the beginning of more than one id, give more of it:'
             f"{some}{more}\n",
             field="id",
         )
-    return page.items[0]
+    return found[0]
+
+
+async def _beginning_with(
+    client: WorchflowClient[Any], given: str
+) -> Sequence[Execution]:
+    """Some executions whose ids begin so; all of them, if they are few."""
+    found: list[Execution] = []
+    cursor: str | None = None
+    while len(found) <= CANDIDATES:
+        page = await client.list(id_prefix=given, cursor=cursor, limit=CANDIDATES + 1)
+        found += page.items
+        cursor = page.cursor
+        if cursor is None:
+            break
+    return found

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from .commands import config, executions, send, worker
+from .commands import (
+    bench,
+    config,
+    executions,
+    retention,
+    send,
+    verify_ledger,
+    worker,
+)
 from .failures import exit_on_errors
 from .invocation import AppOption, GlobalOptions, OutputOption
 from .logs import tell_warnings
@@ -29,8 +37,11 @@ app = typer.Typer(
 )
 app.command("worker")(worker.worker)
 app.command("send")(send.send)
+app.command("verify-ledger")(verify_ledger.verify_ledger)
 app.add_typer(executions.app, name="executions")
+app.add_typer(retention.app, name="retention")
 app.add_typer(config.app, name="config")
+app.command("bench")(bench.bench)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so

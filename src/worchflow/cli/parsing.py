@@ -134,3 +134,18 @@ def read_names(text: str | None, option: str) -> list[str] | None:
     if not all(names):
         raise ConfigurationError(f"{option}={text!r} has an empty name in it")
     return names
+
+
+def read_counts(texts: Sequence[str], option: str) -> dict[str, int]:
+    """Names with a number each, such as "kill=300"."""
+    found: dict[str, int] = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        if not name.strip() or not number.isdecimal():
+            raise ConfigurationError(
+                f"{option}={text!r} is no name with a number: write it as kill=300"
+            )
+        if name.strip() in found:
+            raise ConfigurationError(f'{option}: "{name.strip()}" is given twice')
+        found[name.strip()] = int(number)
+    return found

@@ -1,27 +1,40 @@
-"""Sending many messages through middleware in one write."""
+"""Sending many messages: through middleware in one write, or batch after batch."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterable, Iterable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..errors import InvalidInput
 from ..events import is_event
 from ..ids import new_execution_id
 from ..middleware import nest_send
+from .sending import BATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from ..middleware import Middleware
+    from ..types import Stream
     from .sending import Prepared
+
+T = TypeVar("T")
+
+
+class Prepare(Protocol):
+    """Validates and encodes a message."""
+
+    def __call__(self, message: Any, *, id: str) -> Prepared:
+        """Raise what `send` raises before any I/O."""
+        ...
 
 
 async def send_through(
     middleware: Sequence[Middleware],
     messages: Sequence[Any],
-    prepare: Callable[[Any, str], Prepared],
+    prepare: Prepare,
     accept: Callable[[Sequence[Prepared]], Awaitable[Sequence[Any]]],
 ) -> list[Any]:
     """Pass each message through the middleware, then accept all of them together.
@@ -36,7 +49,7 @@ async def send_through(
         own_id = new_execution_id()
 
         async def innermost(message: Any) -> Any:
-            prepared = prepare(message, own_id)
+            prepared = prepare(message, id=own_id)
             if written:  # a middleware that tries again
                 return (await accept([prepared]))[0]
             outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -85,16 +98,62 @@ async def _write(
             outcome.set_result(one)
 
 
-def refuse_one_message(messages: object) -> None:
+def refuse_one_message(
+    messages: object, by: str = "send_many", allowed: Any = Iterable
+) -> None:
     """`InvalidInput` for one message where several are taken.
 
     An event alone is iterable too, by its fields.
     """
     kind: type = type(messages)
     single = is_event(messages) or issubclass(kind, str | Mapping)
-    if single or not issubclass(kind, Iterable):
+    if single or not issubclass(kind, allowed):
         raise InvalidInput(
-            f"send_many takes several messages, not one {kind.__name__}: use send, "
+            f"{by} takes several messages, not one {kind.__name__}: use send, "
             "or a list",
             field="messages",
         )
+
+
+def check_stream(
+    messages: object, batch: int, allowed: Any = (Iterable, AsyncIterable)
+) -> None:
+    """`InvalidInput` for what `send_stream` does not take."""
+    refuse_one_message(messages, "send_stream", allowed)
+    if type(batch) is not int or not 1 <= batch <= BATCH:
+        raise InvalidInput(
+            f"batch={batch!r} must be a whole number from 1 to {BATCH}", field="batch"
+        )
+
+
+def in_batches(messages: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The messages, so many at a time."""
+    left = iter(messages)
+    while batch := list(islice(left, size)):
+        yield batch
+
+
+async def send_batches(
+    messages: Stream[Any],
+    size: int,
+    send: Callable[[list[Any]], Awaitable[Sequence[T]]],
+) -> AsyncIterator[T]:
+    """What sending gives for each message, so many sent at a time."""
+    async for batch in _as_they_come(messages, size):
+        for outcome in await send(batch):
+            yield outcome
+
+
+async def _as_they_come(messages: Stream[Any], size: int) -> AsyncIterator[list[Any]]:
+    if not isinstance(messages, AsyncIterable):
+        for batch in in_batches(messages, size):
+            yield batch
+        return
+    come: list[Any] = []
+    async for message in messages:
+        come.append(message)
+        if len(come) == size:
+            yield come
+            come = []
+    if come:
+        yield come

@@ -141,6 +141,9 @@ class ExecutionRunner:
         # makes of its cancellation, and no result.
         why = attempt.interruption
         await attempt.close()
+        if handler.done() and not handler.cancelled():
+            # It may have failed as it was interrupted; asyncio need not report it.
+            handler.exception()
         if Interruption.LOST in (why, attempt.interruption):
             return None
         if attempt.fatal is not None:

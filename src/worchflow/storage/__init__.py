@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import ConfigurationError
 from ..limits import short
-from ..options import BackendOptions
+from ..options import DEFAULT_RETENTION, BackendOptions
 from .base import Backend
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
     from redis.asyncio import Redis, RedisCluster
 
-    from ..options import Durability
+    from ..options import Durability, Retention
 
     AnyRedis: TypeAlias = Redis | RedisCluster
     AnyDatabase: TypeAlias = AsyncDatabase[Any]
@@ -42,8 +42,9 @@ class StoreChoice:
     queue_prefix: str | None = None
     durability: Durability = "strict"
     ts_compat: bool = False
+    retention: Retention | None = DEFAULT_RETENTION
     options: BackendOptions | None = None
-    """Instead of the three before it."""
+    """Instead of the four before it."""
 
     def backend_options(self, environ: Mapping[str, str]) -> BackendOptions:
         """The options as given, the prefix by the environment if it is not."""
@@ -53,7 +54,10 @@ class StoreChoice:
         if prefix is None:
             prefix = environ.get("WORCHFLOW_PREFIX") or "worchflow"
         return BackendOptions(
-            queue_prefix=prefix, durability=self.durability, ts_compat=self.ts_compat
+            queue_prefix=prefix,
+            durability=self.durability,
+            ts_compat=self.ts_compat,
+            retention=self.retention,
         )
 
 
@@ -97,7 +101,7 @@ def make_backend(
     options = choice.backend_options(environ)
     check_choice(choice)
     if choice.backend is not None:
-        return _given(choice.backend, choice.queue_prefix)
+        return _given(choice.backend, choice)
     if choice.redis is not None and choice.db is not None:
         from .redis_mongo.backend import RedisMongoBackend
 
@@ -176,16 +180,22 @@ def _checked_path(path: object) -> str | Path:
     return path
 
 
-def _given(backend: Backend, queue_prefix: str | None) -> Backend:
+def _given(backend: Backend, choice: StoreChoice) -> Backend:
     if not isinstance(backend, Backend):
         raise ConfigurationError(
             f"backend={short(backend)} is no backend: make one with open_backend(...)"
         )
-    own = backend.options.queue_prefix
+    own, queue_prefix = backend.options.queue_prefix, choice.queue_prefix
     if queue_prefix is not None and queue_prefix != own:
         raise ConfigurationError(
             f'queue_prefix="{queue_prefix}" does not fit backend=, whose prefix is '
             f'"{own}": set it where the backend is made'
+        )
+    if choice.retention not in (DEFAULT_RETENTION, backend.options.retention):
+        raise ConfigurationError(
+            f"retention={choice.retention!r} does not fit backend=, which has "
+            f"{backend.options.retention!r}: set it in the BackendOptions of the "
+            "backend"
         )
     return backend
 

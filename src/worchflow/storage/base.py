@@ -83,6 +83,8 @@ class ExecutionStore(ABC):
     async def list(self, query: ExecutionQuery) -> StoredPage:
         """Executions of this prefix by (`created_at`, id), newest first.
 
+        What a page costs does not depend on how much is stored. Where no index answers
+        a filter, a page may hold fewer than the limit, even none, and have a cursor.
         `InvalidInput` for a cursor this store did not make.
         """
 
@@ -110,6 +112,17 @@ class ExecutionStore(ABC):
         recoveries, error, reason and the cancel flag, counts the token on. Any other
         status stays as it is. Returns the execution as it stands now (None: no such
         id) and whether this call queued it.
+        """
+
+    @abstractmethod
+    async def prune(self, status: ExecutionStatus, age: float, limit: int) -> int:
+        """Remove up to `limit` executions with all that is recorded for them.
+
+        Those of a terminal status that ended over `age` seconds ago by the store's
+        clock, the longest ago first. Returns how many are gone; 0 when none is left.
+        A `retry` before it keeps an execution, one after it finds none: never is an
+        execution retried without its steps. What an interrupted call has begun, a
+        later one completes; no steps are left behind.
         """
 
 
@@ -199,9 +212,10 @@ class ClaimStore(ABC):
         They go to the queue's front with `recoveries` + 1, flagged ones to
         `cancelled`.
         Dead is a worker whose process is certainly gone (its file lock is free) and,
-        with `expired`, one whose lease ran out. Only a worker that itself renewed
-        without a gap for a whole TTL may pass `expired=True`. Takeover happens here
-        and nowhere else.
+        with `expired`, one whose lease had run out when this was called: what the
+        store makes of it after an outage is no verdict on those who wait for it too.
+        Only a worker that itself renewed without a gap for a whole TTL may pass
+        `expired=True`. Takeover happens here and nowhere else.
         """
 
     @abstractmethod
@@ -210,6 +224,13 @@ class ClaimStore(ABC):
 
         What is flagged and un-owned becomes `cancelled`. At most one worker does it
         at a time.
+        """
+
+    @abstractmethod
+    async def elect(self, worker_id: str) -> bool:
+        """Whether this worker is the one that now does what one does for all.
+
+        Of the live workers at most one is; asking again keeps it elected.
         """
 
 
@@ -254,9 +275,12 @@ class Backend(ExecutionStore, ClaimStore):
 
     @abstractmethod
     def watch(
-        self, execution_id: str
+        self, execution_id: str, *, progress: bool = True
     ) -> AbstractAsyncContextManager[NoticeSubscription]:
-        """Subscribe to notices about one execution. Latency only: see `next`."""
+        """Subscribe to notices about one execution. Latency only: see `next`.
+
+        Without `progress` those of its starts and steps are left out.
+        """
 
     @property
     @abstractmethod

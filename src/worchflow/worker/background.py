@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from ..engine.running_step import is_being_cancelled
 from ..notices import ErrorRaised
 
 if TYPE_CHECKING:
@@ -56,7 +57,11 @@ class Background:
         while True:
             try:
                 await loop()
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                # Asked to end it ends; where something it awaited was cancelled, that
+                # is a failure like any other.
+                if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
+                    raise
                 logger.exception("the %s failed; it starts again in a second", name)
                 self._emitter.emit(ErrorRaised(error=error))
             await asyncio.sleep(1.0)

@@ -25,6 +25,8 @@ FEW = 1 / 8
 """The share of the slots that is hardly worth a claim while much work waits."""
 PAUSE = 0.005
 """Seconds in which more slots may become free then."""
+HEAD_START = 0.001
+"""Seconds that are for what was claimed, before there is a look for more."""
 
 
 class ClaimLoop:
@@ -53,7 +55,8 @@ class ClaimLoop:
                 await asyncio.sleep(0.05)
                 continue
             try:
-                await self._claim(lease)
+                if await self._claim(lease) and not self._has_more:
+                    await asyncio.sleep(HEAD_START)
                 pause = 0.1
                 continue
             except StoreUnavailable as error:
@@ -67,7 +70,8 @@ class ClaimLoop:
             await asyncio.sleep(pause * (0.5 + self._environment.random()))
             pause = min(pause * 2, 5.0)
 
-    async def _claim(self, lease: Lease) -> None:
+    async def _claim(self, lease: Lease) -> bool:
+        """Start what can be claimed; whether there was anything."""
         store, running = self._environment.store, self._running
         strays = self._membership.strays()
         if strays:
@@ -81,3 +85,4 @@ class ClaimLoop:
             running.start(claim, lease)
         if not (strays or claims or running.ids):
             self.on_idle()
+        return bool(claims)

@@ -26,6 +26,12 @@ logger = logging.getLogger("worchflow.worker")
 
 MARGIN = 0.2
 """The share of the TTL by which trust ends before the lease."""
+GAP = 0.5
+"""The share of a TTL without a renewal that may have been an outage of the store.
+
+A live worker renews a quarter of a TTL after its last renewal, and after an outage
+as soon as the store answers: one that nobody noticed cost no live worker its lease.
+"""
 
 
 class Lease:
@@ -37,7 +43,8 @@ class Lease:
         self.lost = False
         self._clock = clock
         self._trusted_until = 0.0
-        self._unbroken_since: float | None = None
+        self._asked_at: float | None = None
+        self._unbroken_since = 0.0
 
     def holds(self) -> bool:
         """Whether a step may start now."""
@@ -52,19 +59,22 @@ class Lease:
 
     def renewed(self, asked_at: float) -> None:
         """Trust it for a TTL less the margin from when the renewal was asked for."""
-        if self._clock.monotonic() >= self._trusted_until:
+        before, self._asked_at = self._asked_at, asked_at
+        if before is None or asked_at - before > self.ttl * GAP:
             self._unbroken_since = asked_at
         self._trusted_until = asked_at + self.ttl * (1 - MARGIN)
 
     def unbroken_for_a_ttl(self) -> bool:
-        """Whether it was renewed without a gap for a whole TTL.
+        """Whether it was renewed without a gap for a whole TTL, until now.
 
         Then this worker would have noticed an outage, and may take expired leases
         for dead workers.
         """
-        if self._unbroken_since is None or not self.holds():
+        if self._asked_at is None or not self.holds():
             return False
-        return self._clock.monotonic() - self._unbroken_since >= self.ttl
+        now = self._clock.monotonic()
+        is_overdue = now - self._asked_at > self.ttl * GAP
+        return not is_overdue and now - self._unbroken_since >= self.ttl
 
 
 class LeaseKeeper:
@@ -81,6 +91,8 @@ class LeaseKeeper:
         self._backend = backend
         self._lease = lease
         self._heartbeat = min(heartbeat, lease.ttl / 4)
+        # A store gives a renewal up after half a TTL: time enough for another one.
+        self._soon = min(1.0, lease.ttl / 16)
         self._clock = clock
         self._may_renew = may_renew
         self._ended = threading.Event()
@@ -128,7 +140,7 @@ class LeaseKeeper:
                         error,
                         self._lease.worker.id,
                     )
-                failing, pause = True, min(1.0, self._heartbeat)
+                failing, pause = True, self._soon
                 continue
             except Exception:
                 logger.exception("renewing the lease failed unexpectedly; trying again")

@@ -17,7 +17,7 @@ from ..engine.threads import Threads
 from ..errors import ConfigurationError, StoreUnavailable, WorchflowError
 from ..limits import Limits
 from ..notices import ErrorRaised, Ready
-from ..options import WorkerOptions
+from ..options import DEFAULT_RETENTION, WorkerOptions
 from ..payloads import Payloads
 from ..registry import FunctionRegistry
 from ..storage import StoreChoice, make_backend
@@ -27,6 +27,7 @@ from .claiming import ClaimLoop
 from .deadline import Deadline
 from .lifespan import Lifespan
 from .membership import Membership
+from .pruning import PruneLoop
 from .running import Running
 from .signals import stop_on_signals
 from .upkeep import UpkeepLoop
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from ..function import AnyFunction
     from ..middleware import Middleware
+    from ..options import Retention
     from ..serialization import Codec, Serializer
     from ..storage import AnyDatabase, AnyRedis, LeaseDatabase
     from ..storage.base import Backend
@@ -72,6 +74,7 @@ class Worcher(Emitter):
         backend: Backend | None = None,
         concurrency: int = 1,
         queue_prefix: str | None = None,
+        retention: Retention | None = DEFAULT_RETENTION,
         middleware: Sequence[Middleware] = (),
         serializer: Serializer | None = None,
         codec: Codec | None = None,
@@ -89,6 +92,7 @@ class Worcher(Emitter):
                 lease_db=lease_db,
                 backend=backend,
                 queue_prefix=queue_prefix,
+                retention=retention,
             )
         )
         self._opened = False
@@ -177,6 +181,10 @@ class Worcher(Emitter):
         self._state = "running"
         self._background.keep_up("claim loop", self._claiming.run)
         self._background.keep_up("upkeep loop", self._upkeep.run)
+        pruning = PruneLoop(
+            self._backend, self._membership, self.options.prune_interval
+        )
+        self._background.keep_up("prune loop", pruning.run)
         logger.info(
             "worker %s serves %s with %d slot(s), store %s",
             self.id,

@@ -1,6 +1,7 @@
 """Sending: typed messages everywhere, mappings where the client has a schema."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypedDict
 
@@ -129,6 +130,20 @@ async def sends_many(c: WorchflowClient) -> None:
     await c.send_many(["x"])  # BAD
     await c.send_many([Pay])  # BAD
     await c.send_many(Pay(amount=1))  # BAD
+
+
+async def some_pays() -> AsyncIterator[Pay]:
+    yield Pay(amount=1)
+
+
+async def sends_streams(c: WorchflowClient) -> None:
+    async for handle in c.send_stream(Pay(amount=i) for i in range(3)):
+        assert_type(handle, ExecutionHandle[Receipt])
+    async for handle in c.send_stream(some_pays(), batch=100):
+        assert_type(handle, ExecutionHandle[Receipt])
+    c.send_stream([Pay(amount=1), mail({"to": "x"})])
+    c.send_stream(["x"])  # BAD
+    c.send_stream(Pay(amount=1))  # BAD
 
 
 async def sends_mappings(t: WorchflowClient[Messages]) -> None:

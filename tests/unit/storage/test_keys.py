@@ -20,6 +20,7 @@ def test_ours_stand_beside_them() -> None:
     assert keys.delayed == "shop:delayed"
     assert keys.control == "shop:control"
     assert keys.updates("a-1") == "shop:updates:a-1"
+    assert keys.progress("a-1") == "shop:progress:a-1"
 
 
 @pytest.mark.parametrize(

@@ -126,12 +126,44 @@ def test_a_gap_starts_the_count_anew() -> None:
     assert not lease.unbroken_for_a_ttl()
     lease.renewed(clock.monotonic())
     assert not lease.unbroken_for_a_ttl()
-    clock.seconds += 15
-    lease.renewed(clock.monotonic())
-    assert not lease.unbroken_for_a_ttl()
+    for _ in range(3):
+        clock.seconds += 5
+        lease.renewed(clock.monotonic())
+        assert not lease.unbroken_for_a_ttl()
     clock.seconds += 5
 
     assert lease.unbroken_for_a_ttl()
+
+
+def unbroken(clock: FakeClock) -> Lease:
+    """A lease that was renewed for a TTL, each time at a quarter of it."""
+    lease = joined(clock)
+    for _ in range(4):
+        clock.seconds += TTL / 4
+        lease.renewed(clock.monotonic())
+    assert lease.unbroken_for_a_ttl()
+    return lease
+
+
+def test_a_lease_that_ought_to_have_been_renewed_shows_no_answering_store() -> None:
+    clock = FakeClock()
+    lease = unbroken(clock)
+    clock.seconds += TTL / 2
+    assert lease.unbroken_for_a_ttl()
+    clock.seconds += 0.001
+
+    assert lease.holds()
+    assert not lease.unbroken_for_a_ttl()
+
+
+def test_a_gap_that_costs_no_trust_may_have_cost_others_their_lease() -> None:
+    clock = FakeClock()
+    lease = unbroken(clock)
+    clock.seconds += TTL * 0.6
+    assert lease.holds()
+    lease.renewed(clock.monotonic())
+
+    assert not lease.unbroken_for_a_ttl()
 
 
 async def test_regaining_waits_for_a_renewal_and_gives_up_when_it_is_lost() -> None:
@@ -248,3 +280,14 @@ def test_the_keeper_beats_four_times_in_a_ttl_at_least() -> None:
 
     assert lazy._heartbeat == TTL / 4
     assert eager._heartbeat == 0.5
+
+
+@pytest.mark.parametrize("ttl", [0.5, 3.0, 20.0])
+def test_a_renewal_that_hung_leaves_time_for_another(ttl: float) -> None:
+    clock = FakeClock()
+    backend: Any = Script()
+    lease = Lease(record(), ttl, clock)
+    keeper = LeaseKeeper(backend, lease, 3600.0, clock, lambda: True)
+
+    longest = ttl / 2  # that a store lets a renewal take
+    assert keeper._heartbeat + longest + keeper._soon <= ttl * 0.85

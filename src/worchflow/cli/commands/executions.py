@@ -84,7 +84,11 @@ def list_executions(
     }
 
     async def read(client: WorchflowClient[Any]) -> Page[Execution]:
-        return await client.list(**query)
+        page = await client.list(**query)
+        while page.cursor is not None and not page.items:
+            query["cursor"] = page.cursor
+            page = await client.list(**query)
+        return page
 
     page = _with_client(invocation, read)
     out = invocation.output

@@ -15,13 +15,17 @@ from ..base import Backend
 from .claimer import Claimer
 from .committer import Committer
 from .connections import GivenConnections, UrlConnections, longest_block
+from .counting import Counting
 from .documents import Documents
+from .election import Election
 from .executions import Executions
 from .hints import Hints
 from .keys import Keys
 from .lane import RedisLane
 from .leases import Leases
+from .listing import Listing
 from .mongo_door import MongoDoor
+from .pruning import Pruning
 from .reaper import Reaper
 from .redis_door import RedisDoor
 from .schema import prepare
@@ -71,9 +75,13 @@ class _Open:
     stores: Stores
     lease_store: LeaseStore
     executions: Executions
+    counting: Counting
+    listing: Listing
     steps: Steps
     settling: Settling
     leases: Leases
+    election: Election
+    pruning: Pruning
     reaper: Reaper
     sweeper: Sweeper
     hints: Hints
@@ -201,7 +209,8 @@ class RedisMongoBackend(Backend):
         return self._put_together(stores)
 
     def _put_together(self, stores: Stores) -> _Open:
-        steps, executions = Steps(stores), Executions(stores)
+        counting, election = Counting(stores), Election(stores)
+        steps, executions = Steps(stores), Executions(stores, counting)
         lease_store = self._connections.lease_store(stores.mongo)
         claimers: dict[str, Claimer] = {}
 
@@ -214,11 +223,15 @@ class RedisMongoBackend(Backend):
             stores=stores,
             lease_store=lease_store,
             executions=executions,
+            counting=counting,
+            listing=Listing(stores),
             steps=steps,
             settling=Settling(stores, steps, released),
             leases=Leases(stores, lease_store),
+            election=election,
+            pruning=Pruning(stores, counting),
             reaper=Reaper(stores, executions),
-            sweeper=Sweeper(stores, executions),
+            sweeper=Sweeper(stores, executions, counting, election),
             hints=Hints(stores.redis, stores.keys),
             claimers=claimers,
             upkeep=Upkeep(stores, claimers),
@@ -258,7 +271,7 @@ class RedisMongoBackend(Backend):
 
     @override
     async def counts(self) -> dict[ExecutionStatus, int]:
-        return await self._open_parts.executions.counts()
+        return await self._open_parts.counting.counts()
 
     @override
     async def cancel(
@@ -270,6 +283,10 @@ class RedisMongoBackend(Backend):
     async def retry(self, execution_id: str) -> tuple[StoredExecution | None, bool]:
         return await self._open_parts.executions.retry(execution_id)
 
+    @override
+    async def prune(self, status: ExecutionStatus, age: float, limit: int) -> int:
+        return await self._open_parts.pruning.prune(status, age, limit)
+
     # -- claims
 
     @override
@@ -278,6 +295,7 @@ class RedisMongoBackend(Backend):
     ) -> None:
         parts = self._open_parts
         await parts.leases.join(worker)
+        await parts.listing.remember(worker)
         await Unserved(parts.stores, worker).welcome()
         parts.hints.call_on_cancel(worker.id, on_cancel)
         self._claimer(worker)
@@ -333,15 +351,19 @@ class RedisMongoBackend(Backend):
         return await self._open_parts.sweeper.sweep(worker_id)
 
     @override
+    async def elect(self, worker_id: str) -> bool:
+        return await self._open_parts.election.holds(worker_id)
+
+    @override
     def watch(
-        self, execution_id: str
+        self, execution_id: str, *, progress: bool = True
     ) -> AbstractAsyncContextManager[NoticeSubscription]:
-        return self._open_parts.hints.watch(execution_id)
+        return self._open_parts.hints.watch(execution_id, progress=progress)
 
     # Last, for inside the class its name hides the built-in type.
     @override
     async def list(self, query: ExecutionQuery) -> StoredPage:
-        return await self._open_parts.executions.list(query)
+        return await self._open_parts.listing.page(query)
 
     def _claimer(self, worker: WorkerRecord) -> Claimer:
         parts = self._open_parts

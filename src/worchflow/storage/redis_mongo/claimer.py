@@ -15,6 +15,7 @@ from ...errors import StoreUnavailable
 from ...ids import new_nonce
 from .documents import EXECUTIONS
 from .errors import RedisFull
+from .indexes import DUE
 from .ownership import Ownership
 from .tasks import end
 from .triage import Triage
@@ -74,6 +75,7 @@ class Claimer:
                 self._round = asyncio.get_running_loop().create_task(
                     self._run_round(limit, wait)
                 )
+                self._round.add_done_callback(_seen)
             task = self._round
             await asyncio.wait({task})
             if self._round is task:
@@ -223,6 +225,7 @@ class Claimer:
             fields=("id",),
             sort=(("dueAt", 1),),
             limit=limit,
+            hint=DUE,
         )
         return [document["id"] for document in found if "id" in document]
 
@@ -244,6 +247,12 @@ class Claimer:
                 continue
             self._redis_is_down = False
             return
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Nobody may be left to ask: the caller was cancelled, or the worker fenced."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _jitter() -> float:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...clock import to_milliseconds
-from ...errors import ExecutionConflict, InvalidInput
+from ...errors import ExecutionConflict
 from ...notices import ExecutionUpdated, encode_notice
-from ...records import ExecutionStatus, StoredPage
+from ...records import ExecutionStatus
 from ...transitions import RETRYABLE
 from ..base import Inserted
 from .committer import DUPLICATE
 from .documents import (
     EXECUTIONS,
-    META,
     STEPS,
-    UnreadableError,
-    milliseconds_of,
     weight,
 )
 from .scripts import BACK, NOWHERE
@@ -29,21 +25,21 @@ from .scripts import BACK, NOWHERE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...records import ExecutionQuery, NewExecution, StoredExecution
+    from ...records import NewExecution, StoredExecution
+    from .counting import Counting
     from .documents import Document
     from .stores import Stores
 
 LIVE = [status.value for status in ExecutionStatus if not status.is_terminal]
-COUNTS_AGE = 2000
-"""Milliseconds."""
 NOT_TERMINAL = {"$in": LIVE}
 
 
 class Executions:
-    """Accepts, finds, counts, cancels and retries executions."""
+    """Accepts, cancels and retries executions."""
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, counting: Counting) -> None:
         self._stores = stores
+        self._counting = counting
 
     async def insert(self, executions: Sequence[NewExecution]) -> list[Inserted]:
         """Accept executions; see the contract."""
@@ -70,6 +66,8 @@ class Executions:
                     "prefix in this database: ids are unique per database, use another",
                     execution_id=execution_id,
                 )
+        # The lane's turn, before the sender's next: a worker waits for it.
+        await asyncio.sleep(0)
         return inserted
 
     async def get(self, execution_id: str) -> StoredExecution | None:
@@ -79,56 +77,6 @@ class Executions:
             EXECUTIONS, documents.by_id(execution_id), limit=1
         )
         return documents.execution(found[0]) if found else None
-
-    async def list(self, query: ExecutionQuery) -> StoredPage:
-        """A page of executions, newest first."""
-        documents = self._stores.documents
-        filter_, hint = self._listing(query)
-        found = await self._stores.mongo.find(
-            EXECUTIONS,
-            filter_,
-            sort=(("createdAt", -1), (documents.id_field, -1)),
-            limit=query.limit + 1,
-            hint=hint,
-        )
-        more = len(found) > query.limit
-        page = found[: query.limit]
-        cursor = None
-        if more:
-            last = page[-1]
-            cursor = _make_cursor(last["createdAt"], last[documents.id_field])
-        items: list[StoredExecution] = []
-        for document in page:
-            try:
-                items.append(documents.execution(document))
-            except UnreadableError:
-                continue
-        return StoredPage(items=items, cursor=cursor)
-
-    async def counts(self) -> dict[ExecutionStatus, int]:
-        """Executions by status, from a document that is at most two seconds old."""
-        stores = self._stores
-        counts_id = f"counts:{stores.options.queue_prefix}"
-        now = stores.clock.now()
-        kept = await stores.mongo.find(META, {"_id": counts_id}, limit=1)
-        if not kept or (milliseconds_of(kept[0].get("at")) or 0) < now - COUNTS_AGE:
-            groups = await stores.mongo.aggregate(
-                EXECUTIONS,
-                [
-                    {"$match": {"queuePrefix": stores.documents.prefix}},
-                    {"$group": {"_id": "$status", "count": {"$sum": 1}}},
-                ],
-                LISTING,
-            )
-            counts = {str(group["_id"]): group["count"] for group in groups}
-            kept = [{"counts": counts}]
-            change = {"$set": {"counts": counts, "at": DatetimeMS(now)}}
-            statement = {"q": {"_id": counts_id}, "u": change, "upsert": True}
-            await stores.mongo.update(META, [statement])
-        return {
-            status: int(kept[0]["counts"].get(status.value, 0))
-            for status in ExecutionStatus
-        }
 
     async def cancel(
         self, execution_id: str, reason: str | None
@@ -154,14 +102,21 @@ class Executions:
     async def retry(self, execution_id: str) -> tuple[StoredExecution | None, bool]:
         """Queue a failed or cancelled execution again."""
         stores = self._stores
+        ended = await self.get(execution_id)
         document = await stores.mongo.change(
             EXECUTIONS,
             stores.documents.by_id(execution_id)
-            | {"status": {"$in": [status.value for status in RETRYABLE]}},
+            | {
+                "status": {"$in": [status.value for status in RETRYABLE]},
+                "pruned": None,
+            },
             _retry_change(stores.clock.now()),
         )
         if document is None:
-            return await self.get(execution_id), False
+            return await self._unless_pruned(execution_id), False
+        if ended is not None and ended.finished_at is not None:
+            end = to_milliseconds(ended.finished_at)
+            await self._counting.uncount(ended.status, [end])
         # Steps that fail from now on have a higher token. If this is never reached,
         # the next claim does it.
         await stores.mongo.delete(
@@ -215,6 +170,13 @@ class Executions:
             self.show_finished(execution)
         return execution
 
+    async def _unless_pruned(self, execution_id: str) -> StoredExecution | None:
+        """The execution as it stands, unless it is being removed."""
+        documents = self._stores.documents
+        query = documents.by_id(execution_id) | {"pruned": None}
+        found = await self._stores.mongo.find(EXECUTIONS, query, limit=1)
+        return documents.execution(found[0]) if found else None
+
     async def _existing(self, ids: Sequence[str]) -> dict[str, Document]:
         documents = await self._stores.mongo.find(
             EXECUTIONS, self._stores.documents.by_ids(ids)
@@ -231,39 +193,6 @@ class Executions:
         due = int(document["dueAt"])
         self.enqueue(documents.execution(document), due if due > now else BACK)
         return Inserted(id=document["id"])
-
-    def _listing(self, query: ExecutionQuery) -> tuple[Document, Any]:
-        documents = self._stores.documents
-        key = documents.id_field
-        statuses = [query.status] if query.status is not None else ExecutionStatus
-        filter_: Document = {
-            "queuePrefix": documents.prefix,
-            "status": {"$in": [status.value for status in statuses]},
-        }
-        conditions: list[Document] = []
-        created: Document = {}
-        if query.since is not None:
-            created["$gte"] = to_milliseconds(query.since)
-        if query.until is not None:
-            created["$lt"] = to_milliseconds(query.until)
-        if created:
-            filter_["createdAt"] = created
-        if query.function is not None:
-            either = [{"functionId": query.function}, {"eventName": query.function}]
-            conditions.append({"$or": either})
-        if query.cursor is not None:
-            at, last = _read_cursor(query.cursor)
-            after = [{"createdAt": {"$lt": at}}, {"createdAt": at, key: {"$lt": last}}]
-            conditions.append({"createdAt": {"$lte": at}, "$or": after})
-        if query.id_prefix:
-            filter_[key] = {"$gte": query.id_prefix, "$lt": query.id_prefix + "\uffff"}
-        if conditions:
-            filter_["$and"] = conditions
-        return filter_, {key: 1} if query.id_prefix else None
-
-
-LISTING = {"queuePrefix": 1, "status": 1, "createdAt": -1, "_id": -1}
-"""The index that listings and counts walk along."""
 
 
 def updated_notice(execution: StoredExecution) -> str:
@@ -315,20 +244,3 @@ def _retry_change(now: int) -> list[Document]:
     gone = "error errorStack errorType enc result reason cancelRequested cancelReason"
     gone += " finishedAt runAt doneBy sweptAt handOns owner claim"
     return [{"$set": values}, {"$unset": gone.split()}]
-
-
-def _make_cursor(created_at: object, id: object) -> str:
-    return base64.urlsafe_b64encode(json.dumps([created_at, id]).encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[int, str]:
-    try:
-        created_at, last = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except (ValueError, TypeError):
-        created_at = last = None
-    if type(created_at) is not int or type(last) is not str:
-        raise InvalidInput(
-            "cursor= was not made by this store: pass on what an earlier page gave",
-            field="cursor",
-        )
-    return created_at, last

@@ -27,6 +27,8 @@ IDLE = 1.0
 CONFIRM_TIMEOUT = 1.0
 """Seconds to wait for a subscription to be there; without it notices may be lost."""
 UNREAD_NOTICES = 1000
+LEAVE_AT = 100
+"""Channels nobody watches any more that are left before there is a quiet moment."""
 
 
 class Subscription:
@@ -61,6 +63,8 @@ class Hints:
         self._task: asyncio.Task[None] | None = None
         self._watchers: dict[str, set[Subscription]] = {}
         self._confirmed: dict[str, asyncio.Event] = {}
+        self._unwatched: set[str] = set()
+        """Channels to leave; a caller with its result does not wait for that."""
         self._on_cancel: dict[str, Callable[[str], None]] = {}
 
     def call_on_cancel(self, worker_id: str, on_cancel: Callable[[str], None]) -> None:
@@ -73,27 +77,28 @@ class Hints:
         self._on_cancel.pop(worker_id, None)
 
     @asynccontextmanager
-    async def watch(self, execution_id: str) -> AsyncGenerator[Subscription]:
+    async def watch(
+        self, execution_id: str, *, progress: bool
+    ) -> AsyncGenerator[Subscription]:
         """Subscribe to the notices about one execution."""
-        channel = self._keys.updates(execution_id)
+        channels = [self._keys.updates(execution_id)]
+        if progress:
+            channels.append(self._keys.progress(execution_id))
         subscription = Subscription()
-        watchers = self._watchers.setdefault(channel, set())
-        watchers.add(subscription)
-        confirmed = self._confirmed.setdefault(channel, asyncio.Event())
+        unheard = [each for each in channels if self._add(each, subscription)]
+        confirmed = [self._confirmed[each] for each in channels]
         self._start()
         try:
-            if len(watchers) == 1:
-                await self._tell_server(channel, wanted=True)
+            if unheard:
+                await self._subscribe(*unheard)
             with suppress(TimeoutError):
                 async with asyncio.timeout(CONFIRM_TIMEOUT):
-                    await confirmed.wait()
+                    for event in confirmed:
+                        await event.wait()
             yield subscription
         finally:
-            watchers.discard(subscription)
-            if not watchers:
-                self._watchers.pop(channel, None)
-                self._confirmed.pop(channel, None)
-                await self._tell_server(channel, wanted=False)
+            for each in channels:
+                self._remove(each, subscription)
 
     async def close(self) -> None:
         """Stop listening."""
@@ -103,21 +108,39 @@ class Hints:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def _tell_server(self, channel: str, *, wanted: bool) -> None:
-        """Change what the server sends; a new connection asks for everything again."""
-        listener = self._listener
-        if listener is None:
-            return
-        with suppress(StoreUnavailable):
-            if wanted:
-                await listener.subscribe(channel)
-            else:
-                await listener.unsubscribe(channel)
+    def _add(self, channel: str, subscription: Subscription) -> bool:
+        """Whether the server has to be asked for the channel."""
+        watchers = self._watchers.setdefault(channel, set())
+        is_heard = bool(watchers) or channel in self._unwatched
+        watchers.add(subscription)
+        self._unwatched.discard(channel)
+        self._confirmed.setdefault(channel, asyncio.Event())
+        return not is_heard
+
+    def _remove(self, channel: str, subscription: Subscription) -> None:
+        watchers = self._watchers[channel]
+        watchers.discard(subscription)
+        if not watchers:
+            del self._watchers[channel]
+            self._unwatched.add(channel)
+
+    async def _subscribe(self, *channels: str) -> None:
+        """Ask for channels; a new connection asks for everything again."""
+        if self._listener is not None:
+            with suppress(StoreUnavailable):
+                await self._listener.subscribe(*channels)
+
+    def _forget_unwatched(self) -> set[str]:
+        channels, self._unwatched = self._unwatched, set()
+        for channel in channels:
+            self._confirmed.pop(channel, None)
+        return channels
 
     async def _run(self) -> None:
         pause = 0.05
         while True:
             listener = self._redis.listen()
+            self._forget_unwatched()
             try:
                 asked = {self._keys.control, *self._watchers}
                 await listener.subscribe(*asked)
@@ -129,6 +152,8 @@ class Hints:
                     if message is not None:
                         self._received(*message)
                         pause = 0.05
+                    if len(self._unwatched) >= (1 if message is None else LEAVE_AT):
+                        await listener.unsubscribe(*self._forget_unwatched())
             except StoreUnavailable:
                 pass  # Others say so; what is missed is read from the store.
             except Exception:

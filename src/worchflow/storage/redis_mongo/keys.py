@@ -24,6 +24,7 @@ class Keys:
         self._steps = f"{prefix}:steps:"
         self._inflight = f"{prefix}:inflight:"
         self._updates = f"{prefix}:updates:"
+        self._progress = f"{prefix}:progress:"
 
     def execution(self, execution_id: str) -> str:
         """Hash of one execution."""
@@ -38,8 +39,12 @@ class Keys:
         return self._inflight + worker_id
 
     def updates(self, execution_id: str) -> str:
-        """Channel of the notices about one execution."""
+        """Channel of the notices about one execution's ends and retries."""
         return self._updates + execution_id
+
+    def progress(self, execution_id: str) -> str:
+        """Channel of the notices about its starts and steps, which few wait for."""
+        return self._progress + execution_id
 
     @property
     def hash_tag(self) -> str | None:

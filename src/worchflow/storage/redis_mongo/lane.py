@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from ...errors import StoreUnavailable
 from .errors import RedisFull, describe
-from .scripts import ORDER
+from .scripts import ENQUEUE, ORDER
 from .tasks import end
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .redis_door import RedisDoor
     from .scripts import Operation, Script, Scripts
@@ -30,6 +30,8 @@ BATCH_OPERATIONS = 1000
 BATCH_BYTES = 8 * 1024 * 1024
 WAITING_OPERATIONS = 50_000
 WAITING_BYTES = 64 * 1024 * 1024
+LINGER = 0.02
+"""Seconds that what nobody waits for may wait for company."""
 CLOSE_TIMEOUT = 2.0
 """Seconds for the rest at closing; what is left then is repaired by others."""
 
@@ -43,6 +45,7 @@ class RedisLane:
         self._waiting: deque[Operation] = deque()
         self._waiting_bytes = 0
         self._is_asleep = True
+        self._alarm: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -51,15 +54,20 @@ class RedisLane:
         """How many operations were given up; grows only."""
         self.is_full = False
         """Whether Redis refused to take more when it was last asked."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run())
 
     @property
     def is_failing(self) -> bool:
         """Whether Redis did not answer when it was last asked."""
         return self._failing
 
-    def put(self, operation: Operation) -> None:
-        """Send it soon; the oldest give way when too many wait."""
+    def put(self, operation: Operation, *, at_once: bool = True) -> None:
+        """Send it, at once or soon; the oldest give way when too many wait.
+
+        Soon is for what only shows how far an execution has come: its handler goes on
+        first, for making and sending a message takes about as long as Redis does.
+        """
         self._waiting.append(operation)
         self._waiting_bytes += operation.size
         while (
@@ -69,10 +77,13 @@ class RedisLane:
             dropped = self._waiting.popleft()
             self._waiting_bytes -= dropped.size
             self._give_up(dropped)
-        if self._is_asleep:
-            self._is_asleep = False
+        if not self._is_asleep:
+            return
+        if at_once:
+            self._get_up()
+        elif self._alarm is None:
             self._idle.clear()
-            self._wake.set()
+            self._alarm = self._loop.call_later(LINGER, self._get_up)
 
     async def flush(self, timeout: float) -> bool:
         """Wait until everything was sent; False if it was not in time."""
@@ -88,9 +99,19 @@ class RedisLane:
                 "Redis did not take the last %d updates: the sweep repairs them",
                 len(self._waiting),
             )
+        if self._alarm is not None:
+            self._alarm.cancel()
         await end(self._task)
         while self._waiting:
             self._give_up(self._waiting.popleft())
+
+    def _get_up(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._is_asleep = False
+        self._idle.clear()
+        self._wake.set()
 
     async def _run(self) -> None:
         pause = 0.05
@@ -117,10 +138,7 @@ class RedisLane:
                 pause = 0.05
 
     async def _send(self, batch: Sequence[Operation]) -> None:
-        groups: dict[Script, list[Operation]] = {script: [] for script in ORDER}
-        for operation in batch:
-            groups[operation.script].append(operation)
-        parts = [(script, group) for script, group in groups.items() if group]
+        parts = [part for run in _runs(batch) for part in _by_script(run)]
         answers = await self._redis.run([self._scripts.call(*part) for part in parts])
         self.is_full = False
         for (_, group), answer in zip(parts, answers, strict=True):
@@ -187,3 +205,25 @@ class RedisLane:
         if self._failing:
             logger.info("Redis answers again")
         self._failing = False
+
+
+def _runs(batch: Sequence[Operation]) -> Iterator[list[Operation]]:
+    """The batch, cut where something is queued after other writes.
+
+    An id that was removed and sent anew begins again with the lowest token: what is
+    left to write of its former life must not come after its queueing.
+    """
+    run: list[Operation] = []
+    for operation in batch:
+        if operation.script is ENQUEUE and run and run[-1].script is not ENQUEUE:
+            yield run
+            run = []
+        run.append(operation)
+    yield run
+
+
+def _by_script(run: Sequence[Operation]) -> list[tuple[Script, list[Operation]]]:
+    groups: dict[Script, list[Operation]] = {script: [] for script in ORDER}
+    for operation in run:
+        groups[operation.script].append(operation)
+    return [(script, group) for script, group in groups.items() if group]

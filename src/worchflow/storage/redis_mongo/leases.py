@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 from ...errors import StoreUnavailable
 from ..base import Renewal
 from .documents import EXECUTIONS, WORKERS
+from .indexes import OWNER, owned_by
 from .mongo_door import CODEC, unavailable, write_concern
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ class Leases:
             },
             {
                 "find": EXECUTIONS,
-                "filter": {"owner": worker_id},
+                "filter": owned_by([worker_id]),
+                "hint": OWNER,
                 "projection": {"id": 1, "cancelRequested": 1},
                 "batchSize": 100_000,
                 "singleBatch": True,

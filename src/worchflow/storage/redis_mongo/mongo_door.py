@@ -15,6 +15,7 @@ from pymongo.read_concern import ReadConcern
 
 from ...errors import ConfigurationError, StoreUnavailable
 from .errors import describe
+from .tasks import heeding_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -30,6 +31,8 @@ CODEC: CodecOptions[Document] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     unicode_decode_error_handler="surrogateescape",
 )
+FETCHED = 10_000
+"""Documents per round trip of a query; MongoDB sends no more than 16 MB in one."""
 DUPLICATE_KEY = 11000
 CONFLICTS = frozenset({85, 86, DUPLICATE_KEY})
 """IndexOptionsConflict, IndexKeySpecsConflict."""
@@ -84,9 +87,9 @@ class MongoDoor:
         command = {"update": collection, "updates": statements, "ordered": False}
         return _written(await self._write(command, timeout))
 
-    async def delete(self, collection: str, query: Document) -> int:
-        """Delete every document the query finds."""
-        statements = [{"q": query, "limit": 0}]
+    async def delete(self, collection: str, *queries: Document) -> int:
+        """Delete every document that one of the queries finds; how many."""
+        statements = [{"q": query, "limit": 0} for query in queries]
         command = {"delete": collection, "deletes": statements, "ordered": False}
         return _written(await self._write(command)).count
 
@@ -116,7 +119,10 @@ class MongoDoor:
     ) -> list[Document]:
         """Every document the query finds, or the first `limit`."""
         cursor = self._db[collection].find(
-            query, dict.fromkeys(fields, 1) if fields else None, limit=limit
+            query,
+            dict.fromkeys(fields, 1) if fields else None,
+            limit=limit,
+            batch_size=FETCHED,
         )
         if sort:
             cursor = cursor.sort(list(sort))
@@ -132,6 +138,19 @@ class MongoDoor:
         with _mapped(self._timeout):
             cursor = await self._db[collection].aggregate(pipeline, hint=hint)
             return await cursor.to_list()
+
+    async def count(
+        self, collection: str, query: Document, *, hint: Any, limit: int = 0
+    ) -> int:
+        """How many documents the query finds, counted up to `limit`."""
+        command = {
+            "count": collection,
+            "query": query,
+            "hint": hint,
+            "limit": limit,
+            "readConcern": {"level": "majority"},
+        }
+        return int((await self._command(command))["n"])
 
     async def now(self) -> datetime:
         """The primary's clock."""
@@ -196,7 +215,7 @@ def write_concern(timeout: float) -> Document:
 @contextmanager
 def _mapped(seconds: float) -> Generator[None]:
     try:
-        with pymongo.timeout(seconds):
+        with heeding_cancellation(), pymongo.timeout(seconds):
             yield
     except OperationFailure as error:
         if error.code in NOT_ALLOWED:

@@ -100,6 +100,8 @@ class Ownership:
             "q": query | self._eligible,
             "u": [{"$set": values | {"claim": nonce}}, unset],
             "multi": True,
+            # Left to itself MongoDB may walk through all that waits instead.
+            "hint": {self._stores.documents.id_field: 1},
         }
 
     async def _claim_singly(self, nonce: str, ids: Sequence[str]) -> None:

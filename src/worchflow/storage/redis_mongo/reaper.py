@@ -6,10 +6,12 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...errors import StoreUnavailable
 from .documents import EXECUTIONS, WORKERS, UnreadableError, milliseconds_of
+from .indexes import OWNER, owned_by
 from .scripts import FRONT, NOWHERE
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Reaper:
     async def reap(self, *, expired: bool) -> int:
         """Take over from dead workers; with `expired`, leases that ran out count."""
         if expired:
-            await self._declare_dead()
+            await self._declare_dead(self._stores.clock.now())
         dead = await self._stores.mongo.find(
             WORKERS,
             {"queuePrefix": self._stores.options.queue_prefix, "dead": True},
@@ -52,7 +54,7 @@ class Reaper:
         worker_ids = [d["_id"] for d in dead if isinstance(d["_id"], str)]
         released: list[Document] = []
         while page := await self._stores.mongo.find(
-            EXECUTIONS, {"owner": {"$in": worker_ids}}, limit=PAGE
+            EXECUTIONS, owned_by(worker_ids), limit=PAGE, hint=OWNER
         ):
             part = await self._release(page, worker_ids)
             released += part
@@ -74,19 +76,25 @@ class Reaper:
         """
         await self._reclaim([worker_id])
         stores = self._stores
-        if await stores.mongo.find(EXECUTIONS, {"owner": worker_id}, limit=1):
+        owned = owned_by([worker_id])
+        if await stores.mongo.find(EXECUTIONS, owned, limit=1, hint=OWNER):
             return
         statement = {"q": {"_id": worker_id}, "u": _DEATH}
         await stores.mongo.update(WORKERS, [statement])
 
-    async def _declare_dead(self) -> None:
+    async def _declare_dead(self, asked_at: int) -> None:
+        """Those whose leases had ended when it was asked, by any clock.
+
+        An outage may lie between then and now, in which nobody could renew.
+        """
         stores = self._stores
         alive = {
             "queuePrefix": stores.options.queue_prefix,
             "dead": {"$ne": True},
         }
+        ended = {"expiresAt": {"$lt": DatetimeMS(asked_at)}}
         expired = alive | {"$expr": {"$lt": ["$expiresAt", "$$NOW"]}}
-        silent = await stores.mongo.find(WORKERS, expired, fields=("_id",))
+        silent = await stores.mongo.find(WORKERS, expired | ended, fields=("_id",))
         if not silent:
             return
         known = await stores.mongo.find(WORKERS, alive, fields=("_id",))
@@ -94,7 +102,7 @@ class Reaper:
         if len(known) >= SUSPICIOUS and 2 * len(silent) > len(known):
             grace = int(stores.options.lease_ttl * 1000)
         since = {"$subtract": ["$$NOW", Int64(grace)]}
-        query = alive | {"$expr": {"$lt": ["$expiresAt", since]}}
+        query = alive | ended | {"$expr": {"$lt": ["$expiresAt", since]}}
         statement = {"q": query, "u": _DEATH, "multi": True}
         written = await stores.mongo.update(WORKERS, [statement])
         if written.count:

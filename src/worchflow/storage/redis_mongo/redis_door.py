@@ -21,6 +21,7 @@ from redis.exceptions import (
 
 from ...errors import StoreUnavailable
 from .errors import RedisFull, describe
+from .tasks import heeding_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -108,10 +109,26 @@ class RedisDoor:
             )
             return answer
 
+    async def lengths(self, items: str, ordered: str) -> tuple[int, int]:
+        """How many members a list and a sorted set have."""
+        async with self._bounded(self._timeout):
+            answers = await self._send([("LLEN", items), ("ZCARD", ordered)])
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            return int(answers[0]), int(answers[1])
+
     async def remove(self, key: str, item: bytes) -> None:
         """Remove every such item from a list."""
         async with self._bounded(self._timeout):
             await self._client.execute_command("LREM", key, 0, item)
+
+    async def remove_keys(self, keys: Sequence[str]) -> None:
+        """Remove keys, in one round trip."""
+        async with self._bounded(self._timeout):
+            for answer in await self._send([("UNLINK", key) for key in keys]):
+                if isinstance(answer, Exception):
+                    raise answer
 
     async def first_value(self, key: str, value: str) -> bytes | None:
         """What a key holds: `value` from now on if it held nothing.
@@ -185,11 +202,8 @@ class RedisDoor:
 
     @asynccontextmanager
     async def _bounded(self, seconds: float) -> AsyncGenerator[None]:
-        try:
-            async with asyncio.timeout(seconds):
-                yield
-        except (RedisError, OSError, TimeoutError, UnicodeDecodeError) as error:
-            raise _unavailable(error) from error
+        async with _mapped(), asyncio.timeout(seconds):
+            yield
 
 
 class RedisListener:
@@ -226,10 +240,11 @@ class RedisListener:
 
 @asynccontextmanager
 async def _mapped() -> AsyncGenerator[None]:
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError, UnicodeDecodeError) as error:
-        raise _unavailable(error) from error
+    with heeding_cancellation():
+        try:
+            yield
+        except (RedisError, OSError, TimeoutError, UnicodeDecodeError) as error:
+            raise _unavailable(error) from error
 
 
 def _read_error(answer: Any) -> Any:

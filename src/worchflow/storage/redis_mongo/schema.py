@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigurationError, SchemaTooNew
 from .documents import EXECUTIONS, META, STEPS
+from .indexes import (
+    COMPAT_ENDED,
+    COMPAT_EXECUTIONS,
+    COMPAT_STEPS,
+    ENDED_INDEX,
+    INDEXES,
+)
 
 if TYPE_CHECKING:
     from .mongo_door import Document
@@ -18,29 +25,6 @@ logger = logging.getLogger("worchflow.storage.redis_mongo")
 SCHEMA = 1
 INDEX_TIMEOUT = 600.0
 """Seconds an index may take on a collection that is large already."""
-
-INDEXES: list[Document] = [
-    {
-        "name": "worchflow_owner",
-        "key": {"owner": 1},
-        "partialFilterExpression": {"owner": {"$type": "string"}},
-    },
-    {
-        "name": "worchflow_due",
-        "key": {"queuePrefix": 1, "dueAt": 1},
-        "partialFilterExpression": {"dueAt": {"$exists": True}},
-    },
-    {
-        "name": "worchflow_listing",
-        "key": {"queuePrefix": 1, "status": 1, "createdAt": -1, "_id": -1},
-    },
-]
-COMPAT_EXECUTIONS: Document = {"name": "id_1", "key": {"id": 1}, "unique": True}
-COMPAT_STEPS: Document = {
-    "name": "executionId_1_stepId_1",
-    "key": {"executionId": 1, "stepId": 1},
-    "unique": True,
-}
 
 
 async def prepare(stores: Stores) -> None:
@@ -97,7 +81,7 @@ async def _check_schema(stores: Stores) -> None:
 async def _check_indexes(stores: Stores) -> None:
     found = await stores.mongo.indexes(EXECUTIONS)
     originals = [index for index in found if _is_unique(index, COMPAT_EXECUTIONS)]
-    indexes = list(INDEXES)
+    indexes = [*INDEXES, COMPAT_ENDED if stores.options.ts_compat else ENDED_INDEX]
     if stores.options.ts_compat:
         steps = await stores.mongo.indexes(STEPS)
         if not any(_is_unique(index, COMPAT_STEPS) for index in steps):
@@ -111,7 +95,17 @@ async def _check_indexes(stores: Stores) -> None:
             "use ts_compat=True to share its documents, or another database; once all "
             "of it is history, drop that index"
         )
-    await stores.mongo.make_indexes(EXECUTIONS, indexes, INDEX_TIMEOUT)
+    # Only what is missing: making an index may take long, opening must not.
+    missing = [
+        index for index in indexes if not any(_is(each, index) for each in found)
+    ]
+    if missing:
+        await stores.mongo.make_indexes(EXECUTIONS, missing, INDEX_TIMEOUT)
+
+
+def _is(index: Document, wanted: Document) -> bool:
+    """Whether an index is the one that is wanted, in every respect that we name."""
+    return all(index.get(name) == value for name, value in wanted.items())
 
 
 def _is_unique(index: dict[str, Any], wanted: Document) -> bool:

@@ -47,7 +47,7 @@ STEP = _load("step")
 LET_GO = _load("let_go")
 
 ORDER = (ENQUEUE, MARK, STEP, LET_GO)
-"""The road of an execution: of one batch, its writes are applied in this order."""
+"""The road of an execution: its writes in one batch are applied in this order."""
 
 
 class ScriptCall(NamedTuple):
@@ -134,7 +134,7 @@ class Scripts:
         return Operation(
             MARK,
             (self._keys.execution(execution_id),),
-            (token, updated_at, self._keys.updates(execution_id), notice),
+            (token, updated_at, self._keys.progress(execution_id), notice),
             SMALL,
             answered,
         )
@@ -152,20 +152,22 @@ class Scripts:
         return Operation(
             STEP,
             (self._keys.execution(execution_id), self._keys.steps(execution_id)),
-            (token, step_id, value, self._keys.updates(execution_id), notice),
+            (token, step_id, value, self._keys.progress(execution_id), notice),
             SMALL + len(value),
             answered,
         )
 
     def tell(self, execution_id: str, notice: str) -> Operation:
         """Publish a notice and change nothing."""
-        return self.step(execution_id, 0, "", "", notice)
+        return self._publish(execution_id, self._keys.updates(execution_id), notice)
 
     def hint_cancel(self, execution_id: str) -> Operation:
         """Tell all workers that an execution should be cancelled."""
+        return self._publish(execution_id, self._keys.control, execution_id)
+
+    def _publish(self, execution_id: str, channel: str, message: str) -> Operation:
         keys = (self._keys.execution(execution_id), self._keys.steps(execution_id))
-        args = (0, "", "", self._keys.control, execution_id)
-        return Operation(STEP, keys, args, SMALL)
+        return Operation(STEP, keys, (0, "", "", channel, message), SMALL)
 
     def let_go(
         self,

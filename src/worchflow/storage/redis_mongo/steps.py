@@ -66,7 +66,8 @@ class Steps:
                     step.step_id,
                     self._value_to_cache(recorded),
                     encode_step_completed(claim, step),
-                )
+                ),
+                at_once=False,
             )
         return recorded
 

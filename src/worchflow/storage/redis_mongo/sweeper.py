@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
-from bson.int64 import Int64
 
 from ...errors import StoreUnavailable
 from ...transitions import CLAIMABLE
-from .documents import EXECUTIONS, META, UnreadableError, milliseconds_of
-from .scripts import BACK
+from .documents import EXECUTIONS, milliseconds_of
+from .missing import Missing, Span
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .counting import Counting
     from .documents import Document
+    from .election import Election
     from .executions import Executions
     from .stores import Stores
 
-logger = logging.getLogger("worchflow.storage.redis_mongo")
-
-LOCK_TTL = 30_000
-"""Milliseconds for which one worker is the sweeper without saying so again."""
 SLACK = 5_000
 """Milliseconds; what became due just now is on its way."""
 RECENT = 60_000
 """Milliseconds within which nothing is pushed twice, unless Redis lost it."""
-HEAD = 20
-PAGE = 1000
+HEADS = (20, 1000)
+"""How much of the list is looked at; further where nobody waits any more at its head,
+for what was claimed while Redis was away is still in the list."""
+NOTHING = Span(0, 0)
 ORPHANED = 60_000
 """Milliseconds; older `processing` documents of the original have lost their worker."""
 
@@ -35,64 +36,84 @@ ORPHANED = 60_000
 class Sweeper:
     """Sweeps as the one that is elected, page by page until nothing is left."""
 
-    def __init__(self, stores: Stores, executions: Executions) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        executions: Executions,
+        counting: Counting,
+        election: Election,
+    ) -> None:
         self._stores = stores
-        self._executions = executions
+        self._missing = Missing(stores, executions)
+        self._counting = counting
+        self._election = election
+        self._missed = NOTHING
+        """Due times to look at once more although the list's head is older."""
 
     async def sweep(self, worker_id: str) -> int:
         """Sweep if no other worker does; how many executions."""
-        if not await self._is_elected(worker_id):
+        if not await self._election.holds(worker_id):
+            self._missed = NOTHING
             return 0
+        with suppress(StoreUnavailable):
+            # What cannot be counted is not kept from running.
+            await self._counting.advance()
         if self._stores.options.ts_compat:
             await self._stamp_documents_of_the_original()
-        until = await self._watermark() - SLACK
-        stale = DatetimeMS(await self._stale_before())
-        since: Any = DatetimeMS(0)
-        count = 0
-        while True:
-            page = await self._page(since, until, stale)
-            if not page:
-                return count
-            count += await self._push(page)
-            since = page[-1]["dueAt"]
-            if len(page) < PAGE:
-                return count
-            if not await self._is_elected(worker_id):
-                return count
+        head = await self._watermark()
+        stale = await self._stale_before()
+        now = self._stores.clock.now()
+        ripe, missed = self._missed.cut(now - SLACK)
+        count = await self._put_back(worker_id, ripe, stale, missed)
+        if count == 0:
+            self._missed = missed
+        # Where something was lost, what was on its way may be lost as well.
+        near = Span(head - SLACK, min(head + SLACK, now))
+        older, missed = Span(0, head - SLACK), self._missed.joined(near)
+        return count + await self._put_back(worker_id, older, stale, missed)
 
-    async def _is_elected(self, worker_id: str) -> bool:
-        """Take or keep the lock document."""
-        stores = self._stores
-        lock_id = f"sweep:{stores.options.queue_prefix}"
-        expires = {"$add": ["$$NOW", Int64(LOCK_TTL)]}
-        free = {"$expr": {"$lt": ["$expiresAt", "$$NOW"]}}
-        statement = {
-            "q": {"_id": lock_id, "$or": [{"owner": worker_id}, free]},
-            "u": [{"$set": {"owner": {"$literal": worker_id}, "expiresAt": expires}}],
-        }
-        if (await stores.mongo.update(META, [statement])).count:
-            return True
-        lock = {
-            "_id": lock_id,
-            "owner": worker_id,
-            "expiresAt": DatetimeMS(stores.clock.now() + LOCK_TTL),
-        }
-        return not (await stores.mongo.insert(META, [lock])).refused
+    async def _put_back(
+        self, worker_id: str, due: Span, stale: int, missed: Span
+    ) -> int:
+        """Queue what is due in a span; how many executions.
+
+        If there are any, `missed` is what is to be looked at another time. So is what
+        is left of the span when it ends early: the list's head will be older then.
+        """
+        if due.is_empty:
+            return 0
+        count = 0
+        async with aclosing(self._missing.put_back(due, stale)) as pages:
+            async for since, size in pages:
+                self._missed = Span(since, due.until).joined(missed)
+                if not await self._election.holds(worker_id):
+                    return count
+                count += size
+        if count:
+            self._missed = missed
+        return count
 
     async def _watermark(self) -> int:
         """The due time of the list's head: what is younger is behind it."""
         stores = self._stores
         now = stores.clock.now()
-        head = await stores.redis.items(stores.keys.queue, HEAD)
-        if not head:
-            return now
-        found = await stores.mongo.find(
+        for count in HEADS:
+            head = await stores.redis.items(stores.keys.queue, count)
+            if head and (found := await self._waiting(head, now)):
+                return min(milliseconds_of(each["dueAt"]) or now for each in found)
+            if len(head) < count:
+                break
+        return now
+
+    async def _waiting(self, head: Sequence[bytes], now: int) -> list[Document]:
+        """Those of the ids that somebody may claim now."""
+        stores = self._stores
+        return await stores.mongo.find(
             EXECUTIONS,
             stores.documents.by_ids([each.decode(errors="replace") for each in head])
             | {"owner": None, "dueAt": {"$lte": DatetimeMS(now)}},
             fields=("dueAt",),
         )
-        return min((milliseconds_of(d["dueAt"]) or now for d in found), default=now)
 
     async def _stale_before(self) -> int:
         """When an id that was pushed may be missing: long ago, or before a wipe."""
@@ -101,50 +122,6 @@ class Sweeper:
         epoch = await stores.redis.first_value(stores.keys.epoch, str(now)) or b""
         began = int(epoch) if epoch.isdigit() and len(epoch) < 15 else 0
         return max(now - RECENT, began)
-
-    async def _page(
-        self, since: object, until: int, stale: DatetimeMS
-    ) -> list[Document]:
-        stores = self._stores
-        # What a page pushed is stamped, so the next one starts at the same due time
-        # without meeting it again.
-        return await stores.mongo.find(
-            EXECUTIONS,
-            {
-                "queuePrefix": stores.options.queue_prefix,
-                "dueAt": {"$gte": since, "$lt": DatetimeMS(until)},
-                "owner": None,
-                "$or": [{"sweptAt": None}, {"sweptAt": {"$lt": stale}}],
-            },
-            sort=(("dueAt", 1),),
-            limit=PAGE,
-            hint={"queuePrefix": 1, "dueAt": 1},
-        )
-
-    async def _push(self, page: list[Document]) -> int:
-        stores = self._stores
-        pushes: list[Any] = []
-        for document in page:
-            try:
-                execution = stores.documents.execution(document)
-            except UnreadableError as error:
-                logger.debug("%.200r is not swept: %s", document["_id"], error.message)
-                continue
-            if execution.cancel_requested:
-                await self._executions.cancel_waiting(execution.id)
-                continue
-            fields = stores.documents.hash_fields(execution)
-            pushes.append(stores.scripts.enqueue(fields, BACK))
-        if pushes:
-            (answer,) = await stores.redis.run(
-                [stores.scripts.call(pushes[0].script, pushes)]
-            )
-            if isinstance(answer, StoreUnavailable):
-                raise answer
-        stamp = {"$set": {"sweptAt": DatetimeMS(stores.clock.now())}}
-        query = {"_id": {"$in": [d["_id"] for d in page]}, "owner": None}
-        await stores.mongo.update(EXECUTIONS, [{"q": query, "u": stamp, "multi": True}])
-        return len(page)
 
     async def _stamp_documents_of_the_original(self) -> None:
         """Give documents without our stamps their place in the order, by `createdAt`.

@@ -8,6 +8,7 @@ from bson.datetime_ms import DatetimeMS
 
 from ...transitions import CLAIMABLE, HAND_ON_LONGEST, hand_on_delay, unserved_reason
 from .documents import EXECUTIONS, WORKERS
+from .indexes import DUE
 from .scripts import BACK
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Unserved:
             "owner": None,
         }
         while found := await stores.mongo.find(
-            EXECUTIONS, query, fields=("id",), limit=PAGE
+            EXECUTIONS, query, fields=("id",), limit=PAGE, hint=DUE
         ):
             ids = [document["_id"] for document in found]
             change = {

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from ...errors import ConfigurationError, StoreUnavailable
 from ...options import BackendOptions
 from ..base import Backend
-from . import accepting, listing, settling, steps, sweeping, workers
+from . import accepting, listing, pruning, settling, steps, sweeping, workers
 from .claiming import Claiming
 from .core import Place
 from .files import MEMORY, FileLock, remove_files
 from .link import Link, read_all
-from .times import WallClockWatch
+from .peers import Interest
+from .times import WallClockWatch, lease_now
 from .writer import one_by_one
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ logger = logging.getLogger("worchflow.storage.sqlite")
 
 _cancel = one_by_one(accepting.cancel)
 _retry = one_by_one(accepting.retry)
+_prune = one_by_one(pruning.prune)
 _join = one_by_one(workers.join)
 _leave = one_by_one(workers.leave)
 _reap = one_by_one(workers.reap)
@@ -142,6 +144,13 @@ class SQLiteBackend(Backend):
         """Queue it again."""
         return await self._ready.write(_retry, execution_id)
 
+    async def prune(self, status: ExecutionStatus, age: float, limit: int) -> int:
+        """Remove what ended long ago, in one transaction."""
+        request = pruning.PruneRequest(
+            status=status, age=round(age * 1000), limit=limit
+        )
+        return await self._ready.write(_prune, request)
+
     async def join(
         self, worker: WorkerRecord, on_cancel: Callable[[str], None]
     ) -> None:
@@ -215,6 +224,7 @@ class SQLiteBackend(Backend):
         beside = link.core.beside
         request = workers.ReapRequest(
             worker_id=worker_id,
+            asked_at=lease_now(),
             expired=expired,
             lock_of=None if beside is None else beside.worker_lock,
         )
@@ -228,16 +238,21 @@ class SQLiteBackend(Backend):
         """Put off what nobody serves; bring forward what a wrong clock put off."""
         return await self._ready.write(_sweep, self._wall_clock.may_be_back())
 
+    async def elect(self, worker_id: str) -> bool:
+        """Whether it is the one that started first of those that are not dead."""
+        return await self._ready.read(workers.is_first, worker_id)
+
     @asynccontextmanager
     async def watch(
-        self, execution_id: str
+        self, execution_id: str, *, progress: bool = True
     ) -> AsyncGenerator[NoticeSubscription, None]:
         """Subscribe to notices about one execution."""
         link = self._ready
-        with link.wakeup.watching_one(execution_id) as subscription:
+        with link.wakeup.watching_one(execution_id, progress=progress) as subscription:
             peers = link.core.peers
-            if peers is not None and not peers.asked_for_notices:
-                await asyncio.to_thread(peers.ask_for_notices)
+            interest = Interest.PROGRESS if progress else Interest.ENDS
+            if peers is not None and not peers.asked_for(interest):
+                await asyncio.to_thread(peers.ask_for, interest)
             yield subscription
 
     @property

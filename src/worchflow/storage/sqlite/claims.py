@@ -137,7 +137,7 @@ def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
     claims: list[Claim] = []
     for _, execution, steps in found:
         claims.append(_as_claim(execution, request.worker_id, steps))
-        tx.hints.tell(prefix, partial(_started, execution))
+        tx.hints.tell(prefix, partial(_started, execution), progress=True)
     return Taken(claims=claims)
 
 

@@ -22,7 +22,7 @@ from .connection import (
     prepare,
 )
 from .files import MEMORY, Beside, CommitLock
-from .peers import Peers
+from .peers import Interest, Peers
 from .reader import Reader
 from .sessions import Session
 from .writer import Operation, Writer, one_by_one
@@ -169,7 +169,7 @@ class Core:
         if line is None:
             connect = partial(connect_lease, self.place.path)
             line = self._leases[request.worker_id] = LeaseLine(
-                self._session_for(connect)
+                self._session_for(connect, first=True)
             )
         return line.renew(lambda c: act(c, prefix, request), timeout)
 
@@ -194,11 +194,13 @@ class Core:
         except TimeoutError:
             raise StoreUnavailable("the database in memory did not answer") from None
 
-    def _session_for(self, connect: Callable[[], sqlite3.Connection]) -> Session:
+    def _session_for(
+        self, connect: Callable[[], sqlite3.Connection], *, first: bool = False
+    ) -> Session:
         if self.beside is None:
             return Session(self.place.path, connect)
         try:
-            lock = CommitLock(self.beside)
+            lock = CommitLock(self.beside, first=first)
         except OSError as error:
             raise StoreUnavailable(
                 f"the database {self.place.path} cannot be locked: {error}"
@@ -209,8 +211,9 @@ class Core:
         for wakeup in self._wakeups:
             wakeup.receive(hints)
 
-    def _is_watching(self) -> bool:
-        return any(wakeup.watching for wakeup in self._wakeups)
+    def _is_watching(self, interest: Interest) -> bool:
+        progress = interest is Interest.PROGRESS
+        return any(wakeup.watches(progress=progress) for wakeup in self._wakeups)
 
 
 class LeaseLine:

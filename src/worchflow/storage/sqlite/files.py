@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -16,6 +17,8 @@ if sys.platform != "win32":
     import fcntl
 
 MEMORY: Final = ":memory:"
+PATIENCE: Final = 0.5
+"""Seconds for which a writer leaves the turn to leases that never take it."""
 
 
 class FileLock:
@@ -30,12 +33,16 @@ class FileLock:
         self.path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
-    def acquire(self) -> bool:
-        """Take the lock unless somebody else has it; never waits."""
+    def acquire(self, *, shared: bool = False) -> bool:
+        """Take the lock unless somebody else has it; never waits.
+
+        Several may have it `shared`.
+        """
         if sys.platform == "win32":
             return True
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
@@ -54,17 +61,22 @@ class CommitLock:
     """Lets one connection of all processes write at a time, each in its turn.
 
     Whoever waits holds the turn meanwhile, and who wants to write again has to take
-    the turn first: a busy writer cannot keep the others out. Not for two threads.
+    the turn first: a busy writer cannot keep the others out. Who gets a free turn is
+    chance, which a lease cannot wait for on a busy machine: while `first` ones wait,
+    the others leave the turn to them. Not for two threads.
     """
 
-    def __init__(self, beside: Beside) -> None:
+    def __init__(self, beside: Beside, *, first: bool = False) -> None:
         self._turn = FileLock(beside.turn)
         self._lock = FileLock(beside.commit_lock)
+        self._firsts = FileLock(beside.firsts)
+        self._is_first = first
         self._has_turn = False
+        self._yields_since: float | None = None
 
     def acquire(self) -> bool:
         """Come one step further without waiting; whether the lock is held now."""
-        self._has_turn = self._has_turn or self._turn.acquire()
+        self._has_turn = self._has_turn or (self._may_go() and self._turn.acquire())
         if not self._has_turn or not self._lock.acquire():
             return False
         self.give_way()
@@ -75,6 +87,8 @@ class CommitLock:
         if self._has_turn:
             self._turn.release()
             self._has_turn = False
+        if self._is_first:
+            self._firsts.release()
 
     def release(self) -> None:
         """Let others write."""
@@ -84,6 +98,21 @@ class CommitLock:
         """Release everything for good."""
         self._turn.close()
         self._lock.close()
+        self._firsts.close()
+
+    def _may_go(self) -> bool:
+        """Whether to try for the turn. Who goes first says so to the others."""
+        if self._is_first:
+            self._firsts.acquire(shared=True)
+            return True
+        if self._firsts.acquire():
+            self._firsts.release()
+            self._yields_since = None
+            return True
+        # One that is frozen while it waits costs the others this once.
+        now = time.monotonic()
+        self._yields_since = self._yields_since or now
+        return now - self._yields_since > PATIENCE
 
 
 def is_free(path: Path) -> bool:
@@ -118,6 +147,7 @@ class Beside:
         self.database = database
         self.commit_lock = database.with_name(f"{database.name}.lock")
         self.turn = database.with_name(f"{database.name}.turn")
+        self.firsts = database.with_name(f"{database.name}.first")
         self.wal = database.with_name(f"{database.name}-wal")
         self.workers = database.with_name(f"{database.name}.workers")
 

@@ -6,18 +6,35 @@ Hints only save time. Whoever misses one finds out by looking.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from ...notices import Notice, decode_notice, encode_notice
+from ...notices import PROGRESS, decode_notice, encode_notice
 
-Happening: TypeAlias = tuple[str, Callable[[], Notice]]
-"""Prefix and what makes a notice: most of them nobody wants to hear."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ...notices import Notice
 
 DATAGRAM_NOTICES = 100
 """Notices in one datagram: well below what a socket takes at once."""
+
+
+@dataclass(slots=True)
+class Happening:
+    """What makes a notice once somebody wants to hear it: most of them nobody does."""
+
+    prefix: str
+    is_progress: bool
+    make: Callable[[], Notice]
+    made: Notice | None = None
+
+    @property
+    def notice(self) -> Notice:
+        """The notice; ask for it once the transaction is durable."""
+        if self.made is None:
+            self.made = self.make()
+        return self.made
 
 
 @dataclass(slots=True)
@@ -29,7 +46,6 @@ class Hints:
     cancelled: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     """Prefix and id of owned executions that somebody wants cancelled."""
     happenings: list[Happening] = field(default_factory=list[Happening])
-    _notices: list[tuple[str, Notice]] | None = None
 
     def add(self, other: Hints) -> None:
         """Take over what another part of the transaction collected."""
@@ -37,15 +53,20 @@ class Hints:
         self.cancelled |= other.cancelled
         self.happenings += other.happenings
 
-    def tell(self, prefix: str, notice: Callable[[], Notice]) -> None:
-        """Let those who watch an execution have a notice of it."""
-        self.happenings.append((prefix, notice))
+    def tell(
+        self, prefix: str, notice: Callable[[], Notice], *, progress: bool = False
+    ) -> None:
+        """Let those who watch an execution, or its `progress`, have a notice of it."""
+        self.happenings.append(Happening(prefix, progress, notice))
 
-    def notices(self) -> list[tuple[str, Notice]]:
-        """Prefix and notice of all that happened; call it once all is collected."""
-        if self._notices is None:
-            self._notices = [(prefix, make()) for prefix, make in self.happenings]
-        return self._notices
+    @property
+    def have_more_than_progress(self) -> bool:
+        """Whether there is more than the progress of executions that go on."""
+        return bool(
+            self.work
+            or self.cancelled
+            or not all(happening.is_progress for happening in self.happenings)
+        )
 
     def urgent_datagrams(self) -> list[bytes]:
         """Work and cancellations, for all other processes."""
@@ -54,13 +75,23 @@ class Hints:
         urgent = {"work": list(self.work), "cancelled": list(self.cancelled)}
         return [json.dumps(urgent).encode()]
 
-    def notice_datagrams(self) -> list[bytes]:
-        """Notices, for the processes that watch."""
-        texts = [(prefix, encode_notice(notice)) for prefix, notice in self.notices()]
-        return [
-            json.dumps({"notices": texts[start : start + DATAGRAM_NOTICES]}).encode()
-            for start in range(0, len(texts), DATAGRAM_NOTICES)
-        ]
+    def all_datagrams(self) -> list[bytes]:
+        """All notices, for the processes that follow the progress of an execution."""
+        return _notice_datagrams(self.happenings)
+
+    def end_datagrams(self) -> list[bytes]:
+        """Notices of no mere progress, for the processes that wait for results."""
+        return _notice_datagrams(
+            [one for one in self.happenings if not one.is_progress]
+        )
+
+
+def _notice_datagrams(happenings: Sequence[Happening]) -> list[bytes]:
+    texts = [(one.prefix, encode_notice(one.notice)) for one in happenings]
+    return [
+        json.dumps({"notices": texts[start : start + DATAGRAM_NOTICES]}).encode()
+        for start in range(0, len(texts), DATAGRAM_NOTICES)
+    ]
 
 
 def read_datagram(message: bytes) -> Hints:
@@ -72,12 +103,13 @@ def read_datagram(message: bytes) -> Hints:
         hints.cancelled = {(str(p), str(i)) for p, i in fields.get("cancelled", ())}
         for prefix, text in fields.get("notices", ()):
             if (notice := decode_notice(text)) is not None:
-                hints.tell(str(prefix), partial(itself, notice))
+                progress = isinstance(notice, PROGRESS)
+                hints.tell(str(prefix), itself(notice), progress=progress)
     except (ValueError, TypeError, AttributeError, RecursionError):
         return Hints()
     return hints
 
 
-def itself(notice: Notice) -> Notice:
+def itself(notice: Notice) -> Callable[[], Notice]:
     """What makes a notice that is there already."""
-    return notice
+    return lambda: notice

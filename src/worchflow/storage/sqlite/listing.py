@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...clock import to_milliseconds
@@ -20,37 +21,57 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.sqlite")
 
+WALKED = 10_000
+"""So many index entries one page walks past at most, where a filter has no index of
+its own. With fewer items found by then, the page is short and its cursor goes on."""
+FEW = 1000
+"""Up to so many ids with a beginning are looked up; more of them are met anyway."""
+MOSTLY = frozenset({None, ExecutionStatus.COMPLETED})
+"""Statuses that tell less than an event's name does."""
+
 _EVENTS_OF_FUNCTION = """
     SELECT event_name FROM functions
     WHERE queue_prefix = ? AND function_id = ? AND event_name <> function_id
 """
 _COUNTS = "SELECT status, executions FROM status_counts WHERE queue_prefix = ?"
+_HAS_FEW = """
+    SELECT count(*) FROM (
+        SELECT 1 FROM executions WHERE id >= ? AND id < ? LIMIT ?
+    )
+"""
+
+
+@dataclass(kw_only=True, slots=True)
+class Search:
+    """A query as conditions: those that an index answers, and those that are left."""
+
+    index: str = "executions_created"
+    found: list[str] = field(default_factory=lambda: ["queue_prefix = :prefix"])
+    filtered: list[str] = field(default_factory=list[str])
+    branches: list[str] = field(default_factory=list[str])
+    """One of these has to hold as well, each along the index for itself."""
+    values: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def page(
     connection: sqlite3.Connection, prefix: str, query: ExecutionQuery
 ) -> StoredPage:
     """One page, newest first; a row that cannot be read is left out and logged."""
-    conditions, parameters = _conditions(connection, prefix, query)
-    # With `+` only the index of ids is left to the planner: a prefix of an id selects
-    # few rows, the others select many.
-    by_id = "+" if query.id_prefix else ""
-    rows = fetch(
-        connection,
-        f"SELECT {EXECUTION_COLUMNS} FROM executions "  # noqa: S608 - constants
-        f"WHERE {by_id}queue_prefix = :prefix{''.join(conditions)} "
-        f"ORDER BY {by_id}created_at DESC, {by_id}id DESC LIMIT :limit",
-        parameters | {"prefix": prefix, "limit": query.limit + 1},
-    )
+    search = _search(connection, prefix, query)
+    rows = fetch(connection, _statement(search), search.values)
+    following: tuple[int, str] | None = None
+    if len(rows) > query.limit:
+        rows = rows[: query.limit]
+        following = (rows[-1][4], rows[-1][0])
+    elif search.filtered and search.index:
+        following = _last_walked(connection, search)
     items: list[StoredExecution] = []
-    for row in rows[: query.limit]:
+    for row in rows:
         try:
             items.append(read_execution(row))
         except UnreadableRowError as error:
             logger.warning("%s; it is left out of the listing", error)
-    cursor = None
-    if len(rows) > query.limit and items:
-        cursor = make_cursor(to_milliseconds(items[-1].created_at), items[-1].id)
+    cursor = None if following is None else make_cursor(*following)
     return StoredPage(items=items, cursor=cursor)
 
 
@@ -85,44 +106,102 @@ def make_cursor(created_at: int, id_: str) -> str:
     return base64.urlsafe_b64encode(where.encode()).decode()
 
 
-def _conditions(
+def _search(
     connection: sqlite3.Connection, prefix: str, query: ExecutionQuery
-) -> tuple[list[str], dict[str, Any]]:
-    conditions: list[str] = []
-    parameters: dict[str, Any] = {}
-    if query.status is not None:
-        conditions.append(" AND status = :status")
-        parameters["status"] = query.status.value
-    if query.since is not None:
-        conditions.append(" AND created_at >= :since")
-        parameters["since"] = to_milliseconds(query.since)
-    if query.until is not None:
-        conditions.append(" AND created_at < :until")
-        parameters["until"] = to_milliseconds(query.until)
+) -> Search:
+    search = Search(values={"prefix": prefix, "limit": query.limit + 1})
+    _add_times(search, query)
+    _add_function_and_status(connection, search, query)
     if query.id_prefix:
-        conditions.append(" AND id >= :id_from AND id < :id_to")
-        parameters["id_from"] = query.id_prefix
-        parameters["id_to"] = f"{query.id_prefix}\U0010ffff"
+        ids = (query.id_prefix, f"{query.id_prefix}\U0010ffff")
+        search.values["id_from"], search.values["id_to"] = ids
+        search.filtered.append("id >= :id_from AND id < :id_to")
+        if fetch(connection, _HAS_FEW, (*ids, FEW))[0][0] < FEW:
+            search.index = ""
+    return search
+
+
+def _add_times(search: Search, query: ExecutionQuery) -> None:
+    if query.since is not None:
+        search.found.append("created_at >= :since")
+        search.values["since"] = to_milliseconds(query.since)
+    if query.until is not None:
+        search.found.append("created_at < :until")
+        search.values["until"] = to_milliseconds(query.until)
     if query.cursor is not None:
-        conditions.append(" AND (created_at, id) < (:created_at, :id)")
-        parameters["created_at"], parameters["id"] = read_cursor(query.cursor)
-    if query.function is not None:
-        _add_function(connection, prefix, query.function, conditions, parameters)
-    return conditions, parameters
+        search.found.append("(created_at, id) < (:created_at, :id)")
+        search.values["created_at"], search.values["id"] = read_cursor(query.cursor)
 
 
-def _add_function(
-    connection: sqlite3.Connection,
-    prefix: str,
-    function: str,
-    conditions: list[str],
-    parameters: dict[str, Any],
+def _add_function_and_status(
+    connection: sqlite3.Connection, search: Search, query: ExecutionQuery
 ) -> None:
-    """A function id or an event name; the index is by event name."""
+    """The index by status or that by event; what is left is looked at on the way."""
+    status = "status = :status"
+    if query.status is not None:
+        search.values["status"] = query.status.value
+    if query.function is None:
+        if query.status is not None:
+            search.index = "executions_by_status"
+            search.found.append(status)
+        return
+    prefix, function = search.values["prefix"], query.function
     served = fetch(connection, _EVENTS_OF_FUNCTION, (prefix, function))
     events = [function, *(name for (name,) in served)]
-    names = [f":event{number}" for number in range(len(events))]
-    parameters |= {name[1:]: event for name, event in zip(names, events, strict=True)}
-    conditions.append(f" AND event_name IN ({', '.join(names)})")
+    names = [f"event{number}" for number in range(len(events))]
+    search.values |= dict(zip(names, events, strict=True))
     if served:
-        conditions.append(" AND (event_name = :event0 OR function_id = :event0)")
+        search.filtered.append("(event_name = :event0 OR function_id = :event0)")
+    if query.status in MOSTLY:
+        search.index = "executions_by_event"
+        search.branches = [f"event_name = :{name}" for name in names]
+        if query.status is not None:
+            search.filtered.append(status)
+    else:
+        search.index = "executions_by_status"
+        search.found.append(status)
+        search.filtered.append(
+            f"event_name IN ({', '.join(f':{name}' for name in names)})"
+        )
+
+
+def _statement(search: Search) -> str:
+    """The rows of a page and one more."""
+    if not search.index:
+        # With `+` only the index of ids is left to the planner.
+        conditions = [*search.found, *search.filtered, *_alternatives(search)]
+        return (
+            f"SELECT {EXECUTION_COLUMNS} FROM executions "  # noqa: S608 - constants
+            f"WHERE +{' AND '.join(conditions)} "
+            "ORDER BY +created_at DESC, +id DESC LIMIT :limit"
+        )
+    # The walk is in order already, and ends as soon as there is enough.
+    walked = _walked(search, "seq AS place, created_at AS created, id AS name")
+    filtered = " AND ".join(search.filtered) or "true"
+    return (
+        f"SELECT {EXECUTION_COLUMNS} FROM ({walked}) "  # noqa: S608 - constants
+        f"CROSS JOIN executions ON seq = place WHERE {filtered} LIMIT :limit"
+    )
+
+
+def _alternatives(search: Search) -> list[str]:
+    return [f"({' OR '.join(search.branches)})"] if search.branches else []
+
+
+def _walked(search: Search, columns: str) -> str:
+    """The entries of the index in order, at most `WALKED`; events are merged."""
+    branches = [
+        f"SELECT {columns} FROM executions INDEXED BY {search.index} "  # noqa: S608
+        f"WHERE {' AND '.join([*search.found, branch])}"
+        for branch in search.branches or ["true"]
+    ]
+    return f"{' UNION ALL '.join(branches)} ORDER BY 2 DESC, 3 DESC LIMIT {WALKED}"
+
+
+def _last_walked(
+    connection: sqlite3.Connection, search: Search
+) -> tuple[int, str] | None:
+    """Where a walk that was cut short has ended."""
+    walked = _walked(search, "seq, created_at, id")
+    rows = fetch(connection, f"{walked} OFFSET {WALKED - 1}", search.values)
+    return rows[0][1:] if rows else None

@@ -14,8 +14,10 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .hints import read_datagram
 
@@ -35,10 +37,67 @@ UNWATCHED = 5.0
 """Seconds without a watcher after which notices are no longer asked for."""
 
 
+class Interest(StrEnum):
+    """Which notices a process wants: how the file beside its socket ends."""
+
+    ENDS = "watch"
+    PROGRESS = "progress"
+
+
+class Other(NamedTuple):
+    """Another process that uses the database, as the files in the folder say."""
+
+    path: str
+    watches: bool
+    follows: bool
+
+
+class Marker:
+    """A file that says what this process wants to hear; gone when nobody does.
+
+    Watchers put it there in threads of their own, the listener removes it.
+    """
+
+    def __init__(self, path: Path, is_watched: Callable[[], bool]) -> None:
+        self.there = False
+        self._lock = threading.Lock()
+        self._path = path
+        self._is_watched = is_watched
+        self._watched_at = 0.0
+
+    def put(self) -> None:
+        """Have it there. Blocks shortly, once."""
+        with self._lock:
+            self._watched_at = time.monotonic()
+            if not self.there:
+                with suppress(OSError):
+                    self._path.touch(0o600)
+                    self.there = True
+
+    def remove_if_unwatched(self) -> None:
+        """Remove it when nobody has watched for a while."""
+        with self._lock:
+            if self._is_watched():
+                self._watched_at = time.monotonic()
+            elif self.there and time.monotonic() - self._watched_at > UNWATCHED:
+                self._remove()
+
+    def remove(self) -> None:
+        """Have it gone."""
+        with self._lock:
+            self._remove()
+
+    def _remove(self) -> None:
+        self.there = False
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
 class Peers:
     """This process's socket in the folder of a database, and those of the others.
 
-    A file `<name>.watch` beside a socket says that its process wants notices too.
+    A file `<name>.watch` beside a socket says that its process wants notices too, a
+    file `<name>.progress` that it wants those of mere progress as well.
     Everything here may fail or be lost: it only saves time.
     """
 
@@ -46,17 +105,20 @@ class Peers:
         self,
         database: Path,
         receive: Callable[[Hints], None],
-        is_watching: Callable[[], bool],
+        is_watching: Callable[[Interest], bool],
     ) -> None:
         self._receive = receive
-        self._is_watching = is_watching
-        self._folder = _folder(database)
+        self._folder = folder_of(database)
         self._name = f"{uuid.uuid4().hex[:12]}.sock"
-        self._marker = self._folder / f"{self._name}.watch"
-        self._others: list[tuple[str, bool]] = []
+        self._markers = {
+            interest: Marker(
+                self._folder / f"{self._name}.{interest}",
+                partial(is_watching, interest),
+            )
+            for interest in Interest
+        }
+        self._others: list[Other] = []
         self._looked_at: tuple[int, float] = (0, 0.0)
-        self._marked = False
-        self._watched_at = 0.0
         self._closing = False
         self._inbox: socket.socket | None = None
         self._outbox: socket.socket | None = None
@@ -93,23 +155,21 @@ class Peers:
         ):
             return
         others = self._look()
-        self._send_all([path for path, _ in others], hints.urgent_datagrams)
-        watching = [path for path, watches in others if watches]
+        self._send_all([one.path for one in others], hints.urgent_datagrams)
         if hints.happenings:
-            self._send_all(watching, hints.notice_datagrams)
+            follow = [one.path for one in others if one.follows]
+            wait = [one.path for one in others if one.watches and not one.follows]
+            self._send_all(follow, hints.all_datagrams)
+            self._send_all(wait, hints.end_datagrams)
 
-    def ask_for_notices(self) -> None:
+    def ask_for(self, interest: Interest) -> None:
         """Let the others send notices too. Blocks shortly, once."""
-        self._watched_at = time.monotonic()
-        if self._inbox is not None and not self._marked:
-            with suppress(OSError):
-                self._marker.touch(0o600)
-                self._marked = True
+        if self._inbox is not None:
+            self._markers[interest].put()
 
-    @property
-    def asked_for_notices(self) -> bool:
+    def asked_for(self, interest: Interest) -> bool:
         """Whether there is nothing left to ask for."""
-        return self._marked or self._inbox is None
+        return self._markers[interest].there or self._inbox is None
 
     def close(self) -> None:
         """Stop listening and remove the socket. Blocks shortly."""
@@ -125,7 +185,8 @@ class Peers:
             self._thread.join(2.0)
         self._close_sockets()
         with suppress(OSError):
-            self._marker.unlink(missing_ok=True)
+            for marker in self._markers.values():
+                marker.remove()
             (self._folder / self._name).unlink(missing_ok=True)
             self._folder.rmdir()
 
@@ -152,18 +213,11 @@ class Peers:
             hints = read_datagram(message)
             self._receive(hints)
             if hints.happenings:
-                self._stop_asking_if_unwatched()
+                for marker in self._markers.values():
+                    marker.remove_if_unwatched()
 
-    def _stop_asking_if_unwatched(self) -> None:
-        if self._is_watching():
-            self._watched_at = time.monotonic()
-        elif self._marked and time.monotonic() - self._watched_at > UNWATCHED:
-            self._marked = False
-            with suppress(OSError):
-                self._marker.unlink(missing_ok=True)
-
-    def _look(self) -> list[tuple[str, bool]]:
-        """The other sockets in the folder, and whether their processes watch."""
+    def _look(self) -> list[Other]:
+        """The other processes, by the files in the folder."""
         try:
             changed_at = self._folder.stat().st_mtime_ns
             before, looked_at = self._looked_at
@@ -171,7 +225,11 @@ class Peers:
             if changed_at != before or now - looked_at > LOOK_AGAIN:
                 names = {path.name for path in self._folder.iterdir()}
                 self._others = [
-                    (str(self._folder / name), f"{name}.watch" in names)
+                    Other(
+                        str(self._folder / name),
+                        watches=f"{name}.{Interest.ENDS}" in names,
+                        follows=f"{name}.{Interest.PROGRESS}" in names,
+                    )
                     for name in names
                     if name.endswith(".sock") and name != self._name
                 ]
@@ -191,7 +249,10 @@ class Peers:
                     self._outbox.sendto(message, path)
                 except ConnectionRefusedError:
                     # Its process died without removing it.
-                    for left in (path, f"{path}.watch"):
+                    for left in (
+                        path,
+                        *(f"{path}.{interest}" for interest in Interest),
+                    ):
                         with suppress(OSError):
                             Path(left).unlink()
                 except OSError:
@@ -205,7 +266,7 @@ class Peers:
         self._inbox = self._outbox = None
 
 
-def _folder(database: Path) -> Path:
+def folder_of(database: Path) -> Path:
     """A folder beside the database, or a short one where temporary files go."""
     beside = database.with_name(f"{database.name}.sockets")
     if sys.platform == "win32":

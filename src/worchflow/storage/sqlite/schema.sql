@@ -44,6 +44,8 @@ CREATE INDEX executions_owned ON executions (owner) WHERE owner IS NOT NULL;
 CREATE INDEX executions_created ON executions (queue_prefix, created_at, id);
 CREATE INDEX executions_by_status
     ON executions (queue_prefix, status, created_at, id);
+CREATE INDEX executions_ended ON executions (queue_prefix, status, finished_at)
+    WHERE finished_at IS NOT NULL;
 CREATE INDEX executions_by_event
     ON executions (queue_prefix, event_name, created_at, id);
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from ...records import ExecutionStatus
@@ -189,7 +188,7 @@ def _tell(
     execution = request.claim.execution
     if outcome.applied and outcome.status is end.status:
         if request.notice is not None:
-            tx.hints.tell(prefix, partial(itself, request.notice))
+            tx.hints.tell(prefix, itself(request.notice))
         if end.due_at is not None:
             tx.hints.work.add((prefix, execution.event_name))
     elif outcome.status is not None:

@@ -77,7 +77,8 @@ def checkpoint(
         ]
     for write in told:
         if write.step.status is StepStatus.COMPLETED:
-            tx.hints.tell(prefix, partial(step_completed, write.claim, write.step))
+            completed = partial(step_completed, write.claim, write.step)
+            tx.hints.tell(prefix, completed, progress=True)
     return recorded
 
 

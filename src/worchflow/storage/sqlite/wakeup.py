@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from ...notices import Notice
-    from .hints import Hints
+    from .hints import Happening, Hints
 
 NOTICES_KEPT = 1000
 """Notices that wait for one watcher; more push out the oldest."""
@@ -62,6 +62,34 @@ class Subscription:
         return self._notices.popleft() if self._notices else None
 
 
+class Watched:
+    """Who watches which execution. The tuples are replaced, never changed."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, tuple[Subscription, ...]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self._by_id)
+
+    def __getitem__(self, execution_id: str) -> tuple[Subscription, ...]:
+        """Those who watch an execution."""
+        return self._by_id.get(execution_id, ())
+
+    @contextmanager
+    def by(self, execution_id: str, one: Subscription) -> Generator[None, None, None]:
+        """One more who watches an execution."""
+        self._by_id[execution_id] = (*self[execution_id], one)
+        try:
+            yield
+        finally:
+            others = tuple(o for o in self[execution_id] if o is not one)
+            if others:
+                self._by_id[execution_id] = others
+            else:
+                del self._by_id[execution_id]
+
+
 class Wakeup:
     """Everybody on one event loop who wants to be told, under one queue prefix.
 
@@ -74,12 +102,12 @@ class Wakeup:
         self._loop = asyncio.get_running_loop()
         self._waiters: tuple[Waiter, ...] = ()
         self._on_cancel: dict[str, Callable[[str], None]] = {}
-        self._watched: dict[str, tuple[Subscription, ...]] = {}
+        self._watched = Watched()
+        self._followed = Watched()
 
-    @property
-    def watching(self) -> bool:
-        """Whether anybody watches an execution."""
-        return bool(self._watched)
+    def watches(self, *, progress: bool) -> bool:
+        """Whether anybody watches an execution, or follows its progress."""
+        return bool(self._followed if progress else self._watched)
 
     def receive(self, hints: Hints) -> None:
         """Pass on what concerns somebody here."""
@@ -107,18 +135,16 @@ class Wakeup:
         self._on_cancel.pop(worker_id, None)
 
     @contextmanager
-    def watching_one(self, execution_id: str) -> Generator[Subscription, None, None]:
+    def watching_one(
+        self, execution_id: str, *, progress: bool
+    ) -> Generator[Subscription, None, None]:
         """A subscription to notices about one execution."""
         one = Subscription()
-        self._watched[execution_id] = (*self._watched.get(execution_id, ()), one)
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(self._watched.by(execution_id, one))
+            if progress:
+                stack.enter_context(self._followed.by(execution_id, one))
             yield one
-        finally:
-            others = tuple(o for o in self._watched[execution_id] if o is not one)
-            if others:
-                self._watched[execution_id] = others
-            else:
-                del self._watched[execution_id]
 
     def _concerns(self, hints: Hints) -> bool:
         return (
@@ -127,13 +153,7 @@ class Wakeup:
                 bool(self._on_cancel)
                 and any(prefix == self._prefix for prefix, _ in hints.cancelled)
             )
-            or (
-                bool(self._watched)
-                and any(
-                    notice.execution_id in self._watched
-                    for _, notice in hints.notices()
-                )
-            )
+            or any(self._listeners(happening) for happening in hints.happenings)
         )
 
     def _tell(self, hints: Hints) -> None:
@@ -144,12 +164,15 @@ class Wakeup:
             if prefix == self._prefix:
                 for on_cancel in tuple(self._on_cancel.values()):
                     on_cancel(execution_id)
-        if not self._watched:
-            return
-        for prefix, notice in hints.notices():
-            if prefix == self._prefix:
-                for subscription in self._watched.get(notice.execution_id, ()):
-                    subscription.put(notice)
+        for happening in hints.happenings:
+            for subscription in self._listeners(happening):
+                subscription.put(happening.notice)
+
+    def _listeners(self, happening: Happening) -> tuple[Subscription, ...]:
+        watched = self._followed if happening.is_progress else self._watched
+        if not watched or happening.prefix != self._prefix:
+            return ()
+        return watched[happening.notice.execution_id]
 
     def _has_work(self, waiter: Waiter, hints: Hints) -> bool:
         return any(

@@ -50,6 +50,11 @@ _OTHERS = """
     WHERE queue_prefix = :prefix AND id <> :id
 """
 
+_FIRST = """
+    SELECT id FROM workers WHERE queue_prefix = ? AND NOT dead
+    ORDER BY started_at, id LIMIT 1
+"""
+
 _BURY = "UPDATE workers SET dead = 1 WHERE id IN (SELECT value FROM json_each(?))"
 
 _FORGET = """
@@ -106,9 +111,14 @@ class Reaped:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReapRequest:
-    """Who reaps; whether ended leases count, and where workers keep their locks."""
+    """Who reaps and when; whether ended leases count; where workers keep locks.
+
+    `asked_at` is on the clock of leases. Only what had ended then counts: nobody can
+    renew while somebody else has the database.
+    """
 
     worker_id: str
+    asked_at: int
     expired: bool
     lock_of: Callable[[str], Path] | None
 
@@ -172,7 +182,7 @@ def reap(tx: Transaction, prefix: str, request: ReapRequest) -> Reaped:
             "prefix": prefix,
             "id": request.worker_id,
             "boot_id": boot_id(),
-            "lease_now": lease_now(),
+            "lease_now": request.asked_at,
         },
     ).fetchall()
     gone = [
@@ -188,6 +198,11 @@ def reap(tx: Transaction, prefix: str, request: ReapRequest) -> Reaped:
     taken = _take_back(tx, prefix, gone, deaths=1)
     tx.connection.execute(_FORGET, (prefix,))
     return Reaped(executions=taken, workers=gone)
+
+
+def is_first(connection: sqlite3.Connection, prefix: str, worker_id: str) -> bool:
+    """Whether no worker that is not dead started before this one."""
+    return fetch(connection, _FIRST, (prefix,)) == [(worker_id,)]
 
 
 def ping(tx: Transaction, _prefix: str, _: None) -> None:

@@ -137,6 +137,7 @@ class Writer:
     def _write(self, batch: list[Operation]) -> None:
         wanted = [operation for operation in batch if not _is_unwanted(operation)]
         outcomes: dict[Operation, Outcome] = dict.fromkeys(batch, UNWANTED)
+        hints = Hints()
         try:
             hints = self._commit(wanted, outcomes)
         except (StoreUnavailable, ConfigurationError) as error:
@@ -144,9 +145,12 @@ class Writer:
         except BaseException as error:
             logger.exception("the writer of the database failed unexpectedly")
             outcomes |= {operation: _unexpected(error) for operation in wanted}
-        else:
+        if hints.have_more_than_progress:
             self._publish(hints)
-        _answer(outcomes)
+            _answer(outcomes)
+        else:
+            _answer(outcomes)
+            self._publish(hints)
 
     def _commit(
         self, batch: list[Operation], outcomes: dict[Operation, Outcome]

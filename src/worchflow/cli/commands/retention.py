@@ -1,0 +1,131 @@
+"""`worchflow retention`: how long what has ended is kept, and removing it now."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ...durations import span
+from ...errors import ConfigurationError
+from ...pruning import checked_ages
+from ...records import TERMINAL, ExecutionStatus
+from ..invocation import AppOption, Invocation, OutputOption, run
+from ..output import talk
+from ..parsing import read_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...client import WorchflowClient
+
+app = typer.Typer(
+    help="How long ended executions are kept, and removing them now.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+PART = 1000
+"""So many executions are removed between two words about it."""
+
+
+@app.command()
+def show(
+    context: typer.Context, *, app: AppOption = None, output: OutputOption = None
+) -> None:
+    """Print how long executions are kept after they ended, by status."""
+    invocation = Invocation.of(context, app=app, output=output)
+    loaded = invocation.load_app()
+
+    async def read() -> Mapping[ExecutionStatus, float]:
+        async with invocation.client(loaded) as client:
+            return checked_ages(client.retention, None, None)
+
+    ages = run(read())
+    shapes = [
+        {"status": status.value, "seconds": ages.get(status)}
+        for status in sorted(TERMINAL)
+    ]
+    if invocation.output.is_table:
+        rows = [
+            (status, span(ages[status]) if status in ages else "for ever")
+            for status in sorted(TERMINAL)
+        ]
+        invocation.output.table(("STATUS", "KEPT"), rows)
+    else:
+        invocation.output.objects("retention", shapes)
+
+
+@app.command("run")
+def run_now(
+    context: typer.Context,
+    *,
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="What ended longer ago than this, whatever the retention says.",
+        ),
+    ] = None,
+    status: Annotated[
+        str | None,
+        typer.Option("-s", "--status", help="completed, failed or cancelled only."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("-l", "--limit", help="At most this many.", min=1)
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("-y", "--yes", help="Remove without asking.")
+    ] = False,
+    app: AppOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Remove ended executions with their steps now; workers do it all the time.
+
+    In small batches with pauses, so that nobody is in its way. What is removed is
+    gone for good.
+    """
+    invocation = Invocation.of(context, app=app, output=output)
+    age = None if older_than is None else read_duration(older_than, "--older-than")
+    loaded = invocation.load_app()
+
+    async def remove() -> int:
+        async with invocation.client(loaded) as client:
+            _ask(sorted(checked_ages(client.retention, age, status)), age, yes=yes)
+            return await _remove(client, age, status, limit)
+
+    removed = run(remove())
+    if invocation.output.is_table:
+        invocation.output.line(str(removed))
+    else:
+        invocation.output.object({"removed": removed})
+    talk(f"removed {removed} execution(s)")
+
+
+async def _remove(
+    client: WorchflowClient[Any],
+    age: float | None,
+    status: str | None,
+    limit: int | None,
+) -> int:
+    removed = 0
+    while limit is None or removed < limit:
+        part = PART if limit is None else min(PART, limit - removed)
+        gone = await client.prune(older_than=age, status=status, limit=part)
+        removed += gone
+        if gone < part:
+            break
+        talk(f"removed {removed} so far")
+    return removed
+
+
+def _ask(statuses: list[Any], age: float | None, *, yes: bool) -> None:
+    """Ask on a terminal; without one, `--yes` has to be there."""
+    if yes or not statuses:
+        return
+    when = "whose retention has ended" if age is None else f"that ended {span(age)} ago"
+    what = f"{' and '.join(statuses)} executions {when}"
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"this removes {what} for good: add --yes to do so")
+    typer.confirm(f"Remove {what} for good?", abort=True, err=True)

@@ -1,0 +1,66 @@
+"""The indexes of executions, and how a query names the one it walks along.
+
+Every query that walks along one names it: what MongoDB would choose by itself depends
+on what it saw when it last chose.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .documents import Document
+
+OWNER = {"owner": 1}
+DUE = {"queuePrefix": 1, "dueAt": 1}
+LISTING = {"queuePrefix": 1, "status": 1, "createdAt": -1, "_id": -1}
+BY_EVENT = {"queuePrefix": 1, "eventName": 1, "createdAt": -1, "_id": -1}
+ENDED_KEY = {"queuePrefix": 1, "status": 1, "finishedAt": 1}
+ENDED = "worchflow_ended"
+"""What has ended, by when."""
+ENDED_OURS = "worchflow_ended_ours"
+"""The same with the original's documents around."""
+OURS: Document = {"_id": {"$type": "string"}}
+"""Documents that this library inserted; those of the original have ObjectIds."""
+
+INDEXES: list[Document] = [
+    {
+        "name": "worchflow_owner",
+        "key": OWNER,
+        "partialFilterExpression": {"owner": {"$type": "string"}},
+    },
+    {
+        "name": "worchflow_due",
+        "key": DUE,
+        "partialFilterExpression": {"dueAt": {"$exists": True}},
+    },
+    {"name": "worchflow_listing", "key": LISTING},
+    {"name": "worchflow_by_event", "key": BY_EVENT},
+]
+ENDED_INDEX: Document = {
+    "name": ENDED,
+    "key": ENDED_KEY,
+    "partialFilterExpression": {"finishedAt": {"$exists": True}},
+}
+COMPAT_ENDED: Document = {
+    "name": ENDED_OURS,
+    "key": ENDED_KEY,
+    "partialFilterExpression": {"finishedAt": {"$exists": True}} | OURS,
+}
+"""What the original has sent stays for ever, and must not be met again and again."""
+COMPAT_EXECUTIONS: Document = {"name": "id_1", "key": {"id": 1}, "unique": True}
+COMPAT_STEPS: Document = {
+    "name": "executionId_1_stepId_1",
+    "key": {"executionId": 1, "stepId": 1},
+    "unique": True,
+}
+
+
+def owned_by(worker_ids: Iterable[str]) -> Document:
+    """A query for what these workers own, along `OWNER`.
+
+    Only with the type in it does MongoDB see that the partial index has them all.
+    """
+    return {"owner": {"$in": list(worker_ids), "$type": "string"}}

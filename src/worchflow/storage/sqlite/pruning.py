@@ -1,0 +1,49 @@
+"""Removing executions that ended long ago, with everything recorded for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .rows import json_list
+
+if TYPE_CHECKING:
+    from ...records import ExecutionStatus
+    from .writer import Transaction
+
+_ENDED = """
+    SELECT seq FROM executions
+    WHERE queue_prefix = :prefix AND status = :status AND finished_at < :before
+    ORDER BY finished_at LIMIT :limit
+"""
+
+_FORGET_STEPS = """
+    DELETE FROM steps WHERE execution IN (SELECT value FROM json_each(?))
+"""
+
+_FORGET = "DELETE FROM executions WHERE seq IN (SELECT value FROM json_each(?))"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PruneRequest:
+    """Which executions to remove: `age` is in milliseconds."""
+
+    status: ExecutionStatus
+    age: int
+    limit: int
+
+
+def prune(tx: Transaction, prefix: str, request: PruneRequest) -> int:
+    """Remove executions and their steps in one transaction; how many executions."""
+    values = {
+        "prefix": prefix,
+        "status": request.status.value,
+        "before": tx.now - request.age,
+        "limit": request.limit,
+    }
+    ended = [seq for (seq,) in tx.connection.execute(_ENDED, values)]
+    if ended:
+        numbers = (json_list(ended),)
+        tx.connection.execute(_FORGET_STEPS, numbers)
+        tx.connection.execute(_FORGET, numbers)
+    return len(ended)

@@ -1,0 +1,62 @@
+"""What the elected worker removes: executions whose retention has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from ..errors import StoreUnavailable
+from ..options import KEEP_EVERYTHING
+from ..storage.pruning import prune_in_batches
+
+if TYPE_CHECKING:
+    from ..records import ExecutionStatus
+    from ..storage.base import Backend
+    from .membership import Membership
+
+logger = logging.getLogger("worchflow.worker")
+
+
+class PruneLoop:
+    """Rounds of pruning, apart from upkeep: a round may take as long as it likes."""
+
+    def __init__(
+        self, backend: Backend, membership: Membership, interval: float
+    ) -> None:
+        self._backend = backend
+        self._ages = (backend.options.retention or KEEP_EVERYTHING).ages
+        self._membership = membership
+        self._interval = interval
+
+    async def run(self) -> None:
+        """Prune until cancelled; the first round is after an interval."""
+        while True:
+            await asyncio.sleep(self._interval * random.uniform(0.75, 1.25))  # noqa: S311
+            for status, age in self._ages.items():
+                try:
+                    await self._round(status, age)
+                except StoreUnavailable as error:
+                    logger.warning("%s; nothing is removed until it answers", error)
+
+    async def _round(self, status: ExecutionStatus, age: float) -> None:
+        removed = 0
+        if await self._is_elected():
+            async for batch in prune_in_batches(self._backend, status, age):
+                removed += batch
+                if not await self._is_elected():
+                    break
+        if removed:
+            logger.info(
+                "removed %d %s execution(s) that ended over %g s ago",
+                removed,
+                status,
+                age,
+            )
+
+    async def _is_elected(self) -> bool:
+        lease = self._membership.lease
+        if lease is None or not lease.holds():
+            return False
+        return await self._backend.elect(lease.worker.id)

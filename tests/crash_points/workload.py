@@ -1,0 +1,175 @@
+"""Six executions that make every store call, and what each has to end with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.chaos.schedule import pause
+from worchflow import (
+    Context,
+    Event,
+    Execution,
+    NonRetryable,
+    Retry,
+    StoreUnavailable,
+    Worchflow,
+    WorchflowClient,
+    WrongState,
+)
+from worchflow.ledger import Kind, Ledger, LedgerMiddleware, read
+from worchflow.storage.base import Backend
+
+T = TypeVar("T")
+
+POLL = 0.1
+RETRIES = Retry(max_retries=5, delay=0.05)
+ENDS: dict[str, tuple[str, Any]] = {
+    "plain": ("completed", 12),
+    "again": ("completed", 22),
+    "mended": ("completed", 32),
+    "stopped": ("cancelled", None),
+    "later": ("completed", 52),
+    "never": ("cancelled", None),
+}
+"""How each execution has to end, and with what."""
+
+
+class Work(Event[int], name="work"):
+    """`kind` is one of `ENDS`."""
+
+    kind: str
+    number: int
+
+
+class Broken(Exception):
+    """A failure on purpose."""
+
+
+def make_app(backend: Backend, ledger: Ledger, mended: Path) -> Worchflow[Any]:
+    """The app; `mended` is the file without which one execution fails for good."""
+    app = Worchflow(
+        "crash points", backend=backend, middleware=[LedgerMiddleware(ledger)]
+    )
+
+    def is_mended() -> bool:
+        return mended.exists()
+
+    async def first(number: int) -> int:
+        return number + 1
+
+    def second(number: int) -> int:
+        return number + 1
+
+    async def wait() -> int:
+        await asyncio.get_running_loop().create_future()
+        return 0
+
+    @app.function(Work, retries=RETRIES)
+    async def work(ctx: Context[Work]) -> int:
+        kind = ctx.data.kind
+        value = await ctx.step.run(f"First of {kind}", first, ctx.data.number)
+        if kind == "again" and ctx.attempt == 1:
+            raise Broken
+        if kind == "mended" and not is_mended():
+            raise NonRetryable("not mended yet")
+        if kind == "stopped":
+            return await ctx.step.run("Wait to be stopped", wait)
+        return await ctx.step.run(f"Second of {kind}", second, value)
+
+    return app
+
+
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
+    """Call until the store answers, as a careful program would."""
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable:
+            await pause(POLL)
+        except asyncio.CancelledError:
+            # The injection's: nobody else cancels this task.
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+
+
+class Driver:
+    """Sends, cancels, mends and reads. A second one goes on where a first died."""
+
+    def __init__(
+        self, client: WorchflowClient[Any], ledger: Ledger, prefix: str, mended: Path
+    ) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._prefix = prefix
+        self._mended = mended
+
+    async def drive(self) -> None:
+        """Return once everything has ended and was read."""
+        for number, kind in enumerate(ENDS):
+            await self._send(kind, 10 * (number + 1))
+        await insist(lambda: self._client.cancel(self._id("never")))
+        while not await self._all_ended():
+            await pause(POLL)
+        for kind in ENDS:
+            await self._read(kind)
+        await insist(self._client.counts)
+        page = await insist(lambda: self._client.list(limit=len(ENDS)))
+        assert {each.id for each in page.items} == set(map(self._id, ENDS))
+
+    def _id(self, kind: str) -> str:
+        return f"{self._prefix}.{kind}"
+
+    async def _send(self, kind: str, number: int) -> None:
+        message = Work(kind=kind, number=number)
+        delay = {"later": 0.3, "never": 3600}.get(kind, 0)
+        await insist(
+            lambda: self._client.send(message, id=self._id(kind), delay=delay or None)
+        )
+        status, value = ENDS[kind]
+        self._ledger.write(
+            Kind.ACCEPTED, execution=self._id(kind), status=status, value=value
+        )
+
+    async def _get(self, kind: str) -> Execution:
+        return await insist(lambda: self._client.get(self._id(kind)))
+
+    async def _all_ended(self) -> bool:
+        live = False
+        for kind in ENDS:
+            execution = await self._get(kind)
+            if kind == "mended" and execution.status == "failed":
+                live = True
+                await self._mend()
+            elif kind == "stopped" and self._waits(execution):
+                await insist(lambda: self._client.cancel(self._id("stopped")))
+            live = live or not execution.status.is_terminal
+        return not live
+
+    def _waits(self, execution: Execution) -> bool:
+        return execution.status == "processing" and any(
+            line.kind is Kind.START and line.step.startswith("Wait to be stopped")
+            for line in read(self._ledger.path)[0]
+        )
+
+    async def _mend(self) -> None:
+        self._mended.touch()
+        try:
+            await insist(lambda: self._client.retry(self._id("mended")))
+        except WrongState:
+            # An earlier call was applied although it had failed.
+            return
+
+    async def _read(self, kind: str) -> None:
+        execution = await self._get(kind)
+        self._ledger.write(
+            Kind.ENDED,
+            execution=execution.id,
+            status=execution.status,
+            value=execution.result,
+        )
+        recorded = await insist(lambda: self._client.steps(execution.id))
+        assert kind == "never" or recorded

@@ -1,0 +1,128 @@
+"""Sends every store call of this process through an injector, for good.
+
+The contract's methods on both stores; behind them every command of the doors to
+MongoDB and Redis, the lease's own connection, and where SQLite begins and commits.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sqlite3
+import threading
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
+
+from tests.crash_points.injection import Injector
+from worchflow.records import Claim, NewExecution, StoredStep
+from worchflow.settlement import Cancelled, Completed, Failed, Released, RetryAt
+from worchflow.storage.base import Backend
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
+from worchflow.storage.redis_mongo.leases import OwnConnection
+from worchflow.storage.redis_mongo.mongo_door import MongoDoor
+from worchflow.storage.redis_mongo.redis_door import RedisDoor, RedisListener
+from worchflow.storage.sqlite import connection as sqlite_connection
+from worchflow.storage.sqlite.backend import SQLiteBackend
+
+Naming = Callable[..., str]
+
+STATEMENTS = ("BEGIN IMMEDIATE", "COMMIT")
+APART = {"clone", "location", "watch", "renew"}
+"""Those without I/O, `watch`, which only listens, and `renew`, which blocks."""
+
+
+def wrap_everything(injector: Injector) -> None:
+    """Wrap what this process may call."""
+    for backend in (SQLiteBackend, RedisMongoBackend):
+        for name in sorted(Backend.__abstractmethods__ - APART):
+            _wrap(injector, backend, name, lambda *args: _subject(args))
+        _wrap_sync(injector, backend, "renew")
+    _wrap_door(injector, MongoDoor, _collection)
+    _wrap_door(injector, RedisDoor, _scripts)
+    for name in ("subscribe", "unsubscribe"):
+        _wrap(injector, RedisListener, name, lambda *args: "")
+    _wrap_sync(injector, OwnConnection, "run")
+    _wrap_sqlite(injector)
+
+
+def _wrap_door(injector: Injector, door: type, naming: Naming) -> None:
+    for name, method in vars(door).items():
+        if inspect.iscoroutinefunction(method) and not name.startswith("_"):
+            _wrap(injector, door, name, naming)
+
+
+def _wrap(injector: Injector, owner: type, name: str, naming: Naming) -> None:
+    method: Callable[..., Awaitable[Any]] = getattr(owner, name)
+
+    @wraps(method)
+    async def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        point = f"{owner.__name__}.{name}{naming(*args)}"
+        return await injector.around(point, lambda: method(self, *args, **kwargs))
+
+    setattr(owner, name, wrapped)
+
+
+def _wrap_sync(injector: Injector, owner: type, name: str) -> None:
+    method: Callable[..., Any] = getattr(owner, name)
+
+    @wraps(method)
+    def wrapped(self: Any, *args: Any) -> Any:
+        point = f"{owner.__name__}.{name}"
+        return injector.in_thread(point, lambda: method(self, *args))
+
+    setattr(owner, name, wrapped)
+
+
+def _wrap_sqlite(injector: Injector) -> None:
+    class Connection(sqlite3.Connection):
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+            run = super().execute
+            if sql not in STATEMENTS:
+                return run(sql, *args)
+            thread = threading.current_thread().name.partition("-")[2]
+            thread = "lease" if thread.startswith("lease") else thread
+            point = f"SQLite.{sql} ({thread or 'opening'})"
+            return injector.statement(point, lambda: run(sql, *args))
+
+    def connect(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        return sqlite3.connect(*args, **kwargs, factory=Connection)
+
+    class Module:
+        """The module `sqlite3` with another `connect`."""
+
+        def __getattr__(self, name: str) -> Any:
+            return connect if name == "connect" else getattr(sqlite3, name)
+
+    sqlite_connection.sqlite3 = Module()  # type: ignore[assignment]
+
+
+def _subject(args: tuple[Any, ...]) -> str:
+    """What tells the calls of one method of the contract apart."""
+    words = []
+    for argument in args:
+        if isinstance(argument, Claim):
+            words.append(_kind(argument.execution.id))
+        elif isinstance(argument, StoredStep):
+            words.append(argument.title)
+        elif isinstance(argument, Completed | Failed | RetryAt | Released | Cancelled):
+            words.append(type(argument).__name__)
+        elif isinstance(argument, list | tuple):
+            words += [_kind(e.id) for e in argument if isinstance(e, NewExecution)]
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _kind(execution_id: str) -> str:
+    return execution_id.rpartition(".")[2]
+
+
+def _collection(collection: Any = "", *args: Any) -> str:
+    if isinstance(collection, dict):
+        return f" ({next(iter(collection))})"
+    return f" ({collection})" if isinstance(collection, str) and collection else ""
+
+
+def _scripts(calls: Any = (), *args: Any) -> str:
+    if isinstance(calls, list | tuple):
+        names = [getattr(getattr(call, "script", None), "name", "") for call in calls]
+        return f" ({', '.join(dict.fromkeys(filter(None, names)))})"
+    return ""

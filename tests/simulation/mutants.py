@@ -1,0 +1,348 @@
+"""The protocol with one rule taken out of it, for each rule: the oracle must notice.
+
+Each mutant changes the library's own code while it is applied and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+from worchflow.engine import in_flight
+from worchflow.ids import new_nonce
+from worchflow.records import StepStatus
+from worchflow.storage.base import Inserted
+from worchflow.storage.redis_mongo import (
+    claimer,
+    committer,
+    executions,
+    leases,
+    mongo_door,
+    ownership,
+    reaper,
+    settlements,
+    settling,
+    statements,
+    steps,
+    sweeper,
+    upkeep,
+)
+from worchflow.worker import lease, membership
+
+Change = tuple[Any, str, Any]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One rule taken out."""
+
+    name: str
+    breaks: str
+    """What nothing keeps any more."""
+    changes: Callable[[], list[Change]]
+    equivalent: str = ""
+    """Why no promise is broken without the rule, where that is so."""
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Change the library."""
+        with ExitStack() as stack:
+            for change in self.changes():
+                stack.enter_context(mock.patch.object(*change))
+            yield
+
+
+def _settle_without_owner() -> list[Change]:
+    def query(self: Any) -> Any:
+        return {self._documents.id_field: self._claim.execution.id}
+
+    return [
+        (settlements.SettlementUpdate, "query", property(query)),
+        (statements, "_owned", lambda likeness: {}),
+    ]
+
+
+def _claim_of_owned() -> list[Change]:
+    original = ownership.Ownership.__init__
+
+    def init(self: Any, *arguments: Any) -> None:
+        original(self, *arguments)
+        del self._eligible["owner"]
+        self._eligible["status"] = {"$in": ["queued", "retrying", "processing"]}
+
+    return [(ownership.Ownership, "__init__", init)]
+
+
+def _no_sweep() -> list[Change]:
+    async def sweep(self: Any, worker_id: str) -> int:
+        return 0
+
+    return [(sweeper.Sweeper, "sweep", sweep)]
+
+
+def _no_reap() -> list[Change]:
+    async def reap(self: Any, *, expired: bool) -> int:
+        return 0
+
+    return [(reaper.Reaper, "reap", reap)]
+
+
+def _blind_reap() -> list[Change]:
+    async def declare_dead(self: Any) -> None:
+        alive = {"queuePrefix": self._stores.options.queue_prefix}
+        statement = {"q": alive, "u": reaper._DEATH, "multi": True}
+        await self._stores.mongo.update(reaper.WORKERS, [statement])
+
+    return [(reaper.Reaper, "_declare_dead", declare_dead)]
+
+
+def _overwritten_checkpoint() -> list[Change]:
+    async def insert_step(self: Any, document: Any, size: int) -> None:
+        values = {key: value for key, value in document.items() if key != "_id"}
+        query = {"_id": document["_id"]}
+        statement = {"q": query, "u": {"$set": values}, "upsert": True}
+        await self._mongo.update(committer.STEPS, [statement])
+
+    return [(committer.Committer, "insert_step", insert_step)]
+
+
+def _own_value_kept() -> list[Change]:
+    async def recorded(self: Any, step: Any, document: Any) -> Any:
+        return step
+
+    return [(steps.Steps, "_recorded", recorded)]
+
+
+def _no_trust_deadline() -> list[Change]:
+    return [(lease.Lease, "holds", lambda self: not self.lost)]
+
+
+def _dead_workers_renew() -> list[Change]:
+    original = leases.OwnConnection.run
+
+    def run(self: Any, first: Any, second: Any) -> Any:
+        del first["updates"][0]["q"]["dead"]
+        return original(self, first, second)
+
+    return [(leases.OwnConnection, "run", run)]
+
+
+def _no_new_identity() -> list[Change]:
+    async def rejoin(self: Any) -> None:
+        return None
+
+    return [(membership.Membership, "_rejoin", rejoin)]
+
+
+def _no_majority() -> list[Change]:
+    return [(mongo_door, "write_concern", lambda timeout: {"w": 1})]
+
+
+def _send_without_nonce() -> list[Change]:
+    original = executions.Executions._inserted
+
+    def inserted(self: Any, document: Any, existing: Any, now: int) -> Inserted:
+        if existing is not None:
+            execution = self._stores.documents.execution(existing)
+            return Inserted(id=document["id"], existing=execution)
+        return original(self, document, existing, now)
+
+    return [(executions.Executions, "_inserted", inserted)]
+
+
+def _cancel_forgotten_by_reap() -> list[Change]:
+    first, second = reaper._RELEASE
+    released = {"$set": first["$set"] | {"status": "queued"}}
+    return [(reaper, "_RELEASE", [released, second])]
+
+
+def _cancel_forgotten_by_settle() -> list[Change]:
+    original: Any = settlements.SettlementUpdate.query
+
+    def query(self: Any) -> Any:
+        found = original.fget(self)
+        found.pop("cancelRequested", None)
+        return found
+
+    return [
+        (settlements.SettlementUpdate, "query", property(query)),
+        (
+            settlements,
+            "UNSET_OWNERSHIP",
+            settlements.UNSET_OWNERSHIP | {"cancelRequested": ""},
+        ),
+    ]
+
+
+def _steps_from_redis_alone() -> list[Change]:
+    original = steps.Steps.load
+
+    async def load(self: Any, documents: Any) -> Any:
+        loaded = await original(self, documents)
+        ids = [document["id"] for document in documents]
+        cached = await self._cached(ids)
+        return {
+            each: {
+                key: step
+                for key, step in loaded[each].items()
+                if key in (fields or {}) or step.status is StepStatus.FAILED
+            }
+            for each, fields in zip(ids, cached, strict=True)
+        }
+
+    return [(steps.Steps, "load", load)]
+
+
+def _same_token() -> list[Change]:
+    original = ownership._claim_change
+
+    def change(worker: Any) -> Any:
+        values, unset = original(worker)
+        return values | {"token": {"$ifNull": ["$token", 1]}}, unset
+
+    return [(ownership, "_claim_change", change)]
+
+
+def _settled_while_it_runs() -> list[Change]:
+    async def end(self: Any, report_late: Any) -> None:
+        return None
+
+    return [(in_flight.InFlight, "end", end)]
+
+
+def _failed_steps_not_recorded() -> list[Change]:
+    original = steps.Steps.checkpoint
+
+    async def checkpoint(self: Any, claim: Any, step: Any) -> Any:
+        if step.status is StepStatus.FAILED:
+            return step
+        return await original(self, claim, step)
+
+    return [(steps.Steps, "checkpoint", checkpoint)]
+
+
+def _no_barrier() -> list[Change]:
+    async def barrier(self: Any, claim: Any) -> bool:
+        return True
+
+    return [(steps.Steps, "barrier", barrier)]
+
+
+def _no_continuity() -> list[Change]:
+    return [(lease.Lease, "unbroken_for_a_ttl", lambda self: self.holds())]
+
+
+def _claim_with_new_nonce() -> list[Change]:
+    original = claimer.Claimer._own
+
+    async def own(self: Any) -> None:
+        self._nonce = new_nonce()
+        await original(self)
+
+    return [(claimer.Claimer, "_own", own)]
+
+
+def _acknowledged_first() -> list[Change]:
+    original = settling.Settling.settle
+
+    async def settle(self: Any, claim: Any, settlement: Any, notice: Any) -> Any:
+        self._acknowledge(claim, None)
+        return await original(self, claim, settlement, notice)
+
+    return [(settling.Settling, "settle", settle)]
+
+
+def _no_promotion() -> list[Change]:
+    async def promote(self: Any) -> float:
+        return 0.5
+
+    return [(upkeep.Upkeep, "promote", promote)]
+
+
+MUTANTS = (
+    Mutant("no sweep", "an id that Redis lost is never queued again", _no_sweep),
+    Mutant("no reap", "what a dead worker owned stays with it", _no_reap),
+    Mutant("blind reap", "workers are declared dead whatever their lease", _blind_reap),
+    Mutant("claim of what is owned", "two workers own one execution", _claim_of_owned),
+    Mutant(
+        "settle without compare-and-set",
+        "a worker that lost its claim settles",
+        _settle_without_owner,
+    ),
+    Mutant("a token is given twice", "a late write is not told apart", _same_token),
+    Mutant(
+        "checkpoint overwrites", "a recorded value changes", _overwritten_checkpoint
+    ),
+    Mutant(
+        "loser keeps its value", "a result is not what is recorded", _own_value_kept
+    ),
+    Mutant(
+        "steps read from Redis alone",
+        "recorded steps run again after a wipe",
+        _steps_from_redis_alone,
+    ),
+    Mutant(
+        "failed steps are no facts",
+        "a step whose failure was compensated runs again",
+        _failed_steps_not_recorded,
+    ),
+    Mutant(
+        "no trust deadline",
+        "a worker that was frozen starts steps under a lease that ended",
+        _no_trust_deadline,
+    ),
+    Mutant("dead workers renew", "a fenced worker goes on", _dead_workers_renew),
+    Mutant("no new identity", "a fenced worker never claims again", _no_new_identity),
+    Mutant(
+        "settled while it runs",
+        "code of an attempt runs after it was let go",
+        _settled_while_it_runs,
+    ),
+    Mutant(
+        "cancellation forgotten by the reap",
+        "a cancelled execution runs again after its worker died",
+        _cancel_forgotten_by_reap,
+    ),
+    Mutant(
+        "cancellation forgotten by the settlement",
+        "a cancelled execution is retried",
+        _cancel_forgotten_by_settle,
+    ),
+    Mutant(
+        "send without nonce", "a send calls itself a duplicate", _send_without_nonce
+    ),
+    Mutant("writes without a majority", "a fail-over takes back facts", _no_majority),
+    Mutant("no barrier", "in fast mode a result is not what is recorded", _no_barrier),
+    Mutant(
+        "no continuity",
+        "a worker that was away itself takes others for dead",
+        _no_continuity,
+        equivalent="a lease ends by the server's clock and trust in it ends sooner, so "
+        "taking over is safe whoever does it. The rule only spares work: after an "
+        "outage in which nobody could renew, nobody is declared dead for it.",
+    ),
+    Mutant(
+        "claim repeated with a new nonce",
+        "a claim whose answer was lost is not recognised",
+        _claim_with_new_nonce,
+        equivalent="the next heartbeat lists what the store says this worker owns, and "
+        "adoption runs it: the nonce saves the time of a heartbeat.",
+    ),
+    Mutant(
+        "acknowledged before it is settled",
+        "an id leaves the inflight list before MongoDB has decided",
+        _acknowledged_first,
+        equivalent="the inflight list only helps to find ids sooner. If the worker "
+        "dies in between, MongoDB still says that it owns the execution, and the reap "
+        "queues it again.",
+    ),
+    Mutant(
+        "no promotion",
+        "what was delayed is not queued when it is due",
+        _no_promotion,
+        equivalent="what is due and un-owned is found by the sweep, seconds later.",
+    ),
+)

@@ -1,0 +1,358 @@
+"""What must hold, whatever happens: it sees every effect and every write, and judges.
+
+It stands outside of the system: what a worker believes does not matter here, only
+what the stores hold and which functions were really called.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from tests.simulation.mongo_values import Document
+from tests.simulation.network import Network
+from tests.simulation.processes import Process, World
+from worchflow.ids import step_id
+
+TERMINAL = frozenset({"completed", "failed", "cancelled"})
+POISON_AFTER = 7
+"""Recoveries without which nothing is given up as poison."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One execution, and how it has to end if nobody cancels it."""
+
+    id: str
+    kind: str
+    failures: int = 0
+    """How many attempts fail before one does not."""
+    delay: float = 0.0
+    seconds: float = 0.1
+    """About how long each of its steps takes."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the executions of one function have in common."""
+
+    titles: tuple[str, ...]
+    """The steps whose values are its result, in order."""
+    status: str = "completed"
+    own_failures: int = 0
+    """Attempts that fail beside the planned ones."""
+    tries: int = 1
+    """How often one attempt may start one step."""
+
+
+KINDS = {
+    "sequence": Kind(("first", "second", "third")),
+    "parallel": Kind(("left", "middle", "right")),
+    "compensated": Kind(("refund",), tries=2),
+    "hopeless": Kind(("only",), status="failed", own_failures=1),
+    "threaded": Kind(("before", "in a thread")),
+}
+
+
+@dataclass(eq=False)
+class Start:
+    """One call of a step's function."""
+
+    process: Process
+    id: str
+    title: str
+    token: int
+    number: int
+
+    @property
+    def value(self) -> str:
+        """What it returns: another value each time it is called."""
+        return f"{self.title} #{self.number}"
+
+
+@dataclass
+class Oracle:
+    """Judges one run."""
+
+    world: World
+    network: Network
+    slots: int
+    is_strict: bool
+    """Whether a step is acknowledged by MongoDB alone."""
+    plans: dict[str, Plan] = field(default_factory=dict)
+    accepted: set[str] = field(default_factory=set)
+    violations: list[str] = field(default_factory=list)
+    cancelled: set[str] = field(default_factory=set)
+    retried: set[str] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._claims: dict[tuple[str, int], tuple[float, str]] = {}
+        self._recorded: dict[tuple[str, str], tuple[float, int]] = {}
+        self._open: dict[Start, None] = {}
+        self._starts: Counter[tuple[str, str, int]] = Counter()
+        self._values: dict[tuple[str, str], str] = {}
+        self._failed: dict[tuple[str, str], tuple[int, float]] = {}
+        self._retries: defaultdict[str, list[float]] = defaultdict(list)
+        """When each execution was queued again by a client."""
+        self._running: Counter[Process] = Counter()
+        self._results: dict[str, Any] = {}
+        self.network.mongo.observe = self._written
+        self.network.mongo.observe_loss = self._rolled_back
+
+    def violated(self, what: str, execution_id: str = "") -> None:
+        """A promise is broken."""
+        self.world.note("violation", what, execution_id)
+        self.violations.append(f"{what} {execution_id}".strip())
+
+    # -- what handlers and steps tell
+
+    def began(self, process: Process) -> None:
+        """A handler starts."""
+        self._running[process] += 1
+        if self._running[process] > self.slots:
+            self.violated(f"{process.name} runs more than {self.slots} executions")
+
+    def ended(self, process: Process) -> None:
+        """A handler has ended."""
+        self._running[process] -= 1
+
+    def starts(self, process: Process, id: str, title: str, token: int) -> Start:
+        """A step's function is called."""
+        self.counts["effects"] += 1
+        start = Start(process, id, title, token, self.counts["effects"])
+        self.world.note(process.name, "starts", id, title, token)
+        self._check_owner(start)
+        self._check_not_recorded(start)
+        for other in self._open:
+            if (other.id, other.title, other.token) == (id, title, token):
+                self.violated(f'step "{title}" runs twice at once', id)
+        self._starts[id, title, token] += 1
+        if self._starts[id, title, token] > KINDS[self.plans[id].kind].tries:
+            self.violated(f'one claim starts step "{title}" again', id)
+        self._open[start] = None
+        return start
+
+    def stops(self, start: Start) -> None:
+        """A step's function has ended, however."""
+        self._open.pop(start, None)
+        self.world.note(start.process.name, "stops", start.id, start.title)
+
+    def saw(self, id: str, title: str, value: str) -> None:
+        """A handler was given a step's result."""
+        known = self._values.setdefault((id, title), value)
+        if known != value and self.is_strict:
+            self.violated(f'step "{title}" was {known!r} and is {value!r}', id)
+
+    def saw_failure(self, id: str, title: str) -> None:
+        """A handler was told that a step has failed for good."""
+        self._failed[id, title] = (len(self._retries[id]), self.world.now)
+
+    def was_told(self, id: str, outcome: object) -> None:
+        """A client was told how an execution ended."""
+        self._results[id] = outcome
+
+    def saw_end(self, id: str) -> None:
+        """A client was told that an execution has ended."""
+        document = self.network.mongo.collection("executions").committed(id)
+        if id in self.retried:
+            return
+        if document is None or document["status"] not in TERMINAL:
+            self.violated("a client is told of an end that is not certain", id)
+
+    def _check_owner(self, start: Start) -> None:
+        document = self.network.mongo.collection("executions").latest.get(start.id)
+        claim = self._claims.get((start.id, start.token))
+        if document is None or claim is None:
+            self.violated("a step starts without a claim", start.id)
+        elif (document.get("owner"), document["token"]) != (claim[1], start.token):
+            self.violated(
+                f'step "{start.title}" starts under token {start.token} of {claim[1]}, '
+                f"but {document.get('owner')} owns it with {document['token']}",
+                start.id,
+            )
+
+    def _check_not_recorded(self, start: Start) -> None:
+        claimed_at, _ = self._claims.get((start.id, start.token), (0.0, ""))
+        # What a worker without a claim records later cannot be known here.
+        retries, seen_at = self._failed.get((start.id, start.title), (-1, 0.0))
+        if retries == len(self._retries[start.id]) and seen_at <= claimed_at:
+            self.violated(f'the failed step "{start.title}" starts again', start.id)
+        recorded = self._recorded.get((start.id, step_id(start.title)))
+        if recorded is None:
+            return
+        at, token = recorded
+        if token == start.token or at <= claimed_at:
+            self.violated(f'the recorded step "{start.title}" starts again', start.id)
+        else:
+            self.counts["repeats of late facts"] += 1
+
+    # -- what is written
+
+    def _written(
+        self, name: str, key: Any, old: Document | None, new: Document | None
+    ) -> None:
+        if name == "executions":
+            self._execution_changes(key, old, new)
+        elif name == "steps":
+            self._step_changes(old, new)
+        elif name == "workers" and old is not None and new is not None:
+            self._worker_changes(key, old, new)
+
+    def _rolled_back(
+        self, name: str, key: Any, old: Document | None, new: Document | None
+    ) -> None:
+        if name == "steps" and old is not None:
+            self._recorded.pop((old["executionId"], old["stepId"]), None)
+
+    def _step_changes(self, old: Document | None, new: Document | None) -> None:
+        document = new or old
+        assert document is not None
+        key = (document["executionId"], document["stepId"])
+        if old is None:
+            self._recorded[key] = (self.world.now, document.get("token", 0))
+        elif new is None and old["status"] == "failed" and key[0] in self.retried:
+            self._recorded.pop(key, None)
+        else:
+            self.violated(f"the record {document['_id']} is changed")
+
+    def _worker_changes(self, key: Any, old: Document, new: Document) -> None:
+        if new.get("dead") and not old.get("dead"):
+            executions = self.network.mongo.collection("executions").latest.values()
+            owns = any(each.get("owner") == key for each in executions)
+            if owns and old["expiresAt"] >= self._server_now():
+                self.violated(f"worker {key} is declared dead before its lease ended")
+            self.counts["workers declared dead"] += 1
+
+    def _server_now(self) -> datetime:
+        return self.network._mongo_now()
+
+    def _execution_changes(
+        self, key: str, old: Document | None, new: Document | None
+    ) -> None:
+        if new is None:
+            return self.violated("the document is gone", key)
+        if old is None:
+            return None
+        self.world.note("execution", key, new["status"], new.get("owner"), new["token"])
+        if new["token"] < old["token"]:
+            self.violated(f"the token goes back to {new['token']}", key)
+        if old["status"] in TERMINAL:
+            return self._after_the_end(key, old, new)
+        if old.get("cancelRequested") and not (
+            new["status"] in TERMINAL or new.get("cancelRequested")
+        ):
+            self.violated("a cancellation is forgotten", key)
+        before, after = old.get("owner"), new.get("owner")
+        if after is not None and after != before:
+            return self._claimed(key, old, new)
+        if before is not None and after is None:
+            return self._let_go(key, old, new)
+        return None
+
+    def _after_the_end(self, key: str, old: Document, new: Document) -> None:
+        fields = ("status", "result", "error", "attemptCount")
+        if all(old.get(each) == new.get(each) for each in fields):
+            return
+        if old["status"] == "completed" or key not in self.retried:
+            self.violated(f"{old['status']} becomes {new['status']}", key)
+        self._retries[key].append(self.world.now)
+
+    def _claimed(self, key: str, old: Document, new: Document) -> None:
+        if old.get("owner") is not None:
+            self.violated(f"{new['owner']} claims what {old['owner']} owns", key)
+        if old.get("cancelRequested"):
+            self.violated("a cancelled execution is claimed", key)
+        if (key, new["token"]) in self._claims and new["token"] <= old["token"]:
+            self.violated(f"token {new['token']} is given twice", key)
+        self._claims[key, new["token"]] = (self.world.now, new["owner"])
+        self.counts["claims"] += 1
+
+    def _let_go(self, key: str, old: Document, new: Document) -> None:
+        owner, token = old["owner"], old["token"]
+        if new.get("recoveries", 0) > old.get("recoveries", 0):
+            self.counts["recoveries"] += 1
+            worker = self.network.mongo.collection("workers").latest.get(owner)
+            if worker is not None and not worker.get("dead"):
+                self.violated(f"it is taken from {owner}, which is not dead", key)
+            return
+        if new.get("doneBy") != f"{owner}:{token}":
+            self.violated(f"{new.get('doneBy')} settles what {owner} owns", key)
+        if new["status"] == "completed":
+            self._check_all_recorded(key)
+        for start in self._open:
+            is_own = (start.id, start.token) == (key, token)
+            if is_own and start.process.is_alive:
+                self.violated(f'it is settled while step "{start.title}" runs', key)
+
+    def _check_all_recorded(self, key: str) -> None:
+        steps = self.network.mongo.collection("steps")
+        for title in KINDS[self.plans[key].kind].titles:
+            if steps.committed(f"{key}:{step_id(title)}") is None:
+                self.violated(f'it completes before step "{title}" is recorded', key)
+
+    # -- the end
+
+    def is_done(self) -> bool:
+        """Whether everything that was accepted has ended."""
+        executions = self.network.mongo.collection("executions")
+        for each in self.accepted:
+            document = executions.committed(each)
+            if document is None or document["status"] not in TERMINAL:
+                return False
+        return True
+
+    def judge(self) -> None:
+        """Look at how everything ended."""
+        executions = self.network.mongo.collection("executions")
+        for each in sorted(self.accepted):
+            document = executions.committed(each)
+            if document is None:
+                self.violated("an accepted execution is gone", each)
+            elif document["status"] not in TERMINAL:
+                shown = {
+                    key: document.get(key)
+                    for key in ("status", "owner", "token", "dueAt", "recoveries")
+                }
+                self.violated(f"an accepted execution does not end: {shown}", each)
+            else:
+                self._judge_end(self.plans[each], document)
+        most = self.counts["workers declared dead"] * self.slots
+        if self.counts["recoveries"] > most:
+            self.violated(f"{self.counts['recoveries']} recoveries, at most {most}")
+
+    def _judge_end(self, plan: Plan, document: Document) -> None:
+        kind, status = KINDS[plan.kind], document["status"]
+        if status == "cancelled":
+            if plan.id not in self.cancelled:
+                self.violated("nobody cancelled it", plan.id)
+            return
+        if document.get("errorType") in {"poison", "Poison"}:
+            if document["recoveries"] < POISON_AFTER:
+                self.violated("it is given up as poison too early", plan.id)
+            return
+        if status != kind.status:
+            self.violated(f"it is {status}: {document.get('error')}", plan.id)
+        failures = plan.failures + kind.own_failures
+        if document["attemptCount"] != failures:
+            self.violated(
+                f"{document['attemptCount']} attempts failed, not {failures}", plan.id
+            )
+        if status == "completed":
+            self._judge_result(plan, document.get("result"))
+        told = self._results.get(plan.id)
+        if told is not None and told != document.get("result"):
+            self.violated(f"a client was told {told!r}", plan.id)
+
+    def _judge_result(self, plan: Plan, result: Any) -> None:
+        steps = self.network.mongo.collection("steps").latest
+        recorded = [
+            steps.get(f"{plan.id}:{step_id(title)}", {}).get("result")
+            for title in KINDS[plan.kind].titles
+        ]
+        result = json.loads(result) if isinstance(result, str) else result
+        if result != recorded:
+            self.violated(f"the result is {result}, recorded is {recorded}", plan.id)

@@ -1,0 +1,62 @@
+"""What the simulation has found, each by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo.errors import AutoReconnect
+
+from tests.simulation.drivers import Directly, backend_on
+from tests.simulation.mongo_server import MongoServer
+from tests.simulation.mongo_values import Document
+from tests.simulation.redis_server import RedisServer
+from tests.stores import joined
+from tests.waiting import until
+from worchflow.options import BackendOptions
+
+
+class Cut(Directly):
+    """MongoDB can be cut off."""
+
+    is_cut = False
+
+    async def mongo(self, command: Document, timeout: float) -> Document:
+        if self.is_cut:
+            raise AutoReconnect("connection refused")
+        return await super().mongo(command, timeout)
+
+
+async def test_a_round_that_fails_after_its_caller_left_is_not_reported() -> None:
+    reported: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    mongo = MongoServer(lambda: datetime.now(UTC).replace(tzinfo=None))
+    redis = RedisServer(lambda: 0.0)
+    transport = Cut(mongo, redis)
+    backend = backend_on(transport, BackendOptions(queue_prefix="p", timeout=0.2))
+    await backend.open()
+    worker = await joined(backend)
+    claimers = backend._open_parts.claimers
+
+    claim = asyncio.ensure_future(backend.claim(worker, 1, 5.0))
+    await until(lambda: claimers[worker.id]._round is not None)
+    transport.is_cut = True
+    claim.cancel()
+    redis.run([b"RPUSH", b"p:queue", b"an id"])
+
+    def round_is_over() -> bool:
+        task = claimers[worker.id]._round
+        return task is None or task.done()
+
+    await until(round_is_over)
+    transport.is_cut = False
+    # As a renewal does that finds the worker dead.
+    claimers.clear()
+    del claim
+    gc.collect()
+    await backend.close()
+
+    assert reported == []

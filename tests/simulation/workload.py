@@ -1,0 +1,322 @@
+"""What is run: functions of several kinds, the workers and the senders of a fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from random import Random
+from typing import Any, ClassVar, Self
+
+from tests.simulation.drivers import backend_on
+from tests.simulation.network import Link, Network
+from tests.simulation.oracle import KINDS, Oracle, Plan
+from tests.simulation.processes import Process, current_process
+from worchflow import (
+    Context,
+    Event,
+    NonRetryable,
+    Retry,
+    StepFailed,
+    Worcher,
+    WorchflowClient,
+    function,
+)
+from worchflow.errors import (
+    ExecutionCancelled,
+    ExecutionFailed,
+    ExecutionNotFound,
+    StoreUnavailable,
+    WrongState,
+)
+from worchflow.options import BackendOptions, WorkerOptions
+
+LOOKS = 4
+RETRY = Retry(max_retries=5, delay=0.4, max_delay=2.0)
+
+
+class Declined(Exception):
+    """Planned."""
+
+
+class Sequence(Event[list[str]], name="sequence"):
+    failures: int
+    seconds: float
+
+
+class Parallel(Event[list[str]], name="parallel"):
+    failures: int
+    seconds: float
+
+
+class Compensated(Event[list[str]], name="compensated"):
+    failures: int
+    seconds: float
+
+
+class Hopeless(Event[list[str]], name="hopeless"):
+    failures: int
+    seconds: float
+
+
+class Threaded(Event[list[str]], name="threaded"):
+    failures: int
+    seconds: float
+
+
+EVENTS: dict[str, Any] = {
+    "sequence": Sequence,
+    "parallel": Parallel,
+    "compensated": Compensated,
+    "hopeless": Hopeless,
+    "threaded": Threaded,
+}
+
+
+class Handling:
+    """One run of a handler, as the oracle is told of it."""
+
+    oracle: ClassVar[Oracle]
+    """Of the run that is going on: the functions are made once."""
+
+    def __init__(self, ctx: Context[Any]) -> None:
+        self.ctx = ctx
+        self.process = current_process()
+        self.fails = ctx.attempt <= ctx.data.failures
+
+    def __enter__(self) -> Self:
+        self.oracle.began(self.process)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.oracle.ended(self.process)
+
+    async def step(self, title: str, *, fails: bool = False) -> str:
+        """Run a step; every call of its function has another value."""
+        value = await self.ctx.step.run(title, self._effect, title, fails=fails)
+        self.oracle.saw(self.ctx.execution_id, title, value)
+        return value
+
+    async def step_with_retries(self, title: str) -> str:
+        """Run a step that fails, and once more."""
+        options = self.ctx.step.options(retries=Retry(max_retries=1, delay=0.1))
+        try:
+            return await options.run(title, self._effect, title, fails=True)
+        except StepFailed:
+            self.oracle.saw_failure(self.ctx.execution_id, title)
+            raise
+
+    async def step_in_thread(self, title: str) -> str:
+        """Run a step in a thread."""
+        value = await self.ctx.step.run(title, self._blocking_effect, title)
+        self.oracle.saw(self.ctx.execution_id, title, value)
+        return value
+
+    async def _effect(self, title: str, *, fails: bool) -> str:
+        ctx = self.ctx
+        start = self.oracle.starts(self.process, ctx.execution_id, title, ctx.token)
+        try:
+            await asyncio.sleep(self._duration())
+        finally:
+            self.oracle.stops(start)
+        if fails:
+            raise Declined(title)
+        return start.value
+
+    def _blocking_effect(self, title: str) -> str:
+        ctx = self.ctx
+        start = self.oracle.starts(self.process, ctx.execution_id, title, ctx.token)
+        time.sleep(self._duration())
+        self.oracle.stops(start)
+        return start.value
+
+    def _duration(self) -> float:
+        return float(self.oracle.world.random.uniform(0, 2) * self.ctx.data.seconds)
+
+
+@function(Sequence, retries=RETRY)
+async def sequence(ctx: Context[Sequence]) -> list[str]:
+    with Handling(ctx) as handling:
+        values = [await handling.step("first"), await handling.step("second")]
+        if handling.fails:
+            raise Declined
+        return [*values, await handling.step("third")]
+
+
+@function(Parallel, retries=RETRY)
+async def parallel(ctx: Context[Parallel]) -> list[str]:
+    with Handling(ctx) as handling:
+        return list(
+            await asyncio.gather(
+                handling.step("left"),
+                handling.step("middle", fails=handling.fails),
+                handling.step("right"),
+            )
+        )
+
+
+@function(Compensated, retries=RETRY)
+async def compensated(ctx: Context[Compensated]) -> list[str]:
+    with Handling(ctx) as handling:
+        try:
+            await handling.step_with_retries("charge")
+        except StepFailed:
+            if handling.fails:
+                raise Declined from None
+            return [await handling.step("refund")]
+        raise NonRetryable("a step that fails has not failed")
+
+
+@function(Hopeless, retries=RETRY)
+async def hopeless(ctx: Context[Hopeless]) -> list[str]:
+    with Handling(ctx) as handling:
+        value = await handling.step("only")
+        if handling.fails:
+            raise Declined
+        raise NonRetryable(value)
+
+
+@function(Threaded, retries=RETRY)
+async def threaded(ctx: Context[Threaded]) -> list[str]:
+    with Handling(ctx) as handling:
+        values = [await handling.step("before")]
+        if handling.fails:
+            raise Declined
+        return [*values, await handling.step_in_thread("in a thread")]
+
+
+FUNCTIONS = (sequence, parallel, compensated, hopeless, threaded)
+
+
+def make_plans(random: Random, count: int) -> list[Plan]:
+    """Executions of all kinds, most of them short."""
+    return [
+        Plan(
+            id=f"e{number:02d}",
+            kind=random.choice(list(KINDS)),
+            failures=random.choice((0, 0, 0, 1, 2)),
+            delay=random.choice((0.0, 0.0, 0.0, random.uniform(0.1, 3.0))),
+            seconds=random.choice((0.02, 0.1, 0.5, 1.0, 2.0)),
+        )
+        for number in range(count)
+    ]
+
+
+def make_worker(
+    process: Process, network: Network, options: BackendOptions, slots: int
+) -> Worcher:
+    """The real worker, on this process's connections."""
+    return Worcher(
+        FUNCTIONS,
+        backend=backend_on(Link(process, network), options),
+        options=WorkerOptions(
+            concurrency=slots,
+            heartbeat=1.0,
+            upkeep_interval=2.0,
+            # Its thread looks four times in this time, and nothing blocks here.
+            blocked_loop_after=10_000.0,
+        ),
+    )
+
+
+class Sender:
+    """A client: sends its share of the plans, cancels some, waits for some."""
+
+    def __init__(
+        self, process: Process, network: Network, options: BackendOptions
+    ) -> None:
+        self._accepted: dict[str, asyncio.Event] = {}
+        self._client = WorchflowClient[Any](
+            backend=backend_on(Link(process, network), options)
+        )
+
+    async def run(self, plans: list[Plan], random: Random) -> None:
+        """Do everything; ends once every execution has been accepted."""
+        oracle = Handling.oracle
+        self._accepted = {plan.id: asyncio.Event() for plan in plans}
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look(plans, Random(random.getrandbits(64))))
+            for plan in plans:
+                await asyncio.sleep(random.uniform(0.0, 0.4))
+                oracle.plans[plan.id] = plan
+                tasks.create_task(self._send(plan))
+                if random.random() < 0.15:
+                    tasks.create_task(self._cancel(plan, random.uniform(0.0, 4.0)))
+                elif random.random() < 0.5:
+                    tasks.create_task(self._follow(plan))
+
+    async def _send(self, plan: Plan) -> None:
+        oracle = Handling.oracle
+        event = EVENTS[plan.kind](failures=plan.failures, seconds=plan.seconds)
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                handle = await self._client.send(event, id=plan.id, delay=plan.delay)
+            except StoreUnavailable:
+                await asyncio.sleep(0.3)
+                continue
+            if handle.duplicate and tries == 1:
+                oracle.violated("a first send is called a duplicate", plan.id)
+            oracle.accepted.add(plan.id)
+            self._accepted[plan.id].set()
+            return
+
+    async def _cancel(self, plan: Plan, after: float) -> None:
+        oracle = Handling.oracle
+        await asyncio.sleep(after)
+        oracle.cancelled.add(plan.id)
+        while True:
+            try:
+                await self._client.cancel(plan.id)
+            except StoreUnavailable:
+                await asyncio.sleep(0.3)
+            except (ExecutionNotFound, WrongState):
+                return
+            else:
+                return
+
+    async def _follow(self, plan: Plan) -> None:
+        """Wait for the result; a failed one is tried again, once."""
+        oracle = Handling.oracle
+        await self._accepted[plan.id].wait()
+        handle = self._client.handle(plan.id)
+        while True:
+            try:
+                oracle.was_told(plan.id, await handle.result())
+                oracle.saw_end(plan.id)
+            except StoreUnavailable:
+                await asyncio.sleep(0.3)
+                continue
+            except ExecutionFailed:
+                oracle.saw_end(plan.id)
+                if plan.id not in oracle.retried:
+                    oracle.retried.add(plan.id)
+                    await self._retry(plan)
+                    continue
+            except ExecutionCancelled:
+                if plan.id not in oracle.cancelled:
+                    oracle.violated("a client is told of a cancellation", plan.id)
+            return
+
+    async def _look(self, plans: list[Plan], random: Random) -> None:
+        """Look at executions now and then, for as long as things go wrong."""
+        for _ in range(LOOKS):
+            await asyncio.sleep(random.uniform(0.0, 0.5))
+            plan = random.choice(plans)
+            try:
+                execution = await self._client.get(plan.id)
+            except (StoreUnavailable, ExecutionNotFound):
+                continue
+            if execution.status.is_terminal:
+                Handling.oracle.saw_end(plan.id)
+
+    async def _retry(self, plan: Plan) -> None:
+        while True:
+            with contextlib.suppress(WrongState):
+                try:
+                    await self._client.retry(plan.id)
+                except StoreUnavailable:
+                    await asyncio.sleep(0.3)
+                    continue
+            return
