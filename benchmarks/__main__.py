@@ -10,7 +10,6 @@ cannot be had is reported as skipped, with the reason. Progress goes to stderr.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from benchmarks.results import Results
 from benchmarks.servers import LargeMongoServer
 from tests.servers import MongoServer, RedisServer
 from worchflow.bench.driver import ProgramFailed
+from worchflow.bench.interruption import check, signals_noted
 from worchflow.bench.machine import describe_machine, machine_line
 from worchflow.bench.measurements import summarize
 from worchflow.bench.places import SQLiteStore
@@ -50,9 +50,9 @@ def main() -> None:
     """Read the options, measure, print, and write what was asked for."""
     options = read_options()
     tempfile.tempdir = str(DISK)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        results = measure(options)
+        with signals_noted():
+            results = measure(options)
     except KeyboardInterrupt:
         talk("interrupted")
         sys.exit(INTERRUPTED)
@@ -183,6 +183,7 @@ def add_peers(bench: Bench, peers: Sequence[Peer], servers: Servers) -> dict[str
     found: dict[str, str] = {}
     systems = list(bench.systems)
     for peer in peers:
+        check()
         talk(f"preparing {peer.label}")
         try:
             systems.append(peer.system(servers))

@@ -25,6 +25,7 @@ from worchflow.ledger import Kind, Ledger
 from worchflow.ledger.lines import RESUMED
 
 READY = "worchflow.worker worker "
+NEW_IDENTITY = "goes on with a new identity"
 MEANT = "Hiccup"
 STOP_TIMEOUT = 40.0
 DIE_WITH_PARENT = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import time
 from collections.abc import Callable, Iterable
 from itertools import count
@@ -217,3 +218,17 @@ def _end(execution: Execution) -> dict[str, Any]:
         "error": execution.error.type if execution.error else None,
         "attempts": execution.attempt_count,
     }
+
+
+async def replace_the_dead(run: Run) -> None:
+    """Start a worker for each that has died, as a supervisor would."""
+    told: set[int] = set()
+    while True:
+        seen_alive = time.monotonic()
+        await pause(0.05)
+        for worker in list(run.fleet.workers):
+            if not worker.alive and worker.pid not in told:
+                told.add(worker.pid)
+                assert worker.exit_code == -signal.SIGABRT, worker.text
+                run.fleet.died(worker, seen_alive)
+                run.fleet.start()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import time
 
 import pytest
 
 from tests.chaos.conftest import MakeRun
-from tests.chaos.run import Run
-from tests.chaos.schedule import long_run, pause
+from tests.chaos.run import replace_the_dead
+from tests.chaos.schedule import long_run
 from tests.chaos.troublemakers import Poison
 from tests.chaos.workload import WIDTH
 from worchflow.ledger import Kind, Plan
@@ -21,20 +19,6 @@ WORKERS = 3
 SLOTS = 4
 INNOCENTS = int(100 * long_run())
 MOST_DEATHS = 8
-
-
-async def replace_the_dead(run: Run) -> None:
-    """Start a worker for each that has died, as a supervisor would."""
-    told: set[int] = set()
-    while True:
-        seen_alive = time.monotonic()
-        await pause(0.05)
-        for worker in list(run.fleet.workers):
-            if not worker.alive and worker.pid not in told:
-                told.add(worker.pid)
-                assert worker.exit_code == -signal.SIGABRT, worker.text
-                run.fleet.died(worker, seen_alive)
-                run.fleet.start()
 
 
 @pytest.mark.timeout(150)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.fenced import FencedRegister
-from tests.chaos.fleet import WorkerProcess
+from tests.chaos.fleet import NEW_IDENTITY, WorkerProcess
 from tests.chaos.run import Run
 from tests.chaos.schedule import long_run, pause
 from tests.chaos.settings import Settings
@@ -23,7 +23,6 @@ pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 ROUNDS = int(3 * long_run())
 SLOTS = 4
-NEW_IDENTITY = "goes on with a new identity"
 
 
 @pytest.mark.timeout(60 + 30 * ROUNDS)

@@ -14,7 +14,7 @@ MOST_SEEDS = 400
 """Of one mutant; most are caught by the first few."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_every_mutant_is_caught_that_is_not_argued_to_be_equivalent() -> None:
     hunts = hunt_all(MOST_SEEDS, only_first=True, equivalent=False)

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..errors import WorchflowError
+from . import interruption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,6 +106,7 @@ class Program:
 
     def hear(self, timeout: float) -> None:
         """Take in its reports for a moment."""
+        interruption.check()
         with contextlib.suppress(queue.Empty):
             while True:
                 line = self._lines.get(timeout=timeout)
@@ -116,10 +118,11 @@ class Program:
     def close(self) -> None:
         """Let it end in order: what it still buffers is written."""
         self.tell(close=True)
-        try:
-            code = self._process.wait(TIMEOUT)
-        except subprocess.TimeoutExpired:
-            raise self._failed(f"did not close within {TIMEOUT:g} s") from None
+        deadline = time.monotonic() + TIMEOUT
+        while (code := self._process.poll()) is None:
+            if time.monotonic() > deadline:
+                raise self._failed(f"did not close within {TIMEOUT:g} s")
+            interruption.pause(0.01)
         if code:
             raise self._failed(f"ended with code {code}")
 
@@ -142,13 +145,17 @@ class Program:
         self.end()
 
     def _next(self, timeout: float) -> Line:
-        try:
-            line = self._lines.get(timeout=timeout)
-        except queue.Empty:
-            raise self._failed(f"said nothing for {timeout:g} s") from None
-        if line is None:
-            raise self._failed("ended")
-        return line
+        deadline = time.monotonic() + timeout
+        while True:
+            interruption.check()
+            left = deadline - time.monotonic()
+            if left < 0:
+                raise self._failed(f"said nothing for {timeout:g} s")
+            with contextlib.suppress(queue.Empty):
+                line = self._lines.get(timeout=min(left, interruption.POLL_SECONDS))
+                if line is None:
+                    raise self._failed("ended")
+                return line
 
     def _take(self, line: Line) -> bool:
         """Whether it is a report: of what is done, or of a beginning."""

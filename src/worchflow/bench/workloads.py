@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .interruption import pause
 from .measurements import RATE, Measurement
 from .systems import P50, WARM_UP, Meter
 
@@ -193,10 +193,10 @@ def rest(bench: Bench) -> None:
 
 def _rest(bench: Bench, system: System, worker: Program, case: str) -> None:
     worker.tell(go=True)
-    time.sleep(SETTLING)
+    pause(SETTLING)
     for run in range(1, bench.sizes.runs + 1):
         meter = Meter({"workers": [worker]}, system.servers())
-        time.sleep(bench.sizes.rest)
+        pause(bench.sizes.rest)
         values = {AT_REST: 0.0, **meter.share(bench.sizes.rest)}
         bench.add("W5", case, AT_REST, system, run, values)
 

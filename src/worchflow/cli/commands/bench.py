@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,16 +75,18 @@ def bench(
     _check_whole("--workers", workers, 64)
     _check_whole("--concurrency", concurrency, 10_000)
     store = _store(invocation.settings, durability)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from ...bench.interruption import signals_noted
+
     try:
-        _measure(
-            store,
-            sizes,
-            workloads,
-            workers=workers,
-            concurrency=concurrency,
-            out=invocation.output,
-        )
+        with signals_noted():
+            _measure(
+                store,
+                sizes,
+                workloads,
+                workers=workers,
+                concurrency=concurrency,
+                out=invocation.output,
+            )
     except KeyboardInterrupt:
         talk("interrupted")
         raise typer.Exit(INTERRUPTED) from None
@@ -154,12 +155,14 @@ def _measure(
     out: Output,
 ) -> None:
     from ...bench.driver import ProgramFailed
+    from ...bench.interruption import check
     from ...bench.machine import describe_machine, machine_line
     from ...bench.places import nearest_folder
     from ...bench.systems import bare, worchflow
     from ...bench.workloads import Bench
 
     asyncio.run(_check(store))
+    check()
     machine = describe_machine(nearest_folder(Path.cwd()))
     talk(machine_line(machine))
     talk(f"{store.name}, {store.durability}: {store.location}")

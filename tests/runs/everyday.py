@@ -1,0 +1,46 @@
+"""What `./scripts/test` runs: every check and test that needs minutes, not hours."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.runs.stages import ROOT, Stage, TestStage, pytest, run_stages
+
+SEED = "20261"
+"""Of the order of the tests, their random numbers and Hypothesis: the change alone
+decides whether a run passes. `./scripts/prove` takes another one each time."""
+PROCESSES = 3
+"""For two cores: part of the tests' time is waiting."""
+
+APART = ("faults",)
+"""Its tests start many processes each, and run two at a time."""
+LONG = ("chaos", "crash_points", "soak")
+"""Tiers that only `./scripts/prove` runs."""
+
+
+def seeded(seed: str) -> tuple[str, ...]:
+    """The arguments that fix what a run of tests leaves to chance."""
+    return ("-p", "randomly", f"--randomly-seed={seed}", f"--hypothesis-seed={seed}")
+
+
+def tiers() -> list[str]:
+    """The folders of tests that run together, in the order of their names."""
+    folders = {path.parent for path in ROOT.glob("tests/*/**/test_*.py")}
+    names = {folder.relative_to(ROOT / "tests").parts[0] for folder in folders}
+    return sorted(names - {*APART, *LONG})
+
+
+def stages() -> list[Stage]:
+    """Checks, then tests."""
+    command = pytest(*seeded(SEED), "-m", "not long", "-q")
+    root = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/test_*.py"))
+    together = (*root, *(f"tests/{name}" for name in tiers()))
+    return [
+        Stage("check", ("./scripts/check",)),
+        TestStage("tests", command, paths=together, processes=PROCESSES),
+        TestStage("faults", command, paths=("tests/faults",), processes=2),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(run_stages(stages()))
