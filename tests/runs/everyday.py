@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.runs.stages import ROOT, Stage, TestStage, pytest, run_stages
+from tests.runs.stages import ROOT, Stage, PytestStage, pytest, run_stages
 
 SEED = "20261"
 """Of the order of the tests, their random numbers and Hypothesis: the change alone
@@ -37,8 +37,8 @@ def stages() -> list[Stage]:
     together = (*root, *(f"tests/{name}" for name in tiers()))
     return [
         Stage("check", ("./scripts/check",)),
-        TestStage("tests", command, paths=together, processes=PROCESSES),
-        TestStage("faults", command, paths=("tests/faults",), processes=2),
+        PytestStage("tests", command, paths=together, processes=PROCESSES),
+        PytestStage("faults", command, paths=("tests/faults",), processes=2),
     ]
 
 

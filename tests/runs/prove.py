@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 from tests.runs.everyday import seeded
-from tests.runs.stages import ROOT, Stage, TestStage, pytest, run_stages
+from tests.runs.stages import ROOT, Stage, PytestStage, pytest, run_stages
 
 FULL = {
     "lowest": {},
@@ -94,7 +94,7 @@ def stage(part: str, environment: dict[str, str], seed: int) -> Stage:
     if part in VERSIONS:
         return Stage(part, ("./scripts/test", f"--{part}"))
     command = pytest("-s", *seeded(str(seed)))
-    return TestStage(part, command, environment, paths=(f"tests/{part}",))
+    return PytestStage(part, command, environment, paths=(f"tests/{part}",))
 
 
 def write_page(*records: Path) -> int:

@@ -40,7 +40,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class TestStage(Stage):
+class PytestStage(Stage):
     """Pytest, as `command`, on the tests of some paths, spread over processes."""
 
     paths: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Run:
     @property
     def broken(self) -> bool:
         """Whether it failed in a way that running single tests again cannot mend."""
-        if self.code == 0 or not isinstance(self.stage, TestStage):
+        if self.code == 0 or not isinstance(self.stage, PytestStage):
             return self.code != 0
         failed, uncollected = self.outcomes.failed, self.outcomes.uncollected
         return self.code != TESTS_FAILED or not failed or bool(uncollected)
@@ -132,7 +132,7 @@ def run_stage(stage: Stage) -> Run:
 
 def command_of(stage: Stage) -> tuple[str, ...]:
     """The whole command."""
-    if not isinstance(stage, TestStage):
+    if not isinstance(stage, PytestStage):
         return stage.command
     spread: tuple[str, ...] = ()
     if stage.processes:
@@ -148,7 +148,7 @@ def repeat_failed(runs: Sequence[Run]) -> list[Ended]:
 
 def repeat(run: Run) -> Run | None:
     """Run the failed tests alone, one after the other."""
-    if run.code == 0 or run.broken or not isinstance(run.stage, TestStage):
+    if run.code == 0 or run.broken or not isinstance(run.stage, PytestStage):
         return None
     return run_stage(
         replace(

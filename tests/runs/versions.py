@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.runs.everyday import PROCESSES, SEED, seeded
-from tests.runs.stages import ROOT, TestStage, pytest, run_stages
+from tests.runs.stages import ROOT, PytestStage, pytest, run_stages
 
 ENVIRONMENTS = ROOT / ".environments"
 PINNED = ROOT / "requirements-dev.txt"
@@ -41,7 +41,7 @@ def main(mode: str) -> int:
     options = (*seeded(SEED), "-m", "not long", "-q")
     return run_stages(
         [
-            TestStage(
+            PytestStage(
                 name,
                 pytest(*options, python=str(interpreter)),
                 paths=TIERS,
@@ -115,7 +115,14 @@ def environment(name: str, python: str, packages: list[str]) -> Path:
         return interpreter
     print(f"making {folder.relative_to(ROOT)}", flush=True)
     subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-    install = [interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    install = [
+        str(interpreter),
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+    ]
     subprocess.run([*install, *packages], check=True)
     own = ("--no-deps", "--no-build-isolation", "-e", str(ROOT))
     subprocess.run([*install, *own], check=True)
