@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.runs.stages import ROOT, Stage, PytestStage, pytest, run_stages
+from tests.runs.stages import ROOT, PytestStage, Stage, pytest, run_stages
 
 SEED = "20261"
 """Of the order of the tests, their random numbers and Hypothesis: the change alone

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 from tests.runs.everyday import seeded
-from tests.runs.stages import ROOT, Stage, PytestStage, pytest, run_stages
+from tests.runs.stages import ROOT, PytestStage, Stage, pytest, run_stages
 
 FULL = {
     "lowest": {},
