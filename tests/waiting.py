@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 T = TypeVar("T")
 
 INTERVAL = 0.01
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 
 
 @overload

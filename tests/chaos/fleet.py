@@ -20,6 +20,7 @@ from typing import Self
 
 from tests.chaos import worker_process
 from tests.chaos.settings import Settings
+from tests.servers import all_threads_stopped
 from tests.waiting import until
 from worchflow.ledger import Kind, Ledger
 from worchflow.ledger.lines import RESUMED
@@ -75,11 +76,7 @@ class WorkerProcess:
     @property
     def frozen(self) -> bool:
         """Whether each of its threads has stopped, which takes a moment."""
-        states = [
-            stat.read_text().rpartition(")")[2].split()[0]
-            for stat in Path(f"/proc/{self.pid}/task").glob("*/stat")
-        ]
-        return set(states) == {"T"}
+        return all_threads_stopped(self.pid)
 
     @property
     def text(self) -> str:

@@ -109,7 +109,7 @@ async def make_backend(store: Store, prefix: str) -> AsyncIterator[MakeBackend]:
     opened: list[Backend] = []
 
     async def make(**options: Any) -> Backend:
-        values: dict[str, Any] = {"queue_prefix": prefix, "timeout": 5.0}
+        values: dict[str, Any] = {"queue_prefix": prefix, "timeout": 20.0}
         if store.kind == "sqlite_file":
             # Backends that write differently share no thread: as in two processes.
             values["durability"] = ("strict", "fast")[len(opened) % 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import pytest
@@ -27,6 +28,7 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
+from worchflow.errors import StoreUnavailable
 from worchflow.records import ExecutionStatus, StepStatus, WorkerRecord
 from worchflow.settlement import Completed, Released, RetryAt, Settlement
 from worchflow.storage.base import Backend, Renewal
@@ -35,8 +37,16 @@ TTL = 0.5
 
 
 async def renew(backend: Backend, worker: WorkerRecord) -> Renewal:
-    """Renew as a worker does: from a thread."""
-    return await asyncio.to_thread(backend.renew, worker.id)
+    """Renew as a worker does: from a thread, and again if the store was too slow."""
+
+    async def renewed() -> Renewal | None:
+        with contextlib.suppress(StoreUnavailable):
+            return await asyncio.to_thread(backend.renew, worker.id)
+        return None
+
+    renewal = await until(renewed)
+    assert renewal is not None
+    return renewal
 
 
 async def reaped(backend: Backend, worker: WorkerRecord, count: int) -> None:

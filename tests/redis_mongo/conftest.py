@@ -42,7 +42,7 @@ async def open_backend(
     async def open_backend(
         redis_url: str = "", mongo_url: str = "", **options: Any
     ) -> RedisMongoBackend:
-        values: dict[str, Any] = {"queue_prefix": prefix, "timeout": 5.0} | options
+        values: dict[str, Any] = {"queue_prefix": prefix, "timeout": 20.0} | options
         backend = RedisMongoBackend.connect(
             redis_url or request.getfixturevalue("redis_url"),
             mongo_url or request.getfixturevalue("mongo_url"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import Callable
 
@@ -245,12 +243,12 @@ async def test_a_reap_that_an_outage_held_up_buries_nobody_for_the_outage(
     )
     waits_too, reaper = await joined(backend), await joined(backend)
     begun = time.monotonic()
-    os.kill(server.pid, signal.SIGSTOP)
+    server.pause()
     try:
         reaping = asyncio.create_task(backend.reap(reaper.id, expired=True))
         await until(lambda: time.monotonic() - begun > 4.5)
     finally:
-        os.kill(server.pid, signal.SIGCONT)
+        server.resume()
 
     assert await reaping == 0
     assert (await asyncio.to_thread(backend.renew, waits_too.id)).alive

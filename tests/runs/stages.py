@@ -105,24 +105,24 @@ def pytest(*options: str, python: str = sys.executable) -> tuple[str, ...]:
     return (python, "-m", "pytest", "-p", "tests.runs.outcomes", *options)
 
 
-def run_stages(stages: Sequence[Stage]) -> int:
+def run_stages(stages: Sequence[Stage], folder: Path = ROOT) -> int:
     """Run them all, then what failed once more; the exit code of the whole."""
     began = time.monotonic()
-    ended = repeat_failed([run_stage(stage) for stage in stages])
+    ended = repeat_failed([run_stage(stage, folder) for stage in stages], folder)
     text, passed = summary(ended, time.monotonic() - began)
     print(f"\n######## summary\n{text}", flush=True)
     return 0 if passed else 1
 
 
-def run_stage(stage: Stage) -> Run:
+def run_stage(stage: Stage, folder: Path) -> Run:
     """Run one; what it prints is seen as it comes."""
     print(f"\n######## {stage.name}", flush=True)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "outcomes")
+    with tempfile.TemporaryDirectory() as own:
+        path = Path(own, "outcomes")
         done = subprocess.run(
             command_of(stage),
-            cwd=ROOT,
+            cwd=folder,
             env={**os.environ, **stage.environment, VARIABLE: str(path)},
             check=False,
         )
@@ -140,13 +140,13 @@ def command_of(stage: Stage) -> tuple[str, ...]:
     return (*stage.command, *spread, *stage.paths)
 
 
-def repeat_failed(runs: Sequence[Run]) -> list[Ended]:
+def repeat_failed(runs: Sequence[Run], folder: Path) -> list[Ended]:
     """Run what failed in each once more, unless it is so much that something broke."""
     many = sum(len(run.outcomes.failed) for run in runs) > MAX_REPEATED
-    return [Ended(run, None if many else repeat(run)) for run in runs]
+    return [Ended(run, None if many else repeat(run, folder)) for run in runs]
 
 
-def repeat(run: Run) -> Run | None:
+def repeat(run: Run, folder: Path) -> Run | None:
     """Run the failed tests alone, one after the other."""
     if run.code == 0 or run.broken or not isinstance(run.stage, PytestStage):
         return None
@@ -156,7 +156,8 @@ def repeat(run: Run) -> Run | None:
             name=f"once more: {run.stage.name}",
             paths=tuple(run.outcomes.failed),
             processes=0,
-        )
+        ),
+        folder,
     )
 
 
