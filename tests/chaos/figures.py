@@ -2,7 +2,7 @@
 
 `python -m tests.chaos.figures` writes the page anew from docs/reliability.jsonl;
 `python -m tests.chaos.figures RECORDS…` first takes over what runs recorded, in place
-of what is there of the same tests. `./scripts/reliability` does both.
+of what is there of the same tests. `./scripts/prove` does both.
 """
 
 from __future__ import annotations

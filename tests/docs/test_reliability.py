@@ -18,7 +18,7 @@ def of(name: str) -> list[dict[str, Any]]:
 
 def test_the_page_says_what_was_recorded() -> None:
     assert PAGE.read_text() == page(PAGE.read_text(), LINES), (
-        "./scripts/reliability page writes it anew"
+        "./scripts/prove --page writes it anew"
     )
 
 
