@@ -19,6 +19,7 @@ from .counting import Counting
 from .documents import Documents
 from .election import Election
 from .executions import Executions
+from .foreign_keys import ForeignKeys
 from .hints import Hints
 from .keys import Keys
 from .lane import RedisLane
@@ -187,7 +188,8 @@ class RedisMongoBackend(Backend):
             options.timeout,
             longest_block(clients.blocking),
         )
-        lane = RedisLane(redis, scripts)
+        foreign_keys = ForeignKeys()
+        lane = RedisLane(redis, scripts, foreign_keys)
         stores = Stores(
             options=options,
             keys=keys,
@@ -198,6 +200,7 @@ class RedisMongoBackend(Backend):
             redis=redis,
             committer=Committer(mongo, options.timeout, documents.id_field),
             lane=lane,
+            foreign_keys=foreign_keys,
         )
         try:
             await stores.clock.refresh()

@@ -11,6 +11,7 @@ from bson.int64 import Int64
 
 from ...errors import StoreUnavailable
 from .documents import EXECUTIONS, WORKERS, UnreadableError, milliseconds_of
+from .errors import describe
 from .indexes import OWNER, owned_by
 from .scripts import FRONT, NOWHERE
 
@@ -151,6 +152,14 @@ class Reaper:
                 full: list[ScriptCall] = []
                 for call, answer in zip(calls, answers, strict=True):
                     if isinstance(answer, Exception):
+                        # One list must not keep those of the other workers.
+                        logger.warning(
+                            "Redis refused to move ids of a dead worker from %s to %s "
+                            "(%s): the sweep queues them. If one of the keys holds a "
+                            "value of a foreign type, delete or rename it",
+                            *call.keys,
+                            describe(answer),
+                        )
                         continue
                     moved.update(each.decode(errors="replace") for each in answer)
                     if len(answer) == PAGE:

@@ -1,31 +1,37 @@
 -- Makes executions visible: writes their hashes, puts their ids where they belong.
 -- KEYS: queue, delayed, then execution and steps hash of each.
 -- ARGV of each: id, token, place, count, then count fields and values.
--- Returns for each 1, or 0 where a later write to the hash was there before.
+-- Returns for each 1, 0 where a later write to the hash was there before, or the key
+-- of a foreign type that kept the execution from being queued.
 local answers, at = {}, 1
 for key = 3, #KEYS, 2 do
+  foreign = nil
   local id, token, place = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
   local count = tonumber(ARGV[at + 3])
-  local known = redis.call('HMGET', KEYS[key], 'token', 'status')
-  local known_token = tonumber(known[1] or -1) or -1
-  local is_terminal = known[2] == 'completed' or known[2] == 'failed'
-    or known[2] == 'cancelled'
-  if known_token < token or (known_token == token and not is_terminal) then
-    -- Adds before it removes: a full Redis refuses new work here.
-    redis.call('HSET', KEYS[key], unpack(ARGV, at + 4, at + 3 + 2 * count))
-    redis.call('HDEL', KEYS[key], 'result', 'error')
-    redis.call('PERSIST', KEYS[key])
-    redis.call('PERSIST', KEYS[key + 1])
-    answers[#answers + 1] = 1
+  local known = try('HMGET', KEYS[key], 'token', 'status')
+  if known then
+    local answer = 0
+    local known_token = tonumber(known[1] or -1) or -1
+    local is_terminal = known[2] == 'completed' or known[2] == 'failed'
+      or known[2] == 'cancelled'
+    if known_token < token or (known_token == token and not is_terminal) then
+      -- Adds before it removes: a full Redis refuses new work here.
+      redis.call('HSET', KEYS[key], unpack(ARGV, at + 4, at + 3 + 2 * count))
+      redis.call('HDEL', KEYS[key], 'result', 'error')
+      redis.call('PERSIST', KEYS[key])
+      redis.call('PERSIST', KEYS[key + 1])
+      answer = 1
+    end
+    if place == 'back' then
+      try('RPUSH', KEYS[1], id)
+    elseif place == 'front' then
+      try('LPUSH', KEYS[1], id)
+    elseif place ~= 'none' then
+      try('ZADD', KEYS[2], place, id)
+    end
+    answers[#answers + 1] = foreign or answer
   else
-    answers[#answers + 1] = 0
-  end
-  if place == 'back' then
-    redis.call('RPUSH', KEYS[1], id)
-  elseif place == 'front' then
-    redis.call('LPUSH', KEYS[1], id)
-  elseif place ~= 'none' then
-    redis.call('ZADD', KEYS[2], place, id)
+    answers[#answers + 1] = foreign
   end
   at = at + 4 + 2 * count
 end

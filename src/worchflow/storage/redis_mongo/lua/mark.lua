@@ -1,13 +1,17 @@
 -- Shows in the hashes that executions were claimed, and tells who is listening.
 -- KEYS: execution hash of each.
 -- ARGV of each: token, updatedAt, channel, notice ('' for none).
--- Returns for each 1, 0 where a later write was there before, -1 for a missing hash.
+-- Returns for each 1, 0 where a later write was there before, -1 for a missing hash,
+-- or the key where it holds a foreign type.
 local answers = {}
 for i, key in ipairs(KEYS) do
+  foreign = nil
   local at = 4 * i - 3
   local token = tonumber(ARGV[at])
-  local known = redis.call('HMGET', key, 'id', 'token')
-  if not known[1] then
+  local known = try('HMGET', key, 'id', 'token')
+  if not known then
+    answers[i] = foreign
+  elseif not known[1] then
     answers[i] = -1
   elseif (tonumber(known[2] or -1) or -1) < token then
     redis.call('HSET', key, 'status', 'processing', 'token', ARGV[at],
