@@ -219,6 +219,24 @@ async def test_one_key_of_a_foreign_type_takes_no_other_update_of_its_batch_down
     assert len(sent) <= 2
 
 
+async def test_what_breaks_at_an_answer_of_redis_ends_nothing_else(
+    backend: RedisMongoBackend,
+) -> None:
+    stores = backend._open_parts.stores
+    id_ = await insert_one(backend)
+    heard: list[int] = []
+
+    def fail(answer: int) -> None:
+        raise RuntimeError(f"broken on purpose at {answer}")
+
+    for round_ in range(2):
+        for answered in (fail, heard.append):
+            stores.lane.put(stores.scripts.mark(id_, round_ + 5, 1, "", answered))
+        # The first of the two has marked it already.
+        await until(lambda round_=round_: heard == [0] * (round_ + 1))  # type: ignore[misc]
+    assert stores.lane.lost == 0
+
+
 async def test_a_queue_of_a_foreign_type_repeats_nothing_that_was_done(
     backend: RedisMongoBackend, own_redis: RedisServer, prefix: str
 ) -> None:

@@ -164,6 +164,26 @@ async def test_a_lost_lease_ends_the_attempt_and_the_worker_goes_on(
         await observer.close()
 
 
+async def test_a_worker_joins_again_whatever_goes_wrong_at_first(
+    hasty: MakeHasty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with impatient(hasty()) as worker:
+        lease, identity = worker._membership.lease, worker.id
+        assert lease is not None
+        backend = worker._membership._backend
+        join, failures = backend.join, iter([OSError("no host name"), TypeError()])
+
+        async def fail_twice(*arguments: Any) -> None:
+            for error in failures:
+                raise error
+            await join(*arguments)
+
+        monkeypatch.setattr(backend, "join", fail_twice)
+        lease.lost = True
+        worker._membership._fenced(lease)
+        await until(lambda: worker.id not in (None, identity))
+
+
 async def test_a_result_under_a_lost_claim_is_dropped(hasty: MakeHasty) -> None:
     app = hasty()
     began, go_on = asyncio.Event(), asyncio.Event()

@@ -134,11 +134,14 @@ class Membership:
                 await self.join(self._watch)
             except WorchflowError as error:
                 logger.warning("%s; joining again in %.1f s", error, pause)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 5.0)
+            except Exception:
+                # Without an identity this worker would do nothing for ever.
+                logger.exception("joining failed; joining again in %.1f s", pause)
             else:
                 logger.info("the worker goes on with a new identity")
                 return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
 
     def _hinted(self, execution_id: str) -> None:
         if execution_id in self._running.ids:

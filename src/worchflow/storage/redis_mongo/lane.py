@@ -153,8 +153,8 @@ class RedisLane:
                 if isinstance(one, bytes):
                     self._foreign_keys.report(one)
                     self._give_up(operation, FOREIGN)
-                elif operation.answered is not None:
-                    operation.answered(one)
+                else:
+                    _answer(operation, one)
 
     async def _refused(self, group: Sequence[Operation], error: Exception) -> None:
         if isinstance(error, RedisFull):
@@ -200,8 +200,7 @@ class RedisLane:
 
     def _give_up(self, operation: Operation, answer: int = 0) -> None:
         self.lost += 1
-        if operation.answered is not None:
-            operation.answered(answer)
+        _answer(operation, answer)
 
     def _failed(self, error: StoreUnavailable) -> None:
         if not self._failing:
@@ -212,6 +211,15 @@ class RedisLane:
         if self._failing:
             logger.info("Redis answers again")
         self._failing = False
+
+
+def _answer(operation: Operation, answer: int) -> None:
+    try:
+        if operation.answered is not None:
+            operation.answered(answer)
+    except Exception:
+        # It must neither end the lane nor make the rest of the batch look lost.
+        logger.exception("what follows from an answer of Redis was not done")
 
 
 def _runs(batch: Sequence[Operation]) -> Iterator[list[Operation]]:
