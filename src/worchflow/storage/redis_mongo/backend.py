@@ -89,6 +89,11 @@ class _Open:
     claimers: dict[str, Claimer]
     upkeep: Upkeep
 
+    def forget(self, worker_id: str) -> None:
+        """Keep nothing of a worker that is fenced or has left."""
+        self.claimers.pop(worker_id, None)
+        self.steps.forget(worker_id)
+
 
 class RedisMongoBackend(Backend):
     """MongoDB decides, Redis distributes and wakes.
@@ -309,7 +314,7 @@ class RedisMongoBackend(Backend):
         renewal = parts.leases.renew(worker_id)
         if not renewal.alive:
             # Fenced: it goes on under another name, and what it took is reaped.
-            parts.loop.call_soon_threadsafe(parts.claimers.pop, worker_id, None)
+            parts.loop.call_soon_threadsafe(parts.forget, worker_id)
         return renewal
 
     @override
@@ -321,6 +326,7 @@ class RedisMongoBackend(Backend):
                 await parts.settling.settle(claim, Released(), None)
             await parts.stores.lane.flush(LEAVE_TIMEOUT)
         parts.hints.forget(worker_id)
+        parts.forget(worker_id)
         await parts.reaper.end(worker_id)
 
     @override
