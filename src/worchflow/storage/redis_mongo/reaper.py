@@ -10,7 +10,13 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...errors import StoreUnavailable
-from .documents import EXECUTIONS, WORKERS, UnreadableError, milliseconds_of
+from .documents import (
+    CREATED_AT,
+    EXECUTIONS,
+    WORKERS,
+    UnreadableError,
+    milliseconds_of,
+)
 from .errors import describe
 from .indexes import OWNER, owned_by
 from .scripts import FRONT, NOWHERE
@@ -65,7 +71,8 @@ class Reaper:
         # The last one pushed to the front is the first there: the oldest.
         released.sort(key=_place_in_queue, reverse=True)
         for document in released:
-            self._show(document, NOWHERE if document["_id"] in moved else FRONT)
+            # What is moved are ids; a document of the original has another `_id`.
+            self._show(document, NOWHERE if document.get("id") in moved else FRONT)
         await self._forget()
         return len(released)
 
@@ -185,17 +192,22 @@ _DEATH: list[Document] = [{"$set": {"dead": True, "diedAt": "$$NOW"}}]
 
 _FLAGGED = {"$eq": ["$cancelRequested", True]}
 
+_RECOVERIES: Document = {
+    "$convert": {"input": "$recoveries", "to": "long", "onError": 0, "onNull": 0}
+}
+"""A count of a foreign type starts again: it must not stop the release of others."""
+
 _RELEASE: list[Document] = [
     {
         "$set": {
             "status": {"$cond": [_FLAGGED, "cancelled", "queued"]},
-            "recoveries": {"$add": [{"$ifNull": ["$recoveries", 0]}, 1]},
+            "recoveries": {"$add": [_RECOVERIES, 1]},
             "token": {"$cond": [_FLAGGED, {"$add": ["$token", 1]}, "$token"]},
             "dueAt": {
                 "$cond": [
                     _FLAGGED,
                     "$$REMOVE",
-                    {"$ifNull": ["$enqueuedAt", {"$toDate": "$createdAt"}]},
+                    {"$ifNull": ["$enqueuedAt", CREATED_AT]},
                 ]
             },
             "finishedAt": {"$cond": [_FLAGGED, "$$NOW", "$finishedAt"]},

@@ -28,7 +28,7 @@ logger = logging.getLogger("worchflow.storage.redis_mongo")
 OLDEST_UNFLUSHED = 1.0
 """Seconds MongoDB may lag behind Redis before `durability="fast"` waits for it."""
 GONE_WORKERS = 1000
-"""How many identities that are over are remembered: code of their claims may run yet."""
+"""How many workers that are gone are remembered: code of their claims may run yet."""
 
 
 class Flight(NamedTuple):

@@ -9,7 +9,7 @@ from bson.datetime_ms import DatetimeMS
 
 from ...errors import StoreUnavailable
 from ...transitions import CLAIMABLE
-from .documents import EXECUTIONS, milliseconds_of
+from .documents import CREATED_AT, EXECUTIONS, milliseconds_of
 from .missing import Missing, Span
 
 if TYPE_CHECKING:
@@ -150,14 +150,7 @@ class Sweeper:
             "status": {
                 "$cond": [{"$eq": ["$status", "processing"]}, "queued", "$status"]
             },
-            "dueAt": {
-                "$convert": {
-                    "input": {"$toLong": "$createdAt"},
-                    "to": "date",
-                    "onError": "$$NOW",
-                    "onNull": "$$NOW",
-                }
-            },
+            "dueAt": CREATED_AT,
         }
         values["enqueuedAt"] = values["dueAt"]
         await stores.mongo.update(
