@@ -54,24 +54,6 @@ _STATUSES = {status.value: status for status in ExecutionStatus}
 
 _EPOCH = from_milliseconds(0)
 
-CREATED_AT: Document = {
-    "$convert": {
-        "input": {
-            "$convert": {
-                "input": "$createdAt",
-                "to": "long",
-                "onError": None,
-                "onNull": None,
-            }
-        },
-        "to": "date",
-        "onError": "$$NOW",
-        "onNull": "$$NOW",
-    }
-}
-"""The creation time as a date, in a pipeline: now for what is none. An error in one
-document would keep an update from all others."""
-
 
 class UnreadableError(WorchflowError):
     """A document or hash does not hold what an execution or step needs."""

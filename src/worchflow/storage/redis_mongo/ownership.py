@@ -6,13 +6,12 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bson.int64 import Int64
-
 from ...errors import StoreUnavailable
 from ...notices import encode_started
 from ...records import Claim
 from ...transitions import CLAIMABLE
 from .documents import EXECUTIONS, UnreadableError
+from .expressions import as_long
 from .mongo_door import is_refusal
 from .scripts import MISSING, NOWHERE
 
@@ -203,19 +202,7 @@ def _claim_change(worker: WorkerRecord) -> tuple[Document, Document]:
         "status": "processing",
         "functionId": functions,
         # A token of a foreign type starts again instead of stopping the batch.
-        "token": {
-            "$add": [
-                {
-                    "$convert": {
-                        "input": "$token",
-                        "to": "long",
-                        "onError": Int64(0),
-                        "onNull": Int64(0),
-                    }
-                },
-                1,
-            ]
-        },
+        "token": {"$add": [as_long("$token"), 1]},
         "startedAt": {"$ifNull": ["$startedAt", "$$NOW"]},
         "updatedAt": {"$toLong": "$$NOW"},
     }

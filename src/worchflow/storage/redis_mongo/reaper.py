@@ -10,14 +10,9 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...errors import StoreUnavailable
-from .documents import (
-    CREATED_AT,
-    EXECUTIONS,
-    WORKERS,
-    UnreadableError,
-    milliseconds_of,
-)
+from .documents import EXECUTIONS, WORKERS, UnreadableError, milliseconds_of
 from .errors import describe
+from .expressions import CREATED_AT, as_long
 from .indexes import OWNER, owned_by
 from .scripts import FRONT, NOWHERE
 
@@ -192,16 +187,11 @@ _DEATH: list[Document] = [{"$set": {"dead": True, "diedAt": "$$NOW"}}]
 
 _FLAGGED = {"$eq": ["$cancelRequested", True]}
 
-_RECOVERIES: Document = {
-    "$convert": {"input": "$recoveries", "to": "long", "onError": 0, "onNull": 0}
-}
-"""A count of a foreign type starts again: it must not stop the release of others."""
-
 _RELEASE: list[Document] = [
     {
         "$set": {
             "status": {"$cond": [_FLAGGED, "cancelled", "queued"]},
-            "recoveries": {"$add": [_RECOVERIES, 1]},
+            "recoveries": {"$add": [as_long("$recoveries"), 1]},
             "token": {"$cond": [_FLAGGED, {"$add": ["$token", 1]}, "$token"]},
             "dueAt": {
                 "$cond": [

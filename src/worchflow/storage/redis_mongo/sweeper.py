@@ -9,7 +9,8 @@ from bson.datetime_ms import DatetimeMS
 
 from ...errors import StoreUnavailable
 from ...transitions import CLAIMABLE
-from .documents import CREATED_AT, EXECUTIONS, milliseconds_of
+from .documents import EXECUTIONS, milliseconds_of
+from .expressions import CREATED_AT
 from .missing import Missing, Span
 
 if TYPE_CHECKING:
