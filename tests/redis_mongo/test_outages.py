@@ -15,6 +15,7 @@ from tests.servers import MongoServer, RedisServer
 from tests.stores import (
     claim_many,
     claim_one,
+    claimed,
     insert_one,
     joined,
     new_execution,
@@ -27,7 +28,7 @@ from worchflow.records import ExecutionStatus
 from worchflow.settlement import Completed, Released
 from worchflow.storage.redis_mongo import RedisMongoBackend, hints, missing, sweeper
 from worchflow.storage.redis_mongo.redis_door import Answer
-from worchflow.storage.redis_mongo.scripts import ENQUEUE, ScriptCall
+from worchflow.storage.redis_mongo.scripts import ENQUEUE, LET_GO, ScriptCall
 
 IN_TIME = 25.0
 """Seconds in which a call with a timeout of a few seconds ends on a busy machine too,
@@ -217,6 +218,21 @@ async def test_one_key_of_a_foreign_type_takes_no_other_update_of_its_batch_down
             assert raw.hlen(f"{prefix}:steps:{id_}") == 1
     # A refusal of the whole batch is followed by a call for each of it.
     assert len(sent) <= 2
+
+
+async def test_scripts_that_the_server_does_not_know_yet_run_in_their_order(
+    own_redis: RedisServer, open_backend: OpenBackend, prefix: str
+) -> None:
+    with client(own_redis) as raw:
+        # Another process has used only the last of them.
+        raw.script_load(LET_GO.source)
+    backend = await open_backend(redis_url=own_redis.url)
+    claim = await claimed(backend)
+    await backend.checkpoint(claim, new_step())
+    await backend.settle(claim, Completed(result="1"), None)
+    await backend._open_parts.stores.lane.flush(30)
+    with client(own_redis) as raw:
+        assert raw.hlen(f"{prefix}:steps:{claim.execution.id}") == 1
 
 
 async def test_what_breaks_at_an_answer_of_redis_ends_nothing_else(
