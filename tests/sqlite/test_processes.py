@@ -45,6 +45,7 @@ from worchflow.storage.sqlite import claiming, files, peers
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.files import Beside, CommitLock, FileLock, is_free
 from worchflow.storage.sqlite.hints import Hints, read_datagram
+from worchflow.storage.sqlite.times import wall_now
 
 # Claims one execution, says so, and holds it until it is ended.
 HOLDER = """
@@ -324,6 +325,21 @@ async def test_the_next_due_time_wakes_a_waiting_claim(
     id_ = await insert_one(two, delay=0.2)
 
     (claim,) = await waiting
+    assert claim.execution.id == id_
+
+
+async def test_what_becomes_due_just_after_a_look_is_claimed_at_once(
+    backend: SQLiteBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claiming, "POLL", 600.0)
+    # As if a moment had passed between the look and the wait.
+    monkeypatch.setattr(claiming, "wall_now", lambda: wall_now() + 10_000)
+    worker = await joined(backend)
+    id_ = await insert_one(backend, delay=0.3)
+
+    async with asyncio.timeout(60):
+        (claim,) = await backend.claim(worker, 1, 600.0)
+
     assert claim.execution.id == id_
 
 

@@ -56,7 +56,7 @@ class Claiming:
                     return taken.claims
                 if clock() >= deadline:
                     return self._hand_out(worker.id, limit)
-                await _wait_for_work(link, waiter, functions, taken.next_due, deadline)
+                await _wait_for_work(link, waiter, functions, taken, deadline)
 
     async def adopt(
         self, link: Link, worker: WorkerRecord, execution_ids: frozenset[str]
@@ -90,18 +90,20 @@ async def _wait_for_work(
     link: Link,
     waiter: Waiter,
     functions: str,
-    next_due: int | None,
+    taken: claims.Taken,
     deadline: float,
 ) -> None:
     """Return on a hint, when something is due, or at the deadline."""
     clock = asyncio.get_running_loop().time
-    due = next_due
+    due, looked_at = taken.next_due, taken.looked_at
     while (left := deadline - clock()) > 0:
-        now = wall_now()
-        # What is due and was not claimed a moment ago is no reason to hurry.
-        soon = POLL if due is None or due <= now else (due - now) / 1000
+        # What was due when it was looked at and not claimed is no reason to hurry; it
+        # may have become due since.
+        soon = POLL
+        if due is not None and due > looked_at:
+            soon = max(0.0, (due - wall_now()) / 1000)
         if await waiter.wait(min(left, soon, POLL)):
             return
-        due = await link.read(claims.next_due, functions)
-        if due is not None and due <= wall_now():
+        due, looked_at = await link.read(claims.next_due, functions), wall_now()
+        if due is not None and due <= looked_at:
             return

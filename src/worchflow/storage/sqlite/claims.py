@@ -102,9 +102,10 @@ class ClaimRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Taken:
-    """What a claim got, and when the next execution for this worker is due."""
+    """What a claim got and when it looked, and when the next for its worker is due."""
 
     claims: Sequence[Claim] = ()
+    looked_at: int = 0
     next_due: int | None = None
 
 
@@ -128,7 +129,8 @@ def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
     found = _candidates(tx, prefix, request)
     if not found:
         hand_on(tx, prefix)
-        return Taken(next_due=next_due(tx.connection, prefix, request.functions))
+        due = next_due(tx.connection, prefix, request.functions)
+        return Taken(looked_at=tx.now, next_due=due)
     numbers = [(number, execution.function_id) for number, execution, _ in found]
     tx.connection.execute(
         _TAKE,
