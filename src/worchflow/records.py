@@ -147,6 +147,8 @@ class StoredExecution:
     token: int = 0
     cancel_requested: bool = False
     cancel_reason: str | None = None
+    nonce: str = ""
+    """Tells this execution from an earlier one of the same id that was deleted."""
 
 
 @value

@@ -43,6 +43,7 @@ async def test_an_accepted_execution_is_stored_as_queued(backend: Backend) -> No
         status=ExecutionStatus.QUEUED,
         created_at=new.created_at,
         updated_at=execution.updated_at,
+        nonce=new.nonce,
     )
     assert await backend.steps(new.id) == []
     await counted(backend, {ExecutionStatus.QUEUED: 1})

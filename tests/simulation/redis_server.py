@@ -260,10 +260,11 @@ class RedisServer:
 
     # keys, messages, the server
 
-    def _unlink(self, key: bytes) -> int:
-        found = self._value(key, object) is not None
-        self._remove(key)
-        return int(found)
+    def _unlink(self, *keys: bytes) -> int:
+        found = [key for key in keys if self._value(key, object) is not None]
+        for key in found:
+            self._remove(key)
+        return len(found)
 
     def _persist(self, key: bytes) -> int:
         return int(self.content.expires.pop(key, None) is not None)

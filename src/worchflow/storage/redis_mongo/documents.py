@@ -45,6 +45,12 @@ META = "worchflow_meta"
 WRAPPED = '{"cached":true,"value":'
 """How the TypeScript original begins a step's result in Redis; `}` ends it."""
 
+FAST = "fast"
+"""Set once a worker with `durability="fast"` has claimed an execution."""
+
+LIFE = "nonce"
+"""The field that tells executions of one id apart: of a document, and of the hashes."""
+
 SMALL = 2000
 """Bytes of a document without payloads; names have at most 200 characters."""
 
@@ -118,7 +124,7 @@ class Documents:
             "updatedAt": Int64(created),
             "token": Int64(0),
             "recoveries": 0,
-            "nonce": new.nonce,
+            LIFE: new.nonce,
         }
         due = now
         if new.delay is not None or new.run_at is not None:
@@ -202,6 +208,7 @@ class Documents:
             token=_count(get("token")),
             cancel_requested=get("cancelRequested") is True,
             cancel_reason=_text_or_none(get("cancelReason")),
+            nonce=_text_or_none(get(LIFE)) or "",
         )
 
     def set_result(self, document: Document, result: Payload) -> None:
@@ -296,6 +303,8 @@ class Documents:
             "updatedAt": to_milliseconds(execution.updated_at),
             "token": execution.token,
         }
+        if execution.nonce:
+            fields[LIFE] = execution.nonce
         if execution.result is not None:
             fields["result"] = execution.result
         if execution.error is not None:

@@ -12,7 +12,7 @@ from ...errors import StoreUnavailable
 from ...notices import encode_started
 from ...records import Claim
 from ...transitions import CLAIMABLE
-from .documents import EXECUTIONS, UnreadableError
+from .documents import EXECUTIONS, FAST, UnreadableError
 from .mongo_door import is_refusal
 from .scripts import MISSING, NOWHERE
 
@@ -45,6 +45,9 @@ class Ownership:
             "$expr": {"$lte": ["$runAt", "$$NOW"]},
         }
         self._change = _claim_change(worker)
+        if stores.options.durability == "fast":
+            # From now on Redis may have steps that MongoDB lacks.
+            self._change[0][FAST] = True
 
     async def claim(
         self, nonce: str, ids: Sequence[str]
@@ -158,8 +161,7 @@ class Ownership:
         execution = claim.execution
         self._stores.lane.put(
             self._stores.scripts.mark(
-                execution.id,
-                claim.token,
+                claim,
                 self._stores.clock.now(),
                 encode_started(claim),
                 partial(self._shown, execution),

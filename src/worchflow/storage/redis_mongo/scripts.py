@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ...records import Claim
     from .keys import Keys
 
 Argument: TypeAlias = str | int
@@ -107,7 +108,10 @@ class Scripts:
         return ScriptCall(PROMOTE, keys, (now, limit))
 
     def enqueue(self, fields: Mapping[str, Argument], place: str | int) -> Operation:
-        """Write an execution's whole hash, guarded by its token, and queue its id."""
+        """Write an execution's whole hash, guarded by its token, and queue its id.
+
+        What is there of an earlier execution of the same id goes, its steps as well.
+        """
         execution_id = str(fields["id"])
         return Operation(
             ENQUEUE,
@@ -115,6 +119,7 @@ class Scripts:
             (
                 execution_id,
                 fields["token"],
+                fields.get("nonce", ""),
                 place,
                 len(fields),
                 *chain.from_iterable(fields.items()),
@@ -124,35 +129,48 @@ class Scripts:
 
     def mark(
         self,
-        execution_id: str,
-        token: int,
+        claim: Claim,
         updated_at: int,
         notice: str,
         answered: Callable[[int], None],
     ) -> Operation:
-        """Show that an execution was claimed; answers `MISSING` without a hash."""
+        """Show that an execution was claimed; answers `MISSING` without its hash."""
+        execution = claim.execution
         return Operation(
             MARK,
-            (self._keys.execution(execution_id),),
-            (token, updated_at, self._keys.progress(execution_id), notice),
+            (self._keys.execution(execution.id),),
+            (
+                claim.token,
+                execution.nonce,
+                updated_at,
+                self._keys.progress(execution.id),
+                notice,
+            ),
             SMALL,
             answered,
         )
 
     def step(
         self,
-        execution_id: str,
-        token: int,
+        claim: Claim,
         step_id: str,
         value: str,
         notice: str,
         answered: Callable[[int], None] | None = None,
     ) -> Operation:
         """Cache a step's result (`""`: nothing to cache); answers 1 if it is there."""
+        execution = claim.execution
         return Operation(
             STEP,
-            (self._keys.execution(execution_id), self._keys.steps(execution_id)),
-            (token, step_id, value, self._keys.progress(execution_id), notice),
+            (self._keys.execution(execution.id), self._keys.steps(execution.id)),
+            (
+                claim.token,
+                execution.nonce,
+                step_id,
+                value,
+                self._keys.progress(execution.id),
+                notice,
+            ),
             SMALL + len(value),
             answered,
         )
@@ -167,7 +185,7 @@ class Scripts:
 
     def _publish(self, execution_id: str, channel: str, message: str) -> Operation:
         keys = (self._keys.execution(execution_id), self._keys.steps(execution_id))
-        return Operation(STEP, keys, (0, "", "", channel, message), SMALL)
+        return Operation(STEP, keys, (0, "", "", "", channel, message), SMALL)
 
     def let_go(
         self,
@@ -192,6 +210,7 @@ class Scripts:
             (
                 execution_id,
                 fields.get("token", 0),
+                fields.get("nonce", ""),
                 place,
                 ttl,
                 self._keys.updates(execution_id),

@@ -12,7 +12,7 @@ from ...errors import SerializationError, StoreUnavailable
 from ...notices import encode_step_completed
 from ...records import StepStatus
 from .committer import DUPLICATE
-from .documents import STEPS, UnreadableError, weight
+from .documents import FAST, LIFE, STEPS, UnreadableError, weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +61,7 @@ class Steps:
         if step.status is StepStatus.COMPLETED:
             stores.lane.put(
                 stores.scripts.step(
-                    claim.execution.id,
-                    claim.token,
+                    claim,
                     step.step_id,
                     self._value_to_cache(recorded),
                     encode_step_completed(claim, step),
@@ -121,13 +120,14 @@ class Steps:
     ) -> dict[str, dict[str, StoredStep]]:
         """The recorded steps of executions, by their ids.
 
-        MongoDB's, and what only Redis has, which is backfilled.
+        MongoDB's, and what only Redis has, which is backfilled. Redis is asked where
+        it may have more: after a claim in fast mode, and where others write as well.
         """
         stores = self._stores
         ids = [document["id"] for document in executions]
         found, cached = await asyncio.gather(
             stores.mongo.find(STEPS, stores.documents.steps_of(ids)),
-            self._cached(ids),
+            self._cached(executions),
         )
         void_below = {
             document["id"]: document.get("retryToken", 0) for document in executions
@@ -157,8 +157,7 @@ class Steps:
         cached: asyncio.Future[int] = loop.create_future()
         stores.lane.put(
             stores.scripts.step(
-                claim.execution.id,
-                claim.token,
+                claim,
                 step.step_id,
                 self._value_to_cache(step),
                 encode_step_completed(claim, step),
@@ -218,26 +217,50 @@ class Steps:
         found = await self._stores.mongo.find(STEPS, query, limit=1)
         return found[0] if found else None
 
-    async def _cached(self, ids: Sequence[str]) -> list[dict[str, str] | None]:
-        keys = self._stores.keys
+    async def _cached(
+        self, executions: Sequence[Document]
+    ) -> dict[str, dict[str, str]]:
+        """The results that Redis has of these very executions, by their ids."""
+        stores = self._stores
+        asked = [
+            document
+            for document in executions
+            if stores.options.ts_compat or FAST in document or LIFE not in document
+        ]
+        if not asked:
+            return {}
         try:
-            return await self._stores.redis.hashes([keys.steps(each) for each in ids])
+            hashes = await stores.redis.hashes(
+                [stores.keys.steps(document["id"]) for document in asked]
+            )
         except StoreUnavailable:
-            return [None] * len(ids)
+            return {}
+        return {
+            document["id"]: fields
+            for document, fields in zip(asked, hashes, strict=True)
+            if fields and self._is_of(document, fields.pop(LIFE, None))
+        }
+
+    def _is_of(self, document: Document, life: str | None) -> bool:
+        """Whether a steps hash is this execution's, and of no earlier one of its id.
+
+        The original's hashes do not say whose they are.
+        """
+        if life is None and self._stores.options.ts_compat:
+            return True
+        return life == document.get(LIFE)
 
     async def _backfill(
         self,
         loaded: dict[str, dict[str, StoredStep]],
-        cached: Sequence[dict[str, str] | None],
+        cached: dict[str, dict[str, str]],
     ) -> None:
         documents = self._stores.documents
         missing = [
             (documents.cached_step(execution_id, step_id, value), weight(value))
-            for (execution_id, steps), fields in zip(
-                loaded.items(), cached, strict=True
-            )
-            for step_id, text in (fields or {}).items()
-            if step_id not in steps
+            for execution_id, fields in cached.items()
+            for step_id, text in fields.items()
+            if step_id not in loaded[execution_id]
             and (value := documents.read_cached(text)) is not None
         ]
         outcomes = await asyncio.gather(
