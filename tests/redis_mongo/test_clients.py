@@ -346,6 +346,7 @@ async def test_only_the_indexes_that_queries_need_are_made(
         "worchflow_ended",
         "worchflow_due",
         "worchflow_listing",
+        "worchflow_quarantined",
     }
     assert set(raw_mongo.steps.index_information()) == {"_id_"}
 

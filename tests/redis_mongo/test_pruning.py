@@ -98,8 +98,19 @@ async def test_what_is_left_to_write_of_a_former_life_comes_before_the_next(
     backend: RedisMongoBackend, raw_redis: redis.Redis, prefix: str
 ) -> None:
     lane, scripts = backend._open_parts.stores.lane, backend._open_parts.stores.scripts
-    ended: dict[str, Any] = {"id": "e1", "status": "completed", "token": 1}
-    anew = {"id": "e1", "eventData": "2", "status": "queued", "token": 0}
+    ended: dict[str, Any] = {
+        "id": "e1",
+        "status": "completed",
+        "token": 1,
+        "nonce": "first",
+    }
+    anew = {
+        "id": "e1",
+        "eventData": "2",
+        "status": "queued",
+        "token": 0,
+        "nonce": "second",
+    }
 
     execution = StoredExecution(
         id="e1",
@@ -108,6 +119,7 @@ async def test_what_is_left_to_write_of_a_former_life_comes_before_the_next(
         status=S.PROCESSING,
         created_at=now(),
         updated_at=now(),
+        nonce="first",
     )
     claim = Claim(execution=execution, worker_id="w", token=1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -198,11 +199,13 @@ async def test_an_execution_that_kills_its_workers_is_given_up(
 
     async def die_with_it() -> None:
         victim, witness = new_worker("poison"), new_worker("other")
+        victim = replace(victim, quarantine_after=100)
         await doomed.join(victim, ignore)
         await doomed.join(witness, ignore)
 
         async def taken() -> bool:
-            return bool(await doomed.claim(victim, 1, 0.1))
+            claims = await doomed.claim(victim, 1, 0.1)
+            return bool(claims) and await doomed.begin(claims[0])
 
         async def taken_back() -> bool:
             await asyncio.to_thread(doomed.renew, witness.id)

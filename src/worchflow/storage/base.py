@@ -164,13 +164,30 @@ class ClaimStore(ABC):
         """Own up to `limit` eligible executions, oldest first, never more.
 
         Waits up to `wait` seconds for the first; takes what is there, never waits to
-        fill. Each execution is claimed by exactly one caller, with a token higher
-        than ever before; its status becomes `processing`, its `function_id` the one
+        fill. Executions with `worker.quarantine_after` deaths stay where they are. Each
+        execution is claimed by exactly one caller, with a token higher than ever
+        before; its status becomes `processing`, its `function_id` the one
         `worker.functions` has for its event, `started_at` is set by its first claim,
         and an `ExecutionStarted` notice is published. Due executions whose event this
         worker does not serve go back while another live worker serves them, else
         wait with a growing delay and a stored reason. Cancelling the call never
         loses work: what it took is handed out by a later call or by `adopt`.
+        """
+
+    @abstractmethod
+    async def claim_quarantined(self, worker: WorkerRecord) -> Claim | None:
+        """Own the next of the eligible executions that `claim` leaves alone.
+
+        Those with `worker.quarantine_after` deaths or more; None if there is none.
+        Everything else is as in `claim`.
+        """
+
+    @abstractmethod
+    async def begin(self, claim: Claim) -> bool:
+        """Record durably that the code of an execution begins under this claim.
+
+        Called for what was recovered before, ahead of its handler: from now on a death
+        of the worker counts against it. False when the claim is not held any more.
         """
 
     @abstractmethod
@@ -210,7 +227,10 @@ class ClaimStore(ABC):
         """Take back what dead workers own; returns how many executions.
 
         They go to the queue's front with `recoveries` + 1, flagged ones to
-        `cancelled`.
+        `cancelled`. A death counts in `deaths` only if code of the execution ran: it
+        recorded a step under that claim, which also clears the count of those before,
+        or `begin` was called. Of the first death nobody knows that without a step; it
+        is added when a second one counts.
         Dead is a worker whose process is certainly gone (its file lock is free) and,
         with `expired`, one whose lease had run out when this was called: what the
         store makes of it after an outage is no verdict on those who wait for it too.

@@ -25,6 +25,7 @@ from .lane import RedisLane
 from .leases import Leases
 from .listing import Listing
 from .mongo_door import MongoDoor
+from .ownership import begin
 from .pruning import Pruning
 from .reaper import Reaper
 from .redis_door import RedisDoor
@@ -325,6 +326,14 @@ class RedisMongoBackend(Backend):
         self, worker: WorkerRecord, limit: int, wait: float
     ) -> Sequence[Claim]:
         return await self._claimer(worker).claim(limit, wait)
+
+    @override
+    async def claim_quarantined(self, worker: WorkerRecord) -> Claim | None:
+        return await self._claimer(worker).claim_quarantined()
+
+    @override
+    async def begin(self, claim: Claim) -> bool:
+        return await begin(self._open_parts.stores, claim)
 
     @override
     async def adopt(

@@ -85,6 +85,10 @@ class Claimer:
                 raise error
         return self._hand_out(limit)
 
+    async def claim_quarantined(self) -> Claim | None:
+        """Own one that has had too many deaths for `claim`, if one waits."""
+        return await self._ownership.claim_quarantined()
+
     async def adopt(self, execution_ids: frozenset[str]) -> list[Claim]:
         """Claims this worker holds; those a running round will hand out excepted."""
         ready = [claim for claim in self._ready if claim.execution.id in execution_ids]
@@ -221,6 +225,7 @@ class Claimer:
                 "dueAt": {"$lte": DatetimeMS(stores.clock.now())},
                 "eventName": {"$in": list(self._worker.functions)},
                 "owner": None,
+                "deaths": {"$not": {"$gte": self._worker.quarantine_after}},
             },
             fields=("id",),
             sort=(("dueAt", 1),),

@@ -16,8 +16,9 @@ from bson.datetime_ms import DatetimeMS
 
 from ...errors import StoreUnavailable
 from ...records import TERMINAL, ExecutionStatus
-from .documents import EXECUTIONS, META, milliseconds_of
+from .documents import EXECUTIONS, META
 from .indexes import ENDED, LISTING
+from .values import milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

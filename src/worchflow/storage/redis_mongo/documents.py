@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bson.datetime_ms import DatetimeMS
@@ -23,12 +22,14 @@ from .values import (
     LONGEST_NATIVE,
     check_safe_integers,
     is_json,
+    moment_of,
     to_bson,
     to_text,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from ...options import BackendOptions
     from ...records import Claim, NewExecution
@@ -208,6 +209,7 @@ class Documents:
             token=_count(get("token")),
             cancel_requested=get("cancelRequested") is True,
             cancel_reason=_text_or_none(get("cancelReason")),
+            deaths=max(0, _count(get("deaths"))),
             nonce=_text_or_none(get(LIFE)) or "",
         )
 
@@ -369,12 +371,6 @@ def due_time(now: int, delay: float | None, run_at: datetime | None = None) -> i
     return now + -int(-(delay or 0.0) * 1000 // 1)
 
 
-def milliseconds_of(value: object) -> int | None:
-    """The same as milliseconds."""
-    moment = moment_of(value)
-    return None if moment is None else to_milliseconds(moment)
-
-
 def _error(document: Document) -> ErrorInfo | None:
     message = document.get("error")
     if message is None:
@@ -384,20 +380,6 @@ def _error(document: Document) -> ErrorInfo | None:
         message=message if isinstance(message, str) else to_text(message, None),
         traceback=_text_or_none(document.get("errorStack")) or "",
     )
-
-
-def moment_of(value: object) -> datetime | None:
-    """A stored moment, a date or milliseconds; None for anything else."""
-    if value is None:
-        return None
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return from_milliseconds(int(value))
-        except (ValueError, OverflowError, OSError):
-            return None
-    return None
 
 
 def _text_or_none(value: object) -> str | None:

@@ -242,5 +242,5 @@ def _retry_change(now: int) -> list[Document]:
         "retryToken": token,
     }
     gone = "error errorStack errorType enc result reason cancelRequested cancelReason"
-    gone += " finishedAt runAt doneBy sweptAt handOns owner claim"
+    gone += " finishedAt runAt doneBy sweptAt handOns owner claim deaths begun"
     return [{"$set": values}, {"$unset": gone.split()}]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 OWNER = {"owner": 1}
 DUE = {"queuePrefix": 1, "dueAt": 1}
+QUARANTINED = {"queuePrefix": 1, "deaths": 1, "dueAt": 1}
 LISTING = {"queuePrefix": 1, "status": 1, "createdAt": -1, "_id": -1}
 BY_EVENT = {"queuePrefix": 1, "eventName": 1, "createdAt": -1, "_id": -1}
 ENDED_KEY = {"queuePrefix": 1, "status": 1, "finishedAt": 1}
@@ -35,6 +36,12 @@ INDEXES: list[Document] = [
         "name": "worchflow_due",
         "key": DUE,
         "partialFilterExpression": {"dueAt": {"$exists": True}},
+    },
+    {
+        # Almost always empty: who waits after deaths of its workers.
+        "name": "worchflow_quarantined",
+        "key": QUARANTINED,
+        "partialFilterExpression": {"deaths": {"$gt": 0}, "dueAt": {"$exists": True}},
     },
     {"name": "worchflow_listing", "key": LISTING},
     {"name": "worchflow_by_event", "key": BY_EVENT},

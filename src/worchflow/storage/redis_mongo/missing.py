@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson.datetime_ms import DatetimeMS
 
 from ...errors import StoreUnavailable
-from .documents import EXECUTIONS, UnreadableError, milliseconds_of
+from .documents import EXECUTIONS, UnreadableError
 from .indexes import DUE
 from .scripts import BACK
 from .tasks import end
+from .values import milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable

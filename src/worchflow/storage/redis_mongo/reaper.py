@@ -10,9 +10,16 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...errors import StoreUnavailable
-from .documents import EXECUTIONS, WORKERS, UnreadableError, milliseconds_of
+from ...transitions import KILLED_WORKERS, UNSURE
+from .documents import (
+    EXECUTIONS,
+    STEPS,
+    WORKERS,
+    UnreadableError,
+)
 from .indexes import OWNER, owned_by
 from .scripts import FRONT, NOWHERE
+from .values import milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,13 +124,32 @@ class Reaper:
         self, page: Sequence[Document], worker_ids: Sequence[str]
     ) -> list[Document]:
         """Release one page; the documents as they stand afterwards."""
+        progressed = await self._that_progressed(page)
         ids = [document["_id"] for document in page]
         query = {"_id": {"$in": ids}, "owner": {"$in": list(worker_ids)}}
-        statement = {"q": query, "u": _RELEASE, "multi": True}
+        statement = {"q": query, "u": _release(progressed), "multi": True}
         await self._stores.mongo.update(EXECUTIONS, [statement])
         return await self._stores.mongo.find(
             EXECUTIONS, {"_id": {"$in": ids}, "owner": None}
         )
+
+    async def _that_progressed(self, page: Sequence[Document]) -> list[str]:
+        """The ids of those that recorded a step under the claim that ends now."""
+        stores = self._stores
+        found = await stores.mongo.find(
+            STEPS,
+            {
+                "$or": [
+                    stores.documents.steps_of([document["id"]])
+                    | {"token": document.get("token")}
+                    for document in page
+                    if isinstance(document.get("id"), str)
+                ]
+                or [NOTHING]
+            },
+            fields=("executionId",),
+        )
+        return list({document["executionId"] for document in found})
 
     def _show(self, document: Document, place: str) -> None:
         stores = self._stores
@@ -172,27 +198,63 @@ def _place_in_queue(document: Document) -> int:
     return milliseconds_of(document.get("enqueuedAt")) or 0
 
 
+NOTHING: Document = {"_id": None}
+
 _DEATH: list[Document] = [{"$set": {"dead": True, "diedAt": "$$NOW"}}]
 
 _FLAGGED = {"$eq": ["$cancelRequested", True]}
 
-_RELEASE: list[Document] = [
-    {
-        "$set": {
-            "status": {"$cond": [_FLAGGED, "cancelled", "queued"]},
-            "recoveries": {"$add": [{"$ifNull": ["$recoveries", 0]}, 1]},
-            "token": {"$cond": [_FLAGGED, {"$add": ["$token", 1]}, "$token"]},
-            "dueAt": {
-                "$cond": [
-                    _FLAGGED,
-                    "$$REMOVE",
-                    {"$ifNull": ["$enqueuedAt", {"$toDate": "$createdAt"}]},
-                ]
-            },
-            "finishedAt": {"$cond": [_FLAGGED, "$$NOW", "$finishedAt"]},
-            "updatedAt": {"$toLong": "$$NOW"},
+
+def _release(progressed: Sequence[str]) -> list[Document]:
+    """For what a dead worker owned: back to its old place, or cancelled.
+
+    `progressed` are the ids of those that recorded a step under the claim.
+    """
+    recoveries = {"$ifNull": ["$recoveries", 0]}
+    deaths = {"$ifNull": ["$deaths", 0]}
+    counted = {
+        "$switch": {
+            "branches": [
+                {"case": {"$in": ["$id", {"$literal": list(progressed)}]}, "then": 1},
+                {
+                    "case": {"$eq": ["$begun", "$token"]},
+                    "then": {
+                        "$cond": [{"$eq": [deaths, UNSURE]}, 2, {"$add": [deaths, 1]}]
+                    },
+                },
+                {"case": {"$lte": [recoveries, 0]}, "then": UNSURE},
+            ],
+            "default": deaths,
         }
-    },
-    {"$unset": ["owner", "claim", "cancelRequested", "runAt", "reason"]},
-]
-"""For what a dead worker owned: back to its old place, or cancelled."""
+    }
+    return [
+        {
+            "$set": {
+                "status": {"$cond": [_FLAGGED, "cancelled", "queued"]},
+                "recoveries": {"$add": [recoveries, 1]},
+                "deaths": counted,
+                "token": {"$cond": [_FLAGGED, {"$add": ["$token", 1]}, "$token"]},
+                "dueAt": {
+                    "$cond": [
+                        _FLAGGED,
+                        "$$REMOVE",
+                        {"$ifNull": ["$enqueuedAt", {"$toDate": "$createdAt"}]},
+                    ]
+                },
+                "finishedAt": {"$cond": [_FLAGGED, "$$NOW", "$finishedAt"]},
+                "updatedAt": {"$toLong": "$$NOW"},
+            }
+        },
+        {
+            "$set": {
+                "reason": {
+                    "$cond": [
+                        {"$gt": ["$deaths", 1]},
+                        {"$cond": [_FLAGGED, "$$REMOVE", KILLED_WORKERS]},
+                        "$$REMOVE",
+                    ]
+                }
+            }
+        },
+        {"$unset": ["owner", "claim", "cancelRequested", "runAt"]},
+    ]

@@ -9,8 +9,9 @@ from bson.datetime_ms import DatetimeMS
 
 from ...errors import StoreUnavailable
 from ...transitions import CLAIMABLE
-from .documents import EXECUTIONS, milliseconds_of
+from .documents import EXECUTIONS
 from .missing import Missing, Span
+from .values import milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

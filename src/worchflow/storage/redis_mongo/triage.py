@@ -9,9 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...transitions import CLAIMABLE
-from .documents import EXECUTIONS, UnreadableError, milliseconds_of, weight
+from .documents import EXECUTIONS, UnreadableError, weight
 from .scripts import BACK, NOWHERE
 from .unserved import Unserved
+from .values import milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -109,6 +110,9 @@ class Triage:
             self._let_go(execution_id, due)
         elif execution.event_name not in self._worker.functions:
             return Verdict.UNSERVED
+        elif execution.deaths >= self._worker.quarantine_after:
+            # It is found in MongoDB when a quarantine slot is free.
+            self._let_go(execution_id, NOWHERE)
         else:
             return Verdict.CLAIMABLE
         return Verdict.GONE

@@ -194,6 +194,14 @@ class SQLiteBackend(Backend):
             return ()
         return await self._claiming.claim(self._ready, worker, limit, wait)
 
+    async def claim_quarantined(self, worker: WorkerRecord) -> Claim | None:
+        """Own one that has had too many deaths for `claim`."""
+        return await self._claiming.claim_quarantined(self._ready, worker)
+
+    async def begin(self, claim: Claim) -> bool:
+        """Mark that its code begins."""
+        return await self._claiming.begin(self._ready, claim)
+
     async def adopt(
         self, worker: WorkerRecord, execution_ids: frozenset[str]
     ) -> Sequence[Claim]:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from .writer import Transaction
 
 _INSERT = f"""
-    INSERT INTO steps (execution, {STEP_COLUMNS})
-    SELECT e.seq, v.column2, v.column3, v.column4, v.column5, v.column6, v.column7,
-        v.column8, v.column9, v.column10, v.column11
+    INSERT INTO steps (execution, token, {STEP_COLUMNS})
+    SELECT e.seq, v.column12, v.column2, v.column3, v.column4, v.column5, v.column6,
+        v.column7, v.column8, v.column9, v.column10, v.column11
     FROM (VALUES {{rows}}) AS v
     CROSS JOIN executions AS e ON e.id = v.column1 AND e.queue_prefix = {{prefix}}
     WHERE true
@@ -64,7 +64,10 @@ def checkpoint(
     tx: Transaction, prefix: str, writes: Sequence[StepWrite]
 ) -> list[StoredStep]:
     """Record steps; first write wins. Returns what is recorded for each."""
-    rows = [(write.execution_id, *step_row(write.step)) for write in writes]
+    rows = [
+        (write.execution_id, *step_row(write.step), write.claim.token)
+        for write in writes
+    ]
     inserted = execute_rows(tx.connection, _INSERT, rows, {"prefix": prefix})
     recorded = [write.step for write in writes]
     told = writes
@@ -73,7 +76,7 @@ def checkpoint(
         told = [
             write
             for write, row, stored in zip(writes, rows, recorded, strict=True)
-            if read_step(row[1:]) == stored
+            if read_step(row[1:-1]) == stored
         ]
     for write in told:
         if write.step.status is StepStatus.COMPLETED:
