@@ -39,11 +39,13 @@ class Inserted:
 
     `existing` is None when it was accepted now (also when a repeated call finds
     its own write by the nonce); else it is the execution that has the id, and
-    nothing was written.
+    nothing was written. So it is where the id `is_foreign`: it belongs to an execution
+    of another queue prefix, of which nothing is told.
     """
 
     id: str
     existing: StoredExecution | None = None
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +70,8 @@ class ExecutionStore(ABC):
         """Accept executions durably, in one round trip per store; one outcome each.
 
         Accepted means: it survives the loss of this process and of Redis. Becoming
-        visible to workers may lag, but never needs this process.
+        visible to workers may lag, but never needs this process. What becomes of one
+        has no bearing on the others.
         """
 
     @abstractmethod

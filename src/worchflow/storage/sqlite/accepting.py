@@ -8,7 +8,6 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from ...clock import to_milliseconds
-from ...errors import ExecutionConflict
 from ...notices import ExecutionUpdated
 from ...records import ExecutionStatus
 from ...transitions import RETRYABLE
@@ -189,11 +188,8 @@ def _compare(
     for execution in new:
         row = stored.get(execution.id)
         if row is None:
-            raise ExecutionConflict(
-                f'the id "{execution.id}" belongs to an execution of another queue '
-                "prefix in this database: choose another id",
-                execution_id=execution.id,
-            )
+            outcomes.append(Inserted(id=execution.id, is_foreign=True))
+            continue
         own = row[0] == execution.nonce
         existing = None if own else read_execution(row[1:])
         outcomes.append(Inserted(id=execution.id, existing=existing))
