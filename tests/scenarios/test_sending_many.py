@@ -265,16 +265,16 @@ async def test_an_id_of_another_prefix_is_told_with_what_was_accepted(
     ours, theirs = make_app(), make_app(queue_prefix=f"{prefix}-2")
     async with ours.client() as client, theirs.client() as other:
         await other.send(Order(number=1), id="taken")
-        messages = [
-            {"name": "order", "data": {"number": number}, "id": id}
-            for number, id in enumerate(("before", "taken", "after"))
+        prepared = [
+            client._sender.prepare(Order(number=number), id=name)
+            for number, name in enumerate(("before", "taken", "after"))
         ]
 
         with pytest.raises(ExecutionConflict, match="another queue prefix") as caught:
-            await client.send_many(messages)
+            await client._accept(prepared)
 
         assert caught.value.execution_id == "taken"
         assert caught.value.accepted == ("before", "after")
-        for id in caught.value.accepted:
-            assert (await client.get(id)).status == "queued"
+        for name in caught.value.accepted:
+            assert (await client.get(name)).status == "queued"
         assert (await other.get("taken")).data == {"number": 1}
