@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from ...errors import ConfigurationError
+from ...loop_lock import LoopLock
 from ...options import BackendOptions
 from ...settlement import Released
 from ..base import Backend
@@ -136,25 +137,21 @@ class RedisMongoBackend(Backend):
         self.options = options
         self._connections = connections
         self._opened = 0
-        self._lock: asyncio.Lock | None = None
+        self._changing = LoopLock()
         self._parts: _Open | None = None
 
     # -- lifecycle
 
     @override
     async def open(self) -> None:
-        if self._lock is None:
-            self._lock = asyncio.Lock()
-        async with self._lock:
+        async with self._changing.here():
             if self._opened == 0:
                 self._parts = await self._open()
             self._opened += 1
 
     @override
     async def close(self) -> None:
-        if self._lock is None:
-            return
-        async with self._lock:
+        async with self._changing.here():
             if self._opened == 0:
                 return
             self._opened -= 1
