@@ -208,7 +208,8 @@ class ClaimStore(ABC):
         """Record a step durably and return what is recorded.
 
         First write wins, whoever holds the claim: when the step was recorded before,
-        that record is returned unchanged. With a completed one a `StepCompleted`
+        that record is returned unchanged. A failure under a claim from before an
+        explicit retry is not recorded any more. With a completed one a `StepCompleted`
         notice is published.
         """
 

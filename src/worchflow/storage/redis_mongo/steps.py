@@ -12,7 +12,7 @@ from ...errors import SerializationError, StoreUnavailable
 from ...notices import encode_step_completed
 from ...records import StepStatus
 from .committer import DUPLICATE
-from .documents import FAST, LIFE, STEPS, UnreadableError, weight
+from .documents import EXECUTIONS, FAST, LIFE, STEPS, UnreadableError, weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +107,9 @@ class Steps:
         documents = await self._stores.mongo.find(
             STEPS, self._stores.documents.steps_of([execution_id])
         )
+        if any(document.get("status") == StepStatus.FAILED for document in documents):
+            below = await self._void_below(execution_id)
+            documents = [each for each in documents if not _is_void(each, below)]
         steps = [
             (document.get("timestamp") or 0, step)
             for document in documents
@@ -201,6 +204,10 @@ class Steps:
             # Removed between the two calls, as an explicit retry does: record it.
             await self._stores.committer.insert_step(document, _size(step))
             return step
+        if stored.get("status") == StepStatus.FAILED:
+            below = await self._void_below(document["executionId"])
+            if _is_void(stored, below):
+                return await self._record_instead(stored, below, step, document)
         try:
             return self._stores.documents.step(stored)
         except UnreadableError as error:
@@ -208,6 +215,25 @@ class Steps:
                 f'the record of step "{step.title}" cannot be read: {error.message}',
                 execution_id=document["executionId"],
             ) from error
+
+    async def _void_below(self, execution_id: str) -> object:
+        """The token of the last explicit retry: failures under lower ones are void."""
+        documents = self._stores.documents
+        found = await self._stores.mongo.find(
+            EXECUTIONS, documents.by_id(execution_id), fields=("retryToken",), limit=1
+        )
+        return found[0].get("retryToken", 0) if found else 0
+
+    async def _record_instead(
+        self, void: Document, below: object, step: StoredStep, document: Document
+    ) -> StoredStep:
+        """Record a step in place of a void failure, unless it is void itself."""
+        if _is_void(document, below):
+            return step
+        await self._stores.mongo.delete(STEPS, {"_id": void["_id"], "status": "failed"})
+        if await self._stores.committer.insert_step(document, _size(step)) is DUPLICATE:
+            return await self._recorded(step, document)
+        return step
 
     async def _find(self, document: Document) -> Document | None:
         if self._stores.options.ts_compat:

@@ -57,8 +57,8 @@ _FLAG = """
 
 _RETRY = """
     UPDATE executions SET status = 'queued', due_at = :now, run_at = NULL,
-        token = token + 1, attempt_count = 0, recoveries = 0, deaths = 0, begun = NULL,
-        hand_ons = 0,
+        token = token + 1, retry_token = token + 1, attempt_count = 0, recoveries = 0,
+        deaths = 0, begun = NULL, hand_ons = 0,
         cancel_requested = 0, cancel_reason = NULL, reason = NULL, result = NULL,
         error_type = NULL, error_message = NULL, error_traceback = NULL,
         finished_at = NULL, updated_at = :now

@@ -18,6 +18,8 @@ CREATE TABLE executions (
     -- Workers that died while its code ran, since it last recorded a step; -1 after a
     -- first death of which nobody knows whether its code had begun.
     deaths INTEGER NOT NULL DEFAULT 0,
+    -- That of the last explicit retry: failures under lower ones are void.
+    retry_token INTEGER NOT NULL DEFAULT 0,
     -- The token under which its code is known to have begun.
     begun INTEGER,
     -- How often it was put off because no live worker serves its event.

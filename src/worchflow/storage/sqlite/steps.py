@@ -25,7 +25,7 @@ _INSERT = f"""
         v.column7, v.column8, v.column9, v.column10, v.column11
     FROM (VALUES {{rows}}) AS v
     CROSS JOIN executions AS e ON e.id = v.column1 AND e.queue_prefix = {{prefix}}
-    WHERE true
+    WHERE v.column4 <> 'failed' OR v.column12 >= e.retry_token
     ON CONFLICT DO NOTHING
 """  # noqa: S608 - made of constants
 
@@ -34,6 +34,10 @@ _ONE = f"""
     WHERE step_id = ?
         AND execution = (SELECT seq FROM executions WHERE id = ? AND queue_prefix = ?)
 """  # noqa: S608 - made of constants
+
+_IS_VOID = """
+    SELECT 1 FROM executions WHERE id = ? AND queue_prefix = ? AND retry_token > ?
+"""
 
 _OF_EXECUTION = f"""
     SELECT {STEP_COLUMNS} FROM steps
@@ -108,6 +112,10 @@ def steps_by_execution(
 def _stored(tx: Transaction, prefix: str, write: StepWrite) -> StoredStep:
     parameters = (write.step.step_id, write.execution_id, prefix)
     rows = fetch(tx.connection, _ONE, parameters)
+    if not rows and write.step.status is StepStatus.FAILED:
+        values = (write.execution_id, prefix, write.claim.token)
+        if tx.connection.execute(_IS_VOID, values).fetchone():
+            return write.step
     if not rows:
         raise ExecutionNotFound(
             f'no execution has the id "{write.execution_id}": the step '
