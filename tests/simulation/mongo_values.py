@@ -138,6 +138,9 @@ def _is_not(candidates: list[Any], operand: Document) -> bool:
 
 _OPERATORS: dict[str, Callable[[list[Any], Any], bool]] = {
     "$in": lambda values, wanted: any(_equal(v, w) for v in values for w in wanted),
+    "$nin": lambda values, wanted: (
+        not any(_equal(v, w) for v in values for w in wanted)
+    ),
     "$ne": lambda values, wanted: not any(_equal(v, wanted) for v in values),
     "$gt": _comparing(lambda a, b: a > b),
     "$gte": _comparing(lambda a, b: a >= b),

@@ -55,10 +55,12 @@ class Reaper:
             {"queuePrefix": self._stores.options.queue_prefix, "dead": True},
             fields=("_id",),
         )
-        if not dead:
-            return 0
         # Ids of ours are text; a document of somebody else is no worker.
         worker_ids = [d["_id"] for d in dead if isinstance(d["_id"], str)]
+        if expired:
+            worker_ids += await self._that_left()
+        if not worker_ids:
+            return 0
         released: list[Document] = []
         while page := await self._stores.mongo.find(
             EXECUTIONS, owned_by(worker_ids), limit=PAGE, hint=OWNER
@@ -76,7 +78,7 @@ class Reaper:
         return len(released)
 
     async def end(self, worker_id: str) -> None:
-        """End one worker: ids it took go back to the queue.
+        """End one worker: ids it took go back to the queue, and its document goes.
 
         While it owns executions their code may still run, so it then stays what it
         is until its lease runs out.
@@ -86,8 +88,31 @@ class Reaper:
         owned = owned_by([worker_id])
         if await stores.mongo.find(EXECUTIONS, owned, limit=1, hint=OWNER):
             return
-        statement = {"q": {"_id": worker_id}, "u": _DEATH}
-        await stores.mongo.update(WORKERS, [statement])
+        await stores.mongo.delete(WORKERS, {"_id": worker_id})
+
+    async def _that_left(self) -> list[str]:
+        """Owners that are no workers: a claim of theirs arrived after they left."""
+        stores = self._stores
+        present = await stores.mongo.find(WORKERS, {}, fields=("_id",))
+        ids = [document["_id"] for document in present]
+        owned = await stores.mongo.find(
+            EXECUTIONS,
+            {
+                "owner": {"$type": "string", "$nin": ids},
+                "queuePrefix": stores.documents.prefix,
+            },
+            fields=("owner",),
+            limit=PAGE,
+            hint=OWNER,
+        )
+        owners = {document["owner"] for document in owned}
+        if not owners:
+            return []
+        # Who joined since is there by now: nobody claims before.
+        joined = await stores.mongo.find(
+            WORKERS, {"_id": {"$in": list(owners)}}, fields=("_id",)
+        )
+        return list(owners - {document["_id"] for document in joined})
 
     async def _declare_dead(self, asked_at: int) -> None:
         """Those whose leases had ended when it was asked, by any clock.
