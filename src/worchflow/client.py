@@ -10,12 +10,7 @@ from .clock import SystemClock
 from .connection import Connection
 from .decoding import decode_execution, decode_executions, decode_step
 from .emitter import Emitter
-from .engine.batch import (
-    check_stream,
-    refuse_one_message,
-    send_batches,
-    send_through,
-)
+from .engine.batch import check_stream, refuse_one_message, send_batches, send_through
 from .engine.sending import BATCH, Sender
 from .errors import StoreUnavailable, WrongState
 from .event_schema import EventSchema
@@ -139,9 +134,11 @@ class WorchflowClient(Emitter, Generic[Schema]):
 
     async def close(self) -> None:
         """Write what is buffered and let go of what this client opened."""
-        if self._sync.in_use:
-            await asyncio.to_thread(self._sync.close)
-        await self._connection.close()
+        try:
+            if self._sync.in_use:
+                await asyncio.to_thread(self._sync.close)
+        finally:
+            await self._connection.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -162,7 +159,10 @@ class WorchflowClient(Emitter, Generic[Schema]):
 
     @property
     def sync(self) -> SyncClient[Schema]:
-        """The same calls for code without an event loop, on a thread of its own."""
+        """The same calls for code without an event loop, on a thread of its own.
+
+        Callbacks and middleware of this client are called for them on that thread.
+        """
         return self._sync
 
     @overload
@@ -290,8 +290,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         Completed steps are kept, recorded step failures cleared, the attempt count
         starts anew. `WrongState` for any other status, `ExecutionNotFound`.
         """
-        check_id(id)
-        stored = await self._connection.retry(id)
+        stored = await self._connection.retry(check_id(id))
         self._tell(id, stored.event_name, ExecutionStatus.QUEUED)
 
     async def cancel(self, id: str, /, *, reason: str | None = None) -> None:
@@ -363,7 +362,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
             functions=self._functions.values(),
             middleware=self._middleware,
         )
-        clone._payloads = self._payloads
+        clone._payloads, clone._callbacks = self._payloads, self._callbacks
         clone._sender = replace(self._sender, store=clone._connection.backend)
         return clone
 

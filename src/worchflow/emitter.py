@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from .errors import ConfigurationError
 from .limits import short
@@ -29,18 +30,61 @@ logger = logging.getLogger("worchflow.emitter")
 NAMES = (Ready.name, ErrorRaised.name, *KINDS)
 
 
+RUNNING_CALLBACKS = 1000
+"""How many async callbacks of one emitter may run at once."""
+
+Callback: TypeAlias = "Callable[[Any], object]"
+
+
+class Callbacks:
+    """The callbacks of one or several emitters, by event name; for any thread."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, list[tuple[Callback, bool]]] = {}
+        self._changing = threading.Lock()
+
+    def add(self, name: str, callback: Callback, *, once: bool) -> None:
+        """Add one, for every payload or for the next alone."""
+        with self._changing:
+            self._by_name.setdefault(name, []).append((callback, once))
+
+    def remove(self, name: str, callback: Callback) -> None:
+        """Remove one, however often it was added."""
+        with self._changing:
+            entries = self._by_name.get(name, [])
+            self._by_name[name] = [each for each in entries if each[0] != callback]
+
+    def has(self, name: str) -> bool:
+        """Whether there is any."""
+        return bool(self._by_name.get(name))
+
+    def take(self, name: str) -> list[Callback]:
+        """Those to call now; what was added for one payload is given out once."""
+        if not self._by_name.get(name):
+            return []
+        with self._changing:
+            entries = self._by_name[name]
+            self._by_name[name] = [entry for entry in entries if not entry[1]]
+        return [callback for callback, _ in entries]
+
+
 class Emitter:
     """Calls callbacks by event name, in the order they were added.
 
     A callback takes one frozen payload and may be plain or async. What it raises
-    is logged; an execution never fails or waits because of it.
+    is logged; an execution never fails or waits because of it. So callbacks that are
+    slower than what happens lose some of it: while `RUNNING_CALLBACKS` async ones are
+    running no other is begun; that is logged, and counted in `dropped`.
     """
 
     def __init__(self, middleware: Iterable[Middleware] = ()) -> None:
-        self._callbacks: dict[str, list[tuple[Callable[[Any], object], bool]]] = {}
+        self._callbacks = Callbacks()
         layers = [_checked(layer) for layer in middleware]
         self._hooks = {name: _overridden(layers, name) for name in NAMES}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_dropping = False
+        self.dropped = 0
+        """How many payloads an async callback did not get, because too many ran."""
 
     # fmt: off
     @overload
@@ -85,10 +129,7 @@ class Emitter:
     def off(self, name: str, callback: Callable[[Any], object], /) -> None:
         """Stop calling `callback`; nothing happens if it was not added."""
         _check_name(name)
-        kept = [
-            entry for entry in self._callbacks.get(name, []) if entry[0] != callback
-        ]
-        self._callbacks[name] = kept
+        self._callbacks.remove(name, callback)
 
     def _add(self, name: str, callback: Callable[[Any], object], *, once: bool) -> None:
         _check_name(name)
@@ -96,21 +137,17 @@ class Emitter:
             raise ConfigurationError(
                 f"callback={callback!r} for {name!r} is not callable"
             )
-        self._callbacks.setdefault(name, []).append((callback, once))
+        self._callbacks.add(name, callback, once=once)
 
     def listens_to(self, name: str) -> bool:
         """Whether anybody would hear a payload of this name."""
-        return bool(self._callbacks.get(name)) or bool(self._hooks[name])
+        return self._callbacks.has(name) or bool(self._hooks[name])
 
     def emit(self, payload: Ready | ErrorRaised | ExecutionUpdated) -> None:
         """Call everybody who listens to the payload's name."""
         for hook in self._hooks[payload.name]:
             self._call(hook, payload)
-        entries = self._callbacks.get(payload.name)
-        if not entries:
-            return
-        self._callbacks[payload.name] = [entry for entry in entries if not entry[1]]
-        for callback, _ in entries:
+        for callback in self._callbacks.take(payload.name):
             self._call(callback, payload)
 
     def _call(self, callback: Callable[[Any], object], payload: Any) -> None:
@@ -119,10 +156,35 @@ class Emitter:
         except (Exception, asyncio.CancelledError):
             logger.exception("a callback for %r failed; work goes on", payload.name)
             return
-        if inspect.isawaitable(outcome):
-            task = asyncio.ensure_future(self._finish(outcome, payload.name))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if not inspect.isawaitable(outcome):
+            return
+        if len(self._tasks) >= RUNNING_CALLBACKS:
+            self._drop(outcome, payload.name)
+            return
+        task = asyncio.ensure_future(self._finish(outcome, payload.name))
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _drop(self, outcome: Any, name: str) -> None:
+        if inspect.iscoroutine(outcome):
+            outcome.close()  # It has not begun.
+        self.dropped += 1
+        if not self._is_dropping:
+            self._is_dropping = True
+            logger.error(
+                "%d async callbacks are running: an async callback for %r is not begun, "
+                "nor are others until some have ended",
+                len(self._tasks),
+                name,
+            )
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._is_dropping and len(self._tasks) <= RUNNING_CALLBACKS // 2:
+            self._is_dropping = False
+            logger.warning(
+                "async callbacks are begun again; %d were not so far", self.dropped
+            )
 
     async def _finish(self, outcome: Any, name: str) -> None:
         try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import sys
 import threading
+import traceback
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -29,14 +31,22 @@ T = TypeVar("T")
 
 CLOSED = "client.sync is closed: open() opens it again, as `with client.sync` does"
 
+OWN_THREAD = (
+    "client.sync was called from a callback of its own, and would wait for itself: "
+    "give the work to another thread, and do not wait for it"
+)
+
 CANCELLATIONS = 3
 """How often a call that goes on nevertheless is cancelled, a second apart."""
+CLOSE_TIMEOUT = 60.0
+"""Seconds for closing: far more than stores and callbacks are given to end."""
 
 
 class Portal:
     """A client on an event loop of its own, in a daemon thread, for calls from others.
 
-    Calls may come from any thread but that one.
+    Calls may come from any thread but that one, where the client's callbacks and
+    middleware run.
     """
 
     def __init__(self, client: WorchflowClient[Any]) -> None:
@@ -45,8 +55,9 @@ class Portal:
         self._admission = threading.Lock()
         self._calls: set[concurrent.futures.Future[Any]] = set()
         self._loop = asyncio.new_event_loop()
+        self._ending: concurrent.futures.Future[None] | None = None
         self._thread = threading.Thread(
-            target=self._loop.run_forever, name="worchflow-sync", daemon=True
+            target=self._run, name="worchflow-sync", daemon=True
         )
         self._thread.start()
 
@@ -72,31 +83,60 @@ class Portal:
                 self._calls.discard(future)
 
     def close(self) -> None:
-        """Close the client, end calls still waiting, stop the loop and its thread."""
+        """Close the client, end calls still waiting, stop the loop and its thread.
+
+        Whoever closes it again waits as well. `ConfigurationError` on that thread, and
+        after `CLOSE_TIMEOUT`, when code on it has kept it from ending: it ends then as
+        soon as that code does.
+        """
+        self.refuse_own_thread()
         with self._admission:
-            if self._closed:
-                return
-            self._closed = True
-            # The threads that wait are told first: the cancellation of a task may be
-            # swallowed on its way, as `asyncio.wait_for` of Python 3.11 can.
-            for call in self._calls:
-                call.cancel()
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+            if self._ending is None:
+                self._closed = True
+                # The threads that wait are told first: the cancellation of a task may
+                # be swallowed on its way, as `asyncio.wait_for` of Python 3.11 can.
+                for call in self._calls:
+                    call.cancel()
+                self._ending = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+                self._ending.add_done_callback(self._stop)
+        self._thread.join(CLOSE_TIMEOUT)
+        if self._thread.is_alive():
+            raise ConfigurationError(
+                f"client.sync did not close within {CLOSE_TIMEOUT:g} s: code on its "
+                "thread does not end. A callback or middleware there must not wait for "
+                f"whoever closes it. Its calls are refused now. Stack:\n{self._stack()}"
+            )
+        self._ending.result()
+
+    def refuse_own_thread(self) -> None:
+        """`ConfigurationError` on the thread that could only wait for itself."""
+        if threading.get_ident() == self._thread.ident:
+            raise ConfigurationError(OWN_THREAD)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    def _stop(self, _: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+
+    def _stack(self) -> str:
+        """What the thread is doing."""
+        frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        frame = frames.get(self._thread.ident or 0)
+        return "".join(traceback.format_stack(frame)) if frame else "(no frame)"
 
     def _refusal(self) -> str | None:
         if self._closed:
             return CLOSED
         if threading.get_ident() == self._thread.ident:
-            return (
-                "client.sync was called from a callback of its own, and would wait for "
-                "itself: give the work to another thread"
-            )
+            return OWN_THREAD
         return None
 
     async def _end(self) -> None:
+        await self.client.drain(1.0)
         for _ in range(CANCELLATIONS):
             calls = asyncio.all_tasks() - {asyncio.current_task()}
             if not calls:
@@ -149,12 +189,18 @@ class SyncClient(Generic[Schema]):
 
     Opens at its first call. Needs stores that were given as URLs, as an SQLite path
     or by the environment: clients bound to an event loop cannot be shared.
+
+    Callbacks and middleware of the client see what happens here as well. They are
+    called on the thread of `client.sync`, "worchflow-sync", and async ones run on its
+    event loop: what belongs to another loop has to be reached from there by
+    `loop.call_soon_threadsafe`. On that thread every call raises `ConfigurationError`.
     """
 
     def __init__(self, make_client: Callable[[], WorchflowClient[Any]]) -> None:
         self._make_client = make_client
         self._changing = threading.Lock()
         self._portal: Portal | None = None
+        self._closing: Portal | None = None
         self._closed = False
 
     def open(self) -> Self:
@@ -166,12 +212,20 @@ class SyncClient(Generic[Schema]):
         return self
 
     def close(self) -> None:
-        """As `WorchflowClient.close`, and end the thread."""
+        """As `WorchflowClient.close`, and end the thread.
+
+        Returns once it has ended; `ConfigurationError` when it was called in a callback
+        on that thread, or when code there has not ended after a minute.
+        """
         with self._changing:
-            portal, self._portal = self._portal, None
+            if self._portal is not None:
+                self._portal.refuse_own_thread()
+                self._portal, self._closing = None, self._portal
             self._closed = True
-            if portal is not None:
-                portal.close()
+            closing = self._closing
+        # Without the lock: what still runs on the thread may call, and is refused.
+        if closing is not None:
+            closing.close()
 
     @property
     def in_use(self) -> bool:

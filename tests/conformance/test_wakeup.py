@@ -194,6 +194,29 @@ async def test_a_worker_is_told_that_its_execution_should_be_cancelled(
     await until(lambda: id_ in hints)
 
 
+async def test_a_worker_that_breaks_when_it_is_told_keeps_nobody_else_from_it(
+    pair: tuple[Backend, Backend],
+) -> None:
+    canceller, holder = pair
+    broken, worker = new_worker(), new_worker()
+    told: list[str] = []
+    hints: list[str] = []
+
+    def fail(execution_id: str) -> None:
+        told.append(execution_id)
+        raise RuntimeError("broken on purpose")
+
+    await holder.join(broken, fail)
+    await holder.join(worker, hints.append)
+    for _ in range(2):
+        id_ = await insert_one(holder)
+        await claim_one(holder, worker)
+        async with holder.watch(id_) as subscription:
+            await canceller.cancel(id_, "stop")
+            await until(lambda id_=id_: id_ in told and id_ in hints)  # type: ignore[misc]
+            del subscription
+
+
 async def test_a_worker_that_left_is_told_nothing(backend: Backend) -> None:
     gone, stays = new_worker(), new_worker()
     hints: list[str] = []

@@ -14,9 +14,9 @@ from tests.servers import MongoServer, RedisServer
 from tests.stores import claim_one, insert_one, joined, new_step
 from tests.waiting import until
 from worchflow.errors import StoreUnavailable
-from worchflow.records import ExecutionStatus, StepStatus, StoredStep
+from worchflow.records import Claim, ExecutionStatus, StepStatus, StoredStep
 from worchflow.settlement import Completed
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.storage.redis_mongo import RedisMongoBackend, steps
 
 
 @pytest.fixture
@@ -205,3 +205,117 @@ async def test_a_value_adopted_at_the_checkpoint_is_no_conflict_at_the_barrier(
     settled = await backend.settle(claim, Completed(result='"theirs"'), None)
     assert settled.applied
     assert settled.status is ExecutionStatus.COMPLETED
+
+
+@pytest.fixture
+def refusing_mongo(start_mongo: Callable[..., MongoServer]) -> MongoServer:
+    """A MongoDB of the test's own that can be told to take no inserts."""
+    return start_mongo(parameters={"enableTestCommands": 1})
+
+
+def refuse_inserts(server: MongoServer, mode: str = "alwaysOn") -> None:
+    with server.client() as client:
+        point = {"configureFailPoint": "failCommand", "mode": mode}
+        data = {"failCommands": ["insert"], "closeConnection": True}
+        client.admin.command(point | ({"data": data} if mode == "alwaysOn" else {}))
+
+
+async def refused_checkpoint(backend: RedisMongoBackend, claim: Claim) -> None:
+    """Let Redis acknowledge a step that MongoDB then does not take."""
+    await backend.checkpoint(claim, new_step())
+    ((entry,),) = backend._open_parts.steps._unflushed.values()
+    await asyncio.wait({entry[-1]})
+
+
+@pytest.fixture
+async def fast(
+    open_backend: OpenBackend, refusing_mongo: MongoServer
+) -> RedisMongoBackend:
+    return await open_backend(
+        mongo_url=refusing_mongo.database_url("x"), durability="fast", timeout=1.0
+    )
+
+
+@pytest.mark.parametrize("end", ["fenced", "left", "claimed again"])
+async def test_nothing_is_kept_of_claims_that_are_over(
+    fast: RedisMongoBackend,
+    refusing_mongo: MongoServer,
+    raw_redis: redis.Redis,
+    prefix: str,
+    end: str,
+) -> None:
+    id_ = await insert_one(fast)
+    worker = await joined(fast)
+    claim = await claim_one(fast, worker)
+    refuse_inserts(refusing_mongo)
+    await refused_checkpoint(fast, claim)
+    parts = fast._open_parts
+
+    with refusing_mongo.client() as client:
+        database = client.get_database("x")
+        if end == "fenced":
+            database.workers.update_one({"_id": worker.id}, {"$set": {"dead": True}})
+            assert not (await asyncio.to_thread(fast.renew, worker.id)).alive
+        elif end == "left":
+            await fast.leave(worker.id)
+        else:
+            refuse_inserts(refusing_mongo, "off")
+            released = [
+                {"$set": {"status": "queued", "dueAt": "$$NOW"}},
+                {"$unset": ["owner", "claim"]},
+            ]
+            database.executions.update_one({"_id": id_}, released)
+            raw_redis.rpush(f"{prefix}:queue", id_)
+            assert (await claim_one(fast, worker)).token > claim.token
+    await until(lambda: not parts.steps._unflushed)
+
+
+async def test_code_of_a_lost_claim_leaves_nothing_behind_and_settles_nothing(
+    fast: RedisMongoBackend, refusing_mongo: MongoServer
+) -> None:
+    id_ = await insert_one(fast)
+    worker = await joined(fast)
+    claim = await claim_one(fast, worker)
+    refuse_inserts(refusing_mongo)
+    await refused_checkpoint(fast, claim)
+    parts = fast._open_parts
+    parts.steps.forget(worker.id)
+
+    # A thread that ends late: what it did is recorded in MongoDB, or not at all.
+    with pytest.raises(StoreUnavailable):
+        await fast.checkpoint(claim, new_step(2))
+    refuse_inserts(refusing_mongo, "off")
+    step = new_step(3)
+    assert await fast.checkpoint(claim, step) == step
+    assert not parts.steps._unflushed
+    settled = await fast.settle(claim, Completed(result="1"), None)
+    assert not settled.applied
+    stored = await fast.get(id_)
+    assert stored is not None
+    assert stored.status is ExecutionStatus.QUEUED
+
+
+async def test_a_checkpoint_that_neither_store_took_is_kept_by_its_caller_alone(
+    fast: RedisMongoBackend,
+    refusing_mongo: MongoServer,
+    raw_redis: redis.Redis,
+    prefix: str,
+) -> None:
+    await insert_one(fast)
+    claim = await claim_one(fast, await joined(fast))
+    raw_redis.set(f"{prefix}:steps:{claim.execution.id}", "of another program")
+    refuse_inserts(refusing_mongo)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await fast.checkpoint(claim, new_step())
+    assert not fast._open_parts.steps._unflushed
+
+
+async def test_only_the_latest_workers_that_are_gone_are_remembered(
+    backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "GONE_WORKERS", 3)
+    kept = backend._open_parts.steps
+    for number in range(10):
+        kept.forget(f"w-{number}")
+    assert list(kept._gone) == ["w-7", "w-8", "w-9"]

@@ -55,6 +55,22 @@ async def test_what_a_dead_worker_owned_and_took_comes_first(
     assert not late.applied
 
 
+async def test_one_odd_document_keeps_no_other_from_being_taken_back(
+    backend: RedisMongoBackend, raw_mongo: Mongo
+) -> None:
+    dead, alive = await joined(backend), await joined(backend)
+    ids = [await insert_one(backend) for _ in range(3)]
+    await claim_many(backend, dead, 3)
+    odd = {"recoveries": "x", "createdAt": "yesterday"}
+    raw_mongo.executions.update_one(
+        {"_id": ids[0]}, {"$set": odd, "$unset": {"enqueuedAt": ""}}
+    )
+    raw_mongo.workers.update_one({"_id": dead.id}, {"$set": {"dead": True}})  # type: ignore[dict-item]
+    assert await backend.reap(alive.id, expired=False) == 3
+    again = await claim_many(backend, alive, 3)
+    assert {claim.execution.id for claim in again} == {*ids}
+
+
 async def test_a_zombie_cannot_settle_what_was_taken_from_it(
     backend: RedisMongoBackend, raw_mongo: Mongo
 ) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
 import pytest
-from bson import ObjectId
+from bson import Decimal128, ObjectId
 
 from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.redis_mongo.profile import profiled
-from tests.stores import ignore, new_worker
+from tests.stores import ids, ignore, insert, new_execution, new_worker
 from worchflow.records import ExecutionQuery, ExecutionStatus
 from worchflow.storage.redis_mongo import RedisMongoBackend, listing
 
@@ -190,3 +191,47 @@ async def test_documents_of_the_original_are_paged_along_the_index(
     assert len(found) == len(set(found)) == 220
     page = await backend.list(ExecutionQuery(id_prefix="a-8-2"))
     assert [each.id for each in page.items] == ["a-8-218", "a-8-208", "a-8-28"]
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"eventData": 5},
+        {"status": "odd"},
+        {"createdAt": "yesterday"},
+        {"createdAt": float("inf")},
+        {"createdAt": float("-inf")},
+        {"createdAt": float("nan")},
+        {"createdAt": Decimal128("5e12")},
+        {"createdAt": 5e12},
+    ],
+)
+async def test_pages_of_damaged_documents_are_not_the_end_of_a_listing(
+    open_backend: OpenBackend,
+    raw_mongo: Mongo,
+    prefix: str,
+    damage: dict[str, Any],
+    limit: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backend = await open_backend()
+    good = await insert(backend, *(new_execution() for _ in range(2)))
+    bad = await insert(backend, *(new_execution() for _ in range(7)))
+    good += await insert(backend, *(new_execution() for _ in range(2)))
+    raw_mongo.executions.update_many({"_id": {"$in": bad}}, {"$set": damage})
+
+    found: list[str] = []
+    query = ExecutionQuery(limit=limit)
+    for _ in range(len(good) + len(bad) + 1):
+        page = await backend.list(query)
+        found += ids(page.items)
+        if page.cursor is None:
+            break
+        query = replace(query, cursor=page.cursor)
+    else:
+        pytest.fail("the listing does not end")
+
+    assert sorted(each for each in found if each not in bad) == sorted(good)
+    if "eventData" in damage:
+        assert all(each in caplog.text for each in bad)

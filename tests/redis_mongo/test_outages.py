@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import pymongo
 import pytest
 import redis
 
-from tests.redis_mongo.conftest import OpenBackend
+from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.servers import MongoServer, RedisServer
 from tests.stores import (
     claim_many,
     claim_one,
+    claimed,
     insert_one,
     joined,
     new_execution,
@@ -26,7 +28,7 @@ from worchflow.records import ExecutionStatus
 from worchflow.settlement import Completed, Released
 from worchflow.storage.redis_mongo import RedisMongoBackend, hints, missing, sweeper
 from worchflow.storage.redis_mongo.redis_door import Answer
-from worchflow.storage.redis_mongo.scripts import ENQUEUE, ScriptCall
+from worchflow.storage.redis_mongo.scripts import ENQUEUE, LET_GO, ScriptCall
 
 IN_TIME = 25.0
 """Seconds in which a call with a timeout of a few seconds ends on a busy machine too,
@@ -59,6 +61,15 @@ def backdate(mongo_url: str) -> None:
     with pymongo.MongoClient[dict[str, object]](mongo_url) as mongo:
         database = mongo.get_default_database()
         database.executions.update_many({"dueAt": {"$exists": True}}, minute_ago)
+
+
+def same_moment(mongo_url: str, ids: Sequence[str]) -> None:
+    """Make these look as if they had been due at one moment, long ago."""
+    with pymongo.MongoClient[dict[str, object]](mongo_url) as mongo:
+        mongo.get_default_database().executions.update_many(
+            {"id": {"$in": list(ids)}},
+            {"$set": {"dueAt": datetime(2020, 1, 1, tzinfo=UTC)}},
+        )
 
 
 async def test_nothing_is_lost_when_redis_is_wiped(
@@ -114,6 +125,149 @@ async def test_what_came_just_before_a_wipe_does_not_wait_for_all_that_is_older(
 
         await until(all_are_back)
     assert await backend.sweep(worker.id) == 0
+
+
+async def test_one_key_of_a_foreign_type_keeps_only_its_own_execution_from_the_sweep(
+    backend: RedisMongoBackend,
+    own_redis: RedisServer,
+    mongo_url: str,
+    prefix: str,
+    raw_mongo: Mongo,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker = await joined(backend)
+    ids = [await insert_one(backend) for _ in range(5)]
+    backdate(mongo_url)
+    await backend._open_parts.stores.lane.flush(5)
+    others = [*ids[:2], *ids[3:]]
+    key = f"{prefix}:execution:{ids[2]}"
+    with client(own_redis) as raw:
+        raw.flushall()
+        raw.set(key, "of another program")
+        assert await backend.sweep(worker.id) == 4
+        assert raw.lrange(f"{prefix}:queue", 0, -1) == others
+        swept = raw_mongo.executions.find(
+            {"id": {"$in": ids}, "sweptAt": {"$exists": True}}
+        )
+        assert {document["id"] for document in swept} == {*others}
+        await claim_many(backend, worker, 4)
+        # Nothing is before it any more: it is found each time, and told once.
+        assert await backend.sweep(worker.id) == 0
+        assert await backend.sweep(worker.id) == 0
+        said = [r.getMessage() for r in caplog.records if key in r.getMessage()]
+        assert len(said) == 1
+        assert "delete or rename" in said[0]
+        raw.delete(key)
+        assert await backend.sweep(worker.id) == 1
+        assert raw.lrange(f"{prefix}:queue", 0, -1) == [ids[2]]
+
+
+async def test_a_sweep_passes_pages_that_redis_refuses(
+    backend: RedisMongoBackend,
+    own_redis: RedisServer,
+    mongo_url: str,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(missing, "PAGE", 2)
+    worker = await joined(backend)
+    ids = [await insert_one(backend) for _ in range(12)]
+    same_moment(mongo_url, ids)
+    await backend._open_parts.stores.lane.flush(5)
+    with client(own_redis) as raw:
+        raw.flushall()
+        for id_ in ids[:8]:
+            raw.set(f"{prefix}:execution:{id_}", "of another program")
+        async with asyncio.timeout(IN_TIME):
+            assert await backend.sweep(worker.id) == 4
+        assert sorted(raw.lrange(f"{prefix}:queue", 0, -1)) == sorted(ids[8:])
+
+
+@pytest.mark.parametrize("foreign", ["execution", "steps"])
+async def test_one_key_of_a_foreign_type_takes_no_other_update_of_its_batch_down(
+    backend: RedisMongoBackend, own_redis: RedisServer, prefix: str, foreign: str
+) -> None:
+    worker = await joined(backend)
+    lane = backend._open_parts.stores.lane
+    ids = [await insert_one(backend) for _ in range(3)]
+    claims = await claim_many(backend, worker, 3)
+    await lane.flush(5)
+    with client(own_redis) as raw:
+        key = f"{prefix}:{foreign}:{ids[1]}"
+        raw.delete(key)
+        raw.set(key, "of another program")
+        sent: list[int] = []
+        run = lane._redis.run
+
+        async def counted(calls: Sequence[ScriptCall]) -> list[Answer]:
+            sent.append(len(calls))
+            return await run(calls)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lane._redis, "run", counted)
+            steps = (backend.checkpoint(claim, new_step()) for claim in claims)
+            await asyncio.gather(*steps)
+            ends = (backend.settle(c, Released(delay=60), None) for c in claims)
+            await asyncio.gather(*ends)
+            await lane.flush(5)
+        inflight = f"{prefix}:inflight:{worker.id}"
+        assert raw.llen(inflight) == 0
+        assert set(raw.zrange(f"{prefix}:delayed", 0, -1)) == set(ids)
+        for id_ in (ids[0], ids[2]):
+            assert raw.hget(f"{prefix}:execution:{id_}", "status") == "queued"
+            assert raw.hlen(f"{prefix}:steps:{id_}") == 1
+    # A refusal of the whole batch is followed by a call for each of it.
+    assert len(sent) <= 2
+
+
+async def test_scripts_that_the_server_does_not_know_yet_run_in_their_order(
+    own_redis: RedisServer, open_backend: OpenBackend, prefix: str
+) -> None:
+    with client(own_redis) as raw:
+        # Another process has used only the last of them.
+        raw.script_load(LET_GO.source)
+    backend = await open_backend(redis_url=own_redis.url)
+    claim = await claimed(backend)
+    await backend.checkpoint(claim, new_step())
+    await backend.settle(claim, Completed(result="1"), None)
+    await backend._open_parts.stores.lane.flush(30)
+    with client(own_redis) as raw:
+        assert raw.hlen(f"{prefix}:steps:{claim.execution.id}") == 1
+
+
+async def test_what_breaks_at_an_answer_of_redis_ends_nothing_else(
+    backend: RedisMongoBackend,
+) -> None:
+    stores = backend._open_parts.stores
+    id_ = await insert_one(backend)
+    heard: list[int] = []
+
+    def fail(answer: int) -> None:
+        raise RuntimeError(f"broken on purpose at {answer}")
+
+    for round_ in range(2):
+        for answered in (fail, heard.append):
+            stores.lane.put(stores.scripts.mark(id_, round_ + 5, 1, "", answered))
+        # The first of the two has marked it already.
+        await until(lambda round_=round_: heard == [0] * (round_ + 1))  # type: ignore[misc]
+    assert stores.lane.lost == 0
+
+
+async def test_a_queue_of_a_foreign_type_repeats_nothing_that_was_done(
+    backend: RedisMongoBackend, own_redis: RedisServer, prefix: str
+) -> None:
+    worker = await joined(backend)
+    lane = backend._open_parts.stores.lane
+    ids = [await insert_one(backend) for _ in range(3)]
+    claims = await claim_many(backend, worker, 3)
+    await lane.flush(5)
+    with client(own_redis) as raw:
+        inflight = f"{prefix}:inflight:{worker.id}"
+        raw.rpush(inflight, *ids)
+        raw.set(f"{prefix}:queue", "of another program")
+        await asyncio.gather(*(backend.settle(c, Released(), None) for c in claims))
+        await lane.flush(5)
+        assert sorted(raw.lrange(inflight, 0, -1)) == sorted(ids)
 
 
 @pytest.mark.parametrize("reason", ["Redis is away", "another worker is elected"])

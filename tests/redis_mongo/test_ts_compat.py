@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -242,3 +243,57 @@ async def test_ids_that_are_there_twice_are_told_before_anything_is_done(
     raw_mongo.executions.insert_many([original_document("twice") for _ in range(2)])
     with pytest.raises(ConfigurationError, match=r"executions.*twice"):
         await open_backend(ts_compat=True)
+
+
+async def test_what_a_dead_worker_owned_of_the_original_is_queued_once(
+    backend: RedisMongoBackend, raw_redis: redis.Redis, raw_mongo: Mongo, prefix: str
+) -> None:
+    dead, alive = await joined(backend), await joined(backend)
+    ids = ["ts-7", "ts-8"]
+    for id_ in ids:
+        send_as_the_original(raw_redis, raw_mongo, prefix, id_)
+    await claim_many(backend, dead, 2)
+    raw_mongo.workers.update_one({"_id": dead.id}, {"$set": {"dead": True}})  # type: ignore[dict-item]
+
+    assert await backend.reap(alive.id, expired=False) == 2
+
+    await backend._open_parts.stores.lane.flush(5)
+    assert sorted(raw_redis.lrange(f"{prefix}:queue", 0, -1)) == ids
+    assert len(await claim_many(backend, alive, 2)) == 2
+
+
+async def test_one_that_lost_its_worker_and_its_times_keeps_no_other_from_the_sweep(
+    backend: RedisMongoBackend, raw_mongo: Mongo
+) -> None:
+    minute_ago = int(time.time() * 1000) - 61_000
+    for id_, created in (("odd", "yesterday"), ("good", minute_ago)):
+        raw_mongo.executions.insert_one(
+            original_document(
+                id_, status="processing", createdAt=created, updatedAt=minute_ago
+            )
+        )
+    worker = await joined(backend)
+
+    async def swept() -> bool:
+        await backend.sweep(worker.id)
+        waiting = raw_mongo.executions.find({"sweptAt": {"$exists": True}})
+        return {document["id"] for document in waiting} == {"odd", "good"}
+
+    await until(swept)
+
+
+async def test_a_worker_that_joins_passes_by_what_has_no_id(
+    backend: RedisMongoBackend, raw_mongo: Mongo, prefix: str
+) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=5)
+    raw_mongo.executions.insert_one(
+        {
+            "queuePrefix": prefix,
+            "eventName": "payment",
+            "dueAt": soon,
+            "handOns": 1,
+        }
+    )
+    worker = await joined(backend, "payment")
+    id_ = await insert_one(backend)
+    assert (await claim_one(backend, worker)).execution.id == id_

@@ -14,6 +14,7 @@ import pytest
 import redis.asyncio
 from pymongo import AsyncMongoClient
 
+from tests.waiting import until
 from worchflow import (
     ConfigurationError,
     Context,
@@ -22,9 +23,11 @@ from worchflow import (
     ExecutionFailed,
     ExecutionNotFound,
     ExecutionStatus,
+    Middleware,
     NonRetryable,
     Worchflow,
     WorchflowClient,
+    sync_client,
 )
 from worchflow.sync_client import Portal
 
@@ -241,3 +244,136 @@ def test_clients_of_an_event_loop_cannot_be_shared(
         await own_mongo.close()
 
     asyncio.run(main())
+
+
+def test_callbacks_and_middleware_of_the_client_see_what_it_does(
+    make_app: Callable[..., Worchflow[Any]],
+) -> None:
+    heard: list[tuple[str, str]] = []
+
+    def note(kind: str) -> Callable[[object], None]:
+        return lambda _: heard.append((kind, threading.current_thread().name))
+
+    class Listening(Middleware):
+        on_execution_updated = staticmethod(note("middleware"))
+
+    client = make_app(middleware=[Listening()]).client()
+    ended = threading.Event()
+
+    async def later(_: object) -> None:
+        await asyncio.sleep(0)
+        heard.append(("async", threading.current_thread().name))
+        ended.set()
+
+    off = note("removed")
+    client.on("execution:updated", note("before it was opened"))
+    client.on("execution:updated", off)
+    with client.sync as sync:
+        client.off("execution:updated", off)
+        client.once("execution:updated", note("once"))
+        client.on("execution:updated", later)
+        handle = sync.send({"name": "nobody-serves-this", "data": None})
+        assert ended.wait(30)
+        ended.clear()
+        sync.cancel(handle.id)
+        assert ended.wait(30)
+
+    thread = "worchflow-sync"
+    expected = [
+        (kind, thread)
+        for kind in ("middleware", "before it was opened", "once", "async")
+    ]
+    assert sorted(heard) == sorted(
+        [*expected, *(e for e in expected if e[0] != "once")]
+    )
+
+
+def test_async_callbacks_are_awaited_before_it_has_closed(app: Worchflow[Any]) -> None:
+    client = app.client()
+    ended: list[str] = []
+
+    async def slow(_: object) -> None:
+        for _turn in range(5):
+            await asyncio.sleep(0)
+        ended.append("callback")
+
+    client.on("execution:updated", slow)
+    with client.sync as sync:
+        sync.send({"name": "nobody-serves-this", "data": None})
+    assert ended == ["callback"]
+
+
+@pytest.mark.allow_blocking("a callback of the user's does so")
+@pytest.mark.parametrize("what", ["call", "close", "open"])
+def test_closing_ends_although_a_callback_uses_it(
+    app: Worchflow[Any], what: str
+) -> None:
+    client = app.client()
+    entered, closing = threading.Event(), threading.Event()
+    raised: list[object] = []
+    uses: dict[str, Callable[[], object]] = {
+        "call": client.sync.counts,
+        "close": client.sync.close,
+        "open": lambda: client.sync._opened().call(asyncio.sleep(0)),
+    }
+
+    def use(_: object) -> None:
+        entered.set()
+        assert closing.wait(30)
+        try:
+            uses[what]()
+        except ConfigurationError as error:
+            raised.append(error)
+        else:
+            raised.append(None)
+
+    client.sync.open()
+    client.on("execution:updated", use)
+    event = {"name": "nobody-serves-this", "data": None}
+    sender, _ = outcome_in_a_thread(lambda: client.sync.send(event))
+    assert entered.wait(30)
+    closer, outcome = outcome_in_a_thread(client.sync.close)
+    wait_until(lambda: not client.sync.in_use)
+    closing.set()
+    closer.join(30)
+    sender.join(30)
+
+    assert not closer.is_alive()
+    assert outcome == [None]
+    assert [type(error) for error in raised] == [ConfigurationError]
+
+
+@pytest.mark.allow_blocking("a callback of the user's does so")
+def test_closing_is_given_up_while_a_callback_waits_for_it(
+    app: Worchflow[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_client, "CLOSE_TIMEOUT", 0.2)
+    client = app.client()
+    entered, closed = threading.Event(), threading.Event()
+
+    def wait_for_its_end(_: object) -> None:
+        entered.set()
+        closed.wait(30)
+
+    client.sync.open()
+    thread = client.sync._opened()._thread
+    client.on("execution:updated", wait_for_its_end)
+    event = {"name": "nobody-serves-this", "data": None}
+    sender, _ = outcome_in_a_thread(lambda: client.sync.send(event))
+    assert entered.wait(30)
+    for _again in range(2):
+        with pytest.raises(ConfigurationError, match="wait_for_its_end"):
+            client.sync.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        client.sync.counts()
+
+    # Once the callback ends, so does the thread.
+    closed.set()
+    sender.join(30)
+    thread.join(30)
+    assert not thread.is_alive()
+    client.sync.close()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    asyncio.run(until(condition))

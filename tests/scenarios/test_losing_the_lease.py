@@ -164,6 +164,62 @@ async def test_a_lost_lease_ends_the_attempt_and_the_worker_goes_on(
         await observer.close()
 
 
+async def test_a_worker_joins_again_whatever_goes_wrong_at_first(
+    hasty: MakeHasty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with impatient(hasty()) as worker:
+        lease, identity = worker._membership.lease, worker.id
+        assert lease is not None
+        backend = worker._membership._backend
+        join, failures = backend.join, iter([OSError("no host name"), TypeError()])
+
+        async def fail_twice(*arguments: Any) -> None:
+            for error in failures:
+                raise error
+            await join(*arguments)
+
+        monkeypatch.setattr(backend, "join", fail_twice)
+        lease.lost = True
+        worker._membership._fenced(lease)
+        await until(lambda: worker.id not in (None, identity))
+
+
+async def test_any_number_of_hints_to_cancel_asks_the_store_once_at_a_time(
+    hasty: MakeHasty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = hasty()
+    began, answer = asyncio.Event(), asyncio.Event()
+    asked: list[str] = []
+
+    @app.function("waits")
+    async def waits(ctx: Context[None]) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async with app.client() as client, app.worker() as worker:
+        handle = await client.send(waits())
+        await asyncio.wait_for(began.wait(), 30)
+        backend = worker._membership._backend
+        get = backend.get
+
+        async def slow(execution_id: str) -> Any:
+            asked.append(execution_id)
+            await answer.wait()
+            return await get(execution_id)
+
+        monkeypatch.setattr(backend, "get", slow)
+        for expected in (1, 2):
+            for _ in range(50):
+                worker._membership._hinted(handle.id)
+            await until(lambda expected=expected: len(asked) >= expected)  # type: ignore[misc]
+            assert len(asked) == expected
+            answer.set()
+            await until(lambda: not worker._membership._asking)
+            answer.clear()
+        answer.set()
+        await client.cancel(handle.id)
+
+
 async def test_a_result_under_a_lost_claim_is_dropped(hasty: MakeHasty) -> None:
     app = hasty()
     began, go_on = asyncio.Event(), asyncio.Event()

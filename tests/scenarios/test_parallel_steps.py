@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from worchflow import Context, ExecutionFailed, Worchflow
+from worchflow.engine import attempt
 
 
 async def double(n: int) -> int:
@@ -158,3 +159,41 @@ async def test_reuse_returns_the_first_result_of_a_title(app: Worchflow[Any]) ->
 
     async with app.client() as client, app.worker():
         assert await (await client.send(original())).result(timeout=10) == [2, 2]
+
+
+@pytest.mark.parametrize("batch", [20, 21])
+async def test_an_attempt_has_no_more_unfinished_steps_than_said(
+    app: Worchflow[Any], monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(attempt, "MOST", 20)
+    running, most = 0, 0
+
+    async def count(n: int) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return n
+
+    @app.function("batches", retries=3)
+    async def batches(ctx: Context[None]) -> int:
+        total = 0
+        for start in range(0, 5 * batch, batch):
+            keys = range(start, start + batch)
+            steps = [ctx.step.options(key=n).run("count", count, n) for n in keys]
+            total += len(await asyncio.gather(*steps))
+        return total
+
+    async with app.client() as client, app.worker():
+        handle = await client.send(batches())
+        if batch == 20:
+            assert await handle.result(timeout=30) == 100
+            assert most == 20
+        else:
+            with pytest.raises(ExecutionFailed, match="in batches") as failed:
+                await handle.result(timeout=30)
+            assert failed.value.error_type == "StepError"
+            assert most == 0
+            # More attempts would only do the same.
+            assert (await client.get(handle.id)).attempt_count == 1

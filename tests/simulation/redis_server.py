@@ -351,7 +351,10 @@ WRITING = ADDING | {
 
 
 class Lua:
-    """One Lua interpreter; a script sees `redis.call`, KEYS and ARGV as in Redis."""
+    """One Lua interpreter.
+
+    A script sees `redis.call`, `redis.pcall`, KEYS and ARGV as in Redis.
+    """
 
     _shared: ClassVar[Lua | None] = None
 
@@ -362,7 +365,9 @@ class Lua:
         install = self._runtime.eval(
             b"function(call) redis = {call = function(...) "
             b"local ok, answer = call(...) "
-            b"if not ok then error(answer, 0) end return answer end} end"
+            b"if not ok then error(answer, 0) end return answer end, "
+            b"pcall = function(...) local ok, answer = call(...) "
+            b"if not ok then return {err = answer} end return answer end} end"
         )
         install(self._redis_call)
         self._failure: Exception | None = None

@@ -8,6 +8,7 @@ import logging
 import resource
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -334,6 +335,45 @@ async def test_a_damaged_row_is_in_nobodys_way(
         await backend.get(bad)
     for claim in claims:
         assert (await settle(backend, claim, Completed(result="1"))).applied
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "status = 'odd'",
+        "event_data = x'ff'",
+        "created_at = 'yesterday'",
+        "created_at = x'ff'",
+        "created_at = 4e12 + 0.5",
+        "created_at = 9e999",
+        "created_at = -9e999",
+        "id = CAST(x'ff' || seq AS TEXT)",
+        "id = CAST(x'ff' || seq AS BLOB)",
+        "created_at = 5, id = CAST(seq AS BLOB)",
+    ],
+)
+async def test_pages_of_damaged_rows_are_not_the_end_of_a_listing(
+    backend: SQLiteBackend, raw: sqlite3.Connection, damage: str, limit: int
+) -> None:
+    good = await insert(backend, *(new_execution() for _ in range(2)))
+    bad = await insert(backend, *(new_execution() for _ in range(7)))
+    last = await insert(backend, *(new_execution() for _ in range(2)))
+    marks = ", ".join("?" * len(bad))
+    raw.execute(f"UPDATE executions SET {damage} WHERE id IN ({marks})", bad)  # noqa: S608
+
+    found: list[str] = []
+    query = ExecutionQuery(limit=limit)
+    for _ in range(len([*good, *bad, *last]) + 1):
+        page = await backend.list(query)
+        found += ids(page.items)
+        if page.cursor is None:
+            break
+        query = replace(query, cursor=page.cursor)
+    else:
+        pytest.fail("the listing does not end")
+
+    assert sorted(each for each in found if each not in bad) == sorted([*good, *last])
 
 
 async def test_an_execution_with_a_damaged_step_is_set_aside(

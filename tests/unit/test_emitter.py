@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from worchflow import ConfigurationError, Middleware
+from worchflow import emitter as emitter_module
 from worchflow.emitter import Emitter
 from worchflow.notices import Ready
 
@@ -98,3 +103,54 @@ def test_only_overridden_hooks_of_middleware_listen() -> None:
 def test_middleware_is_an_instance_of_middleware(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="middleware="):
         Emitter([given])
+
+
+async def test_no_more_async_callbacks_run_at_once_than_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(emitter_module, "RUNNING_CALLBACKS", 10)
+    emitter, go_on = Emitter(), asyncio.Event()
+    begun, plain = [], []
+
+    async def slow(notice: Ready) -> None:
+        begun.append(notice)
+        await go_on.wait()
+
+    emitter.on("ready", slow)
+    emitter.on("ready", plain.append)
+    for _ in range(25):
+        emitter.emit(READY)
+    await asyncio.sleep(0)
+
+    assert len(begun) == len(emitter._tasks) == 10
+    assert len(plain) == 25
+    assert emitter.dropped == 15
+    assert caplog.text.count("is not begun") == 1
+
+    go_on.set()
+    await emitter.drain(30.0)
+    await until(lambda: not emitter._tasks)
+    emitter.emit(READY)
+    await emitter.drain(30.0)
+    assert len(begun) == 11
+    assert emitter.dropped == 15
+    assert "15 were not so far" in caplog.text
+
+
+def test_once_is_once_whoever_emits() -> None:
+    emitters = [Emitter() for _ in range(8)]
+    shared = emitters[0]._callbacks
+    ready, heard = threading.Barrier(len(emitters)), []
+
+    def emit(emitter: Emitter) -> None:
+        ready.wait(30)
+        emitter.emit(READY)
+
+    for emitter in emitters:
+        emitter._callbacks = shared
+    for _ in range(50):
+        heard.clear()
+        emitters[0].once("ready", heard.append)
+        with ThreadPoolExecutor(len(emitters)) as pool:
+            list(pool.map(emit, emitters))
+        assert heard == [READY]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NestedStep, StepError
 from ..ids import step_id
 from .execution_log import ExecutionLog
-from .in_flight import InFlight
+from .in_flight import MOST, InFlight
 from .ownership import Interrupted, Interruption
 from .running_step import CURRENT_STEP
 from .step import StepExecution
@@ -110,6 +110,7 @@ class Attempt:
         task = self._calling_task(call)
         if self.is_over:
             return _never_starts()
+        self._refuse_too_many(call)
         identity = self._titles.identify(call.title, call.key, task)
         step = StepExecution(self, call, identity)
         if task is not self._handler:
@@ -130,6 +131,7 @@ class Attempt:
             )
         if self.is_over:
             raise Interrupted
+        self._refuse_too_many(call)
         identity = self._titles.identify(call.title, call.key, thread)
         step = StepExecution(self, call, identity)
         future = asyncio.run_coroutine_threadsafe(step.run(), self.loop)
@@ -301,6 +303,17 @@ class Attempt:
                 f'step "{call.title}" was started inside step "{outer.call.title}" of '
                 f"execution {self.claim.execution.id}: a step is one unit that is "
                 "recorded or repeated as a whole. Start it from the handler instead",
+                title=call.title,
+                execution_id=self.claim.execution.id,
+            )
+
+    def _refuse_too_many(self, call: StepCall) -> None:
+        steps = len(self._issued) + len(self._running)
+        if steps >= MOST or self._in_flight.is_full:
+            raise StepError(
+                f'step "{call.title}" is one too many: {MOST:,} steps or tasks of this '
+                "attempt are unfinished. Start them in batches, and await each batch "
+                "before the next",
                 title=call.title,
                 execution_id=self.claim.execution.id,
             )

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+MOST = 10_000
+"""How many steps, and how many tasks and threads, of one attempt may be unfinished."""
 PATIENCE = 10.0
 """Seconds until code that does not end is reported and cancelled again."""
 
 
 class InFlight:
-    """Tasks that end when they are cancelled, and futures that can only be awaited."""
+    """Tasks that end when they are cancelled, and futures that can only be awaited.
+
+    Holds what is unfinished and nothing else. Whoever starts more asks `is_full`
+    first; what runs already is taken even then, for it has to be awaited.
+    """
 
     __slots__ = ("_cancelled", "_futures", "_tasks")
 
@@ -24,12 +30,23 @@ class InFlight:
 
     def add_task(self, task: asyncio.Task[Any]) -> None:
         """Count a task as the attempt's, from now until it is done."""
-        self._tasks.add(task)
+        if task not in self._tasks and not task.done():
+            self._tasks.add(task)
+            task.add_done_callback(self._drop)
 
     def add_future(self, future: asyncio.Future[Any]) -> None:
         """Count a thread's or a save's future as the attempt's until it is done."""
         self._futures.add(future)
         future.add_done_callback(self._forget)
+
+    def __len__(self) -> int:
+        """How many tasks and futures are unfinished."""
+        return len(self._tasks) + len(self._futures)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may be started before some of it has ended."""
+        return len(self) >= MOST
 
     def cancel(self) -> None:
         """Cancel every task, once: a task that cleans up is left to it."""
@@ -37,6 +54,10 @@ class InFlight:
             if not task.done():
                 self._cancelled.add(task)
                 task.cancel()
+
+    def _drop(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        self._cancelled.discard(task)
 
     async def end(self, report: Callable[[int], object]) -> None:
         """Cancel every task and wait until nothing runs any more.
@@ -53,8 +74,7 @@ class InFlight:
         self._cancelled.clear()
 
     def _unfinished(self) -> set[asyncio.Future[Any]]:
-        self._tasks = {task for task in self._tasks if not task.done()}
-        return self._tasks | self._futures
+        return {task for task in self._tasks if not task.done()} | self._futures
 
     def _forget(self, future: asyncio.Future[Any]) -> None:
         self._futures.discard(future)

@@ -61,7 +61,11 @@ class BlockedLoopWatch:
                 return
             if not self._reported and self.blocked_for() > self._after:
                 self._reported = True
-                self._report()
+                try:
+                    self._report()
+                except Exception:
+                    # Whether a lease may be renewed hangs on this thread.
+                    logger.exception("a blocked event loop could not be reported")
 
     def _report(self) -> None:
         frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

@@ -127,10 +127,10 @@ class LeaseKeeper:
         failing = False
         pause = self._heartbeat
         while not self._ended.wait(pause) and not self._lease.lost:
-            if not self._may_renew():
-                continue
-            asked_at = self._clock.monotonic()
             try:
+                if not self._may_renew():
+                    continue
+                asked_at = self._clock.monotonic()
                 renewal = self._backend.renew(self._lease.worker.id)
             except StoreUnavailable as error:
                 if not failing:

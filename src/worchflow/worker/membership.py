@@ -49,6 +49,8 @@ class Membership:
         self._keeper: LeaseKeeper | None = None
         self._left = False
         self._owned: frozenset[str] = frozenset()
+        self._asking: set[str] = set()
+        """Of which running executions the store is asked whether to cancel them."""
         self.lease: Lease | None = None
         """None while there is no identity to act under."""
 
@@ -135,14 +137,18 @@ class Membership:
                 await self.join(self._watch)
             except WorchflowError as error:
                 logger.warning("%s; joining again in %.1f s", error, pause)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 5.0)
+            except Exception:
+                # Without an identity this worker would do nothing for ever.
+                logger.exception("joining failed; joining again in %.1f s", pause)
             else:
                 logger.info("the worker goes on with a new identity")
                 return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
 
     def _hinted(self, execution_id: str) -> None:
-        if execution_id in self._running.ids:
+        if execution_id in self._running.ids and execution_id not in self._asking:
+            self._asking.add(execution_id)
             self._spawn(self._cancel_if_asked(execution_id))
 
     async def _cancel_if_asked(self, execution_id: str) -> None:
@@ -151,5 +157,7 @@ class Membership:
             stored = await self._backend.get(execution_id)
         except StoreUnavailable:
             return  # the next renewal tells
+        finally:
+            self._asking.discard(execution_id)
         if stored is not None and stored.cancel_requested:
             self._running.interrupt(execution_id, Interruption.CANCELLED)

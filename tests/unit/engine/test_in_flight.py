@@ -93,3 +93,35 @@ async def test_what_does_not_end_is_reported_and_cancelled_again(
     await work.end(heard.append)
 
     assert heard == ["ignored", 1, "ignored", 1, "ignored"]
+
+
+async def test_what_has_ended_is_not_kept() -> None:
+    work = InFlight()
+    for _ in range(50):
+        task = asyncio.ensure_future(asyncio.sleep(0))
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        work.add_task(task)
+        work.add_task(task)
+        work.add_future(future)
+        assert len(work) == 2
+        future.set_result(None)
+        await task
+        await asyncio.sleep(0)
+        assert len(work) == 0
+
+
+async def test_it_is_full_until_something_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(in_flight, "MOST", 3)
+    work = InFlight()
+    futures = [asyncio.get_running_loop().create_future() for _ in range(4)]
+    states: list[bool] = []
+    for future in futures:
+        states.append(work.is_full)
+        work.add_future(future)
+    assert states == [False, False, False, True]
+    for future in futures[:2]:
+        future.set_result(None)
+    await asyncio.sleep(0)
+    assert not work.is_full

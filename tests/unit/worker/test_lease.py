@@ -272,6 +272,25 @@ async def test_the_keeper_asks_nobody_while_it_may_not() -> None:
     await keeper.stop()
 
 
+async def test_the_keeper_goes_on_when_it_cannot_tell_whether_it_may(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = FakeClock()
+    answers = iter([RuntimeError("broken on purpose")])
+
+    def may_renew() -> bool:
+        for error in answers:
+            raise error
+        return True
+
+    script: Any = Script()
+    keeper = LeaseKeeper(script, joined(clock), 0.001, clock, may_renew)
+    keeper.start(asyncio.get_running_loop(), lambda _, __: None)
+    assert await asyncio.to_thread(script.asked.acquire, timeout=10)
+    await keeper.stop()
+    assert "failed unexpectedly" in caplog.text
+
+
 def test_the_keeper_beats_four_times_in_a_ttl_at_least() -> None:
     clock = FakeClock()
     backend: Any = Script()

@@ -20,6 +20,7 @@ from .counting import Counting
 from .documents import Documents
 from .election import Election
 from .executions import Executions
+from .foreign_keys import ForeignKeys
 from .hints import Hints
 from .keys import Keys
 from .lane import RedisLane
@@ -89,6 +90,11 @@ class _Open:
     hints: Hints
     claimers: dict[str, Claimer]
     upkeep: Upkeep
+
+    def forget(self, worker_id: str) -> None:
+        """Keep nothing of a worker that is fenced or has left."""
+        self.claimers.pop(worker_id, None)
+        self.steps.forget(worker_id)
 
 
 class RedisMongoBackend(Backend):
@@ -185,7 +191,8 @@ class RedisMongoBackend(Backend):
             options.timeout,
             longest_block(clients.blocking),
         )
-        lane = RedisLane(redis, scripts)
+        foreign_keys = ForeignKeys()
+        lane = RedisLane(redis, scripts, foreign_keys)
         stores = Stores(
             options=options,
             keys=keys,
@@ -196,6 +203,7 @@ class RedisMongoBackend(Backend):
             redis=redis,
             committer=Committer(mongo, options.timeout, documents.id_field),
             lane=lane,
+            foreign_keys=foreign_keys,
         )
         try:
             await stores.clock.refresh()
@@ -304,7 +312,7 @@ class RedisMongoBackend(Backend):
         renewal = parts.leases.renew(worker_id)
         if not renewal.alive:
             # Fenced: it goes on under another name, and what it took is reaped.
-            parts.loop.call_soon_threadsafe(parts.claimers.pop, worker_id, None)
+            parts.loop.call_soon_threadsafe(parts.forget, worker_id)
         return renewal
 
     @override
@@ -316,6 +324,7 @@ class RedisMongoBackend(Backend):
                 await parts.settling.settle(claim, Released(), None)
             await parts.stores.lane.flush(LEAVE_TIMEOUT)
         parts.hints.forget(worker_id)
+        parts.forget(worker_id)
         await parts.reaper.end(worker_id)
 
     @override

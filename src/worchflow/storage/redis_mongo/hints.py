@@ -174,8 +174,15 @@ class Hints:
             return
         elif channel == self._keys.control:
             wanted = data.decode(errors="replace") if isinstance(data, bytes) else data
-            for on_cancel in list(self._on_cancel.values()):
-                on_cancel(wanted)
+            self._hint_cancel(wanted)
         elif (notice := decode_notice(data)) is not None:
             for subscription in self._watchers.get(channel, ()):
                 subscription.put(notice)
+
+    def _hint_cancel(self, execution_id: str) -> None:
+        for on_cancel in list(self._on_cancel.values()):
+            try:
+                on_cancel(execution_id)
+            except Exception:
+                # Neither the other workers nor the connection may suffer from it.
+                logger.exception("a worker could not be told of a cancellation")

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from ...errors import StoreUnavailable
 from .errors import RedisFull, describe
-from .scripts import ENQUEUE, ORDER
+from .scripts import ENQUEUE, FOREIGN, ORDER
 from .tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from .foreign_keys import ForeignKeys
     from .redis_door import RedisDoor
     from .scripts import Operation, Script, Scripts
 
@@ -39,9 +40,12 @@ CLOSE_TIMEOUT = 2.0
 class RedisLane:
     """One pipeline in flight at a time, first in first out."""
 
-    def __init__(self, redis: RedisDoor, scripts: Scripts) -> None:
+    def __init__(
+        self, redis: RedisDoor, scripts: Scripts, foreign_keys: ForeignKeys
+    ) -> None:
         self._redis = redis
         self._scripts = scripts
+        self._foreign_keys = foreign_keys
         self._waiting: deque[Operation] = deque()
         self._waiting_bytes = 0
         self._is_asleep = True
@@ -146,8 +150,11 @@ class RedisLane:
                 await self._refused(group, answer)
                 continue
             for operation, one in zip(group, answer, strict=True):
-                if operation.answered is not None:
-                    operation.answered(one)
+                if isinstance(one, bytes):
+                    self._foreign_keys.report(one)
+                    self._give_up(operation, FOREIGN)
+                else:
+                    _answer(operation, one)
 
     async def _refused(self, group: Sequence[Operation], error: Exception) -> None:
         if isinstance(error, RedisFull):
@@ -155,7 +162,7 @@ class RedisLane:
                 logger.warning("%s; work goes on through MongoDB", error)
             self.is_full = True
         elif len(group) > 1:
-            # One key of somebody else's type must not keep the others.
+            # Whatever it is about one of them must not keep the others.
             for operation in group:
                 await self._send([operation])
             return
@@ -191,10 +198,9 @@ class RedisLane:
             self._waiting.appendleft(operation)
             self._waiting_bytes += operation.size
 
-    def _give_up(self, operation: Operation) -> None:
+    def _give_up(self, operation: Operation, answer: int = 0) -> None:
         self.lost += 1
-        if operation.answered is not None:
-            operation.answered(0)
+        _answer(operation, answer)
 
     def _failed(self, error: StoreUnavailable) -> None:
         if not self._failing:
@@ -205,6 +211,15 @@ class RedisLane:
         if self._failing:
             logger.info("Redis answers again")
         self._failing = False
+
+
+def _answer(operation: Operation, answer: int) -> None:
+    try:
+        if operation.answered is not None:
+            operation.answered(answer)
+    except Exception:
+        # It must neither end the lane nor make the rest of the batch look lost.
+        logger.exception("what follows from an answer of Redis was not done")
 
 
 def _runs(batch: Sequence[Operation]) -> Iterator[list[Operation]]:

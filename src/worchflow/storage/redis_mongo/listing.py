@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from bson import ObjectId
+from bson import Decimal128, ObjectId
 from bson.errors import InvalidId
 from bson.int64 import Int64
 
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
     from .documents import Document
     from .stores import Stores
 
+logger = logging.getLogger("worchflow.storage.redis_mongo")
+
 SORT = (("createdAt", -1), ("_id", -1))
 SCANNED = 10_000
 """So many index entries one page walks past at most, where a filter has no index of
 its own. With fewer items found by then, the page is short and its cursor goes on."""
 FEW = 1000
 """Up to so many ids with a beginning are looked up; more of them are met anyway."""
-FIRST = Int64(-(2**63))
+FIRST, LAST = Int64(-(2**63)), Int64(2**63 - 1)
 MOSTLY = frozenset({None, ExecutionStatus.COMPLETED})
 """Statuses that tell less than an event's name does."""
 
@@ -80,7 +83,10 @@ class Listing:
         await self._stores.mongo.update(META, [statement])
 
     async def page(self, query: ExecutionQuery) -> StoredPage:
-        """One page; what cannot be read is left out."""
+        """One page; what cannot be read is left out and logged.
+
+        The cursor tells whether the listing goes on, not the number of items.
+        """
         after = None if query.cursor is None else _read_cursor(query.cursor)
         if query.id_prefix and await self._has_few(query.id_prefix):
             found, following = await self._look_up(query, after)
@@ -92,8 +98,12 @@ class Listing:
         for document in found:
             try:
                 items.append(documents.execution(document))
-            except UnreadableError:
-                continue
+            except UnreadableError as error:
+                logger.warning(
+                    "execution %.200r is left out of the listing: %s",
+                    document["_id"],
+                    error.message,
+                )
         cursor = None if following is None else _make_cursor(following)
         return StoredPage(items=items, cursor=cursor)
 
@@ -202,7 +212,7 @@ class Listing:
 def _ranges(query: ExecutionQuery, after: Position | None) -> list[Range]:
     """What is left after a position: the same moment first, then what is older."""
     # Only numbers: with anything else nobody could go on behind it.
-    created: Document = {"$gte": FIRST}
+    created: Document = {"$gte": FIRST, "$lte": LAST}
     if query.since is not None:
         created["$gte"] = to_milliseconds(query.since)
     if query.until is not None:
@@ -221,7 +231,10 @@ def _ranges(query: ExecutionQuery, after: Position | None) -> list[Range]:
 
 def _position(document: Document) -> Position:
     # Numbers of JavaScript may be stored as floating ones.
-    return int(document["createdAt"]), document["_id"]
+    created = document["createdAt"]
+    if isinstance(created, Decimal128):
+        created = created.to_decimal()
+    return int(created), document["_id"]
 
 
 def _order(position: Position) -> tuple[int, bool, str]:

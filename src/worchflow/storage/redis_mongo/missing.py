@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson.datetime_ms import DatetimeMS
@@ -12,7 +13,7 @@ from bson.datetime_ms import DatetimeMS
 from ...errors import StoreUnavailable
 from .documents import EXECUTIONS, UnreadableError
 from .indexes import DUE
-from .scripts import BACK
+from .scripts import BACK, ENQUEUE
 from .tasks import end
 from .values import milliseconds_of
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from .documents import Document
     from .executions import Executions
+    from .scripts import Operation
     from .stores import Stores
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
@@ -72,29 +74,40 @@ class Missing:
     ) -> AsyncGenerator[tuple[int, int], None]:
         """Queue what is due in a span of time, the oldest first.
 
-        What was queued here after `stale` is left out. Yields before each page since
-        when nothing has been queued yet, and how many follow. One page is read and
-        others are stamped while one is pushed.
+        What was queued here after `stale` is left out. Yields since when nothing has
+        been queued yet and how many were queued since it last did, before each page
+        and at the end. One page is read and others are stamped while one is pushed.
+        What Redis refuses is neither counted nor stamped: it stays due.
         """
         unstamped: deque[list[Place]] = deque(maxlen=STAMPS)
+        refused: list[Place] = []
+        queued = 0
         stamping: deque[asyncio.Task[None]] = deque()
         reading: asyncio.Task[list[Document]] | None = None
         try:
             page = await self._page(due, stale, ())
             while page:
-                yield milliseconds_of(page[0]["dueAt"]) or due.since, len(page)
-                unstamped.append([Place(each["dueAt"], each["_id"]) for each in page])
+                yield milliseconds_of(page[0]["dueAt"]) or due.since, queued
+                places = [Place(each["dueAt"], each["_id"]) for each in page]
+                unstamped.append(places)
                 if len(page) == PAGE:
-                    behind = [place for places in unstamped for place in places]
+                    behind = [*refused, *chain.from_iterable(unstamped)]
                     reading = asyncio.create_task(self._page(due, stale, behind))
-                await self._push(page)
+                kept_out = await self._push(page)
+                queued = len(page) - len(kept_out)
+                # Only those of the last moment could be met again by this sweep.
+                refused += [places[index] for index in kept_out]
+                refused = [each for each in refused if each.due_at == places[-1].due_at]
                 if len(stamping) == STAMPS - 1:
                     await stamping.popleft()
-                stamping.append(asyncio.create_task(self._stamp(unstamped[-1])))
+                done = [p for index, p in enumerate(places) if index not in kept_out]
+                stamping.append(asyncio.create_task(self._stamp(done)))
                 page = [] if reading is None else await reading
                 reading = None
             for task in stamping:
                 await task
+            if queued:
+                yield due.until, queued
         finally:
             for each in (reading, *stamping):
                 await end(each)
@@ -118,10 +131,11 @@ class Missing:
             EXECUTIONS, query, sort=(("dueAt", 1),), limit=PAGE, hint=DUE
         )
 
-    async def _push(self, page: list[Document]) -> None:
+    async def _push(self, page: list[Document]) -> set[int]:
+        """Queue a page; which of it a key of a foreign type kept out."""
         stores = self._stores
-        pushes: list[Any] = []
-        for document in page:
+        pushes: dict[int, Operation] = {}
+        for index, document in enumerate(page):
             try:
                 execution = stores.documents.execution(document)
             except UnreadableError as error:
@@ -131,13 +145,22 @@ class Missing:
                 await self._executions.cancel_waiting(execution.id)
                 continue
             fields = stores.documents.hash_fields(execution)
-            pushes.append(stores.scripts.enqueue(fields, BACK))
-        if pushes:
-            (answer,) = await stores.redis.run(
-                [stores.scripts.call(pushes[0].script, pushes)]
-            )
-            if isinstance(answer, StoreUnavailable):
-                raise answer
+            pushes[index] = stores.scripts.enqueue(fields, BACK)
+        if not pushes:
+            return set()
+        (answer,) = await stores.redis.run(
+            [stores.scripts.call(ENQUEUE, list(pushes.values()))]
+        )
+        if isinstance(answer, StoreUnavailable):
+            raise answer
+        if isinstance(answer, Exception):
+            raise StoreUnavailable(f"Redis refused to queue what is due: {answer}")
+        kept_out: set[int] = set()
+        for index, one in zip(pushes, answer, strict=True):
+            if isinstance(one, bytes):
+                stores.foreign_keys.report(one)
+                kept_out.add(index)
+        return kept_out
 
     async def _stamp(self, places: list[Place]) -> None:
         stores = self._stores

@@ -14,6 +14,7 @@ from ...notices import encode_started
 from ...records import Claim
 from ...transitions import CLAIMABLE
 from .documents import EXECUTIONS, FAST, UnreadableError
+from .expressions import as_long
 from .indexes import QUARANTINED
 from .mongo_door import is_refusal
 from .scripts import MISSING, NOWHERE
@@ -250,19 +251,7 @@ def _claim_change(worker: WorkerRecord) -> tuple[Document, Document]:
         "status": "processing",
         "functionId": functions,
         # A token of a foreign type starts again instead of stopping the batch.
-        "token": {
-            "$add": [
-                {
-                    "$convert": {
-                        "input": "$token",
-                        "to": "long",
-                        "onError": Int64(0),
-                        "onNull": Int64(0),
-                    }
-                },
-                1,
-            ]
-        },
+        "token": {"$add": [as_long("$token"), 1]},
         "startedAt": {"$ifNull": ["$startedAt", "$$NOW"]},
         "updatedAt": {"$toLong": "$$NOW"},
     }

@@ -17,6 +17,8 @@ from .documents import (
     WORKERS,
     UnreadableError,
 )
+from .errors import describe
+from .expressions import CREATED_AT, as_long
 from .indexes import OWNER, owned_by
 from .scripts import FRONT, NOWHERE
 from .values import milliseconds_of
@@ -73,7 +75,8 @@ class Reaper:
         # The last one pushed to the front is the first there: the oldest.
         released.sort(key=_place_in_queue, reverse=True)
         for document in released:
-            self._show(document, NOWHERE if document["_id"] in moved else FRONT)
+            # What is moved are ids; a document of the original has another `_id`.
+            self._show(document, NOWHERE if document.get("id") in moved else FRONT)
         await self._forget()
         return len(released)
 
@@ -202,6 +205,14 @@ class Reaper:
                 full: list[ScriptCall] = []
                 for call, answer in zip(calls, answers, strict=True):
                     if isinstance(answer, Exception):
+                        # One list must not keep those of the other workers.
+                        logger.warning(
+                            "Redis refused to move ids of a dead worker from %s to %s "
+                            "(%s): the sweep queues them. If one of the keys holds a "
+                            "value of a foreign type, delete or rename it",
+                            *call.keys,
+                            describe(answer),
+                        )
                         continue
                     moved.update(each.decode(errors="replace") for each in answer)
                     if len(answer) == PAGE:
@@ -235,8 +246,7 @@ def _release(progressed: Sequence[str]) -> list[Document]:
 
     `progressed` are the ids of those that recorded a step under the claim.
     """
-    recoveries = {"$ifNull": ["$recoveries", 0]}
-    deaths = {"$ifNull": ["$deaths", 0]}
+    recoveries, deaths = as_long("$recoveries"), as_long("$deaths")
     counted = {
         "$switch": {
             "branches": [
@@ -263,7 +273,7 @@ def _release(progressed: Sequence[str]) -> list[Document]:
                     "$cond": [
                         _FLAGGED,
                         "$$REMOVE",
-                        {"$ifNull": ["$enqueuedAt", {"$toDate": "$createdAt"}]},
+                        {"$ifNull": ["$enqueuedAt", CREATED_AT]},
                     ]
                 },
                 "finishedAt": {"$cond": [_FLAGGED, "$$NOW", "$finishedAt"]},

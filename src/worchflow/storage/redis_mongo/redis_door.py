@@ -61,6 +61,8 @@ class RedisDoor:
         self._blocking: Any = blocking
         self._timeout = timeout
         self._longest_block = longest_block
+        self._sent: set[str] = set()
+        """The hashes of the scripts that the server was sent whole."""
         self.is_cluster = isinstance(client, RedisCluster)
 
     async def run(self, calls: Sequence[ScriptCall]) -> list[Answer]:
@@ -68,10 +70,7 @@ class RedisDoor:
 
         Answers what each returned, or the error that Redis gave for it.
         """
-        commands = [
-            ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
-            for call in calls
-        ]
+        commands = [self._command(call) for call in calls]
         async with self._bounded(self._timeout):
             answers = await self._send(commands)
             unknown = [
@@ -87,7 +86,19 @@ class RedisDoor:
                     unknown, await self._send(sources), strict=True
                 ):
                     answers[index] = answer
+        self._sent.update(call.script.sha for call in calls)
         return [_read_error(answer) for answer in answers]
+
+    def _command(self, call: ScriptCall) -> tuple[Any, ...]:
+        """By its hash once it was sent whole.
+
+        One that the server does not know would be sent again behind the others, which
+        then would not run one after another.
+        """
+        script = call.script
+        is_sent = script.sha in self._sent
+        how = ("EVALSHA", script.sha) if is_sent else ("EVAL", script.source)
+        return (*how, len(call.keys), *call.keys, *call.args)
 
     async def pop(self, source: str, target: str, block: float) -> bytes | None:
         """Move the first id from one list to another, waiting up to `block` seconds.

@@ -21,6 +21,8 @@ SMALL = 500
 """Bytes of an operation without its payload."""
 MISSING = -1
 """The answer of a script for an execution whose hash is not there."""
+FOREIGN = -2
+"""Stands for the answer of a script that met a key of a foreign type: the key."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,20 +34,24 @@ class Script:
     sha: str
 
 
-def _load(name: str) -> Script:
-    path = resources.files("worchflow.storage.redis_mongo") / "lua" / f"{name}.lua"
-    source = path.read_text(encoding="utf-8")
+def _load(name: str, *, guarded: bool = False) -> Script:
+    source = (_source("guard") if guarded else "") + _source(name)
     sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
     return Script(name, source, sha)
+
+
+def _source(name: str) -> str:
+    path = resources.files("worchflow.storage.redis_mongo") / "lua" / f"{name}.lua"
+    return path.read_text(encoding="utf-8")
 
 
 TAKE = _load("take")
 RECLAIM = _load("reclaim")
 PROMOTE = _load("promote")
-ENQUEUE = _load("enqueue")
-MARK = _load("mark")
-STEP = _load("step")
-LET_GO = _load("let_go")
+ENQUEUE = _load("enqueue", guarded=True)
+MARK = _load("mark", guarded=True)
+STEP = _load("step", guarded=True)
+LET_GO = _load("let_go", guarded=True)
 
 ORDER = (ENQUEUE, MARK, STEP, LET_GO)
 """The road of an execution: its writes in one batch are applied in this order."""
@@ -68,7 +74,8 @@ class Operation(NamedTuple):
     size: int
     """About how many bytes it sends."""
     answered: Callable[[int], None] | None = None
-    """Called with the script's answer, or with 0 when the operation was given up."""
+    """Called with the script's answer, with `FOREIGN` where a key of a foreign type was
+    in its way, or with 0 when the operation was given up."""
 
 
 class Scripts:

@@ -38,7 +38,7 @@ class Settling:
         self, claim: Claim, settlement: Settlement, notice: Notice | None
     ) -> Settled:
         """Let go of an execution, if the claim still holds it."""
-        if not (self._steps.is_flushed or await self._steps.barrier(claim)):
+        if not (self._steps.is_flushed(claim) or await self._steps.barrier(claim)):
             # What the handler computed with is not what is recorded. It runs again
             # on the recorded values.
             released = await self._apply(claim, Released(), None)

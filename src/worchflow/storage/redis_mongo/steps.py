@@ -6,16 +6,16 @@ import asyncio
 import logging
 from functools import partial
 from itertools import starmap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...errors import SerializationError, StoreUnavailable
+from ...errors import SerializationError, StoreUnavailable, WorchflowError
 from ...notices import encode_step_completed
 from ...records import StepStatus
 from .committer import DUPLICATE
 from .documents import EXECUTIONS, FAST, LIFE, STEPS, UnreadableError, weight
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ...records import Claim, StoredStep
     from ...types import Payload
@@ -27,6 +27,24 @@ logger = logging.getLogger("worchflow.storage.redis_mongo")
 
 OLDEST_UNFLUSHED = 1.0
 """Seconds MongoDB may lag behind Redis before `durability="fast"` waits for it."""
+GONE_WORKERS = 1000
+"""How many workers that are gone are remembered: code of their claims may run yet."""
+
+
+class Flight(NamedTuple):
+    """A claim, as the key of what it has written and MongoDB has not confirmed."""
+
+    worker_id: str
+    execution_id: str
+    token: int
+
+
+class Unflushed(NamedTuple):
+    """One checkpoint on its way to MongoDB."""
+
+    document: Document
+    size: int
+    task: asyncio.Future[Duplicate | None]
 
 
 class Steps:
@@ -36,14 +54,16 @@ class Steps:
     `barrier` waits for MongoDB's answers before anything settles on them. Both are
     written at once, so Redis is ahead by no more than MongoDB's answer takes. If the
     process and Redis are lost in that moment, the steps it had recorded run again.
+
+    What MongoDB has not confirmed is kept for as long as its claim may settle: until
+    the barrier is passed, the execution is claimed anew, or its worker is gone.
     """
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
         self._is_fast = stores.options.durability == "fast"
-        self._unflushed: dict[
-            str, list[tuple[Document, int, asyncio.Future[Duplicate | None]]]
-        ] = {}
+        self._unflushed: dict[Flight, list[Unflushed]] = {}
+        self._gone: dict[str, None] = {}
 
     async def checkpoint(self, claim: Claim, step: StoredStep) -> StoredStep:
         """Record a step; what was recorded first is what it is."""
@@ -51,6 +71,7 @@ class Steps:
         document = stores.documents.new_step(claim, step, stores.clock.now)
         if (
             self._is_fast
+            and claim.worker_id not in self._gone
             and step.status is StepStatus.COMPLETED
             and stores.committer.oldest_age() < OLDEST_UNFLUSHED
         ):
@@ -70,17 +91,31 @@ class Steps:
             )
         return recorded
 
-    @property
-    def is_flushed(self) -> bool:
-        """Whether MongoDB has every checkpoint of every claim."""
-        return not self._unflushed
+    def is_flushed(self, claim: Claim) -> bool:
+        """Whether MongoDB has every checkpoint of a claim that may still settle."""
+        return _flight(claim) not in self._unflushed and not self._is_over(claim)
+
+    def forget(self, worker_id: str) -> None:
+        """A worker is gone: nothing it has claimed settles by it any more.
+
+        What is still on its way to MongoDB arrives all the same.
+        """
+        if not self._is_fast:
+            return
+        self._gone[worker_id] = None
+        if len(self._gone) > GONE_WORKERS:
+            del self._gone[next(iter(self._gone))]
+        self._keep(lambda flight: flight.worker_id != worker_id)
 
     async def barrier(self, claim: Claim) -> bool:
         """Wait until all checkpoints of this claim are in MongoDB.
 
         False when one of them turns out to have been recorded otherwise before:
-        then this attempt has computed with a value that is not the recorded one.
+        then this attempt has computed with a value that is not the recorded one. Also
+        for a worker that is gone: nobody knows any more what it has recorded.
         """
+        if self._is_over(claim):
+            return False
         for document, size, task in self._unflushed.get(_flight(claim), ()):
             try:
                 outcome = await asyncio.shield(task)
@@ -97,10 +132,10 @@ class Steps:
     async def all(self, execution_id: str) -> list[StoredStep]:
         """Everything recorded for one execution, oldest first."""
         own = [
-            task
-            for entries in self._unflushed.values()
-            for document, _, task in entries
-            if document["executionId"] == execution_id
+            entry.task
+            for flight, entries in self._unflushed.items()
+            if flight.execution_id == execution_id
+            for entry in entries
         ]
         if own:
             await asyncio.wait(own)
@@ -128,6 +163,7 @@ class Steps:
         """
         stores = self._stores
         ids = [document["id"] for document in executions]
+        self._forget_former_claims(executions)
         found, cached = await asyncio.gather(
             stores.mongo.find(STEPS, stores.documents.steps_of(ids)),
             self._cached(executions),
@@ -170,28 +206,53 @@ class Steps:
         size = _size(step)
         task = asyncio.ensure_future(stores.committer.insert_step(document, size))
         flight = _flight(claim)
-        self._unflushed.setdefault(flight, []).append((document, size, task))
+        entry = Unflushed(document, size, task)
+        self._unflushed.setdefault(flight, []).append(entry)
         task.add_done_callback(partial(self._flushed, flight))
         answers: set[asyncio.Future[Any]] = {cached, task}
         await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
         if not task.done() and cached.result() == 1:
             return step
-        if await asyncio.shield(task) is DUPLICATE:
+        try:
+            outcome = await asyncio.shield(task)
+        except WorchflowError:
+            # Nobody goes on with it: whoever saves the step does so anew.
+            self._forget(flight, task)
+            raise
+        if outcome is DUPLICATE:
             recorded = await self._recorded(step, document)
             # The handler goes on with what is recorded: no conflict is left.
             self._forget(flight, task)
             return recorded
         return step
 
-    def _flushed(self, flight: str, task: asyncio.Future[Duplicate | None]) -> None:
+    def _flushed(self, flight: Flight, task: asyncio.Future[Duplicate | None]) -> None:
         if task.cancelled() or task.exception() is not None:
             return  # The barrier sends it again.
         if task.result() is not DUPLICATE:
             self._forget(flight, task)
 
-    def _forget(self, flight: str, task: asyncio.Future[Duplicate | None]) -> None:
+    def _is_over(self, claim: Claim) -> bool:
+        return claim.worker_id in self._gone
+
+    def _forget_former_claims(self, executions: Sequence[Document]) -> None:
+        """Whoever has claimed these with lower tokens cannot settle them any more."""
+        if self._unflushed:
+            tokens = {each["id"]: each.get("token", 0) for each in executions}
+            self._keep(
+                lambda flight: flight.token >= tokens.get(flight.execution_id, 0)
+            )
+
+    def _keep(self, is_kept: Callable[[Flight], bool]) -> None:
+        self._unflushed = {
+            flight: entries
+            for flight, entries in self._unflushed.items()
+            if is_kept(flight)
+        }
+
+    def _forget(self, flight: Flight, task: asyncio.Future[Duplicate | None]) -> None:
         entries = self._unflushed.get(flight, [])
-        rest = [entry for entry in entries if entry[-1] is not task]
+        rest = [entry for entry in entries if entry.task is not task]
         if rest:
             self._unflushed[flight] = rest
         else:
@@ -319,8 +380,8 @@ def _size(step: StoredStep) -> int:
     return weight(step.result or "")
 
 
-def _flight(claim: Claim) -> str:
-    return f"{claim.execution.id}\0{claim.token}"
+def _flight(claim: Claim) -> Flight:
+    return Flight(claim.worker_id, claim.execution.id, claim.token)
 
 
 def _answer(future: asyncio.Future[int], answer: int) -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ...options import BackendOptions
     from .committer import Committer
     from .documents import Documents
+    from .foreign_keys import ForeignKeys
     from .keys import Keys
     from .lane import RedisLane
     from .mongo_door import MongoDoor
@@ -30,3 +31,4 @@ class Stores:
     redis: RedisDoor
     committer: Committer
     lane: RedisLane
+    foreign_keys: ForeignKeys

@@ -10,6 +10,7 @@ from bson.datetime_ms import DatetimeMS
 from ...errors import StoreUnavailable
 from ...transitions import CLAIMABLE
 from .documents import EXECUTIONS
+from .expressions import CREATED_AT
 from .missing import Missing, Span
 from .values import milliseconds_of
 
@@ -76,22 +77,22 @@ class Sweeper:
     async def _put_back(
         self, worker_id: str, due: Span, stale: int, missed: Span
     ) -> int:
-        """Queue what is due in a span; how many executions.
+        """Queue what is due in a span; how many were queued.
 
         If there are any, `missed` is what is to be looked at another time. So is what
         is left of the span when it ends early: the list's head will be older then.
         """
         if due.is_empty:
             return 0
-        count = 0
+        count, before = 0, self._missed
         async with aclosing(self._missing.put_back(due, stale)) as pages:
-            async for since, size in pages:
+            async for since, queued in pages:
+                count += queued
                 self._missed = Span(since, due.until).joined(missed)
                 if not await self._election.holds(worker_id):
                     return count
-                count += size
-        if count:
-            self._missed = missed
+        # What only Redis refused is still due, and was not lost.
+        self._missed = missed if count else before
         return count
 
     async def _watermark(self) -> int:
@@ -151,14 +152,7 @@ class Sweeper:
             "status": {
                 "$cond": [{"$eq": ["$status", "processing"]}, "queued", "$status"]
             },
-            "dueAt": {
-                "$convert": {
-                    "input": {"$toLong": "$createdAt"},
-                    "to": "date",
-                    "onError": "$$NOW",
-                    "onNull": "$$NOW",
-                }
-            },
+            "dueAt": CREATED_AT,
         }
         values["enqueuedAt"] = values["dueAt"]
         await stores.mongo.update(

@@ -62,7 +62,8 @@ class Unserved:
                 "multi": True,
             }
             await stores.mongo.update(EXECUTIONS, [statement])
-            self._queue(document["id"] for document in found)
+            # What lacks its id is no execution.
+            self._queue(document["id"] for document in found if "id" in document)
 
     def _queue(self, execution_ids: Iterable[str]) -> None:
         for execution_id in execution_ids:

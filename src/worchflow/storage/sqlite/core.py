@@ -137,10 +137,16 @@ class Core:
         self._writer.submit(Operation(write, prefix, argument, call))
 
     def publish(self, hints: Hints) -> None:
-        """Tell everybody in this process and the others what was committed."""
+        """Tell everybody in this process and the others what was committed.
+
+        Those who cannot be told are logged, and keep nobody else from it.
+        """
         self._tell(hints)
         if self._peers is not None:
-            self._peers.send(hints)
+            try:
+                self._peers.send(hints)
+            except Exception:
+                logger.exception("other processes could not be told of a commit")
 
     def add(self, wakeup: Wakeup) -> None:
         """Tell an event loop about every commit."""
@@ -209,7 +215,10 @@ class Core:
 
     def _tell(self, hints: Hints) -> None:
         for wakeup in self._wakeups:
-            wakeup.receive(hints)
+            try:
+                wakeup.receive(hints)
+            except Exception:
+                logger.exception("an event loop could not be told of a commit")
 
     def _is_watching(self, interest: Interest) -> bool:
         progress = interest is Interest.PROGRESS

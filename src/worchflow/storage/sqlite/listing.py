@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import logging
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ WALKED = 10_000
 its own. With fewer items found by then, the page is short and its cursor goes on."""
 FEW = 1000
 """Up to so many ids with a beginning are looked up; more of them are met anyway."""
+LATEST = 2**63 - 1
+"""The last moment there can be. SQLite puts text and bytes after every number."""
 MOSTLY = frozenset({None, ExecutionStatus.COMPLETED})
 """Statuses that tell less than an event's name does."""
 
@@ -56,10 +59,15 @@ class Search:
 def page(
     connection: sqlite3.Connection, prefix: str, query: ExecutionQuery
 ) -> StoredPage:
-    """One page, newest first; a row that cannot be read is left out and logged."""
+    """One page, newest first; a row that cannot be read is left out and logged.
+
+    The cursor tells whether the listing goes on, not the number of items: a page of
+    unreadable rows is empty and has one. A row whose creation time is no number has
+    no place in the order and is not listed.
+    """
     search = _search(connection, prefix, query)
     rows = fetch(connection, _statement(search), search.values)
-    following: tuple[int, str] | None = None
+    following: tuple[float, str | bytes] | None = None
     if len(rows) > query.limit:
         rows = rows[: query.limit]
         following = (rows[-1][4], rows[-1][0])
@@ -85,12 +93,12 @@ def counts(connection: sqlite3.Connection, prefix: str) -> dict[ExecutionStatus,
     return found
 
 
-def read_cursor(cursor: str) -> tuple[int, str]:
-    """Where a page ended, or `InvalidInput`."""
+def read_cursor(cursor: str) -> tuple[float, bytes]:
+    """Where a page ended, or `InvalidInput`; the id as its bytes."""
     try:
         created_at, id_ = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-        if type(created_at) is int and type(id_) is str:
-            return created_at, id_
+        if _is_moment(created_at) and type(id_) is str:
+            return created_at, id_.encode(errors="surrogateescape")
     except (ValueError, TypeError, RecursionError, binascii.Error):
         pass
     raise InvalidInput(
@@ -100,10 +108,18 @@ def read_cursor(cursor: str) -> tuple[int, str]:
     )
 
 
-def make_cursor(created_at: int, id_: str) -> str:
-    """Text that `read_cursor` reads."""
-    where = json.dumps([created_at, id_])
+def make_cursor(created_at: float, id_: str | bytes) -> str:
+    """Text that `read_cursor` reads; damaged ids may be bytes that are no text."""
+    text = id_.decode(errors="surrogateescape") if isinstance(id_, bytes) else id_
+    where = json.dumps([created_at, text])
     return base64.urlsafe_b64encode(where.encode()).decode()
+
+
+def _is_moment(value: object) -> bool:
+    """Whether it is a number that SQLite keeps and compares."""
+    if type(value) is float:
+        return not math.isnan(value)
+    return type(value) is int and -LATEST <= value <= LATEST
 
 
 def _search(
@@ -128,8 +144,12 @@ def _add_times(search: Search, query: ExecutionQuery) -> None:
     if query.until is not None:
         search.found.append("created_at < :until")
         search.values["until"] = to_milliseconds(query.until)
+    if query.until is None and query.cursor is None:
+        search.found.append("created_at <= :latest")
+        search.values["latest"] = LATEST
     if query.cursor is not None:
-        search.found.append("(created_at, id) < (:created_at, :id)")
+        # Bytes cast to text are behind the same bytes, whether these are text or not.
+        search.found.append("(created_at, id) < (:created_at, CAST(:id AS TEXT))")
         search.values["created_at"], search.values["id"] = read_cursor(query.cursor)
 
 
@@ -200,7 +220,7 @@ def _walked(search: Search, columns: str) -> str:
 
 def _last_walked(
     connection: sqlite3.Connection, search: Search
-) -> tuple[int, str] | None:
+) -> tuple[float, str | bytes] | None:
     """Where a walk that was cut short has ended."""
     walked = _walked(search, "seq, created_at, id")
     rows = fetch(connection, f"{walked} OFFSET {WALKED - 1}", search.values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +12,8 @@ from ...errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+logger = logging.getLogger("worchflow.storage.sqlite")
 
 CALLS = 10_000
 """How many calls of one event loop may be on their way; more wait for their turn."""
@@ -35,6 +38,14 @@ class Answer(NamedTuple):
     call: Call
     value: Any = None
     error: BaseException | None = None
+
+
+def _hand_back(unwanted: Callable[[Any], None], value: Any) -> None:
+    """Give an answer to whom it is of use; the answers after it must not suffer."""
+    try:
+        unwanted(value)
+    except Exception:
+        logger.exception("an answer that nobody waits for any more was lost")
 
 
 def _has_result(future: asyncio.Future[Any]) -> bool:
@@ -111,7 +122,7 @@ class Mailbox:
             self._waiting.pop(call, None)
             if call.future.done():
                 if call.unwanted is not None and error is None:
-                    call.unwanted(value)
+                    _hand_back(call.unwanted, value)
             elif error is not None:
                 call.future.set_exception(error)
             else:

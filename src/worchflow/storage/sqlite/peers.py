@@ -210,11 +210,18 @@ class Peers:
                 if not self._closing:
                     logger.warning("the wake-up socket failed (%s): polling now", error)
                 return
-            hints = read_datagram(message)
-            self._receive(hints)
-            if hints.happenings:
-                for marker in self._markers.values():
-                    marker.remove_if_unwatched()
+            try:
+                self._received(message)
+            except Exception:
+                # One message must not end the thread that reads all others.
+                logger.exception("a message of another process was not passed on")
+
+    def _received(self, message: bytes) -> None:
+        hints = read_datagram(message)
+        self._receive(hints)
+        if hints.happenings:
+            for marker in self._markers.values():
+                marker.remove_if_unwatched()
 
     def _look(self) -> list[Other]:
         """The other processes, by the files in the folder."""

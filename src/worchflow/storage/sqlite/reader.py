@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import WorchflowError
@@ -78,7 +79,9 @@ class Reader:
             return Answer(call, error=error), connection
         except sqlite3.Error as error:
             if connection is not None and is_broken(error):
-                connection.close()
+                # What is broken may refuse to be closed, too.
+                with suppress(sqlite3.Error):
+                    connection.close()
                 connection = None
             return Answer(call, error=explain(self._location, error)), connection
         except Exception as error:  # noqa: BLE001 - its caller's to see

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     from ...notices import Notice
     from .hints import Happening, Hints
+
+logger = logging.getLogger("worchflow.storage.sqlite")
 
 NOTICES_KEPT = 1000
 """Notices that wait for one watcher; more push out the oldest."""
@@ -162,11 +165,18 @@ class Wakeup:
                 waiter.wake()
         for prefix, execution_id in hints.cancelled:
             if prefix == self._prefix:
-                for on_cancel in tuple(self._on_cancel.values()):
-                    on_cancel(execution_id)
+                self._hint_cancel(execution_id)
         for happening in hints.happenings:
             for subscription in self._listeners(happening):
                 subscription.put(happening.notice)
+
+    def _hint_cancel(self, execution_id: str) -> None:
+        for on_cancel in tuple(self._on_cancel.values()):
+            try:
+                on_cancel(execution_id)
+            except Exception:
+                # The others, and those who watch something, are told even so.
+                logger.exception("a worker could not be told of a cancellation")
 
     def _listeners(self, happening: Happening) -> tuple[Subscription, ...]:
         watched = self._followed if happening.is_progress else self._watched

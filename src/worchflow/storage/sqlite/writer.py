@@ -81,7 +81,8 @@ class Writer:
 
     One failing operation fails its own caller only (none of its own raises what a
     failing store does); a failing disk fails all of the batch with `StoreUnavailable`,
-    and the next batch tries anew.
+    and the next batch tries anew. What `publish` raises is logged: callers get what
+    came of their operations all the same.
     """
 
     def __init__(
@@ -146,11 +147,18 @@ class Writer:
             logger.exception("the writer of the database failed unexpectedly")
             outcomes |= {operation: _unexpected(error) for operation in wanted}
         if hints.have_more_than_progress:
-            self._publish(hints)
+            self._tell(hints)
             _answer(outcomes)
         else:
             _answer(outcomes)
+            self._tell(hints)
+
+    def _tell(self, hints: Hints) -> None:
+        try:
             self._publish(hints)
+        except BaseException:
+            # Everybody needs this thread, and whoever misses a hint looks by himself.
+            logger.exception("others could not be told of a commit; they find it later")
 
     def _commit(
         self, batch: list[Operation], outcomes: dict[Operation, Outcome]

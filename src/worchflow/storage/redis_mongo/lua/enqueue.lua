@@ -3,35 +3,41 @@
 -- ARGV of each: id, token, nonce ('' for none), place, count, then count fields and
 -- values. A hash with another nonce is of an earlier execution of the id: it goes, and
 -- so do its steps.
--- Returns for each 1, or 0 where a later write to the hash was there before.
+-- Returns for each 1, 0 where a later write to the hash was there before, or the key
+-- of a foreign type that kept the execution from being queued.
 local answers, at = {}, 1
 for key = 3, #KEYS, 2 do
+  foreign = nil
   local id, token, nonce = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
   local place, count = ARGV[at + 3], tonumber(ARGV[at + 4])
-  local known = redis.call('HMGET', KEYS[key], 'token', 'status', 'nonce')
-  local known_token = tonumber(known[1] or -1) or -1
-  if nonce ~= '' and known[2] and known[3] ~= nonce then
-    redis.call('UNLINK', KEYS[key], KEYS[key + 1])
-    known_token = -1
-  end
-  local is_terminal = known[2] == 'completed' or known[2] == 'failed'
-    or known[2] == 'cancelled'
-  if known_token < token or (known_token == token and not is_terminal) then
-    -- Adds before it removes: a full Redis refuses new work here.
-    redis.call('HSET', KEYS[key], unpack(ARGV, at + 5, at + 4 + 2 * count))
-    redis.call('HDEL', KEYS[key], 'result', 'error')
-    redis.call('PERSIST', KEYS[key])
-    redis.call('PERSIST', KEYS[key + 1])
-    answers[#answers + 1] = 1
+  local known = try('HMGET', KEYS[key], 'token', 'status', 'nonce')
+  if known then
+    local answer = 0
+    local known_token = tonumber(known[1] or -1) or -1
+    local is_terminal = known[2] == 'completed' or known[2] == 'failed'
+      or known[2] == 'cancelled'
+    if nonce ~= '' and known[2] and known[3] ~= nonce then
+      redis.call('UNLINK', KEYS[key], KEYS[key + 1])
+      known_token = -1
+    end
+    if known_token < token or (known_token == token and not is_terminal) then
+      -- Adds before it removes: a full Redis refuses new work here.
+      redis.call('HSET', KEYS[key], unpack(ARGV, at + 5, at + 4 + 2 * count))
+      redis.call('HDEL', KEYS[key], 'result', 'error')
+      redis.call('PERSIST', KEYS[key])
+      redis.call('PERSIST', KEYS[key + 1])
+      answer = 1
+    end
+    if place == 'back' then
+      try('RPUSH', KEYS[1], id)
+    elseif place == 'front' then
+      try('LPUSH', KEYS[1], id)
+    elseif place ~= 'none' then
+      try('ZADD', KEYS[2], place, id)
+    end
+    answers[#answers + 1] = foreign or answer
   else
-    answers[#answers + 1] = 0
-  end
-  if place == 'back' then
-    redis.call('RPUSH', KEYS[1], id)
-  elseif place == 'front' then
-    redis.call('LPUSH', KEYS[1], id)
-  elseif place ~= 'none' then
-    redis.call('ZADD', KEYS[2], place, id)
+    answers[#answers + 1] = foreign
   end
   at = at + 5 + 2 * count
 end

@@ -4,51 +4,55 @@
 -- ARGV of each: id, token, nonce ('' for none), place, ttl in milliseconds (0: it lives
 -- on), channel, notice ('' for none), count, then count fields and values.
 -- Returns for each 1, 0 where a later write or another execution of the id was there
--- before, -1 for a missing hash.
+-- before, -1 for a missing hash, or a key that holds a foreign type: all but what
+-- belongs into it was done.
 local answers, at = {}, 1
 for key = 3, #KEYS, 3 do
+  foreign = nil
   local id, token, nonce = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
   local place, ttl = ARGV[at + 3], tonumber(ARGV[at + 4])
   local count = tonumber(ARGV[at + 7])
-  redis.call('LREM', KEYS[key], 1, id)
+  try('LREM', KEYS[key], 1, id)
   local answer = 1
   if count > 0 then
     local known =
-      redis.call('HMGET', KEYS[key + 1], 'id', 'token', 'status', 'error', 'nonce')
-    local known_token = tonumber(known[2] or -1) or -1
-    local is_terminal = known[3] == 'completed' or known[3] == 'failed'
-      or known[3] == 'cancelled'
-    if not known[1] then
-      answer = -1
-    elseif nonce ~= '' and known[5] and known[5] ~= nonce then
-      answer = 0
-    elseif known_token > token or (known_token == token and is_terminal) then
-      answer = 0
-    else
-      if known[4] then
-        redis.call('HDEL', KEYS[key + 1], 'error')
-      end
-      redis.call('HSET', KEYS[key + 1], unpack(ARGV, at + 8, at + 7 + 2 * count))
-      if ttl > 0 then
-        redis.call('PEXPIRE', KEYS[key + 1], ttl)
+      try('HMGET', KEYS[key + 1], 'id', 'token', 'status', 'error', 'nonce')
+    if known then
+      local known_token = tonumber(known[2] or -1) or -1
+      local is_terminal = known[3] == 'completed' or known[3] == 'failed'
+        or known[3] == 'cancelled'
+      if not known[1] then
+        answer = -1
+      elseif nonce ~= '' and known[5] and known[5] ~= nonce then
+        answer = 0
+      elseif known_token > token or (known_token == token and is_terminal) then
+        answer = 0
+      else
+        if known[4] then
+          redis.call('HDEL', KEYS[key + 1], 'error')
+        end
+        redis.call('HSET', KEYS[key + 1], unpack(ARGV, at + 8, at + 7 + 2 * count))
+        if ttl > 0 then
+          redis.call('PEXPIRE', KEYS[key + 1], ttl)
+        end
       end
     end
   end
   if ttl > 0 and answer ~= 0 then
     redis.call('PEXPIRE', KEYS[key + 2], ttl)
-    redis.call('ZREM', KEYS[2], id)
+    try('ZREM', KEYS[2], id)
   end
   if place == 'back' then
-    redis.call('RPUSH', KEYS[1], id)
+    try('RPUSH', KEYS[1], id)
   elseif place == 'front' then
-    redis.call('LPUSH', KEYS[1], id)
+    try('LPUSH', KEYS[1], id)
   elseif place ~= 'none' then
-    redis.call('ZADD', KEYS[2], place, id)
+    try('ZADD', KEYS[2], place, id)
   end
   if ARGV[at + 6] ~= '' then
     redis.call('PUBLISH', ARGV[at + 5], ARGV[at + 6])
   end
-  answers[#answers + 1] = answer
+  answers[#answers + 1] = foreign or answer
   at = at + 8 + 2 * count
 end
 return answers

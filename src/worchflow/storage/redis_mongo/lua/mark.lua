@@ -2,13 +2,16 @@
 -- KEYS: execution hash of each.
 -- ARGV of each: token, nonce ('' for none), updatedAt, channel, notice ('' for none).
 -- Returns for each 1, 0 where a later write was there before, -1 for a missing hash or
--- one of an earlier execution of the id.
+-- one of an earlier execution of the id, or the key where it holds a foreign type.
 local answers = {}
 for i, key in ipairs(KEYS) do
+  foreign = nil
   local at = 5 * i - 4
   local token, nonce = tonumber(ARGV[at]), ARGV[at + 1]
-  local known = redis.call('HMGET', key, 'id', 'token', 'nonce')
-  if not known[1] or (nonce ~= '' and known[3] ~= nonce) then
+  local known = try('HMGET', key, 'id', 'token', 'nonce')
+  if not known then
+    answers[i] = foreign
+  elseif not known[1] or (nonce ~= '' and known[3] ~= nonce) then
     answers[i] = -1
   elseif (tonumber(known[2] or -1) or -1) < token then
     redis.call('HSET', key, 'status', 'processing', 'token', ARGV[at],
