@@ -33,6 +33,7 @@ async def test_without_a_worker_for_it_an_execution_waits_and_says_why(
 
     async def explained() -> bool:
         assert not await backend.claim(worker, 1, 0.1)
+        await backend.sweep(worker.id)
         return (await stored(backend, id_)).reason is not None
 
     await until(explained)
@@ -55,6 +56,7 @@ async def test_it_runs_when_a_worker_for_it_comes(backend: Backend) -> None:
 
     async def explained() -> bool:
         await backend.claim(worker, 1, 0.1)
+        await backend.sweep(worker.id)
         return (await stored(backend, id_)).reason is not None
 
     await until(explained)
@@ -103,6 +105,7 @@ async def test_several_unserved_events_are_all_explained(backend: Backend) -> No
 
     async def all_explained() -> bool:
         await backend.claim(worker, 5, 0.1)
+        await backend.sweep(worker.id)
         return all([(await stored(backend, id_)).reason for id_ in sent])
 
     await until(all_explained)
@@ -116,6 +119,7 @@ async def test_an_unserved_execution_can_be_cancelled(backend: Backend) -> None:
 
     async def explained() -> bool:
         await backend.claim(worker, 1, 0.1)
+        await backend.sweep(worker.id)
         return (await stored(backend, id_)).reason is not None
 
     await until(explained)

@@ -170,7 +170,7 @@ async def test_without_redis_a_poll_reads_what_it_takes(
     with profiled(raw_mongo) as reads:
         assert len(await claimer._take(10, 0.0)) == 10
     assert reads.documents == 10
-    assert reads.plans == {"IXSCAN { queuePrefix: 1, dueAt: 1 }"}
+    assert reads.plans == {"IXSCAN { queuePrefix: 1, eventName: 1, dueAt: 1 }"}
 
 
 @pytest.mark.parametrize("ts_compat", [False, True])

@@ -361,7 +361,9 @@ class Lua:
         install = self._runtime.eval(
             b"function(call) redis = {call = function(...) "
             b"local ok, answer = call(...) "
-            b"if not ok then error(answer, 0) end return answer end} end"
+            b"if not ok then error(answer, 0) end return answer end, "
+            b"pcall = function(...) local ok, answer = call(...) "
+            b"if not ok then return {err = answer} end return answer end} end"
         )
         install(self._redis_call)
         self._failure: Exception | None = None

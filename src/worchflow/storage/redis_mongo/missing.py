@@ -67,9 +67,9 @@ class Missing:
         self._executions = executions
 
     async def put_back(
-        self, due: Span, stale: int
+        self, event: str, due: Span, stale: int
     ) -> AsyncGenerator[tuple[int, int], None]:
-        """Queue what is due in a span of time, the oldest first.
+        """Queue what is due of an event in a span of time, the oldest first.
 
         What was queued here after `stale` is left out. Yields before each page since
         when nothing has been queued yet, and how many follow. One page is read and
@@ -79,13 +79,13 @@ class Missing:
         stamping: deque[asyncio.Task[None]] = deque()
         reading: asyncio.Task[list[Document]] | None = None
         try:
-            page = await self._page(due, stale, ())
+            page = await self._page(event, due, stale, ())
             while page:
                 yield milliseconds_of(page[0]["dueAt"]) or due.since, len(page)
                 unstamped.append([Place(each["dueAt"], each["_id"]) for each in page])
                 if len(page) == PAGE:
                     behind = [place for places in unstamped for place in places]
-                    reading = asyncio.create_task(self._page(due, stale, behind))
+                    reading = asyncio.create_task(self._page(event, due, stale, behind))
                 await self._push(page)
                 if len(stamping) == STAMPS - 1:
                     await stamping.popleft()
@@ -99,12 +99,13 @@ class Missing:
                 await end(each)
 
     async def _page(
-        self, due: Span, stale: int, behind: Iterable[Place]
+        self, event: str, due: Span, stale: int, behind: Iterable[Place]
     ) -> list[Document]:
         """The oldest of them, behind those that are not stamped yet."""
         span: Document = {"$gte": DatetimeMS(due.since), "$lt": DatetimeMS(due.until)}
         query: Document = {
             "queuePrefix": self._stores.options.queue_prefix,
+            "eventName": event,
             "dueAt": span,
             "owner": None,
             "$or": [{"sweptAt": None}, {"sweptAt": {"$lt": DatetimeMS(stale)}}],

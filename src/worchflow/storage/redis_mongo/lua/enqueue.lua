@@ -1,9 +1,9 @@
 -- Makes executions visible: writes their hashes, puts their ids where they belong.
--- KEYS: queue, delayed, then execution and steps hash of each.
+-- KEYS: queue, delayed, ready, then execution and steps hash of each.
 -- ARGV of each: id, token, place, count, then count fields and values.
 -- Returns for each 1, or 0 where a later write to the hash was there before.
 local answers, at = {}, 1
-for key = 3, #KEYS, 2 do
+for key = 4, #KEYS, 2 do
   local id, token, place = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
   local count = tonumber(ARGV[at + 3])
   local known = redis.call('HMGET', KEYS[key], 'token', 'status')
@@ -23,7 +23,7 @@ for key = 3, #KEYS, 2 do
   if place == 'back' then
     redis.call('RPUSH', KEYS[1], id)
   elseif place == 'front' then
-    redis.call('LPUSH', KEYS[1], id)
+    push_front(KEYS[1], KEYS[3], KEYS[key], id)
   elseif place ~= 'none' then
     redis.call('ZADD', KEYS[2], place, id)
   end
