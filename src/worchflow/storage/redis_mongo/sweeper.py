@@ -55,7 +55,7 @@ class Sweeper:
         self._counting = counting
         self._election = election
         self._missed: dict[str, Span] = {}
-        """Due times of each event to look at again although its list's head is older."""
+        """Due times of an event to look at once more although its head is older."""
 
     async def sweep(self, worker_id: str) -> int:
         """Sweep if no other worker does; how many executions."""
