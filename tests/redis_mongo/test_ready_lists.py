@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis
-from pymongo import AsyncMongoClient
-from redis.asyncio import Redis
 
 from tests.redis_mongo.commands import Commands
 from tests.redis_mongo.conftest import Mongo, OpenBackend
@@ -21,7 +18,6 @@ from tests.stores import (
     expect,
     ids,
     insert,
-    insert_one,
     joined,
     new_execution,
     nothing_to_claim,
@@ -29,21 +25,14 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
-from worchflow.options import BackendOptions
-from worchflow.records import Claim, ExecutionStatus
+from worchflow.records import ExecutionStatus
 from worchflow.settlement import Completed, Released
 from worchflow.storage.redis_mongo import (
     RedisMongoBackend,
     counting,
-    hints,
     taking,
 )
 from worchflow.transitions import unserved_reason
-
-LONG = 120.0
-"""Seconds that a wait lasts which somebody has to end."""
-WOKEN = 60.0
-"""Seconds in which whoever is woken has returned, however busy the machine is."""
 
 
 async def send(backend: RedisMongoBackend, event: str, count: int) -> list[str]:
@@ -55,42 +44,6 @@ async def send(backend: RedisMongoBackend, event: str, count: int) -> list[str]:
 
 async def flushed(backend: RedisMongoBackend) -> None:
     assert await backend._open_parts.stores.lane.flush(10)
-
-
-@pytest.fixture
-async def counted(
-    redis_url: str, mongo_url: str, prefix: str
-) -> AsyncIterator[tuple[RedisMongoBackend, Commands]]:
-    """A backend whose commands for MongoDB are counted."""
-    commands = Commands()
-    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
-        mongo_url, event_listeners=[commands]
-    )
-    cache = Redis.from_url(redis_url)
-    backend = RedisMongoBackend(
-        redis=cache,
-        db=client.get_default_database(),
-        options=BackendOptions(queue_prefix=prefix, timeout=20.0),
-    )
-    await backend.open()
-    yield backend, commands
-    await backend.close()
-    await cache.aclose()
-    await client.close()
-
-
-async def blocked(
-    raw_redis: redis.Redis, claim: Any, before: int = 0
-) -> asyncio.Task[list[Claim]]:
-    """A claim that waits in Redis, behind others that do."""
-    task = asyncio.ensure_future(claim)
-    await until(lambda: waiting_clients(raw_redis) == before + 1)
-    return task
-
-
-def waiting_clients(raw_redis: redis.Redis) -> int:
-    info: Any = raw_redis.info("clients")
-    return int(info["blocked_clients"])
 
 
 # -- no claim, no order lost
@@ -177,6 +130,20 @@ async def test_what_has_no_hash_is_claimed_to_learn_its_event(
     claims = await claim_many(backend, worker, 2)
 
     assert ids(claims) == [gone, odd]
+    assert not backend._claimer(worker)._redis_is_down
+
+
+async def test_the_hash_of_a_former_life_with_another_event_leads_nobody_astray(
+    backend: RedisMongoBackend, raw_redis: redis.Redis, prefix: str
+) -> None:
+    """The database was dropped and Redis lived on."""
+    worker = await joined(backend, "a")
+    former = {"id": "e1", "eventName": "b", "token": 7, "status": "queued"}
+    raw_redis.hset(f"{prefix}:execution:e1", mapping=former)
+
+    await insert(backend, new_execution("e1", event="a"))
+
+    assert (await claim_one(backend, worker)).execution.id == "e1"
 
 
 async def test_an_id_without_a_hash_that_others_serve_is_sorted_when_it_has_one(
@@ -226,87 +193,6 @@ async def test_a_full_redis_sorts_and_loses_nothing(
         assert raw.llen(f"{prefix}:queue") == 0
     claims = await claim_many(backend, worker, 20)
     assert ids(claims) == others
-
-
-# -- waiting
-
-
-async def test_what_a_waiting_worker_pops_for_others_reaches_them_at_once(
-    backend: RedisMongoBackend,
-    counted: tuple[RedisMongoBackend, Commands],
-    raw_redis: redis.Redis,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(taking, "LONGEST_BLOCK", LONG)
-    own, commands = counted
-    other, worker = await joined(own, "a"), await joined(backend, "b")
-    before = waiting_clients(raw_redis)
-    wrong = await blocked(raw_redis, own.claim(other, 1, LONG), before)
-    right = await blocked(raw_redis, backend.claim(worker, 1, LONG), before + 1)
-    commands.seen.clear()
-
-    id_ = await insert_one(backend, event="b")
-
-    async with asyncio.timeout(WOKEN):
-        (claim,) = await right
-    assert claim.execution.id == id_
-    assert not commands.seen
-    assert not wrong.done()
-    wanted = await insert_one(backend, event="a")
-    async with asyncio.timeout(WOKEN):
-        (claim,) = await wrong
-    assert claim.execution.id == wanted
-
-
-async def test_who_may_have_missed_a_hint_looks_again(
-    backend: RedisMongoBackend,
-    raw_redis: redis.Redis,
-    prefix: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(taking, "LONGEST_BLOCK", LONG)
-    monkeypatch.setattr(hints, "READY", "no message begins so")
-    other, worker = await joined(backend, "a"), await joined(backend, "b")
-    before = waiting_clients(raw_redis)
-    wrong = await blocked(raw_redis, backend.claim(other, 1, LONG), before)
-    right = await blocked(raw_redis, backend.claim(worker, 1, LONG), before + 1)
-    id_ = await insert_one(backend, event="b")
-    await until(lambda: raw_redis.lrange(f"{prefix}:ready:b", 0, -1) == [id_])
-    assert not right.done()
-
-    raw_redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-
-    async with asyncio.timeout(WOKEN):
-        (claim,) = await right
-    assert claim.execution.id == id_
-    wrong.cancel()
-
-
-async def test_an_id_popped_when_the_slots_may_be_full_is_put_back(
-    backend: RedisMongoBackend,
-    raw_redis: redis.Redis,
-    prefix: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(taking, "LONGEST_BLOCK", LONG)
-    other, worker = await joined(backend, "a"), await joined(backend, "b")
-    before = waiting_clients(raw_redis)
-    wrong = await blocked(raw_redis, backend.claim(other, 1, LONG), before)
-    right = await blocked(raw_redis, backend.claim(worker, 1, LONG), before + 1)
-    first = await insert_one(backend, event="b")
-    async with asyncio.timeout(WOKEN):
-        (claim,) = await right
-    assert claim.execution.id == first
-    # Both still wait for the queue: who got something by a hint is the first to.
-    await until(lambda: waiting_clients(raw_redis) == before + 2)
-
-    late = await insert_one(backend, event="b")
-
-    await until(lambda: raw_redis.lrange(f"{prefix}:ready:b", 0, -1) == [late])
-    await flushed(backend)
-    assert raw_redis.lrange(f"{prefix}:inflight:{worker.id}", 0, -1) == [first]
-    assert (await claim_one(backend, worker)).execution.id == late
-    wrong.cancel()
 
 
 async def test_a_lost_answer_of_a_pop_for_others_is_sorted_later(

@@ -98,7 +98,8 @@ class Claimer:
         """Look for ids in our inflight list that this process does not know of."""
         stores = self._stores
         items = await stores.redis.items(self._inflight, LONGEST_INFLIGHT)
-        stray = Counter(await self._read_ids(items)) - self._held
+        known = self._held + Counter(await self._read_ids(self._taker.popped))
+        stray = Counter(await self._read_ids(items)) - known
         if stray:
             kept = await self._taker.keep(list(stray.elements()))
             ids = await self._read_ids(kept)

@@ -55,14 +55,14 @@ class HeadsLook:
             queued = await self._further(keys[0], now)
         ready: dict[str, int] = {}
         for event, key, head in zip(events, keys[1:], heads[1:], strict=True):
-            first = _those_of(found, head)
+            first = _those_of(found, head, event)
             if not first and len(head) == FEW:
-                first = await self._further(key, now)
-                if not first and (due := await self._cut(key, now)) is not None:
+                first = await self._further(key, now, event)
+                if not first and (due := await self._cut(event, now)) is not None:
                     ready[event] = due
                     continue
             if first:
-                same = [each for each in queued if each["eventName"] == event]
+                same = [each for each in queued if each.get("eventName") == event]
                 ready[event] = _oldest([*first, *same], now)
         return Heads(_oldest(queued, now), ready)
 
@@ -72,19 +72,21 @@ class HeadsLook:
         (events,) = await redis.hashes([keys.ready])
         for event in sorted(events or ()):
             if event not in due:
-                await self._cut(keys.ready_list(event), self._stores.clock.now())
+                await self._cut(event, self._stores.clock.now())
 
-    async def _further(self, key: str, now: int) -> list[Document]:
+    async def _further(
+        self, key: str, now: int, event: str | None = None
+    ) -> list[Document]:
         (head,) = await self._stores.redis.heads([key], MANY)
-        return list((await self._waiting(head, now)).values())
+        return _those_of(await self._waiting(head, now), head, event)
 
-    async def _cut(self, key: str, now: int) -> int | None:
-        """Take from a list's head what nobody waits for: no worker may ever do it.
+    async def _cut(self, event: str, now: int) -> int | None:
+        """Take from a ready list's head what waits there no more: nobody else may.
 
         The head's due time afterwards, None for an empty list. As long as it is not
         known, everything may be in the list.
         """
-        redis = self._stores.redis
+        redis, key = self._stores.redis, self._stores.keys.ready_list(event)
         # What has become due meanwhile is waited for.
         until = now + LENIENCE
         for _ in range(MAX_CUTS):
@@ -92,7 +94,7 @@ class HeadsLook:
             if not head:
                 return None
             found = await self._waiting(head, until)
-            if waiting := _those_of(found, head):
+            if waiting := _those_of(found, head, event):
                 return _oldest(waiting, now)
             await redis.remove_first(key, head)
         return 0
@@ -111,9 +113,15 @@ class HeadsLook:
         return {str(each[documents.id_field]): each for each in found}
 
 
-def _those_of(found: Mapping[str, Document], head: Iterable[bytes]) -> list[Document]:
+def _those_of(
+    found: Mapping[str, Document], head: Iterable[bytes], event: str | None = None
+) -> list[Document]:
+    """What was found of a list's head; of one event, if it is a ready list."""
     ids = [each.decode(errors="replace") for each in head]
-    return [found[each] for each in ids if each in found]
+    documents = [found[each] for each in ids if each in found]
+    if event is None:
+        return documents
+    return [each for each in documents if each.get("eventName") == event]
 
 
 def _oldest(documents: Iterable[Document], now: int) -> int:

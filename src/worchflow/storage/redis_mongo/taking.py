@@ -42,6 +42,8 @@ class Taker:
         self._pop: asyncio.Task[bytes | None] | None = None
         """A BLMOVE on its way. It is never cancelled for a hint: it may have an id."""
         self._is_taking = False
+        self.popped: list[bytes] = []
+        """What a pop gave and the script has not seen yet."""
 
     def wake(self, event: str | None) -> None:
         """Look again: an event's ready list begins to fill; None: any may have."""
@@ -51,18 +53,18 @@ class Taker:
     async def take(self, limit: int, wait: float) -> list[bytes]:
         """Up to `limit` ids, waiting at most `wait` seconds for the first."""
         deadline = time.monotonic() + min(wait, LONGEST_BLOCK)
-        popped: list[bytes] = []
         self._is_taking = True
         try:
             while True:
                 self._woken.clear()
-                ids = await self._run(limit, popped)
+                ids = await self._run(limit, self.popped)
+                self.popped = []
                 left = deadline - time.monotonic()
                 if ids or left <= 0:
                     return ids
-                popped = await self._wait(left)
+                self.popped = await self._wait(left)
         finally:
-            self._is_taking = False
+            self._is_taking, self.popped = False, []
             self._put_back()
 
     async def keep(self, ids: Sequence[str | bytes]) -> list[bytes]:

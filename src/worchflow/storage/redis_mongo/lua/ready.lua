@@ -1,4 +1,4 @@
--- Begins every script that knows the ready lists: one for the waiting ids of one event.
+-- Begins the scripts that know ready lists: the waiting ids of one event each.
 
 -- The event in an execution's hash; nil without one: MongoDB has to decide.
 local function event_of(execution)
