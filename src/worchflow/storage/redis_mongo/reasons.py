@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .stores import Stores
 
 PAGE = 1000
+MAX_PAGES = 10
+"""Of one event at a time, for what is missing from Redis waits meanwhile."""
 OVERLAP = 5_000
 """Milliseconds; what was due before may have been written later."""
 
@@ -28,6 +30,7 @@ class _Told:
 
     is_served: bool
     until: int = 0
+    is_complete: bool = False
 
 
 class Reasons:
@@ -55,7 +58,7 @@ class Reasons:
             told = self._told.get(event)
             if told is None or told.is_served != is_served:
                 told = self._told[event] = _Told(is_served)
-            elif is_served:
+            elif is_served and told.is_complete:
                 continue  # Nobody has written any since.
             await self._tell(event, told, now)
 
@@ -65,7 +68,7 @@ class Reasons:
         if told.is_served:
             change = {"$unset": {"reason": ""}}
         since = max(0, told.until - OVERLAP)
-        while True:
+        for _ in range(MAX_PAGES):
             query: Document = {
                 "queuePrefix": stores.options.queue_prefix,
                 "eventName": event,
@@ -86,10 +89,10 @@ class Reasons:
                 statement = {"q": these, "u": change, "multi": True}
                 await stores.mongo.update(EXECUTIONS, [statement])
                 since = milliseconds_of(found[-1]["dueAt"]) or since
-            if len(found) < PAGE:
-                told.until = now
+            told.is_complete = len(found) < PAGE
+            told.until = now if told.is_complete else since
+            if told.is_complete:
                 return
-            told.until = since
 
 
 async def served_events(

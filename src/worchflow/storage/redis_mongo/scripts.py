@@ -146,7 +146,7 @@ class Scripts:
             (self._keys.execution(execution_id), self._keys.steps(execution_id)),
             (
                 execution_id,
-                fields["eventName"],
+                fields.get("eventName", ""),
                 fields["token"],
                 place,
                 len(fields),

@@ -33,7 +33,7 @@ class Taker:
 
     def __init__(self, stores: Stores, worker: WorkerRecord) -> None:
         self._stores = stores
-        self._worker_id = worker.id
+        self._worker = worker
         self._inflight = stores.keys.inflight(worker.id)
         self._events = list(worker.functions)
         self._sortable = 0 if stores.options.ts_compat else SORTED_PER_CALL
@@ -47,7 +47,7 @@ class Taker:
 
     def wake(self, event: str | None) -> None:
         """Look again: an event's ready list begins to fill; None: any may have."""
-        if event is None or event in self._events:
+        if event is None or event in self._worker.functions:
             self._woken.set()
 
     async def take(self, limit: int, wait: float) -> list[bytes]:
@@ -80,7 +80,7 @@ class Taker:
         while True:
             self._turn += 1
             call = stores.scripts.take(
-                self._worker_id,
+                self._worker.id,
                 limit,
                 self._events,
                 self._sortable,
@@ -137,5 +137,5 @@ class Taker:
             return
         with suppress(UnicodeDecodeError):  # What is no text is dropped as a stray.
             scripts = self._stores.scripts
-            place = scripts.let_go(self._worker_id, item.decode(), FRONT)
+            place = scripts.let_go(self._worker.id, item.decode(), FRONT)
             self._stores.lane.put(place)

@@ -11,7 +11,7 @@ for key = 4, #KEYS, 2 do
   local is_terminal = known[2] == 'completed' or known[2] == 'failed'
     or known[2] == 'cancelled'
   -- With another event it is of a former life of the id, whatever its token.
-  local is_former = known[3] and known[3] ~= event
+  local is_former = known[3] and event ~= '' and known[3] ~= event
   if is_former or known_token < token or (known_token == token and not is_terminal) then
     -- Adds before it removes: a full Redis refuses new work here.
     redis.call('HSET', KEYS[key], unpack(ARGV, at + 5, at + 4 + 2 * count))
