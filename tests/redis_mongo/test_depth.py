@@ -11,7 +11,15 @@ import redis
 
 from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.redis_mongo.profile import Reads, profiled
-from tests.stores import ERROR, EVENT, claim_many, joined, new_execution, new_step
+from tests.stores import (
+    ERROR,
+    EVENT,
+    claim_many,
+    joined,
+    new_execution,
+    new_step,
+    nothing_to_claim,
+)
 from worchflow.records import Claim, WorkerRecord
 from worchflow.settlement import Completed, RetryAt
 from worchflow.storage.redis_mongo import RedisMongoBackend
@@ -140,6 +148,27 @@ async def test_what_rests_costs_the_rounds_of_a_worker_nothing(
     calls = redis_calls(raw_redis)
     assert calls["cmdstat_zrangebyscore"] == 1
     assert sum(calls.values()) <= 10, calls
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("are_sorted", [False, True], ids=["in the queue", "sorted"])
+async def test_what_waits_costs_the_sweep_nothing(
+    backend: RedisMongoBackend, raw_mongo: Mongo, are_sorted: bool
+) -> None:
+    other, worker = await joined(backend, "other"), await joined(backend)
+    await send(backend, MANY)
+    minute_ago = [{"$set": {"dueAt": {"$subtract": ["$dueAt", 60_000]}}}]
+    raw_mongo.executions.update_many({}, minute_ago)
+    if are_sorted:
+        assert await nothing_to_claim(backend, other)
+    await backend.sweep(worker.id)
+
+    with profiled(raw_mongo) as reads:
+        assert await backend.sweep(worker.id) == 0
+
+    # The oldest of each event, and what is at the heads of the lists.
+    assert reads.documents <= 20
+    assert reads.keys <= 50
 
 
 @pytest.mark.timeout(120)

@@ -95,7 +95,7 @@ class HeadsLook:
                 return None
             found = await self._waiting(head, until)
             if waiting := _those_of(found, head, event):
-                return _oldest(waiting, now)
+                return min(now, _oldest(waiting, now))
             await redis.remove_first(key, head)
         return 0
 
