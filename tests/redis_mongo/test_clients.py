@@ -342,7 +342,7 @@ async def test_only_the_indexes_that_queries_need_are_made(
         "worchflow_owner",
         "worchflow_by_event",
         "worchflow_ended",
-        "worchflow_due",
+        "worchflow_due_by_event",
         "worchflow_listing",
         "worchflow_quarantined",
     }

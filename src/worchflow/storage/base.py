@@ -164,17 +164,20 @@ class ClaimStore(ABC):
     async def claim(
         self, worker: WorkerRecord, limit: int, wait: float
     ) -> Sequence[Claim]:
-        """Own up to `limit` eligible executions, oldest first, never more.
+        """Own up to `limit` eligible executions, never more.
+
+        Of one event the oldest first, as well as can be; of several each gets its
+        share. What this worker does not serve delays nothing that it does, however
+        much waits of it.
 
         Waits up to `wait` seconds for the first; takes what is there, never waits to
         fill. Executions with `worker.quarantine_after` deaths stay where they are. Each
         execution is claimed by exactly one caller, with a token higher than ever
         before; its status becomes `processing`, its `function_id` the one
         `worker.functions` has for its event, `started_at` is set by its first claim,
-        and an `ExecutionStarted` notice is published. Due executions whose event this
-        worker does not serve go back while another live worker serves them, else
-        wait with a growing delay and a stored reason. Cancelling the call never
-        loses work: what it took is handed out by a later call or by `adopt`.
+        and an `ExecutionStarted` notice is published. Due executions whose event no
+        live worker serves wait, with a reason that this or a sweep stores. Cancelling
+        the call never loses work: a later call or `adopt` hands out what it took.
         """
 
     @abstractmethod
@@ -246,8 +249,8 @@ class ClaimStore(ABC):
     async def sweep(self, worker_id: str) -> int:
         """Make visible what is due and not in the queue; returns how many executions.
 
-        What is flagged and un-owned becomes `cancelled`. At most one worker does it
-        at a time.
+        What is flagged and un-owned becomes `cancelled`; what no live worker serves
+        has a reason that says so. At most one worker does it at a time.
         """
 
     @abstractmethod

@@ -224,6 +224,10 @@ class RedisMongoBackend(Backend):
             if (claimer := claimers.get(worker_id)) is not None:
                 claimer.released(execution_id, answer)
 
+        def on_ready(event: str | None) -> None:
+            for claimer in list(claimers.values()):
+                claimer.wake(event)
+
         return _Open(
             loop=asyncio.get_running_loop(),
             stores=stores,
@@ -238,7 +242,7 @@ class RedisMongoBackend(Backend):
             pruning=Pruning(stores, counting),
             reaper=Reaper(stores, executions),
             sweeper=Sweeper(stores, executions, counting, election),
-            hints=Hints(stores.redis, stores.keys),
+            hints=Hints(stores.redis, stores.keys, on_ready),
             claimers=claimers,
             upkeep=Upkeep(stores, claimers),
         )

@@ -169,9 +169,11 @@ class Counting:
 
     async def _waiting(self) -> int:
         """How many ids wait in Redis; none while it does not answer."""
-        keys = self._stores.keys
+        keys, redis = self._stores.keys, self._stores.redis
         try:
-            return sum(await self._stores.redis.lengths(keys.queue, keys.delayed))
+            (events,) = await redis.hashes([keys.ready])
+            lists = [keys.queue, *map(keys.ready_list, events or ())]
+            return await redis.lengths(lists, keys.delayed)
         except StoreUnavailable:
             return 0
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .documents import Document
 
 OWNER = {"owner": 1}
-DUE = {"queuePrefix": 1, "dueAt": 1}
+DUE = {"queuePrefix": 1, "eventName": 1, "dueAt": 1}
+"""What waits: each event by itself, so that none lies in the way of another."""
 QUARANTINED = {"queuePrefix": 1, "deaths": 1, "dueAt": 1}
 LISTING = {"queuePrefix": 1, "status": 1, "createdAt": -1, "_id": -1}
 BY_EVENT = {"queuePrefix": 1, "eventName": 1, "createdAt": -1, "_id": -1}
@@ -33,7 +34,7 @@ INDEXES: list[Document] = [
         "partialFilterExpression": {"owner": {"$type": "string"}},
     },
     {
-        "name": "worchflow_due",
+        "name": "worchflow_due_by_event",
         "key": DUE,
         "partialFilterExpression": {"dueAt": {"$exists": True}},
     },

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...errors import SerializationError, StoreUnavailable, WorchflowError
 from ...notices import encode_step_completed
 from ...records import StepStatus
+from .cached_results import cached_results
 from .committer import DUPLICATE
-from .documents import EXECUTIONS, FAST, LIFE, STEPS, UnreadableError, weight
+from .documents import EXECUTIONS, STEPS, UnreadableError, weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -166,7 +167,7 @@ class Steps:
         self._forget_former_claims(executions)
         found, cached = await asyncio.gather(
             stores.mongo.find(STEPS, stores.documents.steps_of(ids)),
-            self._cached(executions),
+            cached_results(stores, executions),
         )
         void_below = {
             document["id"]: document.get("retryToken", 0) for document in executions
@@ -303,39 +304,6 @@ class Steps:
             query = {"_id": document["_id"]}
         found = await self._stores.mongo.find(STEPS, query, limit=1)
         return found[0] if found else None
-
-    async def _cached(
-        self, executions: Sequence[Document]
-    ) -> dict[str, dict[str, str]]:
-        """The results that Redis has of these very executions, by their ids."""
-        stores = self._stores
-        asked = [
-            document
-            for document in executions
-            if stores.options.ts_compat or FAST in document or LIFE not in document
-        ]
-        if not asked:
-            return {}
-        try:
-            hashes = await stores.redis.hashes(
-                [stores.keys.steps(document["id"]) for document in asked]
-            )
-        except StoreUnavailable:
-            return {}
-        return {
-            document["id"]: fields
-            for document, fields in zip(asked, hashes, strict=True)
-            if fields and self._is_of(document, fields.pop(LIFE, None))
-        }
-
-    def _is_of(self, document: Document, life: str | None) -> bool:
-        """Whether a steps hash is this execution's, and of no earlier one of its id.
-
-        The original's hashes do not say whose they are.
-        """
-        if life is None and self._stores.options.ts_compat:
-            return True
-        return life == document.get(LIFE)
 
     async def _backfill(
         self,

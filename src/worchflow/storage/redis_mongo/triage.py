@@ -87,6 +87,10 @@ class Triage:
             places = await self._unserved.places(unserved)
             result.handed_back = places.count(BACK)
             for document, place in zip(unserved, places, strict=True):
+                if not stores.options.ts_compat:
+                    # Its hash did not say its event: the next time it is sorted by it.
+                    execution = stores.documents.execution(document)
+                    self._executions.enqueue(execution, NOWHERE)
                 self._let_go(document["id"], place)
         if unknown := [each for each in ids if each not in found]:
             result.claimable += await self._adopt_from_redis(unknown)

@@ -1,13 +1,13 @@
 -- Lets go of executions: off the inflight list, the hash as it stands now, and back
 -- to where the id belongs. Removes before it adds: a full Redis can be drained.
--- KEYS: queue, delayed, then inflight list, execution and steps hash of each.
+-- KEYS: queue, delayed, ready, then inflight list, execution and steps hash of each.
 -- ARGV of each: id, token, nonce ('' for none), place, ttl in milliseconds (0: it lives
 -- on), channel, notice ('' for none), count, then count fields and values.
 -- Returns for each 1, 0 where a later write or another execution of the id was there
 -- before, -1 for a missing hash, or a key that holds a foreign type: all but what
 -- belongs into it was done.
 local answers, at = {}, 1
-for key = 3, #KEYS, 3 do
+for key = 4, #KEYS, 3 do
   foreign = nil
   local id, token, nonce = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
   local place, ttl = ARGV[at + 3], tonumber(ARGV[at + 4])
@@ -45,7 +45,7 @@ for key = 3, #KEYS, 3 do
   if place == 'back' then
     try('RPUSH', KEYS[1], id)
   elseif place == 'front' then
-    try('LPUSH', KEYS[1], id)
+    push_front(KEYS[1], KEYS[3], KEYS[key + 1], id)
   elseif place ~= 'none' then
     try('ZADD', KEYS[2], place, id)
   end
