@@ -36,7 +36,7 @@ GROUPS = {
     "foundations": Group(
         (
             *("errors", "types", "durations", "clock", "ids", "limits"),
-            *("suggestions", "masking"),
+            *("suggestions", "masking", "loop_lock"),
         )
     ),
     "data": Group(

@@ -12,6 +12,7 @@ from .errors import (
     WrongState,
 )
 from .limits import check_name
+from .loop_lock import LoopLock
 from .notices import ErrorRaised, Ready
 from .transitions import RETRYABLE
 
@@ -47,7 +48,7 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         """The event loop it is open on; None while it is not open."""
         self._closed = False
-        self._changing = asyncio.Lock()
+        self._changing = LoopLock()
 
     async def ready(self) -> Backend:
         """The open backend; `ConfigurationError` if it was closed on purpose."""
@@ -62,7 +63,9 @@ class Connection:
     async def open(self) -> None:
         """Connect and check the stores; emits `ready`, or `error` and raises."""
         self._refuse_other_loop()
-        async with self._changing:
+        # Calls that come while it opens wait for it.
+        self._closed = False
+        async with self._changing.here():
             if self._loop is not None:
                 return
             try:
@@ -70,18 +73,16 @@ class Connection:
             except WorchflowError as error:
                 self._emitter.emit(ErrorRaised(error=error))
                 raise
-            self._loop, self._closed = asyncio.get_running_loop(), False
+            self._loop = asyncio.get_running_loop()
             self._emitter.emit(Ready())
 
     async def close(self) -> None:
         """Let go of the backend; what buffers something writes it first."""
-        if self._loop is None:
-            self._closed = True
-            return
         self._refuse_other_loop()
-        async with self._changing:
+        async with self._changing.here():
+            self._closed = True
             if self._loop is not None:
-                self._loop, self._closed = None, True
+                self._loop = None
                 await self._emitter.drain(1.0)
                 await self.backend.close()
 

@@ -97,7 +97,8 @@ class WorkerOptions:
     prune_interval: float = 60.0
     """Between two looks for executions whose retention has ended, jittered."""
     quarantine_after: int = 2
-    """An execution recovered this often runs alone in the quarantine slot."""
+    """An execution whose code so many workers died running, without a step recorded in
+    between, runs alone in the quarantine slot."""
     quarantine_deaths: int = 5
     """Worker deaths in the quarantine slot before it fails as `poison`."""
     blocked_loop_after: float = 1.0

@@ -24,7 +24,7 @@ MAX_DEPTH = 100
 MAX_VALUES = 8 * 1024 * 1024
 """A value and its comma take two bytes, and no payload may have more than 15 MiB."""
 INT_LIMIT = 10**4300
-"""Parsers refuse integers with more digits."""
+"""Parsers refuse integers with more digits, and some count the sign as one."""
 
 NOT_PLAIN = "that is no plain JSON"
 
@@ -74,7 +74,7 @@ class Flaw:
 def find_flaw(value: Any, *, depth: int = MAX_DEPTH) -> Flaw | None:
     """The first place that plain JSON cannot hold exactly, or None.
 
-    Plain are None and the exact types bool, int (up to 4300 digits), finite float,
+    Plain are None and the exact types bool, int (up to 4300 characters), finite float,
     str (Unicode without lone surrogates), list, and dict with str keys, nested at
     most `depth` deep.
     """
@@ -136,8 +136,8 @@ def _leaf_flaw(item: Any) -> str | None:
         if not item.isascii() and has_surrogate(item):
             return "is text with a lone surrogate: it is no Unicode"
     elif kind is int:
-        if not -INT_LIMIT < item < INT_LIMIT:
-            return "is an int of more than 4300 digits"
+        if not -INT_LIMIT // 10 < item < INT_LIMIT:
+            return "is an int of more than 4300 digits, a minus sign among them"
     elif kind is float:
         if not math.isfinite(item):
             return f"is {item!r}: JSON has finite numbers only"

@@ -147,6 +147,10 @@ class StoredExecution:
     token: int = 0
     cancel_requested: bool = False
     cancel_reason: str | None = None
+    deaths: int = 0
+    """Workers that died while its code ran, since it last recorded a step."""
+    nonce: str = ""
+    """Tells this execution from an earlier one of the same id that was deleted."""
 
 
 @value
@@ -188,6 +192,8 @@ class WorkerRecord:
     host: str
     pid: int
     started_at: datetime
+    quarantine_after: int = 2
+    """Executions with so many `deaths` are claimed by `claim_quarantined` alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,12 @@ MOVES: dict[ExecutionStatus, frozenset[ExecutionStatus]] = {
 CLAIMABLE = frozenset({S.QUEUED, S.RETRYING})
 RETRYABLE = frozenset({S.FAILED, S.CANCELLED})
 
+UNSURE = -1
+"""`deaths` of what was recovered once, and nobody knows whether its code had begun."""
+
+KILLED_WORKERS = "workers died while running it"
+"""The stored reason of what waits after two deaths and more."""
+
 HAND_ON_LONGEST = 30.0
 """Seconds; the longest wait of an execution that no live worker serves."""
 

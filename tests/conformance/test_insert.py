@@ -22,7 +22,6 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
-from worchflow.errors import ExecutionConflict
 from worchflow.records import ExecutionStatus, StoredExecution
 from worchflow.storage.base import Backend, Inserted
 
@@ -43,6 +42,7 @@ async def test_an_accepted_execution_is_stored_as_queued(backend: Backend) -> No
         status=ExecutionStatus.QUEUED,
         created_at=new.created_at,
         updated_at=execution.updated_at,
+        nonce=new.nonce,
     )
     assert await backend.steps(new.id) == []
     await counted(backend, {ExecutionStatus.QUEUED: 1})
@@ -226,20 +226,26 @@ async def test_two_prefixes_never_see_each_other(
     await expect(ours, id_, status=ExecutionStatus.QUEUED)
 
 
-async def test_an_id_of_another_prefix_is_a_conflict(
+async def test_an_id_of_another_prefix_is_told_and_keeps_no_other_out(
     make_backend: MakeBackend, prefix: str
 ) -> None:
     ours, theirs = await make_backend(), await make_backend(queue_prefix=f"{prefix}-2")
     id_ = await insert_one(ours)
     before = await stored(ours, id_)
-    also = new_execution()
+    also, after = new_execution(), new_execution()
 
-    with pytest.raises(ExecutionConflict) as caught:
-        await theirs.insert([also, new_execution(id_)])
+    outcomes = await theirs.insert([also, new_execution(id_), after])
 
-    assert caught.value.execution_id == id_
+    assert outcomes == [
+        Inserted(id=also.id),
+        Inserted(id=id_, is_foreign=True),
+        Inserted(id=after.id),
+    ]
     assert await stored(ours, id_) == before
     assert await theirs.get(id_) is None
+    for new in (also, after):
+        await expect(theirs, new.id, status=ExecutionStatus.QUEUED)
+    await counted(theirs, {ExecutionStatus.QUEUED: 2})
 
 
 async def test_an_accepted_execution_becomes_visible_without_its_sender(

@@ -84,6 +84,56 @@ async def test_completed_steps_stay_and_failed_ones_go(backend: Backend) -> None
     assert await backend.steps(claim.execution.id) == [done, second]
 
 
+@pytest.mark.parametrize("when", ["before the next claim", "after it"])
+async def test_a_failure_from_before_the_retry_that_is_recorded_late_is_void(
+    backend: Backend, when: str
+) -> None:
+    before = await failed(backend)
+    id_ = before.execution.id
+    failure = new_step(1, status=StepStatus.FAILED, result=None, error=ERROR)
+    await backend.retry(id_)
+    worker = await joined(backend)
+
+    if when == "before the next claim":
+        await backend.checkpoint(before, failure)
+    claim = await claim_one(backend, worker)
+    if when == "after it":
+        await backend.checkpoint(before, failure)
+
+    assert claim.steps == {}
+    assert await backend.steps(id_) == []
+    done = new_step(1)
+    assert await backend.checkpoint(claim, done) == done
+    assert await backend.steps(id_) == [done]
+
+
+async def test_a_failure_by_whoever_lost_the_claim_is_a_fact_without_a_retry(
+    backend: Backend,
+) -> None:
+    before = await claimed(backend)
+    id_ = before.execution.id
+    await settle(backend, before, Released())
+    claim = await claim_one(backend, await joined(backend))
+    failure = new_step(1, status=StepStatus.FAILED, result=None, error=ERROR)
+    await backend.checkpoint(before, failure)
+
+    assert await backend.checkpoint(claim, new_step(1)) == failure
+    assert await backend.steps(id_) == [failure]
+
+
+async def test_what_completed_before_the_retry_and_is_recorded_late_is_a_fact(
+    backend: Backend,
+) -> None:
+    before = await failed(backend)
+    await backend.retry(before.execution.id)
+    done = new_step(1)
+
+    assert await backend.checkpoint(before, done) == done
+
+    claim = await claim_one(backend, await joined(backend))
+    assert claim.steps == {done.step_id: done}
+
+
 async def test_a_cancelled_execution_can_be_retried(backend: Backend) -> None:
     id_ = await insert_one(backend)
     await backend.cancel(id_, "a mistake")

@@ -34,7 +34,7 @@ def documented_command(server: redis.Redis) -> list[str]:
     return words
 
 
-async def use_everything(app: Worchflow) -> int:
+async def use_everything(app: Worchflow, other: Worchflow) -> int:
     @app.function(Double, retries=2, retry_delay="20ms")
     async def double(ctx: Context[Double]) -> int:
         doubled = await ctx.step.run("Double", lambda: ctx.data.n * 2)
@@ -42,7 +42,15 @@ async def use_everything(app: Worchflow) -> int:
             raise ConnectionError("once")
         return doubled
 
+    @other.function("other")
+    async def elsewhere(ctx: Context[None]) -> int:
+        return 1
+
     async with app.client() as client, app.worker(concurrency=4):
+        waits = [
+            await client.send({"name": "other", "data": None}, id=f"other-{number}")
+            for number in range(3)
+        ]
         late = await client.send(Double(n=1), delay="1h")
         soon = await client.send(Double(n=2), delay="50ms")
         handles = await client.send_many(Double(n=n) for n in range(10))
@@ -50,6 +58,8 @@ async def use_everything(app: Worchflow) -> int:
         await client.cancel(late.id)
         await client.retry(late.id)
         await client.prune(older_than=0, limit=1)
+        async with other.worker(concurrency=4):
+            results += [await handle.result(timeout=20) for handle in waits]
         return sum(results) + await late.result(timeout=20)
 
 
@@ -61,14 +71,17 @@ def test_the_documented_redis_user_may_do_all_that_is_needed(
     server = start_redis()
     with redis.Redis.from_url(server.url) as admin:
         admin.execute_command(*documented_command(admin))
-        app = Worchflow(
-            "rights",
-            redis_url=f"redis://shop:secret@127.0.0.1:{server.port}/0",
-            mongo_url=mongo_url,
-            queue_prefix="shop",
+        app, other = (
+            Worchflow(
+                name,
+                redis_url=f"redis://shop:secret@127.0.0.1:{server.port}/0",
+                mongo_url=mongo_url,
+                queue_prefix="shop",
+            )
+            for name in ("rights", "others")
         )
 
-        assert asyncio.run(use_everything(app)) == 4 + 90 + 2
+        assert asyncio.run(use_everything(app, other)) == 4 + 90 + 3 + 2
 
         assert admin.acl_log() == []
         # The user sees nothing of others.

@@ -8,8 +8,11 @@ from typing import Any, Protocol
 import pymongo
 import pytest
 import redis
+from pymongo import AsyncMongoClient
 from pymongo.database import Database
+from redis.asyncio import Redis
 
+from tests.redis_mongo.commands import Commands
 from worchflow.options import BackendOptions
 from worchflow.storage.redis_mongo import RedisMongoBackend
 
@@ -60,6 +63,28 @@ async def open_backend(
 @pytest.fixture
 async def backend(open_backend: OpenBackend) -> RedisMongoBackend:
     return await open_backend()
+
+
+@pytest.fixture
+async def counted(
+    redis_url: str, mongo_url: str, prefix: str
+) -> AsyncIterator[tuple[RedisMongoBackend, Commands]]:
+    """A backend whose commands for MongoDB are counted."""
+    commands = Commands()
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+        mongo_url, event_listeners=[commands]
+    )
+    cache = Redis.from_url(redis_url)
+    backend = RedisMongoBackend(
+        redis=cache,
+        db=client.get_default_database(),
+        options=BackendOptions(queue_prefix=prefix, timeout=20.0),
+    )
+    await backend.open()
+    yield backend, commands
+    await backend.close()
+    await cache.aclose()
+    await client.close()
 
 
 @pytest.fixture

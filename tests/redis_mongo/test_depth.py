@@ -11,7 +11,15 @@ import redis
 
 from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.redis_mongo.profile import Reads, profiled
-from tests.stores import ERROR, EVENT, claim_many, joined, new_execution, new_step
+from tests.stores import (
+    ERROR,
+    EVENT,
+    claim_many,
+    joined,
+    new_execution,
+    new_step,
+    nothing_to_claim,
+)
 from worchflow.records import Claim, WorkerRecord
 from worchflow.settlement import Completed, RetryAt
 from worchflow.storage.redis_mongo import RedisMongoBackend
@@ -143,6 +151,27 @@ async def test_what_rests_costs_the_rounds_of_a_worker_nothing(
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("are_sorted", [False, True], ids=["in the queue", "sorted"])
+async def test_what_waits_costs_the_sweep_nothing(
+    backend: RedisMongoBackend, raw_mongo: Mongo, are_sorted: bool
+) -> None:
+    other, worker = await joined(backend, "other"), await joined(backend)
+    await send(backend, MANY)
+    minute_ago = [{"$set": {"dueAt": {"$subtract": ["$dueAt", 60_000]}}}]
+    raw_mongo.executions.update_many({}, minute_ago)
+    if are_sorted:
+        assert await nothing_to_claim(backend, other)
+    await backend.sweep(worker.id)
+
+    with profiled(raw_mongo) as reads:
+        assert await backend.sweep(worker.id) == 0
+
+    # The oldest of each event, and what is at the heads of the lists.
+    assert reads.documents <= 20
+    assert reads.keys <= 50
+
+
+@pytest.mark.timeout(120)
 async def test_what_a_worker_leaves_behind_is_found_by_its_owner(
     backend: RedisMongoBackend, raw_mongo: Mongo, prefix: str
 ) -> None:
@@ -170,7 +199,7 @@ async def test_without_redis_a_poll_reads_what_it_takes(
     with profiled(raw_mongo) as reads:
         assert len(await claimer._take(10, 0.0)) == 10
     assert reads.documents == 10
-    assert reads.plans == {"IXSCAN { queuePrefix: 1, dueAt: 1 }"}
+    assert reads.plans == {"IXSCAN { queuePrefix: 1, eventName: 1, dueAt: 1 }"}
 
 
 @pytest.mark.parametrize("ts_compat", [False, True])

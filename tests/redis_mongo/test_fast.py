@@ -199,9 +199,7 @@ async def test_a_value_adopted_at_the_checkpoint_is_no_conflict_at_the_barrier(
     assert await backend._open_parts.stores.lane.flush(5)
     # Redis holds another value too, so MongoDB has to be asked.
     stores = backend._open_parts.stores
-    stores.lane.put(
-        stores.scripts.step(claim.execution.id, 1, theirs.step_id, '"theirs"', "")
-    )
+    stores.lane.put(stores.scripts.step(claim, theirs.step_id, '"theirs"', ""))
     recorded = await backend.checkpoint(claim, ours)
     assert recorded.result == '"theirs"'
     settled = await backend.settle(claim, Completed(result='"theirs"'), None)

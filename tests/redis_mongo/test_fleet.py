@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis
@@ -20,7 +21,7 @@ from tests.stores import (
     new_worker,
 )
 from tests.waiting import until
-from worchflow.records import ExecutionStatus
+from worchflow.records import Claim, ExecutionStatus
 from worchflow.settlement import Completed
 from worchflow.storage.redis_mongo import RedisMongoBackend
 
@@ -142,9 +143,76 @@ async def test_a_worker_that_leaves_puts_back_what_it_only_took(
     await backend.leave(leaving.id)
     assert not raw_redis.exists(inflight)
     assert (await claim_one(backend, staying)).execution.id == id_
-    document = raw_mongo.workers.find_one({"_id": leaving.id})  # type: ignore[dict-item]
-    assert document is not None
-    assert document["dead"] is True
+    assert [each["_id"] for each in raw_mongo.workers.find()] == [staying.id]
+
+
+async def test_workers_that_left_cost_the_others_nothing(
+    backend: RedisMongoBackend, raw_mongo: Mongo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = await joined(backend)
+    stores = backend._open_parts.stores
+    find, run = stores.mongo.find, stores.redis.run
+    asked: list[int] = []
+
+    async def counted_find(collection: str, query: Any, **how: Any) -> Any:
+        found = await find(collection, query, **how)
+        asked.append(len(found))
+        return found
+
+    async def counted_run(calls: Any) -> Any:
+        asked.append(len(calls))
+        return await run(calls)
+
+    async def cost() -> list[int]:
+        monkeypatch.setattr(stores.mongo, "find", counted_find)
+        monkeypatch.setattr(stores.redis, "run", counted_run)
+        asked.clear()
+        assert await backend.reap(alive.id, expired=True) == 0
+        monkeypatch.undo()
+        return list(asked)
+
+    before = await cost()
+    for _ in range(50):
+        await backend.leave((await joined(backend)).id)
+
+    assert await cost() == before
+    assert raw_mongo.workers.count_documents({}) == 1
+
+
+async def test_a_claim_that_arrives_after_its_worker_left_is_released(
+    backend: RedisMongoBackend,
+) -> None:
+    gone, alive = await joined(backend), await joined(backend)
+    await backend.leave(gone.id)
+    id_ = await insert_one(backend)
+    late = await claim_one(backend, gone)
+    assert late.execution.id == id_
+
+    assert await backend.reap(alive.id, expired=True) == 1
+
+    assert (await claim_one(backend, alive)).token == late.token + 1
+
+
+async def test_who_joins_while_it_is_looked_for_the_departed_keeps_what_it_claims(
+    backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = await joined(backend)
+    await insert_one(backend)
+    stores = backend._open_parts.stores
+    find = stores.mongo.find
+    claims: list[Claim] = []
+
+    async def find_and_let_one_join(collection: str, query: Any, **how: Any) -> Any:
+        found = await find(collection, query, **how)
+        if collection == "workers" and query == {}:
+            monkeypatch.undo()
+            claims.append(await claim_one(backend, await joined(backend)))
+        return found
+
+    monkeypatch.setattr(stores.mongo, "find", find_and_let_one_join)
+    assert await backend.reap(alive.id, expired=True) == 0
+    assert len(claims) == 1
+    assert (await backend.settle(claims[0], Completed(result="1"), None)).applied
 
 
 async def test_a_worker_that_leaves_in_the_middle_of_a_wait_takes_nothing_along(

@@ -12,9 +12,9 @@ from bson import ObjectId
 
 from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.redis_mongo.profile import profiled
-from tests.stores import ERROR, claimed, insert_one, new_step, settle, stored
+from tests.stores import ERROR, claimed, insert_one, new_step, now, settle, stored
 from worchflow.errors import StoreUnavailable
-from worchflow.records import ExecutionStatus
+from worchflow.records import Claim, ExecutionStatus, StoredExecution
 from worchflow.settlement import Completed, Failed, Settlement
 from worchflow.storage.redis_mongo import RedisMongoBackend
 from worchflow.storage.redis_mongo.scripts import NOWHERE
@@ -98,11 +98,33 @@ async def test_what_is_left_to_write_of_a_former_life_comes_before_the_next(
     backend: RedisMongoBackend, raw_redis: redis.Redis, prefix: str
 ) -> None:
     lane, scripts = backend._open_parts.stores.lane, backend._open_parts.stores.scripts
-    ended: dict[str, Any] = {"id": "e1", "status": "completed", "token": 1}
-    anew = {"id": "e1", "eventData": "2", "status": "queued", "token": 0}
+    ended: dict[str, Any] = {
+        "id": "e1",
+        "status": "completed",
+        "token": 1,
+        "nonce": "first",
+    }
+    anew = {
+        "id": "e1",
+        "eventData": "2",
+        "status": "queued",
+        "token": 0,
+        "nonce": "second",
+    }
 
-    lane.put(scripts.mark("e1", 1, 1, "", lambda _: None), at_once=False)
-    lane.put(scripts.step("e1", 1, "s", "1", ""), at_once=False)
+    execution = StoredExecution(
+        id="e1",
+        event_name="payment",
+        event_data="1",
+        status=S.PROCESSING,
+        created_at=now(),
+        updated_at=now(),
+        nonce="first",
+    )
+    claim = Claim(execution=execution, worker_id="w", token=1)
+
+    lane.put(scripts.mark(claim, 1, "", lambda _: None), at_once=False)
+    lane.put(scripts.step(claim, "s", "1", ""), at_once=False)
     lane.put(scripts.let_go("w", "e1", NOWHERE, fields=ended, ttl=9), at_once=False)
     lane.put(scripts.enqueue(anew, NOWHERE))
     assert await lane.flush(5)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import redis
-from pymongo import AsyncMongoClient, monitoring
+from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
+from tests.redis_mongo.commands import Commands
 from tests.stores import ERROR, EVENT, claim_many, joined, new_execution, new_step
 from worchflow import WorchflowClient, handle
 from worchflow.notices import ExecutionCompleted
@@ -18,25 +19,6 @@ from worchflow.options import BackendOptions
 from worchflow.records import Claim, ExecutionStatus
 from worchflow.settlement import Completed, RetryAt
 from worchflow.storage.redis_mongo import RedisMongoBackend
-
-
-class Commands(monitoring.CommandListener):
-    """Counts the commands that MongoDB is sent."""
-
-    def __init__(self) -> None:
-        self.seen: Counter[str] = Counter()
-        self.read_levels: Counter[str] = Counter()
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        name = event.command_name
-        self.seen[f"{name} {event.command.get(name)}"] += 1
-        if name in {"find", "aggregate"}:
-            level = event.command.get("readConcern", {}).get("level", "local")
-            self.read_levels[level] += 1
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ async def test_a_running_execution_shows_its_steps(
     await until(lambda: raw_redis.hget(hash_, "status") == "processing")
     steps = await until(lambda: raw_redis.hgetall(f"{prefix}:steps:{id_}"))
     md5 = hashlib.md5(b"charge", usedforsecurity=False).hexdigest()
-    assert steps == {md5: '{"ok":1}'}
+    assert steps == {md5: '{"ok":1}', "nonce": claim.execution.nonce}
     document = raw_mongo.steps.find_one({"executionId": id_})
     assert document is not None
     assert document["_id"] == f"{id_}:{step.step_id}"
@@ -311,8 +311,8 @@ async def test_a_late_write_neither_revives_nor_changes_a_finished_hash(
     before = raw_redis.hgetall(hash_)
     parts = backend._open_parts
     scripts, lane = parts.stores.scripts, parts.stores.lane
-    lane.put(scripts.mark(id_, claim.token, 1, "", lambda _: None))
-    lane.put(scripts.step(id_, claim.token, "late", "1", ""))
+    lane.put(scripts.mark(claim, 1, "", lambda _: None))
+    lane.put(scripts.step(claim, "late", "1", ""))
     late = {"status": "queued", "token": claim.token, "updatedAt": 1}
     lane.put(scripts.let_go("w", id_, "none", fields=late))
     fields = parts.stores.documents.hash_fields(claim.execution)

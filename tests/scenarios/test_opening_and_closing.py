@@ -110,6 +110,24 @@ def test_a_client_that_was_closed_serves_the_next_event_loop(
     assert asyncio.run(main()) >= 1
 
 
+def test_calls_at_once_on_one_event_loop_after_the_other(make_app: MakeApp) -> None:
+    client = make_app().client()
+    message = {"name": "answer", "data": None}
+
+    async def main() -> int:
+        # The second time the calls find it closed, and being opened.
+        for _ in range(2):
+            await asyncio.gather(
+                client.open(), *(client.send(message) for _ in range(5)), client.open()
+            )
+            await asyncio.gather(client.close(), client.close())
+        async with client:
+            return len((await client.list()).items)
+
+    assert asyncio.run(main()) == 10
+    assert asyncio.run(main()) == 20
+
+
 def test_a_client_still_open_elsewhere_refuses_another_event_loop(
     make_app: MakeApp,
 ) -> None:

@@ -12,6 +12,7 @@ from worchflow import (
     Context,
     Event,
     EventValidationError,
+    ExecutionConflict,
     InvalidInput,
     Middleware,
     StoreUnavailable,
@@ -255,3 +256,25 @@ async def test_what_is_no_stream_is_refused_at_once(app: Worchflow[Any]) -> None
     for bad in (0, 1001, True, "10", None):
         with pytest.raises(InvalidInput, match="batch="):
             client.send_stream([], batch=bad)
+
+
+async def test_an_id_of_another_prefix_is_told_with_what_was_accepted(
+    make_app: Any, where: dict[str, Any]
+) -> None:
+    prefix = where.get("queue_prefix", "worchflow")
+    ours, theirs = make_app(), make_app(queue_prefix=f"{prefix}-2")
+    async with ours.client() as client, theirs.client() as other:
+        await other.send(Order(number=1), id="taken")
+        prepared = [
+            client._sender.prepare(Order(number=number), id=name)
+            for number, name in enumerate(("before", "taken", "after"))
+        ]
+
+        with pytest.raises(ExecutionConflict, match="another queue prefix") as caught:
+            await client._accept(prepared)
+
+        assert caught.value.execution_id == "taken"
+        assert caught.value.accepted == ("before", "after")
+        for name in caught.value.accepted:
+            assert (await client.get(name)).status == "queued"
+        assert (await other.get("taken")).data == {"number": 1}

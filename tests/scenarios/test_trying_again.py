@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+import pymongo
 import pytest
 
+from tests.scenarios.conftest import MakeApp
 from tests.stores import ignore, new_worker
 from tests.waiting import until
 from worchflow import (
     Context,
     ExecutionFailed,
+    ExecutionHandle,
     ExecutionStatus,
     Retry,
     RetryAfter,
@@ -23,6 +31,7 @@ from worchflow import (
     open_backend,
 )
 from worchflow.options import BackendOptions, WorkerOptions
+from worchflow.storage.base import Backend
 
 
 async def test_retries_are_counted_and_end(app: Worchflow[Any]) -> None:
@@ -198,11 +207,13 @@ async def test_an_execution_that_kills_its_workers_is_given_up(
 
     async def die_with_it() -> None:
         victim, witness = new_worker("poison"), new_worker("other")
+        victim = replace(victim, quarantine_after=100)
         await doomed.join(victim, ignore)
         await doomed.join(witness, ignore)
 
         async def taken() -> bool:
-            return bool(await doomed.claim(victim, 1, 0.1))
+            claims = await doomed.claim(victim, 1, 0.1)
+            return bool(claims) and await doomed.begin(claims[0])
 
         async def taken_back() -> bool:
             await asyncio.to_thread(doomed.renew, witness.id)
@@ -259,3 +270,85 @@ async def test_a_handler_that_ends_as_its_time_does_has_ended(
     async with app.client() as client, app.worker():
         assert await (await client.send(late())).result(timeout=10) == "in time"
     assert calls == 1
+
+
+async def test_who_waits_for_the_quarantine_slot_is_not_claimed_meanwhile(
+    make_app: MakeApp, where: dict[str, Any]
+) -> None:
+    app = make_app()
+    go_on, ran = asyncio.Event(), list[str]()
+
+    @app.function("dangerous")
+    async def dangerous(ctx: Context[None]) -> None:
+        ran.append(ctx.execution_id)
+        await asyncio.wait_for(go_on.wait(), 60)
+
+    @app.function("harmless")
+    async def harmless(ctx: Context[None]) -> None:
+        pass
+
+    store = app.backend()
+    await store.open()
+    async with app.client() as client:
+        handles = [await client.send(dangerous()) for _ in range(2)]
+        for _ in range(2):
+            await kill_the_workers_of(store, handles, where)
+
+        async with app.worker(concurrency=4):
+            await until(lambda: len(ran) == 1)
+            for _ in range(5):
+                await (await client.send(harmless())).result(timeout=30)
+            (waiting,) = {each.id for each in handles} - set(ran)
+            stored = await store.get(waiting)
+            assert stored is not None
+            assert (stored.status, stored.token) == (ExecutionStatus.QUEUED, 2)
+            assert stored.reason == "workers died while running it"
+
+            go_on.set()
+            for each in handles:
+                await each.result(timeout=60)
+    await store.close()
+
+
+async def kill_the_workers_of(
+    store: Backend, handles: Sequence[ExecutionHandle[Any]], where: dict[str, Any]
+) -> None:
+    """Let each be claimed by a worker that begins it and is then declared dead."""
+    victim, witness = new_worker("dangerous"), new_worker("other")
+    await store.join(victim, ignore)
+    await store.join(witness, ignore)
+
+    async def all_taken() -> bool:
+        for claim in await store.claim(victim, 10, 0.1):
+            assert await store.begin(claim)
+            taken.add(claim.execution.id)
+        return len(taken) == len(handles)
+
+    async def all_taken_back() -> bool:
+        await asyncio.to_thread(end_lease, where, victim.id)
+        await asyncio.to_thread(store.renew, witness.id)
+        await store.reap(witness.id, expired=True)
+        stored = [await store.get(each.id) for each in handles]
+        return all(each is not None and each.worker is None for each in stored)
+
+    taken: set[str] = set()
+    await until(all_taken)
+    await until(all_taken_back)
+    await store.leave(witness.id)
+
+
+def end_lease(where: dict[str, Any], worker_id: str) -> None:
+    """Let a lease have ended long ago."""
+    if "sqlite" in where:
+        with contextlib.closing(sqlite3.connect(where["sqlite"])) as connection:
+            connection.execute(
+                "UPDATE workers SET lease_until = 0 WHERE id = ?", (worker_id,)
+            )
+            connection.commit()
+        return
+    mongo: pymongo.MongoClient[dict[str, Any]]
+    with pymongo.MongoClient(where["mongo_url"]) as mongo:
+        mongo.get_default_database().workers.update_one(
+            {"_id": worker_id},
+            {"$set": {"expiresAt": datetime(2020, 1, 1, tzinfo=UTC)}},
+        )

@@ -19,6 +19,7 @@ FAULTS = (
     "short freeze",
     "stop",
     "wrong clock",
+    "worker of some functions",
     "Redis wiped",
     "Redis evicts",
     "Redis goes back",

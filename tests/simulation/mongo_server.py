@@ -293,10 +293,14 @@ def _project(found: list[Document], fields: Document, now: datetime) -> list[Doc
 
 
 def _group(found: list[Document], operand: Document, now: datetime) -> list[Document]:
-    """Only: how many there are of each value of one field."""
+    """Only: how many there are of each value of one field, or a field of the first."""
+    field = operand["_id"].removeprefix("$")
+    if operand.keys() == {"_id", "dueAt"} and operand["dueAt"].keys() == {"$first"}:
+        first = operand["dueAt"]["$first"].removeprefix("$")
+        firsts = {each.get(field): each.get(first) for each in reversed(found)}
+        return [{"_id": value, "dueAt": due} for value, due in firsts.items()]
     if operand.keys() != {"_id", "count"}:
         raise NotImplementedError(operand)
-    field = operand["_id"].removeprefix("$")
     counts = Counter(document.get(field) for document in found)
     return [{"_id": value, "count": count} for value, count in counts.items()]
 

@@ -138,6 +138,9 @@ def _is_not(candidates: list[Any], operand: Document) -> bool:
 
 _OPERATORS: dict[str, Callable[[list[Any], Any], bool]] = {
     "$in": lambda values, wanted: any(_equal(v, w) for v in values for w in wanted),
+    "$nin": lambda values, wanted: (
+        not any(_equal(v, w) for v in values for w in wanted)
+    ),
     "$ne": lambda values, wanted: not any(_equal(v, wanted) for v in values),
     "$gt": _comparing(lambda a, b: a > b),
     "$gte": _comparing(lambda a, b: a >= b),
@@ -289,6 +292,11 @@ def _index_of(operand: Any, document: Document, now: datetime) -> Any:
     return next((i for i, each in enumerate(array) if _equal(each, wanted)), -1)
 
 
+def _is_in(operand: Any, document: Document, now: datetime) -> bool:
+    wanted, array = (evaluate(each, document, now) for each in operand)
+    return any(_equal(each, wanted) for each in array)
+
+
 def _ordering(test: Callable[[Any, Any], bool]) -> Callable[..., bool]:
     def compare(operand: Any, document: Document, now: datetime) -> bool:
         first, second = (rank(evaluate(each, document, now)) for each in operand)
@@ -311,6 +319,7 @@ _EXPRESSIONS: dict[str, Callable[[Any, Document, datetime], Any]] = {
     "$mergeObjects": _merge,
     "$arrayElemAt": _item_at,
     "$indexOfArray": _index_of,
+    "$in": _is_in,
     "$eq": _ordering(lambda a, b: a == b),
     "$gt": _ordering(lambda a, b: a > b),
     "$lt": _ordering(lambda a, b: a < b),

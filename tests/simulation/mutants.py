@@ -154,9 +154,13 @@ def _send_without_nonce() -> list[Change]:
 
 
 def _cancel_forgotten_by_reap() -> list[Change]:
-    first, second = reaper._RELEASE
-    released = {"$set": first["$set"] | {"status": "queued"}}
-    return [(reaper, "_RELEASE", [released, second])]
+    original = reaper._release
+
+    def release(progressed: Any) -> Any:
+        first, *rest = original(progressed)
+        return [{"$set": first["$set"] | {"status": "queued"}}, *rest]
+
+    return [(reaper, "_release", release)]
 
 
 def _cancel_forgotten_by_settle() -> list[Change]:

@@ -47,6 +47,8 @@ class RedisServer:
         self.subscribers: dict[bytes, list[Callable[[bytes, bytes], None]]] = {}
         self.is_full = False
         """Whether it refuses what adds, as at `maxmemory`."""
+        self.sorted = 0
+        """How many ids were put into ready lists."""
         self._known: dict[bytes, str] = {}
         self._has_written = False
 
@@ -150,6 +152,7 @@ class RedisServer:
 
     def _rpush(self, key: bytes, *items: bytes) -> int:
         items_of: list[bytes] = self._made(key, list)
+        self.sorted += b":ready:" in key
         items_of.extend(items)
         return len(items_of)
 
@@ -260,10 +263,11 @@ class RedisServer:
 
     # keys, messages, the server
 
-    def _unlink(self, key: bytes) -> int:
-        found = self._value(key, object) is not None
-        self._remove(key)
-        return int(found)
+    def _unlink(self, *keys: bytes) -> int:
+        found = [key for key in keys if self._value(key, object) is not None]
+        for key in found:
+            self._remove(key)
+        return len(found)
 
     def _persist(self, key: bytes) -> int:
         return int(self.content.expires.pop(key, None) is not None)

@@ -20,7 +20,14 @@ from tests.simulation.network import Network
 from tests.simulation.oracle import Oracle
 from tests.simulation.processes import Process, World
 from tests.simulation.virtual import machine_of
-from tests.simulation.workload import Handling, Sender, make_plans, make_worker
+from tests.simulation.workload import (
+    FUNCTIONS,
+    Functions,
+    Handling,
+    Sender,
+    make_plans,
+    make_worker,
+)
 from worchflow import Worcher
 from worchflow.errors import ConfigurationError, StoreUnavailable
 from worchflow.options import BackendOptions
@@ -35,6 +42,8 @@ EXECUTIONS = (2, 7)
 LEASE_TTL = 3.0
 TIMEOUT = 1.5
 FAST_SHARE = 0.25
+PARTIAL_SHARE = 0.3
+"""Of the fleets; twice as many of their workers serve only some functions."""
 CLOCKS = (0.0, 0.0, 0.0, 86_400.0, -86_400.0)
 """Seconds by which wall clocks are wrong."""
 
@@ -79,6 +88,9 @@ class Simulation:
         self.random = Random(self.world.random.getrandbits(64))
         self.is_strict = self.random.random() >= FAST_SHARE
         self.is_calm = False
+        # Of its own, so that what else a seed decides does not depend on it.
+        self._shares = Random(f"{seed}: functions")
+        self.is_partial = self._shares.random() < PARTIAL_SHARE
         self.options = BackendOptions(
             durability="strict" if self.is_strict else "fast",
             lease_ttl=LEASE_TTL,
@@ -106,6 +118,9 @@ class Simulation:
                     self._judge()
                 self._look_for_errors()
             finally:
+                self.network.hits["worker of some functions"] += (
+                    self.network.redis.sorted
+                )
                 for process in self.world.processes:
                     process.dispose()
         return Outcome(
@@ -152,6 +167,9 @@ class Simulation:
         self.is_calm = True
         # What is frozen by then thaws in its own time, among workers that are well.
         self.network.calm_down()
+        if self.is_partial:
+            # Something serves each function in the end.
+            self._start_worker(FUNCTIONS)
 
     def _is_over(self) -> bool:
         return bool(self.oracle.violations) or (
@@ -194,19 +212,25 @@ class Simulation:
         self.network.hits["wrong clock"] += bool(offset)
         return Process(self.world, name, offset)
 
-    def _start_worker(self) -> None:
+    def _start_worker(self, functions: Functions = ()) -> None:
         self._started += 1
         process = self._new_process(f"worker-{self._started}")
         self.workers.append(process)
-        process.deliver(self._work, process)
+        process.deliver(self._work, process, functions or self._share())
 
-    def _work(self, process: Process) -> None:
-        worcher = make_worker(process, self.network, self.options, SLOTS)
-        self._worchers[process] = worcher
-        process.start(self._keep_started(process, worcher))
+    def _share(self) -> Functions:
+        """What a new worker serves."""
+        if not self.is_partial or self._shares.random() > 2 * PARTIAL_SHARE:
+            return FUNCTIONS
+        return tuple(self._shares.sample(FUNCTIONS, self._shares.randint(1, 3)))
 
-    async def _keep_started(self, process: Process, worcher: Worcher) -> None:
+    def _work(self, process: Process, functions: Functions) -> None:
+        process.start(self._keep_started(process, functions))
+
+    async def _keep_started(self, process: Process, functions: Functions) -> None:
         while True:
+            worcher = make_worker(process, self.network, self.options, SLOTS, functions)
+            self._worchers[process] = worcher
             try:
                 return await worcher.start()
             except ConfigurationError:
@@ -214,8 +238,6 @@ class Simulation:
             except StoreUnavailable:
                 # As a supervisor would, with a new process after a moment.
                 await asyncio.sleep(0.5)
-                worcher = make_worker(process, self.network, self.options, SLOTS)
-                self._worchers[process] = worcher
 
     async def _stop(self, process: Process, timeout: float) -> None:
         await self._worchers[process].stop(timeout=timeout)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from random import Random
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 from tests.simulation.drivers import backend_on
 from tests.simulation.network import Link, Network
@@ -185,7 +185,8 @@ async def threaded(ctx: Context[Threaded]) -> list[str]:
         return [*values, await handling.step_in_thread("in a thread")]
 
 
-FUNCTIONS = (sequence, parallel, compensated, hopeless, threaded)
+Functions: TypeAlias = tuple[Any, ...]
+FUNCTIONS: Functions = (sequence, parallel, compensated, hopeless, threaded)
 
 
 def make_plans(random: Random, count: int) -> list[Plan]:
@@ -203,11 +204,15 @@ def make_plans(random: Random, count: int) -> list[Plan]:
 
 
 def make_worker(
-    process: Process, network: Network, options: BackendOptions, slots: int
+    process: Process,
+    network: Network,
+    options: BackendOptions,
+    slots: int,
+    functions: Functions = FUNCTIONS,
 ) -> Worcher:
     """The real worker, on this process's connections."""
     return Worcher(
-        FUNCTIONS,
+        functions,
         backend=backend_on(Link(process, network), options),
         options=WorkerOptions(
             concurrency=slots,

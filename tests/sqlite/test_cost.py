@@ -128,8 +128,8 @@ def test_a_thousand_steps_are_loaded_in_one_query(
     fill(connection, 1, "a")
     connection.execute("UPDATE executions SET token = 1")
     connection.executemany(
-        "INSERT INTO steps (execution, step_id, title, status, attempts, result)"
-        " VALUES (1, ?, 'step', 'completed', 1, '1')",
+        "INSERT INTO steps (execution, step_id, title, status, token, attempts, result)"
+        " VALUES (1, ?, 'step', 'completed', 1, 1, '1')",
         ((f"{number:032x}",) for number in range(1000)),
     )
     worker = new_worker("a")
@@ -253,7 +253,7 @@ def test_no_walk_is_longer_than_allowed_and_none_is_lost(
             ),
             (),
         ),
-        (steps._INSERT.format(rows="(1,2,3,4,5,6,7,8,9,10,11)", prefix=1), ()),
+        (steps._INSERT.format(rows="(1,2,3,4,5,6,7,8,9,10,11,12)", prefix=1), ()),
         (steps._OF_EXECUTION, ("a", "p")),
         (steps._OF_EXECUTIONS, ("[]",)),
         (workers._OWNED, ("w",)),
@@ -262,7 +262,7 @@ def test_no_walk_is_longer_than_allowed_and_none_is_lost(
             workers._TAKE_BACK,
             dict.fromkeys(["workers", "prefix", "ids", "deaths", "front", "now"], "[]"),
         ),
-        (claims._NEXT_DUE, {"prefix": "p", "functions": "[]"}),
+        (claims._NEXT_DUE, {"prefix": "p", "functions": "[]", "most_deaths": 1}),
     ],
     ids=["settle", "checkpoint", "steps", "recorded", "owned", "forget", "reap", "due"],
 )

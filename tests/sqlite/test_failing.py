@@ -31,7 +31,6 @@ from tests.stores import (
 )
 from tests.waiting import until
 from worchflow.errors import (
-    ExecutionConflict,
     ExecutionNotFound,
     StoreUnavailable,
     WorchflowError,
@@ -216,25 +215,6 @@ async def test_more_calls_than_there_is_room_for_wait_their_turn(
     stuck.set_result(None)
     for new in news:
         await expect(backend, new.id, status=ExecutionStatus.QUEUED)
-
-
-async def test_a_batch_that_cannot_be_accepted_whole_leaves_nothing(
-    make_backend: MakeBackend,
-) -> None:
-    ours, theirs = await make_backend(), await make_backend(queue_prefix="theirs")
-    taken = await insert_one(ours)
-    also, other = new_execution(), new_execution()
-
-    outcomes = await asyncio.gather(
-        theirs.insert([also, new_execution(taken)]),
-        theirs.insert([other]),
-        return_exceptions=True,
-    )
-
-    assert isinstance(outcomes[0], ExecutionConflict)
-    assert outcomes[1] == [Inserted(id=other.id)]
-    assert await theirs.get(also.id) is None
-    await expect(theirs, other.id, status=ExecutionStatus.QUEUED)
 
 
 async def test_what_a_cancelled_claim_took_is_handed_out_by_the_next(

@@ -29,6 +29,10 @@ from worchflow.storage.sqlite.connection import (
 OPTIONS = BackendOptions(timeout=0.5)
 
 
+def contents(path: Path) -> bytes:
+    return path.read_bytes()
+
+
 async def opened(path: Path | str) -> SQLiteBackend:
     backend = SQLiteBackend(path, OPTIONS)
     await backend.open()
@@ -123,6 +127,20 @@ async def test_a_database_of_a_later_release_is_left_alone(path: Path) -> None:
         await opened(path)
 
     assert str(path) in str(caught.value)
+
+
+async def test_a_database_of_an_earlier_release_is_left_alone(path: Path) -> None:
+    await (await opened(path)).close()
+    other = sqlite3.connect(path)
+    other.execute("PRAGMA user_version=1")
+    other.close()
+    before = contents(path)
+
+    with pytest.raises(ConfigurationError, match="schema 1 of an earlier") as caught:
+        await opened(path)
+
+    assert str(path) in str(caught.value)
+    assert contents(path) == before
 
 
 async def test_a_path_that_cannot_be_opened_is_named_with_the_reason(

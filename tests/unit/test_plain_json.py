@@ -140,9 +140,11 @@ def test_odd_values_that_json_holds_exactly_are_plain(value: object) -> None:
     assert find_flaw(value) is None
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_an_int_is_plain_up_to_the_digits_that_parsers_read(sign: int) -> None:
-    longest = sign * (10**4300 - 1)
+@pytest.mark.parametrize(
+    "longest", [10**4300 - 1, 1 - 10**4299], ids=["positive", "negative"]
+)
+def test_an_int_is_plain_up_to_the_digits_that_parsers_read(longest: int) -> None:
+    sign = 1 if longest > 0 else -1
 
     assert find_flaw(longest) is None
     assert find_flaw([longest + sign]) is not None

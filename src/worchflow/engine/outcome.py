@@ -60,7 +60,7 @@ def poisoned(claim: Claim) -> Outcome:
     """The outcome of an execution that keeps killing its workers."""
     error = ErrorInfo(
         type="poison",
-        message=f"{claim.execution.recoveries} workers died while running it; it is "
+        message=f"{claim.execution.deaths} workers died while running it; it is "
         "not tried again before an explicit retry",
         traceback="",
     )

@@ -132,6 +132,8 @@ class Sender:
 
     def _conflicts(self, prepared: Prepared, outcome: Inserted) -> bool:
         existing, new = outcome.existing, prepared.execution
+        if outcome.is_foreign:
+            return True
         if existing is None:
             return False
         return existing.event_name != new.event_name or not self.payloads.same_data(
@@ -161,6 +163,12 @@ class Sender:
 
 
 def _conflict(prepared: Prepared, outcome: Inserted) -> ExecutionConflict:
+    if outcome.is_foreign:
+        return ExecutionConflict(
+            f'id="{prepared.execution.id}" belongs to an execution of another queue '
+            "prefix in this database: ids are unique per database, use another",
+            execution_id=prepared.execution.id,
+        )
     existing = outcome.existing
     what = "other data"
     if existing is not None and existing.event_name != prepared.execution.event_name:

@@ -39,11 +39,13 @@ class Inserted:
 
     `existing` is None when it was accepted now (also when a repeated call finds
     its own write by the nonce); else it is the execution that has the id, and
-    nothing was written.
+    nothing was written. So it is where the id `is_foreign`: it belongs to an execution
+    of another queue prefix, of which nothing is told.
     """
 
     id: str
     existing: StoredExecution | None = None
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +70,8 @@ class ExecutionStore(ABC):
         """Accept executions durably, in one round trip per store; one outcome each.
 
         Accepted means: it survives the loss of this process and of Redis. Becoming
-        visible to workers may lag, but never needs this process.
+        visible to workers may lag, but never needs this process. What becomes of one
+        has no bearing on the others.
         """
 
     @abstractmethod
@@ -161,16 +164,36 @@ class ClaimStore(ABC):
     async def claim(
         self, worker: WorkerRecord, limit: int, wait: float
     ) -> Sequence[Claim]:
-        """Own up to `limit` eligible executions, oldest first, never more.
+        """Own up to `limit` eligible executions, never more.
+
+        Of one event the oldest first, as well as can be; of several each gets its
+        share. What this worker does not serve delays nothing that it does, however
+        much waits of it.
 
         Waits up to `wait` seconds for the first; takes what is there, never waits to
-        fill. Each execution is claimed by exactly one caller, with a token higher
-        than ever before; its status becomes `processing`, its `function_id` the one
+        fill. Executions with `worker.quarantine_after` deaths stay where they are. Each
+        execution is claimed by exactly one caller, with a token higher than ever
+        before; its status becomes `processing`, its `function_id` the one
         `worker.functions` has for its event, `started_at` is set by its first claim,
-        and an `ExecutionStarted` notice is published. Due executions whose event this
-        worker does not serve go back while another live worker serves them, else
-        wait with a growing delay and a stored reason. Cancelling the call never
-        loses work: what it took is handed out by a later call or by `adopt`.
+        and an `ExecutionStarted` notice is published. Due executions whose event no
+        live worker serves wait, with a reason that this or a sweep stores. Cancelling
+        the call never loses work: a later call or `adopt` hands out what it took.
+        """
+
+    @abstractmethod
+    async def claim_quarantined(self, worker: WorkerRecord) -> Claim | None:
+        """Own the next of the eligible executions that `claim` leaves alone.
+
+        Those with `worker.quarantine_after` deaths or more; None if there is none.
+        Everything else is as in `claim`.
+        """
+
+    @abstractmethod
+    async def begin(self, claim: Claim) -> bool:
+        """Record durably that the code of an execution begins under this claim.
+
+        Called for what was recovered before, ahead of its handler: from now on a death
+        of the worker counts against it. False when the claim is not held any more.
         """
 
     @abstractmethod
@@ -188,7 +211,8 @@ class ClaimStore(ABC):
         """Record a step durably and return what is recorded.
 
         First write wins, whoever holds the claim: when the step was recorded before,
-        that record is returned unchanged. With a completed one a `StepCompleted`
+        that record is returned unchanged. A failure under a claim from before an
+        explicit retry is not recorded any more. With a completed one a `StepCompleted`
         notice is published.
         """
 
@@ -210,7 +234,10 @@ class ClaimStore(ABC):
         """Take back what dead workers own; returns how many executions.
 
         They go to the queue's front with `recoveries` + 1, flagged ones to
-        `cancelled`.
+        `cancelled`. A death counts in `deaths` only if code of the execution ran: it
+        recorded a step under that claim, which also clears the count of those before,
+        or `begin` was called. Of the first death nobody knows that without a step; it
+        is added when a second one counts.
         Dead is a worker whose process is certainly gone (its file lock is free) and,
         with `expired`, one whose lease had run out when this was called: what the
         store makes of it after an outage is no verdict on those who wait for it too.
@@ -222,8 +249,8 @@ class ClaimStore(ABC):
     async def sweep(self, worker_id: str) -> int:
         """Make visible what is due and not in the queue; returns how many executions.
 
-        What is flagged and un-owned becomes `cancelled`. At most one worker does it
-        at a time.
+        What is flagged and un-owned becomes `cancelled`; what no live worker serves
+        has a reason that says so. At most one worker does it at a time.
         """
 
     @abstractmethod

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..engine.environment import Environment
+    from ..records import Claim
     from .lease import Lease
     from .membership import Membership
     from .running import Running
@@ -77,6 +78,8 @@ class ClaimLoop:
         if strays:
             some = frozenset(sorted(strays)[: running.free])
             claims = await store.adopt(lease.worker, some)
+        elif quarantined := await self._claim_quarantined(lease):
+            claims = [quarantined]
         else:
             limit = running.free
             claims = await store.claim(lease.worker, limit, WAIT)
@@ -86,3 +89,11 @@ class ClaimLoop:
         if not (strays or claims or running.ids):
             self.on_idle()
         return bool(claims)
+
+    async def _claim_quarantined(self, lease: Lease) -> Claim | None:
+        """An execution for the quarantine slot, if that is free and one may wait."""
+        running = self._running
+        if not (running.may_be_quarantined and running.quarantine_is_free):
+            return None
+        running.may_be_quarantined = False
+        return await self._environment.store.claim_quarantined(lease.worker)

@@ -64,6 +64,7 @@ class Membership:
             host=socket.gethostname(),
             pid=os.getpid(),
             started_at=self._clock.now(),
+            quarantine_after=self._options.quarantine_after,
         )
         lease = Lease(worker, self._backend.options.lease_ttl, self._clock)
         asked_at = self._clock.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..engine.outcome import poisoned, unfinished
 from ..engine.runner import ExecutionRunner
@@ -14,6 +14,8 @@ from ..notices import ErrorRaised, ExecutionUpdated
 from ..settlement import Released
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..engine.environment import Environment
     from ..engine.outcome import Outcome
     from ..engine.ownership import Interruption
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from .lease import Lease
 
 logger = logging.getLogger("worchflow.worker")
+
+T = TypeVar("T")
 
 
 class Running:
@@ -41,6 +45,8 @@ class Running:
         self._slots: dict[str, asyncio.Task[None]] = {}
         self._runners: dict[str, ExecutionRunner] = {}
         self._quarantined: str | None = None
+        self.may_be_quarantined = True
+        """Whether it is worth asking for an execution for the quarantine slot."""
         self._freed = asyncio.Event()
         self._freed.set()
 
@@ -58,6 +64,11 @@ class Running:
     def ids(self) -> frozenset[str]:
         """The ids of the executions in the slots."""
         return frozenset(self._slots)
+
+    @property
+    def quarantine_is_free(self) -> bool:
+        """Whether the slot for an execution that killed workers is free."""
+        return self._quarantined is None
 
     async def wait_free(self) -> None:
         """Wait until a slot is free."""
@@ -106,6 +117,7 @@ class Running:
         self._freed.set()
         if self._quarantined == execution_id:
             self._quarantined = None
+            self.may_be_quarantined = True
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error(
                 "execution %s could not be settled; it is taken up again after the "
@@ -131,15 +143,17 @@ class Running:
             self._announce(claim, outcome, settled)
 
     async def _attempt(self, claim: Claim, lease: Lease) -> Outcome | None:
-        deaths = claim.execution.recoveries - self._options.quarantine_after
+        deaths = claim.execution.deaths - self._options.quarantine_after
         if deaths >= self._options.quarantine_deaths:
             return poisoned(claim)
         if deaths >= 0 and not self._enter_quarantine(claim):
-            reason = "waits for the quarantine slot: its workers died while running it"
-            return unfinished(claim, Released(delay=1.0, reason=reason))
+            # Claimed while the slot was free, adopted when it was not any more.
+            return unfinished(claim, Released())
         function = self._registry.for_event(claim.execution.event_name)
         if function is None:
             return unfinished(claim, Released(delay=1.0))
+        if claim.execution.recoveries and not await self._begin(claim, lease):
+            return None
         runner = ExecutionRunner(self._environment, lease, claim, function)
         self._runners[claim.execution.id] = runner
         try:
@@ -153,22 +167,39 @@ class Running:
         self._quarantined = claim.execution.id
         return True
 
+    async def _begin(self, claim: Claim, lease: Lease) -> bool:
+        """Record that its code begins: the next death counts. False: claim lost."""
+        store = self._environment.store
+        begun = await self._stored(
+            lambda: store.begin(claim), lease, claim, "waits to begin"
+        )
+        return begun is True
+
     async def _settle(
         self, claim: Claim, lease: Lease, outcome: Outcome
     ) -> Settled | None:
+        store, ending = self._environment.store, type(outcome.settlement).__name__
+        return await self._stored(
+            lambda: store.settle(claim, outcome.settlement, outcome.notice),
+            lease,
+            claim,
+            f"has ended as {ending} and waits to be settled",
+        )
+
+    async def _stored(
+        self, call: Callable[[], Awaitable[T]], lease: Lease, claim: Claim, what: str
+    ) -> T | None:
+        """Make a call of the store until it answers; None once the lease is lost."""
         pause = 0.1
         while not lease.lost:
             try:
-                return await self._environment.store.settle(
-                    claim, outcome.settlement, outcome.notice
-                )
+                return await call()
             except StoreUnavailable as error:
                 logger.warning(
-                    "%s; execution %s has ended as %s and waits to be settled, next "
-                    "try in %.1f s",
+                    "%s; execution %s %s, next try in %.1f s",
                     error,
                     claim.execution.id,
-                    type(outcome.settlement).__name__,
+                    what,
                     pause,
                     extra=_fields(claim),
                 )

@@ -10,8 +10,10 @@ from ..errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from ..engine.environment import Environment
+    from ..options import WorkerOptions
     from .lease import Lease
     from .membership import Membership
+    from .running import Running
 
 logger = logging.getLogger("worchflow.worker")
 
@@ -20,12 +22,17 @@ class UpkeepLoop:
     """Rounds of reap and sweep, jittered so that a fleet does not move in step."""
 
     def __init__(
-        self, environment: Environment, membership: Membership, interval: float
+        self,
+        running: Running,
+        environment: Environment,
+        membership: Membership,
+        options: WorkerOptions,
     ) -> None:
         self._store = environment.store
         self._random = environment.random
         self._membership = membership
-        self._interval = interval
+        self._running = running
+        self._interval = options.upkeep_interval
 
     async def run(self) -> None:
         """Look after the fleet until cancelled; the first round is at once."""
@@ -46,6 +53,7 @@ class UpkeepLoop:
                     "their last recorded step",
                     reaped,
                 )
+            self._running.may_be_quarantined = True
             swept = await self._store.sweep(lease.worker.id)
             if swept:
                 logger.info("put %d waiting execution(s) back in the queue", swept)

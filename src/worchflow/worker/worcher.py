@@ -122,7 +122,7 @@ class Worcher(Emitter):
         )
         self._claiming = ClaimLoop(self._running, self._environment, self._membership)
         self._upkeep = UpkeepLoop(
-            self._environment, self._membership, self.options.upkeep_interval
+            self._running, self._environment, self._membership, self.options
         )
         self._watch: BlockedLoopWatch | None = None
         self._state: State = "new"

@@ -18,8 +18,8 @@ from worchflow.storage.redis_mongo.documents import (
     Documents,
     UnreadableError,
     due_time,
-    milliseconds_of,
 )
+from worchflow.storage.redis_mongo.values import milliseconds_of
 
 NOW = 1_800_000_000_000
 MOMENT = datetime(2026, 5, 6, 7, 8, 9, 123000, tzinfo=UTC)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from ...errors import ConfigurationError
+from ...loop_lock import LoopLock
 from ...options import BackendOptions
 from ...settlement import Released
 from ..base import Backend
@@ -26,6 +27,7 @@ from .lane import RedisLane
 from .leases import Leases
 from .listing import Listing
 from .mongo_door import MongoDoor
+from .ownership import begin
 from .pruning import Pruning
 from .reaper import Reaper
 from .redis_door import RedisDoor
@@ -141,25 +143,21 @@ class RedisMongoBackend(Backend):
         self.options = options
         self._connections = connections
         self._opened = 0
-        self._lock: asyncio.Lock | None = None
+        self._changing = LoopLock()
         self._parts: _Open | None = None
 
     # -- lifecycle
 
     @override
     async def open(self) -> None:
-        if self._lock is None:
-            self._lock = asyncio.Lock()
-        async with self._lock:
+        async with self._changing.here():
             if self._opened == 0:
                 self._parts = await self._open()
             self._opened += 1
 
     @override
     async def close(self) -> None:
-        if self._lock is None:
-            return
-        async with self._lock:
+        async with self._changing.here():
             if self._opened == 0:
                 return
             self._opened -= 1
@@ -226,6 +224,10 @@ class RedisMongoBackend(Backend):
             if (claimer := claimers.get(worker_id)) is not None:
                 claimer.released(execution_id, answer)
 
+        def on_ready(event: str | None) -> None:
+            for claimer in list(claimers.values()):
+                claimer.wake(event)
+
         return _Open(
             loop=asyncio.get_running_loop(),
             stores=stores,
@@ -240,7 +242,7 @@ class RedisMongoBackend(Backend):
             pruning=Pruning(stores, counting),
             reaper=Reaper(stores, executions),
             sweeper=Sweeper(stores, executions, counting, election),
-            hints=Hints(stores.redis, stores.keys),
+            hints=Hints(stores.redis, stores.keys, on_ready),
             claimers=claimers,
             upkeep=Upkeep(stores, claimers),
         )
@@ -334,6 +336,14 @@ class RedisMongoBackend(Backend):
         self, worker: WorkerRecord, limit: int, wait: float
     ) -> Sequence[Claim]:
         return await self._claimer(worker).claim(limit, wait)
+
+    @override
+    async def claim_quarantined(self, worker: WorkerRecord) -> Claim | None:
+        return await self._claimer(worker).claim_quarantined()
+
+    @override
+    async def begin(self, claim: Claim) -> bool:
+        return await begin(self._open_parts.stores, claim)
 
     @override
     async def adopt(

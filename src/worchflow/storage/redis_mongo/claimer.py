@@ -17,6 +17,7 @@ from .documents import EXECUTIONS
 from .errors import RedisFull
 from .indexes import DUE
 from .ownership import Ownership
+from .taking import Taker
 from .tasks import end
 from .triage import Triage
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-LONGEST_BLOCK = 2.0
-"""Seconds one BLMOVE waits."""
 POLL_PAUSE = 0.5
 """Seconds between two looks at MongoDB while Redis does not help, jittered."""
 LONGEST_INFLIGHT = 20_000
@@ -51,6 +50,7 @@ class Claimer:
         self._worker = worker
         self._inflight = stores.keys.inflight(worker.id)
         self._ownership = Ownership(stores, steps, worker)
+        self._taker = Taker(stores, worker)
         self._triage = Triage(stores, executions, worker, self.released)
         self._held: Counter[str] = Counter()
         """How often each id should be in our inflight list."""
@@ -85,6 +85,10 @@ class Claimer:
                 raise error
         return self._hand_out(limit)
 
+    async def claim_quarantined(self) -> Claim | None:
+        """Own one that has had too many deaths for `claim`, if one waits."""
+        return await self._ownership.claim_quarantined()
+
     async def adopt(self, execution_ids: frozenset[str]) -> list[Claim]:
         """Claims this worker holds; those a running round will hand out excepted."""
         ready = [claim for claim in self._ready if claim.execution.id in execution_ids]
@@ -98,10 +102,18 @@ class Claimer:
         """Look for ids in our inflight list that this process does not know of."""
         stores = self._stores
         items = await stores.redis.items(self._inflight, LONGEST_INFLIGHT)
-        stray = Counter(await self._read_ids(items)) - self._held
-        self._held += stray
-        self._taken.extend(stray.elements())
+        known = self._held + Counter(await self._read_ids(self._taker.popped))
+        stray = Counter(await self._read_ids(items)) - known
+        if stray:
+            kept = await self._taker.keep(list(stray.elements()))
+            ids = await self._read_ids(kept)
+            self._held.update(ids)
+            self._taken.extend(ids)
         self._lost_seen = stores.lane.lost
+
+    def wake(self, event: str | None) -> None:
+        """Let a waiting claim look again; see `Taker.wake`."""
+        self._taker.wake(event)
 
     @property
     def has_lost(self) -> bool:
@@ -120,6 +132,7 @@ class Claimer:
             # It is about to learn what it owns; waiting for work would only end.
             await asyncio.wait({self._round})
         await end(self._round)
+        await self._taker.close()
         await end(self._probe)
         claims, self._ready = list(self._ready), deque()
         return claims
@@ -176,7 +189,7 @@ class Claimer:
         if self._redis_is_down:
             return await self._poll(limit)
         try:
-            ids = await self._pop(limit, wait)
+            ids = await self._read_ids(await self._taker.take(limit, wait))
         except RedisFull:
             # BLMOVE is refused, the script that only moves is not.
             return await self._poll(limit)
@@ -185,19 +198,6 @@ class Claimer:
             return await self._poll(limit)
         self._held.update(ids)
         return ids
-
-    async def _pop(self, limit: int, wait: float) -> list[str]:
-        stores = self._stores
-        take = stores.scripts.take(self._worker.id, limit)
-        (answer,) = await stores.redis.run([take])
-        if isinstance(answer, Exception):
-            raise StoreUnavailable(f"Redis refused to hand out work: {answer}")
-        if not answer and wait > 0:
-            popped = await stores.redis.pop(
-                stores.keys.queue, self._inflight, min(wait, LONGEST_BLOCK)
-            )
-            answer = [] if popped is None else [popped]
-        return await self._read_ids(answer)
 
     async def _read_ids(self, items: Sequence[bytes]) -> list[str]:
         """The items as text; what is none can be the id of nothing and is dropped."""
@@ -221,6 +221,7 @@ class Claimer:
                 "dueAt": {"$lte": DatetimeMS(stores.clock.now())},
                 "eventName": {"$in": list(self._worker.functions)},
                 "owner": None,
+                "deaths": {"$not": {"$gte": self._worker.quarantine_after}},
             },
             fields=("id",),
             sort=(("dueAt", 1),),

@@ -19,9 +19,9 @@ from redis.exceptions import RedisError
 
 from ...errors import ConfigurationError
 from ...masking import without_user
-from .claimer import LONGEST_BLOCK
 from .errors import describe
 from .leases import OnTheLoop, OwnConnection
+from .taking import LONGEST_BLOCK
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase

@@ -16,8 +16,9 @@ from bson.datetime_ms import DatetimeMS
 
 from ...errors import StoreUnavailable
 from ...records import TERMINAL, ExecutionStatus
-from .documents import EXECUTIONS, META, milliseconds_of
+from .documents import EXECUTIONS, META
 from .indexes import ENDED, LISTING
+from .values import milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -168,9 +169,11 @@ class Counting:
 
     async def _waiting(self) -> int:
         """How many ids wait in Redis; none while it does not answer."""
-        keys = self._stores.keys
+        keys, redis = self._stores.keys, self._stores.redis
         try:
-            return sum(await self._stores.redis.lengths(keys.queue, keys.delayed))
+            (events,) = await redis.hashes([keys.ready])
+            lists = [keys.queue, *map(keys.ready_list, events or ())]
+            return await redis.lengths(lists, keys.delayed)
         except StoreUnavailable:
             return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bson.datetime_ms import DatetimeMS
@@ -23,12 +22,14 @@ from .values import (
     LONGEST_NATIVE,
     check_safe_integers,
     is_json,
+    moment_of,
     to_bson,
     to_text,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from ...options import BackendOptions
     from ...records import Claim, NewExecution
@@ -44,6 +45,12 @@ META = "worchflow_meta"
 
 WRAPPED = '{"cached":true,"value":'
 """How the TypeScript original begins a step's result in Redis; `}` ends it."""
+
+FAST = "fast"
+"""Set once a worker with `durability="fast"` has claimed an execution."""
+
+LIFE = "nonce"
+"""The field that tells executions of one id apart: of a document, and of the hashes."""
 
 SMALL = 2000
 """Bytes of a document without payloads; names have at most 200 characters."""
@@ -118,7 +125,7 @@ class Documents:
             "updatedAt": Int64(created),
             "token": Int64(0),
             "recoveries": 0,
-            "nonce": new.nonce,
+            LIFE: new.nonce,
         }
         due = now
         if new.delay is not None or new.run_at is not None:
@@ -202,6 +209,8 @@ class Documents:
             token=_count(get("token")),
             cancel_requested=get("cancelRequested") is True,
             cancel_reason=_text_or_none(get("cancelReason")),
+            deaths=max(0, _count(get("deaths"))),
+            nonce=_text_or_none(get(LIFE)) or "",
         )
 
     def set_result(self, document: Document, result: Payload) -> None:
@@ -296,6 +305,8 @@ class Documents:
             "updatedAt": to_milliseconds(execution.updated_at),
             "token": execution.token,
         }
+        if execution.nonce:
+            fields[LIFE] = execution.nonce
         if execution.result is not None:
             fields["result"] = execution.result
         if execution.error is not None:
@@ -360,12 +371,6 @@ def due_time(now: int, delay: float | None, run_at: datetime | None = None) -> i
     return now + -int(-(delay or 0.0) * 1000 // 1)
 
 
-def milliseconds_of(value: object) -> int | None:
-    """The same as milliseconds."""
-    moment = moment_of(value)
-    return None if moment is None else to_milliseconds(moment)
-
-
 def _error(document: Document) -> ErrorInfo | None:
     message = document.get("error")
     if message is None:
@@ -375,20 +380,6 @@ def _error(document: Document) -> ErrorInfo | None:
         message=message if isinstance(message, str) else to_text(message, None),
         traceback=_text_or_none(document.get("errorStack")) or "",
     )
-
-
-def moment_of(value: object) -> datetime | None:
-    """A stored moment, a date or milliseconds; None for anything else."""
-    if value is None:
-        return None
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return from_milliseconds(int(value))
-        except (ValueError, OverflowError, OSError):
-            return None
-    return None
 
 
 def _text_or_none(value: object) -> str | None:

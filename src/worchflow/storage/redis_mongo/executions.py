@@ -9,7 +9,6 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...clock import to_milliseconds
-from ...errors import ExecutionConflict
 from ...notices import ExecutionUpdated, encode_notice
 from ...records import ExecutionStatus
 from ...transitions import RETRYABLE
@@ -59,13 +58,6 @@ class Executions:
             self._inserted(document, existing.get(document["id"]), now)
             for document in documents
         ]
-        for execution_id, document in existing.items():
-            if not stores.documents.is_ours(document):
-                raise ExecutionConflict(
-                    f'id="{execution_id}" belongs to an execution of another queue '
-                    "prefix in this database: ids are unique per database, use another",
-                    execution_id=execution_id,
-                )
         # The lane's turn, before the sender's next: a worker waits for it.
         await asyncio.sleep(0)
         return inserted
@@ -188,6 +180,8 @@ class Executions:
         self, document: Document, existing: Document | None, now: int
     ) -> Inserted:
         documents = self._stores.documents
+        if existing is not None and not documents.is_ours(existing):
+            return Inserted(id=document["id"], is_foreign=True)
         if existing is not None and existing.get("nonce") != document["nonce"]:
             return Inserted(id=document["id"], existing=documents.execution(existing))
         due = int(document["dueAt"])
@@ -242,5 +236,5 @@ def _retry_change(now: int) -> list[Document]:
         "retryToken": token,
     }
     gone = "error errorStack errorType enc result reason cancelRequested cancelReason"
-    gone += " finishedAt runAt doneBy sweptAt handOns owner claim"
+    gone += " finishedAt runAt doneBy sweptAt handOns owner claim deaths begun"
     return [{"$set": values}, {"$unset": gone.split()}]

@@ -1,4 +1,4 @@
-"""Pub/Sub: notices for those who watch and hints of cancellations, latency only."""
+"""Pub/Sub: notices for those who watch, hints for workers. Latency only."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ IDLE = 1.0
 CONFIRM_TIMEOUT = 1.0
 """Seconds to wait for a subscription to be there; without it notices may be lost."""
 UNREAD_NOTICES = 1000
+READY = "ready "
+"""What a message on the control channel begins with that names an event."""
 LEAVE_AT = 100
 """Channels nobody watches any more that are left before there is a quiet moment."""
 
@@ -56,9 +58,14 @@ class Subscription:
 class Hints:
     """One connection that listens for everybody, and comes back after an outage."""
 
-    def __init__(self, redis: RedisDoor, keys: Keys) -> None:
+    def __init__(
+        self, redis: RedisDoor, keys: Keys, on_ready: Callable[[str | None], None]
+    ) -> None:
         self._redis = redis
         self._keys = keys
+        self._on_ready = on_ready
+        """Called with an event whose ready list begins to fill; with None when such a
+        hint may have been missed."""
         self._listener: RedisListener | None = None
         self._task: asyncio.Task[None] | None = None
         self._watchers: dict[str, set[Subscription]] = {}
@@ -170,11 +177,16 @@ class Hints:
         if kind == "subscribe":
             if (confirmed := self._confirmed.get(channel)) is not None:
                 confirmed.set()
+            elif channel == self._keys.control:
+                self._on_ready(None)
         elif kind != "message":
             return
         elif channel == self._keys.control:
             wanted = data.decode(errors="replace") if isinstance(data, bytes) else data
-            self._hint_cancel(wanted)
+            if wanted.startswith(READY):
+                self._on_ready(wanted.removeprefix(READY))
+            else:
+                self._hint_cancel(wanted)
         elif (notice := decode_notice(data)) is not None:
             for subscription in self._watchers.get(channel, ()):
                 subscription.put(notice)

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from .documents import Document
 
 OWNER = {"owner": 1}
-DUE = {"queuePrefix": 1, "dueAt": 1}
+DUE = {"queuePrefix": 1, "eventName": 1, "dueAt": 1}
+"""What waits: each event by itself, so that none lies in the way of another."""
+QUARANTINED = {"queuePrefix": 1, "deaths": 1, "dueAt": 1}
 LISTING = {"queuePrefix": 1, "status": 1, "createdAt": -1, "_id": -1}
 BY_EVENT = {"queuePrefix": 1, "eventName": 1, "createdAt": -1, "_id": -1}
 ENDED_KEY = {"queuePrefix": 1, "status": 1, "finishedAt": 1}
@@ -32,9 +34,15 @@ INDEXES: list[Document] = [
         "partialFilterExpression": {"owner": {"$type": "string"}},
     },
     {
-        "name": "worchflow_due",
+        "name": "worchflow_due_by_event",
         "key": DUE,
         "partialFilterExpression": {"dueAt": {"$exists": True}},
+    },
+    {
+        # Almost always empty: who waits after deaths of its workers.
+        "name": "worchflow_quarantined",
+        "key": QUARANTINED,
+        "partialFilterExpression": {"deaths": {"$gt": 0}, "dueAt": {"$exists": True}},
     },
     {"name": "worchflow_listing", "key": LISTING},
     {"name": "worchflow_by_event", "key": BY_EVENT},

@@ -14,13 +14,17 @@ class Keys:
         self.prefix = prefix
         self.queue = f"{prefix}:queue"
         """List of execution ids, oldest first; adding is RPUSH."""
+        self.ready = f"{prefix}:ready"
+        """Hash whose fields are the events that have ids in a ready list."""
         self.delayed = f"{prefix}:delayed"
         """ZSET of execution ids by due time in milliseconds."""
         self.control = f"{prefix}:control"
-        """Channel; a message is the id of an execution to cancel."""
+        """Channel; a message is the id of an execution to cancel, or `ready`, a space
+        and an event: its ready list has begun to fill. No id has a space."""
         self.epoch = f"{prefix}:epoch"
         """When a sweep first saw this content of Redis; gone after a wipe."""
-        self._execution = f"{prefix}:execution:"
+        self.executions = f"{prefix}:execution:"
+        """What the key of every execution's hash begins with."""
         self._steps = f"{prefix}:steps:"
         self._inflight = f"{prefix}:inflight:"
         self._updates = f"{prefix}:updates:"
@@ -28,7 +32,14 @@ class Keys:
 
     def execution(self, execution_id: str) -> str:
         """Hash of one execution."""
-        return self._execution + execution_id
+        return self.executions + execution_id
+
+    def ready_list(self, event: str) -> str:
+        """List of the waiting ids of one event that others found in the queue.
+
+        Whatever of an event is in its ready list comes before what is in the queue.
+        """
+        return f"{self.ready}:{event}"
 
     def steps(self, execution_id: str) -> str:
         """Hash of one execution's step results by step id."""

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson.datetime_ms import DatetimeMS
 
 from ...errors import StoreUnavailable
-from .documents import EXECUTIONS, UnreadableError, milliseconds_of
+from .documents import EXECUTIONS, UnreadableError
 from .indexes import DUE
 from .scripts import BACK, ENQUEUE
 from .tasks import end
+from .values import milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -69,9 +70,9 @@ class Missing:
         self._executions = executions
 
     async def put_back(
-        self, due: Span, stale: int
+        self, event: str, due: Span, stale: int
     ) -> AsyncGenerator[tuple[int, int], None]:
-        """Queue what is due in a span of time, the oldest first.
+        """Queue what is due of an event in a span of time, the oldest first.
 
         What was queued here after `stale` is left out. Yields since when nothing has
         been queued yet and how many were queued since it last did, before each page
@@ -84,14 +85,14 @@ class Missing:
         stamping: deque[asyncio.Task[None]] = deque()
         reading: asyncio.Task[list[Document]] | None = None
         try:
-            page = await self._page(due, stale, ())
+            page = await self._page(event, due, stale, ())
             while page:
                 yield milliseconds_of(page[0]["dueAt"]) or due.since, queued
                 places = [Place(each["dueAt"], each["_id"]) for each in page]
                 unstamped.append(places)
                 if len(page) == PAGE:
                     behind = [*refused, *chain.from_iterable(unstamped)]
-                    reading = asyncio.create_task(self._page(due, stale, behind))
+                    reading = asyncio.create_task(self._page(event, due, stale, behind))
                 kept_out = await self._push(page)
                 queued = len(page) - len(kept_out)
                 # Only those of the last moment could be met again by this sweep.
@@ -112,12 +113,13 @@ class Missing:
                 await end(each)
 
     async def _page(
-        self, due: Span, stale: int, behind: Iterable[Place]
+        self, event: str, due: Span, stale: int, behind: Iterable[Place]
     ) -> list[Document]:
         """The oldest of them, behind those that are not stamped yet."""
         span: Document = {"$gte": DatetimeMS(due.since), "$lt": DatetimeMS(due.until)}
         query: Document = {
             "queuePrefix": self._stores.options.queue_prefix,
+            "eventName": event,
             "dueAt": span,
             "owner": None,
             "$or": [{"sweptAt": None}, {"sweptAt": {"$lt": DatetimeMS(stale)}}],

@@ -6,12 +6,16 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from bson.int64 import Int64
+
 from ...errors import StoreUnavailable
+from ...ids import new_nonce
 from ...notices import encode_started
 from ...records import Claim
 from ...transitions import CLAIMABLE
-from .documents import EXECUTIONS, UnreadableError
+from .documents import EXECUTIONS, FAST, UnreadableError
 from .expressions import as_long
+from .indexes import QUARANTINED
 from .mongo_door import is_refusal
 from .scripts import MISSING, NOWHERE
 
@@ -40,10 +44,14 @@ class Ownership:
             "eventName": {"$in": list(worker.functions)},
             "eventData": {"$type": "string"},
             "cancelRequested": {"$ne": True},
+            "deaths": {"$not": {"$gte": worker.quarantine_after}},
             # Nothing that is missing compares greater than a date.
             "$expr": {"$lte": ["$runAt", "$$NOW"]},
         }
         self._change = _claim_change(worker)
+        if stores.options.durability == "fast":
+            # From now on Redis may have steps that MongoDB lacks.
+            self._change[0][FAST] = True
 
     async def claim(
         self, nonce: str, ids: Sequence[str]
@@ -60,6 +68,36 @@ class Ownership:
         for claim in claims:
             self._show(claim)
         return claims, [each for each in ids if each not in found]
+
+    async def claim_quarantined(self) -> Claim | None:
+        """A claim on the oldest that is eligible but for its deaths, or None."""
+        stores = self._stores
+        quarantined = self._eligible | {
+            "deaths": {"$gte": self._worker.quarantine_after},
+            "dueAt": {"$exists": True},
+        }
+        waiting = await stores.mongo.find(
+            EXECUTIONS,
+            quarantined,
+            fields=("id",),
+            sort=(("dueAt", 1),),
+            limit=1,
+            hint=QUARANTINED,
+        )
+        ids = [document["id"] for document in waiting if "id" in document]
+        nonce = new_nonce()
+        values, unset = self._change
+        for execution_id in ids:
+            document = await stores.mongo.change(
+                EXECUTIONS,
+                stores.documents.by_id(execution_id) | quarantined,
+                [{"$set": values | {"claim": nonce}}, unset],
+            )
+            if document is not None:
+                for claim in await self._claims({execution_id: document}):
+                    self._show(claim)
+                    return claim
+        return None
 
     async def owned(self, ids: Sequence[str]) -> list[Claim]:
         """Claims that this worker already holds among the ids."""
@@ -157,8 +195,7 @@ class Ownership:
         execution = claim.execution
         self._stores.lane.put(
             self._stores.scripts.mark(
-                execution.id,
-                claim.token,
+                claim,
                 self._stores.clock.now(),
                 encode_started(claim),
                 partial(self._shown, execution),
@@ -184,6 +221,18 @@ class Ownership:
         query = {"_id": document["_id"], "owner": self._worker.id}
         change = {"$set": values, "$unset": {"owner": "", "claim": ""}}
         await self._stores.mongo.update(EXECUTIONS, [{"q": query, "u": change}])
+
+
+async def begin(stores: Stores, claim: Claim) -> bool:
+    """Mark that the code of an execution begins, if the claim is still held."""
+    token = Int64(claim.token)
+    query = stores.documents.by_id(claim.execution.id)
+    statement = {
+        "q": query | {"owner": claim.worker_id, "token": token},
+        "u": {"$set": {"begun": token}},
+    }
+    written = await stores.mongo.update(EXECUTIONS, [statement])
+    return written.count == 1
 
 
 def _claim_change(worker: WorkerRecord) -> tuple[Document, Document]:

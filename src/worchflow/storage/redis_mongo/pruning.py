@@ -8,8 +8,9 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...transitions import RETRYABLE
-from .documents import EXECUTIONS, STEPS, milliseconds_of
+from .documents import EXECUTIONS, STEPS
 from .indexes import ENDED, ENDED_OURS, OURS
+from .values import milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,11 +10,18 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...errors import StoreUnavailable
-from .documents import EXECUTIONS, WORKERS, UnreadableError, milliseconds_of
+from ...transitions import KILLED_WORKERS, UNSURE
+from .documents import (
+    EXECUTIONS,
+    STEPS,
+    WORKERS,
+    UnreadableError,
+)
 from .errors import describe
 from .expressions import CREATED_AT, as_long
 from .indexes import OWNER, owned_by
 from .scripts import FRONT, NOWHERE
+from .values import milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,10 +57,12 @@ class Reaper:
             {"queuePrefix": self._stores.options.queue_prefix, "dead": True},
             fields=("_id",),
         )
-        if not dead:
-            return 0
         # Ids of ours are text; a document of somebody else is no worker.
         worker_ids = [d["_id"] for d in dead if isinstance(d["_id"], str)]
+        if expired:
+            worker_ids += await self._that_left()
+        if not worker_ids:
+            return 0
         released: list[Document] = []
         while page := await self._stores.mongo.find(
             EXECUTIONS, owned_by(worker_ids), limit=PAGE, hint=OWNER
@@ -72,7 +81,7 @@ class Reaper:
         return len(released)
 
     async def end(self, worker_id: str) -> None:
-        """End one worker: ids it took go back to the queue.
+        """End one worker: ids it took go back to the queue, and its document goes.
 
         While it owns executions their code may still run, so it then stays what it
         is until its lease runs out.
@@ -82,8 +91,31 @@ class Reaper:
         owned = owned_by([worker_id])
         if await stores.mongo.find(EXECUTIONS, owned, limit=1, hint=OWNER):
             return
-        statement = {"q": {"_id": worker_id}, "u": _DEATH}
-        await stores.mongo.update(WORKERS, [statement])
+        await stores.mongo.delete(WORKERS, {"_id": worker_id})
+
+    async def _that_left(self) -> list[str]:
+        """Owners that are no workers: a claim of theirs arrived after they left."""
+        stores = self._stores
+        present = await stores.mongo.find(WORKERS, {}, fields=("_id",))
+        ids = [document["_id"] for document in present]
+        owned = await stores.mongo.find(
+            EXECUTIONS,
+            {
+                "owner": {"$type": "string", "$nin": ids},
+                "queuePrefix": stores.documents.prefix,
+            },
+            fields=("owner",),
+            limit=PAGE,
+            hint=OWNER,
+        )
+        owners = {document["owner"] for document in owned}
+        if not owners:
+            return []
+        # Who joined since is there by now: nobody claims before.
+        joined = await stores.mongo.find(
+            WORKERS, {"_id": {"$in": list(owners)}}, fields=("_id",)
+        )
+        return list(owners - {document["_id"] for document in joined})
 
     async def _declare_dead(self, asked_at: int) -> None:
         """Those whose leases had ended when it was asked, by any clock.
@@ -120,13 +152,32 @@ class Reaper:
         self, page: Sequence[Document], worker_ids: Sequence[str]
     ) -> list[Document]:
         """Release one page; the documents as they stand afterwards."""
+        progressed = await self._that_progressed(page)
         ids = [document["_id"] for document in page]
         query = {"_id": {"$in": ids}, "owner": {"$in": list(worker_ids)}}
-        statement = {"q": query, "u": _RELEASE, "multi": True}
+        statement = {"q": query, "u": _release(progressed), "multi": True}
         await self._stores.mongo.update(EXECUTIONS, [statement])
         return await self._stores.mongo.find(
             EXECUTIONS, {"_id": {"$in": ids}, "owner": None}
         )
+
+    async def _that_progressed(self, page: Sequence[Document]) -> list[str]:
+        """The ids of those that recorded a step under the claim that ends now."""
+        stores = self._stores
+        found = await stores.mongo.find(
+            STEPS,
+            {
+                "$or": [
+                    stores.documents.steps_of([document["id"]])
+                    | {"token": document.get("token")}
+                    for document in page
+                    if isinstance(document.get("id"), str)
+                ]
+                or [NOTHING]
+            },
+            fields=("executionId",),
+        )
+        return list({document["executionId"] for document in found})
 
     def _show(self, document: Document, place: str) -> None:
         stores = self._stores
@@ -183,27 +234,62 @@ def _place_in_queue(document: Document) -> int:
     return milliseconds_of(document.get("enqueuedAt")) or 0
 
 
+NOTHING: Document = {"_id": None}
+
 _DEATH: list[Document] = [{"$set": {"dead": True, "diedAt": "$$NOW"}}]
 
 _FLAGGED = {"$eq": ["$cancelRequested", True]}
 
-_RELEASE: list[Document] = [
-    {
-        "$set": {
-            "status": {"$cond": [_FLAGGED, "cancelled", "queued"]},
-            "recoveries": {"$add": [as_long("$recoveries"), 1]},
-            "token": {"$cond": [_FLAGGED, {"$add": ["$token", 1]}, "$token"]},
-            "dueAt": {
-                "$cond": [
-                    _FLAGGED,
-                    "$$REMOVE",
-                    {"$ifNull": ["$enqueuedAt", CREATED_AT]},
-                ]
-            },
-            "finishedAt": {"$cond": [_FLAGGED, "$$NOW", "$finishedAt"]},
-            "updatedAt": {"$toLong": "$$NOW"},
+
+def _release(progressed: Sequence[str]) -> list[Document]:
+    """For what a dead worker owned: back to its old place, or cancelled.
+
+    `progressed` are the ids of those that recorded a step under the claim.
+    """
+    recoveries, deaths = as_long("$recoveries"), as_long("$deaths")
+    counted = {
+        "$switch": {
+            "branches": [
+                {"case": {"$in": ["$id", {"$literal": list(progressed)}]}, "then": 1},
+                {
+                    "case": {"$eq": ["$begun", "$token"]},
+                    "then": {
+                        "$cond": [{"$eq": [deaths, UNSURE]}, 2, {"$add": [deaths, 1]}]
+                    },
+                },
+                {"case": {"$lte": [recoveries, 0]}, "then": UNSURE},
+            ],
+            "default": deaths,
         }
-    },
-    {"$unset": ["owner", "claim", "cancelRequested", "runAt", "reason"]},
-]
-"""For what a dead worker owned: back to its old place, or cancelled."""
+    }
+    return [
+        {
+            "$set": {
+                "status": {"$cond": [_FLAGGED, "cancelled", "queued"]},
+                "recoveries": {"$add": [recoveries, 1]},
+                "deaths": counted,
+                "token": {"$cond": [_FLAGGED, {"$add": ["$token", 1]}, "$token"]},
+                "dueAt": {
+                    "$cond": [
+                        _FLAGGED,
+                        "$$REMOVE",
+                        {"$ifNull": ["$enqueuedAt", CREATED_AT]},
+                    ]
+                },
+                "finishedAt": {"$cond": [_FLAGGED, "$$NOW", "$finishedAt"]},
+                "updatedAt": {"$toLong": "$$NOW"},
+            }
+        },
+        {
+            "$set": {
+                "reason": {
+                    "$cond": [
+                        {"$gt": ["$deaths", 1]},
+                        {"$cond": [_FLAGGED, "$$REMOVE", KILLED_WORKERS]},
+                        "$$REMOVE",
+                    ]
+                }
+            }
+        },
+        {"$unset": ["owner", "claim", "cancelRequested", "runAt"]},
+    ]

@@ -120,19 +120,32 @@ class RedisDoor:
             )
             return answer
 
-    async def lengths(self, items: str, ordered: str) -> tuple[int, int]:
-        """How many members a list and a sorted set have."""
+    async def heads(self, keys: Sequence[str], count: int) -> list[list[bytes]]:
+        """The first items of several lists; none of what is no list."""
         async with self._bounded(self._timeout):
-            answers = await self._send([("LLEN", items), ("ZCARD", ordered)])
+            answers = await self._send([("LRANGE", key, 0, count - 1) for key in keys])
+            found = [_read_error(answer) for answer in answers]
+        return [each if isinstance(each, list) else [] for each in found]
+
+    async def lengths(self, items: Sequence[str], ordered: str) -> int:
+        """How many members some lists and a sorted set have together."""
+        async with self._bounded(self._timeout):
+            commands = [("LLEN", key) for key in items]
+            answers = await self._send([*commands, ("ZCARD", ordered)])
             for answer in answers:
                 if isinstance(answer, Exception):
                     raise answer
-            return int(answers[0]), int(answers[1])
+            return sum(map(int, answers))
 
     async def remove(self, key: str, item: bytes) -> None:
         """Remove every such item from a list."""
         async with self._bounded(self._timeout):
             await self._client.execute_command("LREM", key, 0, item)
+
+    async def remove_first(self, key: str, items: Sequence[bytes]) -> None:
+        """Remove each item from a list once, where it comes first."""
+        async with self._bounded(self._timeout):
+            await self._send([("LREM", key, 1, item) for item in items])
 
     async def remove_keys(self, keys: Sequence[str]) -> None:
         """Remove keys, in one round trip."""

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ...records import Claim
     from .keys import Keys
 
 Argument: TypeAlias = str | int
 NOWHERE, BACK, FRONT = "none", "back", "front"
-"""Places for an id; a number of milliseconds is its due time in the delayed set."""
+"""Places for an id; a number of milliseconds is its due time in the delayed set.
+
+The front is that of its event's ready list while there is one, else the queue's.
+"""
 SMALL = 500
 """Bytes of an operation without its payload."""
 MISSING = -1
@@ -33,24 +37,26 @@ class Script:
     sha: str
 
 
-def _load(name: str, *, guarded: bool = False) -> Script:
-    source = (_source("guard") if guarded else "") + _source(name)
+def _load(name: str, *begins: str) -> Script:
+    folder = resources.files("worchflow.storage.redis_mongo") / "lua"
+    source = "".join(
+        (folder / f"{each}.lua").read_text(encoding="utf-8") for each in (*begins, name)
+    )
     sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
     return Script(name, source, sha)
 
 
-def _source(name: str) -> str:
-    path = resources.files("worchflow.storage.redis_mongo") / "lua" / f"{name}.lua"
-    return path.read_text(encoding="utf-8")
+GUARD = "guard"
+READY_LISTS = (GUARD, "ready")
+"""What scripts begin with that know ready lists, and keys of foreign types."""
 
-
-TAKE = _load("take")
-RECLAIM = _load("reclaim")
+TAKE = _load("take", *READY_LISTS)
+RECLAIM = _load("reclaim", *READY_LISTS)
 PROMOTE = _load("promote")
-ENQUEUE = _load("enqueue", guarded=True)
-MARK = _load("mark", guarded=True)
-STEP = _load("step", guarded=True)
-LET_GO = _load("let_go", guarded=True)
+ENQUEUE = _load("enqueue", *READY_LISTS)
+MARK = _load("mark", GUARD)
+STEP = _load("step", GUARD)
+LET_GO = _load("let_go", *READY_LISTS)
 
 ORDER = (ENQUEUE, MARK, STEP, LET_GO)
 """The road of an execution: its writes in one batch are applied in this order."""
@@ -61,7 +67,7 @@ class ScriptCall(NamedTuple):
 
     script: Script
     keys: Sequence[str]
-    args: Sequence[Argument]
+    args: Sequence[Argument | bytes]
 
 
 class Operation(NamedTuple):
@@ -83,8 +89,8 @@ class Scripts:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._shared = {
-            ENQUEUE: (keys.queue, keys.delayed),
-            LET_GO: (keys.queue, keys.delayed),
+            ENQUEUE: (keys.queue, keys.delayed, keys.ready),
+            LET_GO: (keys.queue, keys.delayed, keys.ready),
         }
 
     def call(self, script: Script, operations: Sequence[Operation]) -> ScriptCall:
@@ -98,15 +104,42 @@ class Scripts:
             list(chain.from_iterable(operation.args for operation in operations)),
         )
 
-    def take(self, worker_id: str, limit: int) -> ScriptCall:
-        """Move up to `limit` ids to a worker; answers the ids."""
-        keys = (self._keys.queue, self._keys.inflight(worker_id))
-        return ScriptCall(TAKE, keys, (limit,))
+    def take(
+        self,
+        worker_id: str,
+        limit: int,
+        events: Sequence[str],
+        sortable: int,
+        turn: int,
+        taken: Sequence[str | bytes] = (),
+    ) -> ScriptCall:
+        """Give a worker up to `limit` ids of its events; see `take.lua`.
+
+        Of the queue up to `sortable` ids are looked at, and sorted into ready lists if
+        they are not for this worker now. Those `taken` are in its inflight list: what
+        others serve is sorted as well. `turn` grows from call to call. Answers how
+        many were sorted, then the ids that it has now.
+        """
+        keys = self._keys
+        return ScriptCall(
+            TAKE,
+            (
+                keys.queue,
+                keys.inflight(worker_id),
+                keys.ready,
+                *map(keys.ready_list, events),
+            ),
+            (
+                *(limit, sortable, turn, keys.executions, keys.control),
+                *events,
+                *taken,
+            ),
+        )
 
     def reclaim(self, worker_id: str, limit: int) -> ScriptCall:
-        """Move a dead worker's ids back to the queue's front; answers the ids."""
-        keys = (self._keys.inflight(worker_id), self._keys.queue)
-        return ScriptCall(RECLAIM, keys, (limit,))
+        """Move a dead worker's ids back to where they are first; answers the ids."""
+        keys = (self._keys.inflight(worker_id), self._keys.queue, self._keys.ready)
+        return ScriptCall(RECLAIM, keys, (limit, self._keys.executions))
 
     def promote(self, now: int, limit: int) -> ScriptCall:
         """Queue what is due; answers how many and the next due time, or -1."""
@@ -114,14 +147,19 @@ class Scripts:
         return ScriptCall(PROMOTE, keys, (now, limit))
 
     def enqueue(self, fields: Mapping[str, Argument], place: str | int) -> Operation:
-        """Write an execution's whole hash, guarded by its token, and queue its id."""
+        """Write an execution's whole hash, guarded by its token, and queue its id.
+
+        What is there of an earlier execution of the same id goes, its steps as well.
+        """
         execution_id = str(fields["id"])
         return Operation(
             ENQUEUE,
             (self._keys.execution(execution_id), self._keys.steps(execution_id)),
             (
                 execution_id,
+                fields.get("eventName", ""),
                 fields["token"],
+                fields.get("nonce", ""),
                 place,
                 len(fields),
                 *chain.from_iterable(fields.items()),
@@ -131,35 +169,48 @@ class Scripts:
 
     def mark(
         self,
-        execution_id: str,
-        token: int,
+        claim: Claim,
         updated_at: int,
         notice: str,
         answered: Callable[[int], None],
     ) -> Operation:
-        """Show that an execution was claimed; answers `MISSING` without a hash."""
+        """Show that an execution was claimed; answers `MISSING` without its hash."""
+        execution = claim.execution
         return Operation(
             MARK,
-            (self._keys.execution(execution_id),),
-            (token, updated_at, self._keys.progress(execution_id), notice),
+            (self._keys.execution(execution.id),),
+            (
+                claim.token,
+                execution.nonce,
+                updated_at,
+                self._keys.progress(execution.id),
+                notice,
+            ),
             SMALL,
             answered,
         )
 
     def step(
         self,
-        execution_id: str,
-        token: int,
+        claim: Claim,
         step_id: str,
         value: str,
         notice: str,
         answered: Callable[[int], None] | None = None,
     ) -> Operation:
         """Cache a step's result (`""`: nothing to cache); answers 1 if it is there."""
+        execution = claim.execution
         return Operation(
             STEP,
-            (self._keys.execution(execution_id), self._keys.steps(execution_id)),
-            (token, step_id, value, self._keys.progress(execution_id), notice),
+            (self._keys.execution(execution.id), self._keys.steps(execution.id)),
+            (
+                claim.token,
+                execution.nonce,
+                step_id,
+                value,
+                self._keys.progress(execution.id),
+                notice,
+            ),
             SMALL + len(value),
             answered,
         )
@@ -174,7 +225,7 @@ class Scripts:
 
     def _publish(self, execution_id: str, channel: str, message: str) -> Operation:
         keys = (self._keys.execution(execution_id), self._keys.steps(execution_id))
-        return Operation(STEP, keys, (0, "", "", channel, message), SMALL)
+        return Operation(STEP, keys, (0, "", "", "", channel, message), SMALL)
 
     def let_go(
         self,
@@ -199,6 +250,7 @@ class Scripts:
             (
                 execution_id,
                 fields.get("token", 0),
+                fields.get("nonce", ""),
                 place,
                 ttl,
                 self._keys.updates(execution_id),

@@ -194,6 +194,8 @@ class SettlementUpdate:
             "updatedAt": self._now,
             "token": self._claim.token,
         }
+        if before.nonce:
+            fields["nonce"] = before.nonce
         if isinstance(settlement, Completed):
             fields["result"] = settlement.result
         elif isinstance(settlement, Failed | RetryAt):

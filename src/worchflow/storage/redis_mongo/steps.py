@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...errors import SerializationError, StoreUnavailable, WorchflowError
 from ...notices import encode_step_completed
 from ...records import StepStatus
+from .cached_results import cached_results
 from .committer import DUPLICATE
-from .documents import STEPS, UnreadableError, weight
+from .documents import EXECUTIONS, STEPS, UnreadableError, weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,8 +83,7 @@ class Steps:
         if step.status is StepStatus.COMPLETED:
             stores.lane.put(
                 stores.scripts.step(
-                    claim.execution.id,
-                    claim.token,
+                    claim,
                     step.step_id,
                     self._value_to_cache(recorded),
                     encode_step_completed(claim, step),
@@ -143,6 +143,9 @@ class Steps:
         documents = await self._stores.mongo.find(
             STEPS, self._stores.documents.steps_of([execution_id])
         )
+        if any(document.get("status") == StepStatus.FAILED for document in documents):
+            below = await self._void_below(execution_id)
+            documents = [each for each in documents if not _is_void(each, below)]
         steps = [
             (document.get("timestamp") or 0, step)
             for document in documents
@@ -156,14 +159,15 @@ class Steps:
     ) -> dict[str, dict[str, StoredStep]]:
         """The recorded steps of executions, by their ids.
 
-        MongoDB's, and what only Redis has, which is backfilled.
+        MongoDB's, and what only Redis has, which is backfilled. Redis is asked where
+        it may have more: after a claim in fast mode, and where others write as well.
         """
         stores = self._stores
         ids = [document["id"] for document in executions]
         self._forget_former_claims(executions)
         found, cached = await asyncio.gather(
             stores.mongo.find(STEPS, stores.documents.steps_of(ids)),
-            self._cached(ids),
+            cached_results(stores, executions),
         )
         void_below = {
             document["id"]: document.get("retryToken", 0) for document in executions
@@ -193,8 +197,7 @@ class Steps:
         cached: asyncio.Future[int] = loop.create_future()
         stores.lane.put(
             stores.scripts.step(
-                claim.execution.id,
-                claim.token,
+                claim,
                 step.step_id,
                 self._value_to_cache(step),
                 encode_step_completed(claim, step),
@@ -263,6 +266,10 @@ class Steps:
             # Removed between the two calls, as an explicit retry does: record it.
             await self._stores.committer.insert_step(document, _size(step))
             return step
+        if stored.get("status") == StepStatus.FAILED:
+            below = await self._void_below(document["executionId"])
+            if _is_void(stored, below):
+                return await self._record_instead(stored, below, step, document)
         try:
             return self._stores.documents.step(stored)
         except UnreadableError as error:
@@ -270,6 +277,25 @@ class Steps:
                 f'the record of step "{step.title}" cannot be read: {error.message}',
                 execution_id=document["executionId"],
             ) from error
+
+    async def _void_below(self, execution_id: str) -> object:
+        """The token of the last explicit retry: failures under lower ones are void."""
+        documents = self._stores.documents
+        found = await self._stores.mongo.find(
+            EXECUTIONS, documents.by_id(execution_id), fields=("retryToken",), limit=1
+        )
+        return found[0].get("retryToken", 0) if found else 0
+
+    async def _record_instead(
+        self, void: Document, below: object, step: StoredStep, document: Document
+    ) -> StoredStep:
+        """Record a step in place of a void failure, unless it is void itself."""
+        if _is_void(document, below):
+            return step
+        await self._stores.mongo.delete(STEPS, {"_id": void["_id"], "status": "failed"})
+        if await self._stores.committer.insert_step(document, _size(step)) is DUPLICATE:
+            return await self._recorded(step, document)
+        return step
 
     async def _find(self, document: Document) -> Document | None:
         if self._stores.options.ts_compat:
@@ -279,26 +305,17 @@ class Steps:
         found = await self._stores.mongo.find(STEPS, query, limit=1)
         return found[0] if found else None
 
-    async def _cached(self, ids: Sequence[str]) -> list[dict[str, str] | None]:
-        keys = self._stores.keys
-        try:
-            return await self._stores.redis.hashes([keys.steps(each) for each in ids])
-        except StoreUnavailable:
-            return [None] * len(ids)
-
     async def _backfill(
         self,
         loaded: dict[str, dict[str, StoredStep]],
-        cached: Sequence[dict[str, str] | None],
+        cached: dict[str, dict[str, str]],
     ) -> None:
         documents = self._stores.documents
         missing = [
             (documents.cached_step(execution_id, step_id, value), weight(value))
-            for (execution_id, steps), fields in zip(
-                loaded.items(), cached, strict=True
-            )
-            for step_id, text in (fields or {}).items()
-            if step_id not in steps
+            for execution_id, fields in cached.items()
+            for step_id, text in fields.items()
+            if step_id not in loaded[execution_id]
             and (value := documents.read_cached(text)) is not None
         ]
         outcomes = await asyncio.gather(

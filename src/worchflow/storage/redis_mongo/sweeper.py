@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, suppress
+from collections import deque
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
 
 from ...errors import StoreUnavailable
 from ...transitions import CLAIMABLE
-from .documents import EXECUTIONS, milliseconds_of
+from .documents import EXECUTIONS
 from .expressions import CREATED_AT
+from .heads import HeadsLook
+from .indexes import DUE
 from .missing import Missing, Span
+from .reasons import Reasons
+from .values import milliseconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator
 
     from .counting import Counting
     from .documents import Document
@@ -26,16 +31,17 @@ SLACK = 5_000
 """Milliseconds; what became due just now is on its way."""
 RECENT = 60_000
 """Milliseconds within which nothing is pushed twice, unless Redis lost it."""
-HEADS = (20, 1000)
-"""How much of the list is looked at; further where nobody waits any more at its head,
-for what was claimed while Redis was away is still in the list."""
 NOTHING = Span(0, 0)
 ORPHANED = 60_000
 """Milliseconds; older `processing` documents of the original have lost their worker."""
 
 
 class Sweeper:
-    """Sweeps as the one that is elected, page by page until nothing is left."""
+    """Sweeps as the one that is elected, page by page until nothing is left.
+
+    Each event by itself, for each may have a list, and one page of each in turn: how
+    much is missing of one keeps none of another away.
+    """
 
     def __init__(
         self,
@@ -46,75 +52,120 @@ class Sweeper:
     ) -> None:
         self._stores = stores
         self._missing = Missing(stores, executions)
+        self._heads = HeadsLook(stores)
+        self._reasons = Reasons(stores)
         self._counting = counting
         self._election = election
-        self._missed = NOTHING
-        """Due times to look at once more although the list's head is older."""
+        self._missed: dict[str, Span] = {}
+        """Due times of an event to look at once more although its head is older."""
 
     async def sweep(self, worker_id: str) -> int:
         """Sweep if no other worker does; how many executions."""
+        stores = self._stores
         if not await self._election.holds(worker_id):
-            self._missed = NOTHING
+            self._missed.clear()
+            self._reasons.forget()
             return 0
         with suppress(StoreUnavailable):
             # What cannot be counted is not kept from running.
             await self._counting.advance()
-        if self._stores.options.ts_compat:
+        if stores.options.ts_compat:
             await self._stamp_documents_of_the_original()
-        head = await self._watermark()
+        now = stores.clock.now()
+        due = await self._oldest_of_each(now)
+        if not stores.options.ts_compat:
+            await self._reasons.tell(due)
+        self._missed = {e: span for e, span in self._missed.items() if e in due}
+        await self._heads.clear(due)
+        events = sorted(event for event, since in due.items() if since < now - SLACK)
+        if not events:
+            return 0
+        heads = await self._heads.look(events)
         stale = await self._stale_before()
-        now = self._stores.clock.now()
-        ripe, missed = self._missed.cut(now - SLACK)
-        count = await self._put_back(worker_id, ripe, stale, missed)
-        if count == 0:
-            self._missed = missed
+        async with AsyncExitStack() as stack:
+            turns = deque(
+                [
+                    await stack.enter_async_context(
+                        aclosing(self._pages(event, heads.of(event), stale, now))
+                    )
+                    for event in events
+                ]
+            )
+            return await self._take_turns(worker_id, turns)
+
+    async def _take_turns(
+        self, worker_id: str, turns: deque[AsyncGenerator[int, None]]
+    ) -> int:
+        """Go on with each in turn until all have ended; how many executions."""
+        count = 0
+        while turns:
+            pages = turns.popleft()
+            size = await anext(pages, None)
+            if size is None:
+                continue
+            count += size
+            if not await self._election.holds(worker_id):
+                return count
+            turns.append(pages)
+        return count
+
+    async def _pages(
+        self, event: str, head: int, stale: int, now: int
+    ) -> AsyncGenerator[int, None]:
+        """Queue what is missing of an event; before each page how many were queued."""
+        ripe, missed = self._missed.get(event, NOTHING).cut(now - SLACK)
+        queued = 0
+        async with aclosing(self._put_back(event, ripe, stale, missed)) as pages:
+            async for size in pages:
+                queued += size
+                yield size
+        if not queued:
+            self._missed[event] = missed
         # Where something was lost, what was on its way may be lost as well.
         near = Span(head - SLACK, min(head + SLACK, now))
-        older, missed = Span(0, head - SLACK), self._missed.joined(near)
-        return count + await self._put_back(worker_id, older, stale, missed)
+        older, missed = Span(0, head - SLACK), self._missed[event].joined(near)
+        async with aclosing(self._put_back(event, older, stale, missed)) as pages:
+            async for size in pages:
+                yield size
 
     async def _put_back(
-        self, worker_id: str, due: Span, stale: int, missed: Span
-    ) -> int:
-        """Queue what is due in a span; how many were queued.
+        self, event: str, due: Span, stale: int, missed: Span
+    ) -> AsyncGenerator[int, None]:
+        """Queue what is due in a span; before each page how many were queued.
 
         If there are any, `missed` is what is to be looked at another time. So is what
         is left of the span when it ends early: the list's head will be older then.
         """
         if due.is_empty:
-            return 0
-        count, before = 0, self._missed
-        async with aclosing(self._missing.put_back(due, stale)) as pages:
+            return
+        count, before = 0, self._missed.get(event, NOTHING)
+        async with aclosing(self._missing.put_back(event, due, stale)) as pages:
             async for since, queued in pages:
                 count += queued
-                self._missed = Span(since, due.until).joined(missed)
-                if not await self._election.holds(worker_id):
-                    return count
+                self._missed[event] = Span(since, due.until).joined(missed)
+                yield queued
         # What only Redis refused is still due, and was not lost.
-        self._missed = missed if count else before
-        return count
+        self._missed[event] = missed if count else before
 
-    async def _watermark(self) -> int:
-        """The due time of the list's head: what is younger is behind it."""
-        stores = self._stores
-        now = stores.clock.now()
-        for count in HEADS:
-            head = await stores.redis.items(stores.keys.queue, count)
-            if head and (found := await self._waiting(head, now)):
-                return min(milliseconds_of(each["dueAt"]) or now for each in found)
-            if len(head) < count:
-                break
-        return now
-
-    async def _waiting(self, head: Sequence[bytes], now: int) -> list[Document]:
-        """Those of the ids that somebody may claim now."""
-        stores = self._stores
-        return await stores.mongo.find(
-            EXECUTIONS,
-            stores.documents.by_ids([each.decode(errors="replace") for each in head])
-            | {"owner": None, "dueAt": {"$lte": DatetimeMS(now)}},
-            fields=("dueAt",),
-        )
+    async def _oldest_of_each(self, now: int) -> dict[str, int]:
+        """The events of which something is due, and since when."""
+        stages: list[Document] = [
+            {
+                "$match": {
+                    "queuePrefix": self._stores.options.queue_prefix,
+                    "dueAt": {"$lte": DatetimeMS(now)},
+                }
+            },
+            # In the index's own order: MongoDB reads one key of each event.
+            {"$sort": {"eventName": 1, "dueAt": 1}},
+            {"$group": {"_id": "$eventName", "dueAt": {"$first": "$dueAt"}}},
+        ]
+        found = await self._stores.mongo.aggregate(EXECUTIONS, stages, DUE)
+        return {
+            each["_id"]: milliseconds_of(each["dueAt"]) or 0
+            for each in found
+            if isinstance(each["_id"], str)
+        }
 
     async def _stale_before(self) -> int:
         """When an id that was pushed may be missing: long ago, or before a wipe."""

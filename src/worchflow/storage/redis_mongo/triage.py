@@ -9,9 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...transitions import CLAIMABLE
-from .documents import EXECUTIONS, UnreadableError, milliseconds_of, weight
+from .documents import EXECUTIONS, UnreadableError, weight
 from .scripts import BACK, NOWHERE
 from .unserved import Unserved
+from .values import milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,6 +87,10 @@ class Triage:
             places = await self._unserved.places(unserved)
             result.handed_back = places.count(BACK)
             for document, place in zip(unserved, places, strict=True):
+                if not stores.options.ts_compat:
+                    # Its hash did not say its event: the next time it is sorted by it.
+                    execution = stores.documents.execution(document)
+                    self._executions.enqueue(execution, NOWHERE)
                 self._let_go(document["id"], place)
         if unknown := [each for each in ids if each not in found]:
             result.claimable += await self._adopt_from_redis(unknown)
@@ -109,6 +114,9 @@ class Triage:
             self._let_go(execution_id, due)
         elif execution.event_name not in self._worker.functions:
             return Verdict.UNSERVED
+        elif execution.deaths >= self._worker.quarantine_after:
+            # It is found in MongoDB when a quarantine slot is free.
+            self._let_go(execution_id, NOWHERE)
         else:
             return Verdict.CLAIMABLE
         return Verdict.GONE

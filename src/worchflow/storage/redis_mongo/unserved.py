@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from bson.datetime_ms import DatetimeMS
 
 from ...transitions import CLAIMABLE, HAND_ON_LONGEST, hand_on_delay, unserved_reason
-from .documents import EXECUTIONS, WORKERS
+from .documents import EXECUTIONS
 from .indexes import DUE
+from .reasons import served_events
 from .scripts import BACK
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ class Unserved:
 
     async def places(self, documents: Sequence[Document]) -> list[str | int]:
         """Where each belongs: back in the queue, or until a due time in the set."""
-        served = await self._served({document["eventName"] for document in documents})
+        served = await served_events(
+            self._stores,
+            {document["eventName"] for document in documents},
+            except_by=self._worker.id,
+        )
         return [
             BACK if document["eventName"] in served else await self._postpone(document)
             for document in documents
@@ -70,23 +75,6 @@ class Unserved:
             self._stores.lane.put(
                 self._stores.scripts.let_go(self._worker.id, execution_id, BACK)
             )
-
-    async def _served(self, names: set[str]) -> set[str]:
-        """Those of the events that some other live worker serves."""
-        workers = await self._stores.mongo.find(
-            WORKERS,
-            {
-                "queuePrefix": self._stores.options.queue_prefix,
-                "_id": {"$ne": self._worker.id},
-                "dead": {"$ne": True},
-                "functions.event": {"$in": sorted(names)},
-                "$expr": {"$gt": ["$expiresAt", "$$NOW"]},
-            },
-            fields=("functions",),
-        )
-        return {
-            function["event"] for worker in workers for function in worker["functions"]
-        }
 
     async def _postpone(self, document: Document) -> int:
         stores = self._stores

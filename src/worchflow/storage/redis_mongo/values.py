@@ -13,6 +13,7 @@ from bson import DBRef, ObjectId
 from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
 
+from ...clock import from_milliseconds, to_milliseconds
 from ...errors import SerializationError
 
 if TYPE_CHECKING:
@@ -196,3 +197,23 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911
     if isinstance(value, ObjectId | Decimal128 | DBRef):
         return str(value)
     return None
+
+
+def moment_of(value: object) -> datetime | None:
+    """A stored moment, a date or milliseconds; None for anything else."""
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return from_milliseconds(int(value))
+        except (ValueError, OverflowError, OSError):
+            return None
+    return None
+
+
+def milliseconds_of(value: object) -> int | None:
+    """The same as milliseconds."""
+    moment = moment_of(value)
+    return None if moment is None else to_milliseconds(moment)

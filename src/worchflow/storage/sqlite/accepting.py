@@ -8,7 +8,6 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from ...clock import to_milliseconds
-from ...errors import ExecutionConflict
 from ...notices import ExecutionUpdated
 from ...records import ExecutionStatus
 from ...transitions import RETRYABLE
@@ -58,7 +57,8 @@ _FLAG = """
 
 _RETRY = """
     UPDATE executions SET status = 'queued', due_at = :now, run_at = NULL,
-        token = token + 1, attempt_count = 0, recoveries = 0, hand_ons = 0,
+        token = token + 1, retry_token = token + 1, attempt_count = 0, recoveries = 0,
+        deaths = 0, begun = NULL, hand_ons = 0,
         cancel_requested = 0, cancel_reason = NULL, reason = NULL, result = NULL,
         error_type = NULL, error_message = NULL, error_traceback = NULL,
         finished_at = NULL, updated_at = :now
@@ -188,11 +188,8 @@ def _compare(
     for execution in new:
         row = stored.get(execution.id)
         if row is None:
-            raise ExecutionConflict(
-                f'the id "{execution.id}" belongs to an execution of another queue '
-                "prefix in this database: choose another id",
-                execution_id=execution.id,
-            )
+            outcomes.append(Inserted(id=execution.id, is_foreign=True))
+            continue
         own = row[0] == execution.nonce
         existing = None if own else read_execution(row[1:])
         outcomes.append(Inserted(id=execution.id, existing=existing))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ConfigurationError, StoreUnavailable
+from ...loop_lock import LoopLock
 from ...options import BackendOptions
 from ..base import Backend
 from . import accepting, listing, pruning, settling, steps, sweeping, workers
@@ -67,7 +68,7 @@ class SQLiteBackend(Backend):
         )
         self._link: Link | None = None
         self._opened = 0
-        self._changing = asyncio.Lock()
+        self._changing = LoopLock()
         self._claiming = Claiming()
         self._locks: dict[str, FileLock] = {}
         self._wall_clock = WallClockWatch()
@@ -85,7 +86,7 @@ class SQLiteBackend(Backend):
 
     async def open(self) -> None:
         """Open the file, making folders, file and tables if need be."""
-        async with self._changing:
+        async with self._changing.here():
             if self._link is None:
                 self._link = await Link.open(self._place, self.options.queue_prefix)
                 logger.info("data is kept in %s", self.location)
@@ -95,7 +96,7 @@ class SQLiteBackend(Backend):
 
     async def close(self) -> None:
         """Undo one `open`; the last closes the file once everything is written."""
-        async with self._changing:
+        async with self._changing.here():
             if self._link is None:
                 return
             self._opened -= 1
@@ -193,6 +194,14 @@ class SQLiteBackend(Backend):
         if limit < 1:
             return ()
         return await self._claiming.claim(self._ready, worker, limit, wait)
+
+    async def claim_quarantined(self, worker: WorkerRecord) -> Claim | None:
+        """Own one that has had too many deaths for `claim`."""
+        return await self._claiming.claim_quarantined(self._ready, worker)
+
+    async def begin(self, claim: Claim) -> bool:
+        """Mark that its code begins."""
+        return await self._claiming.begin(self._ready, claim)
 
     async def adopt(
         self, worker: WorkerRecord, execution_ids: frozenset[str]

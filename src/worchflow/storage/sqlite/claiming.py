@@ -22,6 +22,7 @@ POLL = 0.25
 
 _claim = one_by_one(claims.claim)
 _adopt = one_by_one(claims.adopt)
+_begin = one_by_one(claims.begin)
 
 
 class Claiming:
@@ -42,8 +43,12 @@ class Claiming:
             functions = claims.functions_json(worker.functions)
             self._functions[worker.id] = functions
         request = claims.ClaimRequest(
-            worker_id=worker.id, functions=functions, limit=limit
+            worker_id=worker.id,
+            functions=functions,
+            limit=limit,
+            most_deaths=worker.quarantine_after - 1,
         )
+        due = claims.DueRequest(functions=functions, most_deaths=request.most_deaths)
         with link.wakeup.waiting(frozenset(worker.functions)) as waiter:
             while True:
                 if kept := self._hand_out(worker.id, limit):
@@ -56,7 +61,29 @@ class Claiming:
                     return taken.claims
                 if clock() >= deadline:
                     return self._hand_out(worker.id, limit)
-                await _wait_for_work(link, waiter, functions, taken, deadline)
+                await _wait_for_work(link, waiter, due, taken, deadline)
+
+    async def claim_quarantined(self, link: Link, worker: WorkerRecord) -> Claim | None:
+        """The oldest execution that has too many deaths for `claim`, or None."""
+        request = claims.ClaimRequest(
+            worker_id=worker.id,
+            functions=claims.functions_json(worker.functions),
+            limit=1,
+            least_deaths=worker.quarantine_after,
+        )
+        taken = await link.write(
+            _claim, request, unwanted=partial(self._keep, worker.id, None)
+        )
+        return taken.claims[0] if taken.claims else None
+
+    async def begin(self, link: Link, claim: Claim) -> bool:
+        """Mark that the code of an execution begins."""
+        request = claims.BeginRequest(
+            execution_id=claim.execution.id,
+            worker_id=claim.worker_id,
+            token=claim.token,
+        )
+        return await link.write(_begin, request)
 
     async def adopt(
         self, link: Link, worker: WorkerRecord, execution_ids: frozenset[str]
@@ -73,10 +100,11 @@ class Claiming:
         self._functions.pop(worker_id, None)
         return tuple(self._kept.pop(worker_id, ()))
 
-    def _keep(self, worker_id: str, waiter: Waiter, taken: claims.Taken) -> None:
+    def _keep(self, worker_id: str, waiter: Waiter | None, taken: claims.Taken) -> None:
         kept = self._kept.setdefault(worker_id, {})
         kept.update((claim.execution.id, claim) for claim in taken.claims)
-        waiter.wake()
+        if waiter is not None:
+            waiter.wake()
 
     def _hand_out(self, worker_id: str, limit: int) -> Sequence[Claim]:
         kept = self._kept.get(worker_id)
@@ -89,7 +117,7 @@ class Claiming:
 async def _wait_for_work(
     link: Link,
     waiter: Waiter,
-    functions: str,
+    request: claims.DueRequest,
     taken: claims.Taken,
     deadline: float,
 ) -> None:
@@ -104,6 +132,6 @@ async def _wait_for_work(
             soon = max(0.0, (due - wall_now()) / 1000)
         if await waiter.wait(min(left, soon, POLL)):
             return
-        due, looked_at = await link.read(claims.next_due, functions), wall_now()
+        due, looked_at = await link.read(claims.next_due, request), wall_now()
         if due is not None and due <= looked_at:
             return

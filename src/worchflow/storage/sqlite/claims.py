@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...notices import ExecutionStarted
 from ...records import Claim, ExecutionStatus
+from ...transitions import UNSURE
 from .rows import (
     BAD_ROW,
     EXECUTION_COLUMNS,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.sqlite")
 
-LAST_TOKEN = 2**63 - 1
+LAST_TOKEN = MOST_DEATHS = 2**63 - 1
 UNREADABLE_DELAY = 3600 * 1000
 """Milliseconds for which a row that cannot be read leaves the queue."""
 
@@ -48,6 +49,7 @@ _NEXT = f"""
                 AND owner IS NULL
                 AND status IN ('queued', 'retrying')
                 AND NOT cancel_requested
+                AND deaths BETWEEN :least_deaths AND :most_deaths
             ORDER BY due_at, seq LIMIT :limit
         )
         ORDER BY e.due_at, e.seq LIMIT :limit
@@ -74,6 +76,7 @@ _NEXT_DUE = """
             SELECT min(due_at) FROM executions
             WHERE queue_prefix = :prefix AND due_at IS NOT NULL
                 AND event_name = json_extract(f.value, '$[0]')
+                AND deaths <= :most_deaths
         ) AS due_at
         FROM json_each(:functions) AS f
     )
@@ -85,6 +88,11 @@ _HELD = f"""
         AND id IN (SELECT value FROM json_each(:ids))
 """  # noqa: S608 - made of constants
 
+_BEGIN = """
+    UPDATE executions SET begun = token
+    WHERE id = ? AND queue_prefix = ? AND owner = ? AND token = ?
+"""
+
 _SET_ASIDE = """
     UPDATE executions SET due_at = :until, run_at = :until, reason = :reason
     WHERE seq = :seq
@@ -93,11 +101,33 @@ _SET_ASIDE = """
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimRequest:
-    """Who wants how many; `functions` is JSON, see `functions_json`."""
+    """Who wants how many; `functions` is JSON, see `functions_json`.
+
+    Only executions with `least_deaths` to `most_deaths` deaths are claimed.
+    """
 
     worker_id: str
     functions: str
     limit: int
+    least_deaths: int = UNSURE
+    most_deaths: int = MOST_DEATHS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueRequest:
+    """Whose next due time is asked for: of these events, and of no more deaths."""
+
+    functions: str
+    most_deaths: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BeginRequest:
+    """A claim under which the code of its execution begins."""
+
+    execution_id: str
+    worker_id: str
+    token: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,8 +159,8 @@ def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
     found = _candidates(tx, prefix, request)
     if not found:
         hand_on(tx, prefix)
-        due = next_due(tx.connection, prefix, request.functions)
-        return Taken(looked_at=tx.now, next_due=due)
+        due = DueRequest(functions=request.functions, most_deaths=request.most_deaths)
+        return Taken(looked_at=tx.now, next_due=next_due(tx.connection, prefix, due))
     numbers = [(number, execution.function_id) for number, execution, _ in found]
     tx.connection.execute(
         _TAKE,
@@ -161,12 +191,24 @@ def adopt(tx: Transaction, prefix: str, request: AdoptRequest) -> Sequence[Claim
     ]
 
 
-def next_due(connection: sqlite3.Connection, prefix: str, functions: str) -> int | None:
+def next_due(
+    connection: sqlite3.Connection, prefix: str, request: DueRequest
+) -> int | None:
     """When the next execution of these events is due, maybe in the past."""
-    values = {"prefix": prefix, "functions": functions}
+    values = {
+        "prefix": prefix,
+        "functions": request.functions,
+        "most_deaths": request.most_deaths,
+    }
     due: int | None
     (due,) = connection.execute(_NEXT_DUE, values).fetchone()
     return due
+
+
+def begin(tx: Transaction, prefix: str, request: BeginRequest) -> bool:
+    """Mark that its code begins, if the claim is still held."""
+    values = (request.execution_id, prefix, request.worker_id, request.token)
+    return tx.connection.execute(_BEGIN, values).rowcount == 1
 
 
 Candidate = tuple[int, "StoredExecution", "Mapping[str, StoredStep]"]
@@ -179,6 +221,8 @@ def _candidates(tx: Transaction, prefix: str, request: ClaimRequest) -> list[Can
         "prefix": prefix,
         "now": tx.now,
         "limit": request.limit,
+        "least_deaths": request.least_deaths,
+        "most_deaths": request.most_deaths,
     }
     while rows := fetch(tx.connection, _NEXT, parameters):
         found: list[Candidate] = []

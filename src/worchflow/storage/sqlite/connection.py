@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ...options import Durability
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 OLDEST_SQLITE = (3, 35, 0)
 WAL_LIMIT = 64 * 1024 * 1024
 """Bytes; a write-ahead log above this is written back and cut."""
@@ -142,6 +142,12 @@ def _has_schema(connection: sqlite3.Connection, path: str) -> bool:
         )
     if version == SCHEMA_VERSION:
         return True
+    if version > 0:
+        raise ConfigurationError(
+            f"the database {path} has schema {version} of an earlier version, this "
+            f"release knows only {SCHEMA_VERSION}: finish its executions with the "
+            "version that wrote it, then name another file"
+        )
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if tables:
         raise ConfigurationError(

@@ -27,7 +27,7 @@ EXECUTION_COLUMNS = (
     "id, event_name, event_data, status, created_at, updated_at, function_id, result, "
     "error_type, error_message, error_traceback, attempt_count, recoveries, "
     "started_at, finished_at, run_at, owner, reason, token, "
-    "cancel_requested, cancel_reason"
+    "cancel_requested, cancel_reason, nonce, deaths"
 )
 STEP_COLUMNS = (
     "step_id, title, status, result, error_type, error_message, error_traceback, "
@@ -82,6 +82,8 @@ def read_execution(row: Row) -> StoredExecution:
             token=_number(row[18]),
             cancel_requested=bool(row[19]),
             cancel_reason=_text_or_none(row[20]),
+            nonce=_text(row[21]),
+            deaths=max(0, _number(row[22])),
         )
     except BAD_ROW as error:
         raise UnreadableRowError(

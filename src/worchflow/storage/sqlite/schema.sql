@@ -15,6 +15,13 @@ CREATE TABLE executions (
     function_id TEXT,
     attempt_count INTEGER NOT NULL DEFAULT 0,
     recoveries INTEGER NOT NULL DEFAULT 0,
+    -- Workers that died while its code ran, since it last recorded a step; -1 after a
+    -- first death of which nobody knows whether its code had begun.
+    deaths INTEGER NOT NULL DEFAULT 0,
+    -- That of the last explicit retry: failures under lower ones are void.
+    retry_token INTEGER NOT NULL DEFAULT 0,
+    -- The token under which its code is known to have begun.
+    begun INTEGER,
     -- How often it was put off because no live worker serves its event.
     hand_ons INTEGER NOT NULL DEFAULT 0,
     cancel_requested INTEGER NOT NULL DEFAULT 0,
@@ -56,6 +63,8 @@ CREATE TABLE steps (
     step_id TEXT NOT NULL,
     title TEXT NOT NULL,
     status TEXT NOT NULL,
+    -- That of the claim under which it was recorded.
+    token INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL,
     started_at INTEGER,
     finished_at INTEGER,

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from .writer import Transaction
 
 _INSERT = f"""
-    INSERT INTO steps (execution, {STEP_COLUMNS})
-    SELECT e.seq, v.column2, v.column3, v.column4, v.column5, v.column6, v.column7,
-        v.column8, v.column9, v.column10, v.column11
+    INSERT INTO steps (execution, token, {STEP_COLUMNS})
+    SELECT e.seq, v.column12, v.column2, v.column3, v.column4, v.column5, v.column6,
+        v.column7, v.column8, v.column9, v.column10, v.column11
     FROM (VALUES {{rows}}) AS v
     CROSS JOIN executions AS e ON e.id = v.column1 AND e.queue_prefix = {{prefix}}
-    WHERE true
+    WHERE v.column4 <> 'failed' OR v.column12 >= e.retry_token
     ON CONFLICT DO NOTHING
 """  # noqa: S608 - made of constants
 
@@ -34,6 +34,10 @@ _ONE = f"""
     WHERE step_id = ?
         AND execution = (SELECT seq FROM executions WHERE id = ? AND queue_prefix = ?)
 """  # noqa: S608 - made of constants
+
+_IS_VOID = """
+    SELECT 1 FROM executions WHERE id = ? AND queue_prefix = ? AND retry_token > ?
+"""
 
 _OF_EXECUTION = f"""
     SELECT {STEP_COLUMNS} FROM steps
@@ -64,7 +68,10 @@ def checkpoint(
     tx: Transaction, prefix: str, writes: Sequence[StepWrite]
 ) -> list[StoredStep]:
     """Record steps; first write wins. Returns what is recorded for each."""
-    rows = [(write.execution_id, *step_row(write.step)) for write in writes]
+    rows = [
+        (write.execution_id, *step_row(write.step), write.claim.token)
+        for write in writes
+    ]
     inserted = execute_rows(tx.connection, _INSERT, rows, {"prefix": prefix})
     recorded = [write.step for write in writes]
     told = writes
@@ -73,7 +80,7 @@ def checkpoint(
         told = [
             write
             for write, row, stored in zip(writes, rows, recorded, strict=True)
-            if read_step(row[1:]) == stored
+            if read_step(row[1:-1]) == stored
         ]
     for write in told:
         if write.step.status is StepStatus.COMPLETED:
@@ -105,6 +112,10 @@ def steps_by_execution(
 def _stored(tx: Transaction, prefix: str, write: StepWrite) -> StoredStep:
     parameters = (write.step.step_id, write.execution_id, prefix)
     rows = fetch(tx.connection, _ONE, parameters)
+    if not rows and write.step.status is StepStatus.FAILED:
+        values = (write.execution_id, prefix, write.claim.token)
+        if tx.connection.execute(_IS_VOID, values).fetchone():
+            return write.step
     if not rows:
         raise ExecutionNotFound(
             f'no execution has the id "{write.execution_id}": the step '

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...clock import to_milliseconds
 from ...records import ExecutionStatus
+from ...transitions import KILLED_WORKERS, UNSURE
 from ..base import Renewal
 from .accepting import tell_status
 from .claims import functions_json
@@ -69,11 +70,28 @@ _LEFT_BEHIND = """
 
 _TAKE_BACK = f"""
     UPDATE executions SET owner = NULL, recoveries = recoveries + :deaths,
+        deaths = CASE
+            WHEN :deaths = 0 THEN deaths
+            WHEN EXISTS (
+                SELECT 1 FROM steps
+                WHERE steps.execution = executions.seq
+                    AND steps.token = executions.token
+            ) THEN 1
+            WHEN begun = token THEN iif(deaths = {UNSURE}, 2, deaths + 1)
+            WHEN recoveries = 0 THEN {UNSURE}
+            ELSE deaths
+        END,
         status = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
         due_at = CASE WHEN NOT cancel_requested THEN :front END,
         finished_at = CASE WHEN cancel_requested THEN :now END,
         cancel_requested = 0, updated_at = :now, run_at = NULL, reason = NULL
     WHERE {_LEFT_BEHIND}
+"""  # noqa: S608 - made of constants
+
+_SAY_WHY = f"""
+    UPDATE executions SET reason = '{KILLED_WORKERS}'
+    WHERE id IN (SELECT value FROM json_each(:ids))
+        AND deaths > 1 AND due_at IS NOT NULL
 """  # noqa: S608 - made of constants
 
 
@@ -228,6 +246,7 @@ def _take_back(
         return 0
     changes = {"deaths": deaths, "front": front(tx.now), "now": tx.now}
     tx.connection.execute(_TAKE_BACK, which | changes)
+    tx.connection.execute(_SAY_WHY, {"ids": json_list([row[0] for row in left])})
     for row in left:
         try:
             execution = read_execution(row)

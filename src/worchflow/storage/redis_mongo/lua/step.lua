@@ -1,25 +1,36 @@
 -- Caches step results of executions that are running under the given token.
 -- KEYS: execution and steps hash of each.
--- ARGV of each: token, step id, value ('' for none), channel, notice ('' for none).
+-- ARGV of each: token, nonce ('' for none), step id, value ('' for none), channel,
+-- notice ('' for none). A steps hash says in its field 'nonce' whose steps it has; that
+-- of an earlier execution of the id goes.
 -- Returns for each 1 where this value is what the cache holds, else 0, or the key that
 -- holds a foreign type.
 local answers = {}
 for i = 1, #KEYS / 2 do
   foreign = nil
-  local execution, steps, at = KEYS[2 * i - 1], KEYS[2 * i], 5 * i - 4
+  local execution, steps, at = KEYS[2 * i - 1], KEYS[2 * i], 6 * i - 5
+  local token, nonce = tonumber(ARGV[at]), ARGV[at + 1]
+  local step, value = ARGV[at + 2], ARGV[at + 3]
   local answer = 0
-  if ARGV[at + 2] ~= '' then
-    local known = try('HMGET', execution, 'token', 'status')
-    if known and known[2] == 'processing'
-      and tonumber(known[1] or -1) == tonumber(ARGV[at]) then
-      if try('HSETNX', steps, ARGV[at + 1], ARGV[at + 2]) == 1
-        or try('HGET', steps, ARGV[at + 1]) == ARGV[at + 2] then
+  if value ~= '' then
+    local known = try('HMGET', execution, 'token', 'status', 'nonce')
+    if known and known[2] == 'processing' and (known[3] or '') == nonce
+      and tonumber(known[1] or -1) == token then
+      local life = try('HGET', steps, 'nonce') or ''
+      if life ~= nonce and not foreign then
+        redis.call('UNLINK', steps)
+        if nonce ~= '' then
+          redis.call('HSET', steps, 'nonce', nonce)
+        end
+      end
+      if try('HSETNX', steps, step, value) == 1
+        or try('HGET', steps, step) == value then
         answer = 1
       end
     end
   end
-  if ARGV[at + 4] ~= '' then
-    redis.call('PUBLISH', ARGV[at + 3], ARGV[at + 4])
+  if ARGV[at + 5] ~= '' then
+    redis.call('PUBLISH', ARGV[at + 4], ARGV[at + 5])
   end
   answers[i] = foreign or answer
 end
