@@ -62,7 +62,7 @@ class RedisDoor:
         self._timeout = timeout
         self._longest_block = longest_block
         self._sent: set[str] = set()
-        """The hashes of the scripts that the server was sent whole."""
+        """The hashes of the scripts that the server was sent."""
         self.is_cluster = isinstance(client, RedisCluster)
 
     async def run(self, calls: Sequence[ScriptCall]) -> list[Answer]:
@@ -70,7 +70,14 @@ class RedisDoor:
 
         Answers what each returned, or the error that Redis gave for it.
         """
-        commands = [self._command(call) for call in calls]
+        # One that the server does not know is sent again, behind the others. So where
+        # there are several, each is sent whole the first time: they run in order.
+        commands = [
+            self._command(
+                call, whole=len(calls) > 1 and call.script.sha not in self._sent
+            )
+            for call in calls
+        ]
         async with self._bounded(self._timeout):
             answers = await self._send(commands)
             unknown = [
@@ -89,15 +96,10 @@ class RedisDoor:
         self._sent.update(call.script.sha for call in calls)
         return [_read_error(answer) for answer in answers]
 
-    def _command(self, call: ScriptCall) -> tuple[Any, ...]:
-        """By its hash once it was sent whole.
-
-        One that the server does not know would be sent again behind the others, which
-        then would not run one after another.
-        """
+    @staticmethod
+    def _command(call: ScriptCall, *, whole: bool) -> tuple[Any, ...]:
         script = call.script
-        is_sent = script.sha in self._sent
-        how = ("EVALSHA", script.sha) if is_sent else ("EVAL", script.source)
+        how = ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
         return (*how, len(call.keys), *call.keys, *call.args)
 
     async def pop(self, source: str, target: str, block: float) -> bytes | None:
