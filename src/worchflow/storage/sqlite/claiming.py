@@ -125,9 +125,7 @@ async def _wait_for_work(
     clock = asyncio.get_running_loop().time
     due = next_due
     while (left := deadline - clock()) > 0:
-        now = wall_now()
-        # What is due and was not claimed a moment ago is no reason to hurry.
-        soon = POLL if due is None or due <= now else (due - now) / 1000
+        soon = POLL if due is None else max(0.0, (due - wall_now()) / 1000)
         if await waiter.wait(min(left, soon, POLL)):
             return
         due = await link.read(claims.next_due, request)

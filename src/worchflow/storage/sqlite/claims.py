@@ -132,7 +132,10 @@ class BeginRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Taken:
-    """What a claim got, and when the next execution for this worker is due."""
+    """What a claim got, and when the next execution for this worker comes due.
+
+    What is due already and was not claimed is none: there is no telling when it can be.
+    """
 
     claims: Sequence[Claim] = ()
     next_due: int | None = None
@@ -159,7 +162,8 @@ def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
     if not found:
         hand_on(tx, prefix)
         due = DueRequest(functions=request.functions, most_deaths=request.most_deaths)
-        return Taken(next_due=next_due(tx.connection, prefix, due))
+        then = next_due(tx.connection, prefix, due)
+        return Taken(next_due=then if then is not None and then > tx.now else None)
     numbers = [(number, execution.function_id) for number, execution, _ in found]
     tx.connection.execute(
         _TAKE,
