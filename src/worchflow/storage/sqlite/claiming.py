@@ -61,7 +61,7 @@ class Claiming:
                     return taken.claims
                 if clock() >= deadline:
                     return self._hand_out(worker.id, limit)
-                await _wait_for_work(link, waiter, due, taken, deadline)
+                await _wait_for_work(link, waiter, due, taken.next_due, deadline)
 
     async def claim_quarantined(self, link: Link, worker: WorkerRecord) -> Claim | None:
         """The oldest execution that has too many deaths for `claim`, or None."""
@@ -118,20 +118,16 @@ async def _wait_for_work(
     link: Link,
     waiter: Waiter,
     request: claims.DueRequest,
-    taken: claims.Taken,
+    next_due: int | None,
     deadline: float,
 ) -> None:
     """Return on a hint, when something is due, or at the deadline."""
     clock = asyncio.get_running_loop().time
-    due, looked_at = taken.next_due, taken.looked_at
+    due = next_due
     while (left := deadline - clock()) > 0:
-        # What was due when it was looked at and not claimed is no reason to hurry; it
-        # may have become due since.
-        soon = POLL
-        if due is not None and due > looked_at:
-            soon = max(0.0, (due - wall_now()) / 1000)
+        soon = POLL if due is None else max(0.0, (due - wall_now()) / 1000)
         if await waiter.wait(min(left, soon, POLL)):
             return
-        due, looked_at = await link.read(claims.next_due, request), wall_now()
-        if due is not None and due <= looked_at:
+        due = await link.read(claims.next_due, request)
+        if due is not None and due <= wall_now():
             return

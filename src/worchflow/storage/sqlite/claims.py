@@ -132,10 +132,12 @@ class BeginRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Taken:
-    """What a claim got and when it looked, and when the next for its worker is due."""
+    """What a claim got, and when the next execution for this worker comes due.
+
+    What is due already and was not claimed is none: there is no telling when it can be.
+    """
 
     claims: Sequence[Claim] = ()
-    looked_at: int = 0
     next_due: int | None = None
 
 
@@ -160,7 +162,8 @@ def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
     if not found:
         hand_on(tx, prefix)
         due = DueRequest(functions=request.functions, most_deaths=request.most_deaths)
-        return Taken(looked_at=tx.now, next_due=next_due(tx.connection, prefix, due))
+        then = next_due(tx.connection, prefix, due)
+        return Taken(next_due=then if then is not None and then > tx.now else None)
     numbers = [(number, execution.function_id) for number, execution, _ in found]
     tx.connection.execute(
         _TAKE,
