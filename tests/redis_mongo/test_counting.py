@@ -183,3 +183,84 @@ async def test_documents_of_the_original_are_counted_too(
     await advance(backend)
 
     await counted(backend, {S.COMPLETED: 2})
+
+
+async def test_what_took_long_to_read_is_kept_for_longer(
+    open_backend: OpenBackend, raw_mongo: Mongo, prefix: str
+) -> None:
+    backend = await open_backend(ts_compat=True)
+    assert (await backend.counts())[S.COMPLETED] == 0
+    raw_mongo.executions.insert_many(of_the_past(prefix, S.COMPLETED, 1, 3))
+    counts = {"_id": f"counts:{prefix}"}
+    raw_mongo.worchflow_meta.update_one(counts, {"$set": {"took": 3_600_000}})
+
+    assert (await backend.counts())[S.COMPLETED] == 0
+
+    raw_mongo.worchflow_meta.update_one(counts, {"$set": {"took": 0}})
+    await counted(backend, {S.COMPLETED: 3})
+
+
+@pytest.fixture
+async def wrong_by_two(
+    backend: RedisMongoBackend,
+    raw_mongo: Mongo,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> RedisMongoBackend:
+    """A worker died after it removed two of what was counted for good."""
+    monkeypatch.setattr(backend._open_parts.counting._recount, "_apart", 0)
+    raw_mongo.executions.insert_many(of_the_past(prefix, S.COMPLETED, 9, 6))
+    raw_mongo.executions.insert_many(of_the_past(prefix, S.FAILED, 1, 6))
+    await advance(backend)
+    gone = ["completed-9-0", "completed-9-1"]
+    raw_mongo.executions.delete_many({"_id": {"$in": gone}})
+    assert (await backend.counts())[S.COMPLETED] == 6
+    return backend
+
+
+async def test_after_a_worker_died_all_is_counted_again(
+    wrong_by_two: RedisMongoBackend, raw_mongo: Mongo, prefix: str
+) -> None:
+    backend = wrong_by_two
+    await advance(backend)
+    assert (await backend.counts())[S.COMPLETED] == 6  # Nobody asked.
+    dead = {"_id": "dead", "queuePrefix": prefix, "expiresAt": datetime(2020, 1, 1)}  # noqa: DTZ001
+    raw_mongo.workers.insert_one(dead)
+
+    await backend.reap("other", expired=True)
+    for _ in range(4):
+        await advance(backend)
+
+    assert await backend.counts() == stored(raw_mongo)
+    # All is done; nothing is read again.
+    kept: Any = raw_mongo.worchflow_meta.find_one({"_id": f"ended:{prefix}"})
+    assert "recount" not in kept
+
+
+async def test_what_is_on_its_way_is_not_subtracted_twice(
+    wrong_by_two: RedisMongoBackend, raw_mongo: Mongo, prefix: str
+) -> None:
+    """It comes between the two looks, or between the second look and its write."""
+    backend = wrong_by_two
+    counting_ = backend._open_parts.counting
+    ends = [
+        int((datetime.now(UTC) - timedelta(days=9)).timestamp() * 1000 + n)
+        for n in (0, 1, 2)
+    ]
+    await counting_.ask_for_recount()
+    await advance(backend)
+    stored_once = counting_.ended_on
+
+    async def and_then_subtracted(day: int, up_to: int) -> dict[str, int]:
+        found = await stored_once(day, up_to)
+        raw_mongo.executions.delete_one({"_id": "completed-9-2"})
+        await counting_.uncount(S.COMPLETED, ends)
+        return found
+
+    counting_.ended_on = and_then_subtracted  # type: ignore[method-assign]
+    await advance(backend)
+    counting_.ended_on = stored_once  # type: ignore[method-assign]
+    for _ in range(4):
+        await advance(backend)
+
+    assert await backend.counts() == stored(raw_mongo)

@@ -240,7 +240,7 @@ class RedisMongoBackend(Backend):
             leases=Leases(stores, lease_store),
             election=election,
             pruning=Pruning(stores, counting),
-            reaper=Reaper(stores, executions),
+            reaper=Reaper(stores, executions, counting),
             sweeper=Sweeper(stores, executions, counting, election),
             hints=Hints(stores.redis, stores.keys, on_ready),
             claimers=claimers,

@@ -2,8 +2,9 @@
 
 What waits or runs is counted in the index, up to a bound. What has ended is counted
 once: per day of its end, up to a moment that the elected worker moves on. Only what
-ended after that moment is counted again. A day's number goes with its executions, so
-what a crash made it differ by does not last.
+ended after that moment is counted again. What a crash made a day's number differ by
+does not last: after a worker died they are counted again, and a day's number goes with
+its executions.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ...errors import StoreUnavailable
 from ...records import TERMINAL, ExecutionStatus
 from .documents import EXECUTIONS, META
 from .indexes import ENDED, LISTING
+from .recount import Recount
 from .values import milliseconds_of
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 COUNTS_AGE = 2000
 """Milliseconds."""
+SHARE = 20
 EXACT = 100_000
 """Of what waits, so many are counted; that takes MongoDB some hundredths of a second.
 Beyond it, the lengths of Redis' queues say how many there are."""
@@ -44,16 +47,28 @@ class Counting:
         self._ended_id = f"ended:{prefix}"
         self._late = int(stores.options.timeout * 2000)
         """Milliseconds within which whatever ends is written."""
+        self._recount = Recount(stores, self, self._late)
 
     async def counts(self) -> dict[ExecutionStatus, int]:
-        """Executions by status, from a document that is at most two seconds old."""
+        """Executions by status, from a document that is at most two seconds old.
+
+        With `ts_compat` all of the index is read, and that takes no more than a
+        twentieth of MongoDB's time: what took long is kept for longer.
+        """
         stores = self._stores
         now = stores.clock.now()
         kept = await self._kept(self._counts_id)
-        if (milliseconds_of(kept.get("at")) or 0) < now - COUNTS_AGE:
+        age = max(COUNTS_AGE, kept.get("took", 0) * SHARE)
+        if (milliseconds_of(kept.get("at")) or 0) < now - age:
             kept["counts"] = await self.count()
-            change = {"$set": {"counts": kept["counts"], "at": DatetimeMS(now)}}
-            statement = {"q": {"_id": self._counts_id}, "u": change, "upsert": True}
+            values = {"counts": kept["counts"], "at": DatetimeMS(now)}
+            if stores.options.ts_compat:
+                values["took"] = max(0, stores.clock.now() - now)
+            statement = {
+                "q": {"_id": self._counts_id},
+                "u": {"$set": values},
+                "upsert": True,
+            }
             await stores.mongo.update(META, [statement])
         counts: Mapping[str, int] = kept["counts"]
         return {each: int(counts.get(each.value, 0)) for each in ExecutionStatus}
@@ -63,7 +78,9 @@ class Counting:
         if self._stores.options.ts_compat:
             return
         until = self._stores.clock.now() - self._late
-        since = milliseconds_of((await self._kept(self._ended_id)).get("upTo"))
+        kept = await self._kept(self._ended_id)
+        await self._recount.go_on(kept)
+        since = milliseconds_of(kept.get("upTo"))
         if since is None:
             since = await self._first_end(until)
             first = {"_id": self._ended_id, "upTo": DatetimeMS(since)}
@@ -80,6 +97,17 @@ class Counting:
             if not (await self._stores.mongo.update(META, [statement])).count:
                 return  # Another worker was elected, and has.
             since = end
+
+    def is_not_elected(self) -> None:
+        """Another worker counts for good from now on."""
+        self._recount.forget()
+
+    async def ask_for_recount(self) -> None:
+        """Have what is counted for good counted again, in the elected worker's time."""
+        asked = {"$set": {"recount": DatetimeMS(self._stores.clock.now())}}
+        await self._stores.mongo.update(
+            META, [{"q": {"_id": self._ended_id}, "u": asked}]
+        )
 
     async def uncount(
         self, status: ExecutionStatus, ends: Iterable[int | None]
@@ -127,6 +155,10 @@ class Counting:
         for status in TERMINAL:
             counts[status.value] += sum(kept.get(status.value, {}).values())
         return {status: max(0, count) for status, count in counts.items()}
+
+    async def ended_on(self, day: int, up_to: int) -> dict[str, int]:
+        """What ended on a day, before `up_to`, and is still stored."""
+        return await self._ended(day * DAY, min(up_to, (day + 1) * DAY))
 
     async def _ended(self, since: int, until: int | None) -> dict[str, int]:
         moments: Document = {"$gte": DatetimeMS(since)}

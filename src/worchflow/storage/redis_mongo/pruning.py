@@ -74,6 +74,8 @@ class Pruning:
         if removed == len(found):
             ends = [milliseconds_of(each["finishedAt"]) for each in found]
             await self._counting.uncount(status, ends)
+        elif removed:
+            await self._counting.ask_for_recount()
         return removed
 
     async def _mark(self, ids: list[str], guard: Document) -> list[str]:

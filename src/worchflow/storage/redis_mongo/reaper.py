@@ -26,6 +26,7 @@ from .values import milliseconds_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .counting import Counting
     from .documents import Document
     from .executions import Executions
     from .scripts import ScriptCall
@@ -44,9 +45,12 @@ SUSPICIOUS = 3
 class Reaper:
     """Declares workers dead and releases what they own."""
 
-    def __init__(self, stores: Stores, executions: Executions) -> None:
+    def __init__(
+        self, stores: Stores, executions: Executions, counting: Counting
+    ) -> None:
         self._stores = stores
         self._executions = executions
+        self._counting = counting
 
     async def reap(self, *, expired: bool) -> int:
         """Take over from dead workers; with `expired`, leases that ran out count."""
@@ -147,6 +151,7 @@ class Reaper:
                 written.count,
                 stores.options.lease_ttl,
             )
+            await self._counting.ask_for_recount()
 
     async def _release(
         self, page: Sequence[Document], worker_ids: Sequence[str]

@@ -65,6 +65,7 @@ class Sweeper:
         if not await self._election.holds(worker_id):
             self._missed.clear()
             self._reasons.forget()
+            self._counting.is_not_elected()
             return 0
         with suppress(StoreUnavailable):
             # What cannot be counted is not kept from running.

@@ -1,0 +1,101 @@
+"""Puts right the numbers of what has ended that a process did not live to change."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...records import TERMINAL
+from .documents import META
+from .values import milliseconds_of
+
+if TYPE_CHECKING:
+    from .counting import Counting
+    from .documents import Document
+    from .stores import Stores
+
+LOOKS = 4
+"""A day whose numbers change between all of them is left: it is being worked on."""
+
+
+@dataclass(slots=True)
+class _Look:
+    """What is kept and what is stored of one day."""
+
+    at: int
+    kept: dict[str, int]
+    stored: dict[str, int]
+
+
+class Recount:
+    """Counts each day again, one at a call, after a worker died.
+
+    Between the change of an execution and the subtraction it may have died. A number
+    is changed only when it was the same wrong one in two looks, further apart than a
+    write takes: a subtraction that is on its way must not be made twice.
+    """
+
+    def __init__(self, stores: Stores, counting: Counting, apart: int) -> None:
+        """`apart` is milliseconds."""
+        self._stores = stores
+        self._counting = counting
+        self._apart = apart
+        self.forget()
+
+    def forget(self) -> None:
+        """Another worker is elected, and begins anew."""
+        self._asked: object = None
+        self._days: deque[int] = deque()
+        self._look: _Look | None = None
+        self._looks = 0
+
+    async def go_on(self, ended: Document) -> None:
+        """Look at one day, if a recount is asked for in the kept numbers `ended`."""
+        asked = ended.get("recount")
+        if asked is None:
+            return
+        if asked != self._asked:
+            self.forget()
+            self._asked = asked
+            self._days.extend(sorted(_days(ended)))
+        if not self._days:
+            statement = {
+                "q": {"_id": ended["_id"], "recount": asked},
+                "u": {"$unset": {"recount": ""}},
+            }
+            await self._stores.mongo.update(META, [statement])
+            return
+        if await self._is_right(self._days[0], ended) or self._looks == LOOKS:
+            self._days.popleft()
+            self._look, self._looks = None, 0
+
+    async def _is_right(self, day: int, ended: Document) -> bool:
+        """Whether a day's numbers are right, now or by what this changes."""
+        now = self._stores.clock.now()
+        before = self._look
+        if before is not None and now - before.at < self._apart:
+            return False
+        up_to = milliseconds_of(ended.get("upTo")) or 0
+        kept = _numbers(ended, day)
+        stored = await self._counting.ended_on(day, up_to)
+        if kept == stored:
+            return True
+        self._looks += 1
+        self._look = _Look(now, kept, stored)
+        if before is None or (before.kept, before.stored) != (kept, stored):
+            return False
+        guard = {f"{s}.{day}": ended.get(s, {}).get(str(day)) for s in stored}
+        statement = {
+            "q": {"_id": ended["_id"], "upTo": ended["upTo"]} | guard,
+            "u": {"$set": {f"{status}.{day}": n for status, n in stored.items()}},
+        }
+        return bool((await self._stores.mongo.update(META, [statement])).count)
+
+
+def _numbers(ended: Document, day: int) -> dict[str, int]:
+    return {s.value: ended.get(s.value, {}).get(str(day), 0) for s in TERMINAL}
+
+
+def _days(ended: dict[str, Any]) -> set[int]:
+    return {int(day) for status in TERMINAL for day in ended.get(status.value, {})}
