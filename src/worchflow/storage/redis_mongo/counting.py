@@ -61,7 +61,7 @@ class Counting:
         age = max(COUNTS_AGE, kept.get("took", 0) * SHARE)
         if (milliseconds_of(kept.get("at")) or 0) < now - age:
             kept["counts"] = await self.count()
-            values = {"counts": kept["counts"], "at": DatetimeMS(now)}
+            values: Document = {"counts": kept["counts"], "at": DatetimeMS(now)}
             if stores.options.ts_compat:
                 values["took"] = max(0, stores.clock.now() - now)
             statement = {
