@@ -246,6 +246,12 @@ class Claimer:
                 await self.reconcile()
             except StoreUnavailable:
                 continue
+            except Exception:
+                # Were this the end of it, nobody would ever look at Redis again.
+                logger.exception(
+                    "going back to Redis failed; tried again within %g s", pause
+                )
+                continue
             self._redis_is_down = False
             return
 
