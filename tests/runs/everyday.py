@@ -12,8 +12,6 @@ decides whether a run passes. `./scripts/prove` takes another one each time."""
 PROCESSES = 3
 """For two cores: part of the tests' time is waiting."""
 
-APART = ("faults",)
-"""Its tests start many processes each, and run two at a time."""
 LONG = ("chaos", "crash_points", "soak")
 """Tiers that only `./scripts/prove` runs."""
 
@@ -27,7 +25,7 @@ def tiers() -> list[str]:
     """The folders of tests that run together, in the order of their names."""
     folders = {path.parent for path in ROOT.glob("tests/*/**/test_*.py")}
     names = {folder.relative_to(ROOT / "tests").parts[0] for folder in folders}
-    return sorted(names - {*APART, *LONG})
+    return sorted(names - set(LONG))
 
 
 def stages() -> list[Stage]:
@@ -38,7 +36,6 @@ def stages() -> list[Stage]:
     return [
         Stage("check", ("./scripts/check",)),
         PytestStage("tests", command, paths=together, processes=PROCESSES),
-        PytestStage("faults", command, paths=("tests/faults",), processes=2),
     ]
 
 
