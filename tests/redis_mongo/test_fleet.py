@@ -358,7 +358,7 @@ async def test_all_that_is_due_is_promoted(
 
 
 async def test_a_reap_that_an_outage_held_up_buries_nobody_for_the_outage(
-    open_backend: OpenBackend, start_mongo: Callable[..., MongoServer], redis_url: str
+    start_mongo: Callable[..., MongoServer], open_backend: OpenBackend, redis_url: str
 ) -> None:
     server = start_mongo()
     backend = await open_backend(
