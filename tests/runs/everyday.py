@@ -9,7 +9,7 @@ from tests.runs.stages import ROOT, PytestStage, Stage, pytest, run_stages
 SEED = "20261"
 """Of the order of the tests, their random numbers and Hypothesis: the change alone
 decides whether a run passes. `./scripts/prove` takes another one each time."""
-PROCESSES = 3
+PROCESSES = 4
 """For two cores: part of the tests' time is waiting."""
 
 LONG = ("chaos", "crash_points", "soak")
