@@ -33,6 +33,14 @@ DRIVERS_BLOCK_IN = (
 )
 
 
+FIRST = "faults"
+"""The tier with the longest tests: at the end one process would be left with them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: FIRST not in item.path.parts)
+
+
 def make_or_skip(make: Callable[[], ServerT]) -> ServerT:
     """Skip the test without a binary; fail where CI promises one."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from tests.waiting import TIMEOUT, until
 from worchflow.notices import ExecutionUpdated, Notice
@@ -21,6 +21,8 @@ from worchflow.records import (
 )
 from worchflow.settlement import Settled, Settlement
 from worchflow.storage.base import Backend
+from worchflow.storage.sqlite.backend import SQLiteBackend
+from worchflow.storage.sqlite.writer import Transaction, one_by_one
 
 EVENT = "payment"
 ERROR = ErrorInfo(type="ValueError", message="no funds", traceback="line 1\nline 2")
@@ -103,6 +105,23 @@ async def joined(backend: Backend, *events: str) -> WorkerRecord:
     worker = new_worker(*events)
     await backend.join(worker, ignore)
     return worker
+
+
+async def end_lease(backend: Backend, worker_id: str) -> None:
+    """Let a worker's lease have ended long ago."""
+    if isinstance(backend, SQLiteBackend):
+        await backend._ready.write(_end_lease, worker_id)
+        return
+    mongo = cast("Any", backend)._open_parts.stores.mongo
+    ended = {"$set": {"expiresAt": datetime(2020, 1, 1, tzinfo=UTC)}}
+    await mongo.update("workers", [{"q": {"_id": worker_id}, "u": ended}])
+
+
+@one_by_one
+def _end_lease(tx: Transaction, _: str, worker_id: str) -> None:
+    tx.connection.execute(
+        "UPDATE workers SET lease_until = 0 WHERE id = ?", (worker_id,)
+    )
 
 
 async def insert(backend: Backend, *executions: NewExecution) -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import count
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -180,22 +180,37 @@ class Run:
         await pause(0.1)
         try:
             pages = [await self.client.list(status=s, limit=1) for s in LIVE]
+            if any(page.items for page in pages):
+                return False
+            # What is taken back between two of these looks is seen by neither.
+            return all(await self._for_each_accepted(self._has_ended))
         except StoreUnavailable:
             return False
-        return not any(page.items for page in pages)
 
-    async def _read_the_stores(self) -> None:
+    async def _has_ended(self, id: str) -> bool:
+        try:
+            return (await self.client.get(id)).status.is_terminal
+        except ExecutionNotFound:
+            return True  # and lost, as the ledger will tell
+
+    async def _for_each_accepted(self, do: Callable[[str], Awaitable[T]]) -> list[T]:
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def one(id: str) -> None:
+        async def one(id: str) -> T:
             async with gate:
-                while True:
-                    try:
-                        return await self._read(id)
-                    except StoreUnavailable:
-                        await pause(0.2)
+                return await do(id)
 
-        await asyncio.gather(*map(one, self.accepted))
+        return await asyncio.gather(*map(one, self.accepted))
+
+    async def _read_the_stores(self) -> None:
+        async def one(id: str) -> None:
+            while True:
+                try:
+                    return await self._read(id)
+                except StoreUnavailable:
+                    await pause(0.2)
+
+        await self._for_each_accepted(one)
 
     async def _read(self, id: str) -> None:
         try:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
-from tests.conformance.test_lease_and_reap import TTL, reaped
+from tests.conformance.test_lease_and_reap import reaped
 from tests.stores import (
     ERROR,
-    MakeBackend,
     claim_one,
     expect,
     ignore,
@@ -26,11 +23,6 @@ from worchflow.storage.base import Backend
 from worchflow.transitions import KILLED_WORKERS
 
 
-@pytest.fixture
-async def backend(make_backend: MakeBackend) -> Backend:
-    return await make_backend(lease_ttl=TTL)
-
-
 async def joined_with(backend: Backend, quarantine_after: int) -> WorkerRecord:
     """A worker that leaves alone what has had so many deaths."""
     worker = replace(new_worker(), quarantine_after=quarantine_after)
@@ -45,7 +37,7 @@ async def dies(backend: Backend, *, begun: bool = False, steps: int = 0) -> Clai
         assert await backend.begin(claim)
     for number in range(steps):
         await backend.checkpoint(claim, new_step(claim.token * 10 + number))
-    await reaped(backend, await joined(backend), 1)
+    await reaped(backend, await joined(backend), 1, claim.worker_id)
     return claim
 
 
@@ -162,7 +154,7 @@ async def test_each_is_claimed_once_for_a_quarantine(backend: Backend) -> None:
     claim = await claim_one(backend, await joined_with(backend, 1))
     assert claim.execution.id == other
     assert await backend.begin(claim)
-    await reaped(backend, await joined(backend), 1)
+    await reaped(backend, await joined(backend), 1, claim.worker_id)
 
     worker = await joined_with(backend, 1)
     found = [await backend.claim_quarantined(worker) for _ in range(3)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 
 import pytest
 
@@ -15,6 +14,7 @@ from tests.stores import (
     claim_many,
     claim_one,
     counted,
+    end_lease,
     everything,
     expect,
     ids,
@@ -34,6 +34,7 @@ from worchflow.settlement import Completed, Released, RetryAt, Settlement
 from worchflow.storage.base import Backend, Renewal
 
 TTL = 0.5
+"""Of the lease that one test waits for; the others end leases in the store."""
 
 
 async def renew(backend: Backend, worker: WorkerRecord) -> Renewal:
@@ -49,8 +50,15 @@ async def renew(backend: Backend, worker: WorkerRecord) -> Renewal:
     return renewal
 
 
-async def reaped(backend: Backend, worker: WorkerRecord, count: int) -> None:
-    """Reap until so many executions were taken back, never more."""
+async def reaped(
+    backend: Backend, worker: WorkerRecord, count: int, *dead: str
+) -> None:
+    """Reap until so many executions were taken back, never more.
+
+    The leases of the workers that are to be dead have ended then.
+    """
+    for worker_id in dead:
+        await end_lease(backend, worker_id)
     taken = 0
 
     async def enough() -> bool:
@@ -115,37 +123,29 @@ async def test_an_ended_lease_alone_is_no_reason_to_reap(
     make_backend: MakeBackend,
 ) -> None:
     """Without `expired` only those are dead whose process is certainly gone."""
-    backend = await make_backend(lease_ttl=TTL)
+    backend = await make_backend()
     holder, reaper = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
     await claim_one(backend, holder)
-    deadline = time.monotonic() + 2 * TTL
+    await end_lease(backend, holder.id)
 
-    async def lease_over() -> bool:
-        assert await backend.reap(reaper.id, expired=False) == 0
-        return time.monotonic() > deadline
+    assert await backend.reap(reaper.id, expired=False) == 0
 
-    await until(lease_over)
     await expect(backend, id_, worker=holder.id, recoveries=0)
 
 
 async def test_renewing_keeps_the_lease_for_as_long_as_it_goes_on(
     make_backend: MakeBackend,
 ) -> None:
-    # A renewal waits for the store for half of it, and a disk may take its time.
-    ttl = 4 * TTL
-    backend = await make_backend(lease_ttl=ttl)
+    backend = await make_backend()
     holder, reaper = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
     await claim_one(backend, holder)
-    deadline = time.monotonic() + 2 * ttl
-
-    async def outlived_its_first_lease() -> bool:
+    for _ in range(3):
+        await end_lease(backend, holder.id)
+        # Late, but nobody has declared it dead.
         assert (await renew(backend, holder)).alive
         assert await backend.reap(reaper.id, expired=True) == 0
-        return time.monotonic() > deadline
-
-    await until(outlived_its_first_lease)
     await expect(backend, id_, worker=holder.id, recoveries=0)
 
 
@@ -177,22 +177,22 @@ async def test_what_a_dead_worker_owned_goes_back_to_the_queue(
 
 
 async def test_recoveries_are_counted_each_time(make_backend: MakeBackend) -> None:
-    backend = await make_backend(lease_ttl=TTL)
+    backend = await make_backend()
     reaper = await joined(backend)
     id_ = await insert_one(backend)
 
     for deaths in (1, 2):
-        await claim_one(backend, await joined(backend))
-        await reaped(backend, reaper, 1)
+        claim = await claim_one(backend, await joined(backend))
+        await reaped(backend, reaper, 1, claim.worker_id)
         await expect(backend, id_, recoveries=deaths, attempt_count=0)
 
 
 async def test_a_dead_worker_never_revives(make_backend: MakeBackend) -> None:
-    backend = await make_backend(lease_ttl=TTL)
+    backend = await make_backend()
     holder, reaper = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
     await claim_one(backend, holder)
-    await reaped(backend, reaper, 1)
+    await reaped(backend, reaper, 1, holder.id)
 
     assert await renew(backend, holder) == Renewal(alive=False)
     assert await renew(backend, holder) == Renewal(alive=False)
@@ -203,32 +203,26 @@ async def test_a_dead_worker_never_revives(make_backend: MakeBackend) -> None:
 async def test_a_worker_without_work_is_declared_dead_too(
     make_backend: MakeBackend,
 ) -> None:
-    backend = await make_backend(lease_ttl=TTL)
+    backend = await make_backend()
     idle, reaper = await joined(backend), await joined(backend)
+    await end_lease(backend, idle.id)
 
-    async def fenced() -> bool:
-        await renew(backend, reaper)
-        assert await backend.reap(reaper.id, expired=True) == 0
-        return await dead(backend, idle)
+    assert await backend.reap(reaper.id, expired=True) == 0
 
-    async def dead(backend: Backend, worker: WorkerRecord) -> bool:
-        # Looking renews the lease of a living one: look only once it has run out.
-        return time.monotonic() > deadline and not (await renew(backend, worker)).alive
-
-    deadline = time.monotonic() + 2 * TTL
-    await until(fenced)
+    assert not (await renew(backend, idle)).alive
+    assert (await renew(backend, reaper)).alive
 
 
 async def test_what_is_recovered_goes_to_the_front_in_its_order(
     make_backend: MakeBackend,
 ) -> None:
-    backend = await make_backend(lease_ttl=TTL)
+    backend = await make_backend()
     holder, reaper = await joined(backend), await joined(backend)
     taken = await insert(backend, *(new_execution() for _ in range(3)))
     await claim_many(backend, holder, 3)
     waiting = await insert(backend, *(new_execution() for _ in range(3)))
 
-    await reaped(backend, reaper, 3)
+    await reaped(backend, reaper, 3, holder.id)
 
     claims = await claim_many(backend, reaper, 6)
     assert set(ids(claims)[:3]) == set(taken)
@@ -238,13 +232,13 @@ async def test_what_is_recovered_goes_to_the_front_in_its_order(
 async def test_reaping_ends_what_was_flagged_as_cancelled(
     make_backend: MakeBackend,
 ) -> None:
-    backend = await make_backend(lease_ttl=TTL)
+    backend = await make_backend()
     holder, reaper = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
     await claim_one(backend, holder)
     await backend.cancel(id_, "not needed")
 
-    await reaped(backend, reaper, 1)
+    await reaped(backend, reaper, 1, holder.id)
 
     execution = await expect(
         backend,
@@ -266,11 +260,11 @@ async def test_reaping_ends_what_was_flagged_as_cancelled(
 async def test_a_fenced_worker_settles_nothing(
     make_backend: MakeBackend, settlement: Settlement
 ) -> None:
-    backend = await make_backend(lease_ttl=TTL)
+    backend = await make_backend()
     holder, reaper = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
     lost = await claim_one(backend, holder)
-    await reaped(backend, reaper, 1)
+    await reaped(backend, reaper, 1, holder.id)
 
     queued = await everything(backend, id_)
     assert not (await settle(backend, lost, settlement)).applied
@@ -292,11 +286,11 @@ async def test_a_fenced_worker_settles_nothing(
 async def test_what_a_fenced_worker_did_is_still_a_fact(
     make_backend: MakeBackend,
 ) -> None:
-    backend = await make_backend(lease_ttl=TTL)
+    backend = await make_backend()
     holder, reaper = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
     lost = await claim_one(backend, holder)
-    await reaped(backend, reaper, 1)
+    await reaped(backend, reaper, 1, holder.id)
     claim = await claim_one(backend, reaper)
 
     recorded = await backend.checkpoint(lost, new_step(result='"late"'))
@@ -320,14 +314,14 @@ async def test_leaving_ends_a_worker(make_backend: MakeBackend) -> None:
 async def test_what_a_worker_still_owns_when_it_leaves_is_reaped(
     make_backend: MakeBackend,
 ) -> None:
-    first = await make_backend(lease_ttl=TTL)
-    second = await make_backend(lease_ttl=TTL)
+    first = await make_backend()
+    second = await make_backend()
     holder, reaper = await joined(first), await joined(second)
     id_ = await insert_one(first)
     await claim_one(first, holder)
 
     await first.leave(holder.id)
-    await reaped(second, reaper, 1)
+    await reaped(second, reaper, 1, holder.id)
 
     await expect(second, id_, status=ExecutionStatus.QUEUED, worker=None, recoveries=1)
     claim = await claim_one(second, reaper)
@@ -337,15 +331,16 @@ async def test_what_a_worker_still_owns_when_it_leaves_is_reaped(
 async def test_two_reapers_take_each_execution_back_once(
     make_backend: MakeBackend,
 ) -> None:
-    backends = [await make_backend(lease_ttl=TTL), await make_backend(lease_ttl=TTL)]
+    backends = [await make_backend(), await make_backend()]
     holder = await joined(backends[0])
     reapers = [await joined(backend) for backend in backends]
     news = await insert(backends[0], *(new_execution() for _ in range(20)))
     await claim_many(backends[0], holder, 20)
 
+    await end_lease(backends[0], holder.id)
+
     async def all_taken() -> bool:
         pairs = list(zip(backends, reapers, strict=True))
-        await asyncio.gather(*(renew(*pair) for pair in pairs))
         await asyncio.gather(
             *(backend.reap(reaper.id, expired=True) for backend, reaper in pairs)
         )
@@ -359,8 +354,8 @@ async def test_two_reapers_take_each_execution_back_once(
 async def test_workers_of_another_prefix_are_left_alone(
     make_backend: MakeBackend, prefix: str
 ) -> None:
-    ours = await make_backend(lease_ttl=TTL)
-    theirs = await make_backend(lease_ttl=TTL, queue_prefix=f"{prefix}-2")
+    ours = await make_backend()
+    theirs = await make_backend(queue_prefix=f"{prefix}-2")
     their_worker = await joined(theirs)
     their_id = await insert_one(theirs)
     await claim_one(theirs, their_worker)
@@ -368,7 +363,7 @@ async def test_workers_of_another_prefix_are_left_alone(
     await insert_one(ours)
     await claim_one(ours, holder)
 
-    await reaped(ours, reaper, 1)
+    await reaped(ours, reaper, 1, holder.id)
 
     await expect(theirs, their_id, worker=their_worker.id, recoveries=0)
     assert (await renew(theirs, their_worker)).alive
@@ -377,11 +372,11 @@ async def test_workers_of_another_prefix_are_left_alone(
 async def test_a_worker_that_joins_again_after_its_death_has_a_new_identity(
     make_backend: MakeBackend,
 ) -> None:
-    backend = await make_backend(lease_ttl=TTL)
+    backend = await make_backend()
     holder, reaper = await joined(backend, EVENT), await joined(backend, "other")
     await insert_one(backend)
     await claim_one(backend, holder)
-    await reaped(backend, reaper, 1)
+    await reaped(backend, reaper, 1, holder.id)
 
     again = await joined(backend, EVENT)
 

@@ -28,6 +28,7 @@ from worchflow.errors import InvalidInput
 from worchflow.records import ExecutionQuery, ExecutionStatus, NewExecution
 from worchflow.settlement import Completed, Failed, Released, RetryAt
 from worchflow.storage.base import Backend
+from worchflow.storage.redis_mongo import counting
 
 S = ExecutionStatus
 START = now()
@@ -230,7 +231,10 @@ async def test_a_cursor_of_somebody_else_is_refused(
     assert caught.value.field == "cursor"
 
 
-async def test_counts_follow_every_move(backend: Backend) -> None:
+async def test_counts_follow_every_move(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "COUNTS_AGE", 200)
     worker = await joined(backend)
     id_ = await insert_one(backend)
     await counted(backend, {S.QUEUED: 1})

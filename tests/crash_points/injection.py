@@ -30,7 +30,7 @@ LOOPS = re.compile(
     r"|now|info|aggregate|first_value|hashes|steps|BEGIN)"
 )
 """Calls that are made again and again, as time goes by."""
-OF_THE_WORKER = re.compile(r"\.(claim|adopt|reap|sweep)$")
+OF_THE_WORKER = re.compile(r"\.(claim|claim_quarantined|adopt|reap|sweep|elect|prune)$")
 """Calls that are made by the worker's own loops."""
 
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.crash_points.injection import Injection, Injector
-from tests.crash_points.workload import Driver, make_app
+from tests.crash_points.workload import QUARANTINE_AFTER, Driver, make_app
 from tests.crash_points.wrapping import wrap_everything
 from worchflow import WorchflowError, open_backend
 from worchflow.ledger import Ledger
 from worchflow.options import BackendOptions, WorkerOptions
 from worchflow.storage.redis_mongo import sweeper
+from worchflow.worker import claiming
 
 logger = logging.getLogger("tests.crash_points")
 
@@ -68,6 +69,8 @@ def main(place: Place, injection: Injection | None, seen: Path, log: Path) -> No
     wrap_everything(Injector(injection, seen, ledger))
     # What waits between a death and the next sweep: seconds for half a minute.
     sweeper.LOCK_TTL, sweeper.SLACK = 3000, 1000
+    # What waits for the quarantine slot is asked for between two claims.
+    claiming.WAIT = 0.3
     sys.exit(asyncio.run(live(place, ledger)))
 
 
@@ -81,12 +84,16 @@ async def live(place: Place, ledger: Ledger) -> int:
     app = make_app(backend, ledger, mended)
     worker = app.worker(
         options=WorkerOptions(
-            heartbeat=LEASE_TTL / 4, upkeep_interval=0.3, prune_interval=0.15
+            heartbeat=LEASE_TTL / 4,
+            upkeep_interval=0.3,
+            prune_interval=0.15,
+            quarantine_after=QUARANTINE_AFTER,
         )
     )
     client = app.client()
+    driver = Driver(client, backend, ledger, place.prefix, mended)
+    await driver.leave_an_orphan()
     working = asyncio.create_task(worker.run())
-    driver = Driver(client, ledger, place.prefix, mended)
     driving = asyncio.create_task(driver.drive())
     await asyncio.wait({working, driving}, return_when=asyncio.FIRST_COMPLETED)
     if not driving.done():
@@ -98,6 +105,7 @@ async def live(place: Place, ledger: Ledger) -> int:
     await asyncio.wait({working})
     with suppress(WorchflowError, asyncio.CancelledError):
         await client.close()
+        await backend.close()
     return ENDED
 
 

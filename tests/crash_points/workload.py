@@ -1,9 +1,10 @@
-"""Six executions that make every store call, and what each has to end with."""
+"""Seven executions that make every store call, and what each has to end with."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,12 +20,16 @@ from worchflow import (
     WorchflowClient,
     WrongState,
 )
+from worchflow.ids import new_worker_id
 from worchflow.ledger import Kind, Ledger, LedgerMiddleware, read
+from worchflow.records import WorkerRecord
 from worchflow.storage.base import Backend
 
 T = TypeVar("T")
 
 POLL = 0.1
+QUARANTINE_AFTER = 1
+"""Deaths: the orphan's first one leaves it to the quarantine slot."""
 RETRIES = Retry(max_retries=5, delay=0.05)
 ENDS: dict[str, tuple[str, Any]] = {
     "plain": ("completed", 12),
@@ -33,6 +38,7 @@ ENDS: dict[str, tuple[str, Any]] = {
     "stopped": ("cancelled", None),
     "later": ("completed", 52),
     "never": ("cancelled", None),
+    "orphan": ("completed", 72),
 }
 """How each execution has to end, and with what."""
 
@@ -100,17 +106,47 @@ class Driver:
     """Sends, cancels, mends and reads. A second one goes on where a first died."""
 
     def __init__(
-        self, client: WorchflowClient[Any], ledger: Ledger, prefix: str, mended: Path
+        self,
+        client: WorchflowClient[Any],
+        backend: Backend,
+        ledger: Ledger,
+        prefix: str,
+        mended: Path,
     ) -> None:
         self._client = client
+        self._backend = backend
         self._ledger = ledger
         self._prefix = prefix
         self._mended = mended
 
+    async def leave_an_orphan(self) -> None:
+        """Let a worker begin an execution and go without ending it.
+
+        To be called before there is another worker. The next process may so lose any
+        execution that waits, but none that has killed a worker.
+        """
+        await self._send("orphan")
+        await insist(self._backend.open)
+        doomed = WorkerRecord(
+            id=new_worker_id(),
+            functions={"work": "work"},
+            concurrency=1,
+            host="test",
+            pid=0,
+            started_at=datetime.now(UTC),
+            quarantine_after=QUARANTINE_AFTER,
+        )
+        await insist(lambda: self._backend.join(doomed, lambda _: None))
+        for claim in await insist(lambda: self._backend.claim(doomed, 1, POLL)):
+            await insist(lambda claim=claim: self._backend.begin(claim))
+        # The way to be gone that other workers notice the soonest.
+        await insist(lambda: self._backend.leave(doomed.id))
+
     async def drive(self) -> None:
         """Return once everything has ended and was read."""
-        for number, kind in enumerate(ENDS):
-            await self._send(kind, 10 * (number + 1))
+        for kind in ENDS:
+            if kind != "orphan":
+                await self._send(kind)
         await insist(lambda: self._client.cancel(self._id("never")))
         while not await self._all_ended():
             await pause(POLL)
@@ -123,8 +159,8 @@ class Driver:
     def _id(self, kind: str) -> str:
         return f"{self._prefix}.{kind}"
 
-    async def _send(self, kind: str, number: int) -> None:
-        message = Work(kind=kind, number=number)
+    async def _send(self, kind: str) -> None:
+        message = Work(kind=kind, number=10 * (list(ENDS).index(kind) + 1))
         delay = {"later": 0.3, "never": 3600}.get(kind, 0)
         await insist(
             lambda: self._client.send(message, id=self._id(kind), delay=delay or None)

@@ -229,8 +229,9 @@ async def refused_checkpoint(backend: RedisMongoBackend, claim: Claim) -> None:
 
 @pytest.fixture
 async def fast(
-    open_backend: OpenBackend, refusing_mongo: MongoServer
+    refusing_mongo: MongoServer, open_backend: OpenBackend
 ) -> RedisMongoBackend:
+    # In this order: a backend that closes after its server has a timeout to wait.
     return await open_backend(
         mongo_url=refusing_mongo.database_url("x"), durability="fast", timeout=1.0
     )

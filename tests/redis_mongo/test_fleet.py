@@ -241,6 +241,45 @@ async def test_a_worker_that_still_owns_something_leaves_by_its_lease(
     assert await backend.reap(staying.id, expired=True) == 1
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_a_claim_for_the_quarantine_slot_outlives_whoever_waits_for_it(
+    backend: RedisMongoBackend,
+    raw_mongo: Mongo,
+    monkeypatch: pytest.MonkeyPatch,
+    leaves: bool,
+) -> None:
+    leaving, staying = await joined(backend), await joined(backend)
+    id_ = await insert_one(backend)
+    raw_mongo.executions.update_one({"id": id_}, {"$set": {"deaths": 2}})
+    mongo = backend._open_parts.stores.mongo
+    change, written, go_on = mongo.change, asyncio.Event(), asyncio.Event()
+
+    async def answered_late(*args: Any, **kwargs: Any) -> Any:
+        document = await change(*args, **kwargs)
+        written.set()
+        await go_on.wait()
+        return document
+
+    monkeypatch.setattr(mongo, "change", answered_late)
+    waiting = asyncio.create_task(backend.claim_quarantined(leaving))
+    await written.wait()
+    monkeypatch.undo()
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert waiting.cancelled()
+    go_on.set()
+
+    if leaves:
+        await backend.leave(leaving.id)
+        claim = await backend.claim_quarantined(staying)
+    else:
+        claim = await backend.claim_quarantined(leaving)
+
+    assert claim is not None
+    assert (claim.execution.id, claim.token) == (id_, 1 + leaves)
+    assert (claim.execution.recoveries, claim.execution.deaths) == (0, 2)
+
+
 async def test_a_fenced_worker_is_forgotten(
     backend: RedisMongoBackend, raw_mongo: Mongo
 ) -> None:
@@ -319,7 +358,7 @@ async def test_all_that_is_due_is_promoted(
 
 
 async def test_a_reap_that_an_outage_held_up_buries_nobody_for_the_outage(
-    open_backend: OpenBackend, start_mongo: Callable[..., MongoServer], redis_url: str
+    start_mongo: Callable[..., MongoServer], open_backend: OpenBackend, redis_url: str
 ) -> None:
     server = start_mongo()
     backend = await open_backend(

@@ -442,6 +442,31 @@ async def test_work_goes_on_without_redis_and_back_with_it(
     assert claim.execution.id == id_
 
 
+async def test_what_breaks_on_the_way_back_to_redis_is_tried_again(
+    backend: RedisMongoBackend, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await joined(backend)
+    claimer = backend._claimer(worker)
+    reconcile, tries = claimer.reconcile, 0
+
+    async def broken_twice() -> None:
+        nonlocal tries
+        tries += 1
+        if tries <= 2:
+            raise RuntimeError("a fault of ours")
+        await reconcile()
+
+    monkeypatch.setattr(claimer, "reconcile", broken_twice)
+    await asyncio.to_thread(own_redis.kill)
+    await insert_one(backend)
+    await claim_one(backend, worker)
+    await asyncio.to_thread(own_redis.start)
+
+    await until(lambda: not claimer._redis_is_down)
+
+    assert tries > 2
+
+
 async def test_a_frozen_redis_delays_nobody_who_only_writes(
     open_backend: OpenBackend, own_redis: RedisServer
 ) -> None:

@@ -9,11 +9,9 @@ from tests.runs.stages import ROOT, PytestStage, Stage, pytest, run_stages
 SEED = "20261"
 """Of the order of the tests, their random numbers and Hypothesis: the change alone
 decides whether a run passes. `./scripts/prove` takes another one each time."""
-PROCESSES = 3
+PROCESSES = 4
 """For two cores: part of the tests' time is waiting."""
 
-APART = ("faults",)
-"""Its tests start many processes each, and run two at a time."""
 LONG = ("chaos", "crash_points", "soak")
 """Tiers that only `./scripts/prove` runs."""
 
@@ -27,7 +25,7 @@ def tiers() -> list[str]:
     """The folders of tests that run together, in the order of their names."""
     folders = {path.parent for path in ROOT.glob("tests/*/**/test_*.py")}
     names = {folder.relative_to(ROOT / "tests").parts[0] for folder in folders}
-    return sorted(names - {*APART, *LONG})
+    return sorted(names - set(LONG))
 
 
 def stages() -> list[Stage]:
@@ -38,7 +36,6 @@ def stages() -> list[Stage]:
     return [
         Stage("check", ("./scripts/check",)),
         PytestStage("tests", command, paths=together, processes=PROCESSES),
-        PytestStage("faults", command, paths=("tests/faults",), processes=2),
     ]
 
 

@@ -234,7 +234,7 @@ async def test_what_a_cancelled_claim_took_is_handed_out_by_the_next(
     await asyncio.wait([claiming])
     after.go_on.set_result(None)
 
-    (claim,) = await backend.claim(worker, 1, 5.0)
+    claim = await claim_one(backend, worker)
 
     assert (claim.execution.id, claim.token) == (id_, 1)
     await expect(backend, id_, worker=worker.id, token=1)

@@ -40,7 +40,7 @@ class Claimer:
     """Takes ids and turns them into claims.
 
     A round is a task of its own and never cancelled by its caller: ids it took and
-    claims it made wait here for the next call.
+    claims it made wait here for the next call. So is a claim for the quarantine slot.
     """
 
     def __init__(
@@ -64,6 +64,8 @@ class Claimer:
         self._polled = False
         self._ready: deque[Claim] = deque()
         self._round: asyncio.Task[None] | None = None
+        self._quarantined: deque[Claim] = deque()
+        self._quarantining: asyncio.Task[None] | None = None
         self._redis_is_down = False
         self._probe: asyncio.Task[None] | None = None
         self._lost_seen = 0
@@ -77,23 +79,39 @@ class Claimer:
                 )
                 self._round.add_done_callback(_seen)
             task = self._round
-            await asyncio.wait({task})
+            error = await _ended(task)
             if self._round is task:
                 self._round = None
-            error = None if task.cancelled() else task.exception()
             if error is not None and not self._ready:
                 raise error
         return self._hand_out(limit)
 
     async def claim_quarantined(self) -> Claim | None:
         """Own one that has had too many deaths for `claim`, if one waits."""
-        return await self._ownership.claim_quarantined()
+        if not self._quarantined:
+            if self._quarantining is None:
+                self._quarantining = asyncio.get_running_loop().create_task(
+                    self._quarantine()
+                )
+                self._quarantining.add_done_callback(_seen)
+            task = self._quarantining
+            error = await _ended(task)
+            if self._quarantining is task:
+                self._quarantining = None
+            if error is not None:
+                raise error
+        return self._quarantined.popleft() if self._quarantined else None
 
     async def adopt(self, execution_ids: frozenset[str]) -> list[Claim]:
         """Claims this worker holds; those a running round will hand out excepted."""
-        ready = [claim for claim in self._ready if claim.execution.id in execution_ids]
-        for claim in ready:
-            self._ready.remove(claim)
+        if self._quarantining is not None:
+            await asyncio.wait({self._quarantining})
+        ready: list[Claim] = []
+        for waiting in (self._ready, self._quarantined):
+            some = [claim for claim in waiting if claim.execution.id in execution_ids]
+            for claim in some:
+                waiting.remove(claim)
+            ready += some
         known = {claim.execution.id for claim in ready}
         rest = sorted(execution_ids - known - set(self._unsure))
         return ready + (await self._ownership.owned(rest) if rest else [])
@@ -131,10 +149,14 @@ class Claimer:
         if self._unsure and self._round is not None:
             # It is about to learn what it owns; waiting for work would only end.
             await asyncio.wait({self._round})
+        if self._quarantining is not None:
+            await asyncio.wait({self._quarantining})
         await end(self._round)
         await self._taker.close()
         await end(self._probe)
-        claims, self._ready = list(self._ready), deque()
+        claims = [*self._ready, *self._quarantined]
+        self._ready.clear()
+        self._quarantined.clear()
         return claims
 
     def _hand_out(self, limit: int) -> list[Claim]:
@@ -163,6 +185,11 @@ class Claimer:
                 pause = min(1.0, 0.05 * 2 ** min(handed_back, 10))
                 pause = max(pause, POLL_PAUSE * self._polled) * _jitter()
                 await asyncio.sleep(min(left, pause))
+
+    async def _quarantine(self) -> None:
+        claim = await self._ownership.claim_quarantined()
+        if claim is not None:
+            self._quarantined.append(claim)
 
     async def _own(self) -> None:
         """Claim what was taken; repeated with its nonce until the outcome is known."""
@@ -246,8 +273,20 @@ class Claimer:
                 await self.reconcile()
             except StoreUnavailable:
                 continue
+            except Exception:
+                # Were this the end of it, nobody would ever look at Redis again.
+                logger.exception(
+                    "going back to Redis failed; tried again within %g s", pause
+                )
+                continue
             self._redis_is_down = False
             return
+
+
+async def _ended(task: asyncio.Task[None]) -> BaseException | None:
+    """What a task failed with; cancelling this call leaves the task alone."""
+    await asyncio.wait({task})
+    return None if task.cancelled() else task.exception()
 
 
 def _seen(task: asyncio.Task[None]) -> None:
