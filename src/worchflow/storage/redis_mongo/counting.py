@@ -47,7 +47,7 @@ class Counting:
         self._ended_id = f"ended:{prefix}"
         self._late = int(stores.options.timeout * 2000)
         """Milliseconds within which whatever ends is written."""
-        self._recount = Recount(stores, self, self._late)
+        self._recount = Recount(stores, self.ended_on, self._late)
 
     async def counts(self) -> dict[ExecutionStatus, int]:
         """Executions by status, from a document that is at most two seconds old.

@@ -11,7 +11,8 @@ from .documents import META
 from .values import milliseconds_of
 
 if TYPE_CHECKING:
-    from .counting import Counting
+    from collections.abc import Awaitable, Callable
+
     from .documents import Document
     from .stores import Stores
 
@@ -36,10 +37,15 @@ class Recount:
     write takes: a subtraction that is on its way must not be made twice.
     """
 
-    def __init__(self, stores: Stores, counting: Counting, apart: int) -> None:
-        """`apart` is milliseconds."""
+    def __init__(
+        self,
+        stores: Stores,
+        ended_on: Callable[[int, int], Awaitable[dict[str, int]]],
+        apart: int,
+    ) -> None:
+        """`ended_on` counts what is stored of a day; `apart` is milliseconds."""
         self._stores = stores
-        self._counting = counting
+        self._ended_on = ended_on
         self._apart = apart
         self.forget()
 
@@ -78,7 +84,7 @@ class Recount:
             return False
         up_to = milliseconds_of(ended.get("upTo")) or 0
         kept = _numbers(ended, day)
-        stored = await self._counting.ended_on(day, up_to)
+        stored = await self._ended_on(day, up_to)
         if kept == stored:
             return True
         self._looks += 1
