@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -32,6 +33,10 @@ DRIVERS_BLOCK_IN = (
     ("redis/utils.py", "get_lib_version"),
 )
 
+
+# A shell ignores it for what it starts in the background, and so would every program
+# that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FIRST = "faults"
 """The tier with the longest tests: at the end one process would be left with them."""

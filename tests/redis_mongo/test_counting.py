@@ -264,3 +264,71 @@ async def test_what_is_on_its_way_is_not_subtracted_twice(
         await advance(backend)
 
     assert await backend.counts() == stored(raw_mongo)
+
+
+async def test_who_dies_often_does_not_keep_a_recount_at_its_beginning(
+    wrong_by_two: RedisMongoBackend, raw_mongo: Mongo, prefix: str
+) -> None:
+    backend = wrong_by_two
+    raw_mongo.executions.delete_one({"_id": "failed-1-0"})
+
+    for _ in range(8):
+        await backend._open_parts.counting.ask_for_recount()
+        await advance(backend)
+
+    assert await backend.counts() == stored(raw_mongo)
+
+
+async def test_all_is_counted_again_once_a_day(
+    wrong_by_two: RedisMongoBackend, raw_mongo: Mongo, prefix: str
+) -> None:
+    """For clients that did not live to subtract, whose death nobody notices."""
+    backend = wrong_by_two
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    raw_mongo.executions.delete_many({"status": S.FAILED.value})
+    raw_mongo.worchflow_meta.update_one(
+        {"_id": f"ended:{prefix}"},
+        {"$set": {"upTo": yesterday}, "$unset": {S.FAILED.value: ""}},
+    )
+
+    for _ in range(8):
+        await advance(backend)
+
+    assert await backend.counts() == stored(raw_mongo)
+
+
+async def test_a_count_of_the_original_s_time_is_not_kept_without_it(
+    open_backend: OpenBackend, raw_mongo: Mongo, prefix: str
+) -> None:
+    backend = await open_backend()
+    await backend.counts()
+    raw_mongo.worchflow_meta.update_one(
+        {"_id": f"counts:{prefix}"}, {"$set": {"took": 3_600_000}}
+    )
+    await insert(backend, new_execution())
+
+    assert (await backend.counts())[S.QUEUED] == 1
+
+
+async def test_what_two_removed_together_is_counted_again(
+    wrong_by_two: RedisMongoBackend,
+    raw_mongo: Mongo,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither knows which of them removed what, so none of it was subtracted."""
+    backend = wrong_by_two
+    mongo = backend._open_parts.stores.mongo
+    find = mongo.find
+
+    async def and_another_removes_one(*args: Any, **kwargs: Any) -> Any:
+        found = await find(*args, **kwargs)
+        raw_mongo.executions.delete_one({"_id": "completed-9-2"})
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mongo, "find", and_another_removes_one)
+        assert await backend.prune(S.COMPLETED, 2 * DAY, 10) == 3
+    for _ in range(4):
+        await advance(backend)
+
+    assert await backend.counts() == stored(raw_mongo)

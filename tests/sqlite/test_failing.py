@@ -29,7 +29,7 @@ from tests.stores import (
     settle,
     stored,
 )
-from tests.waiting import until
+from tests.waiting import TIMEOUT, until
 from worchflow.errors import (
     ExecutionNotFound,
     StoreUnavailable,
@@ -234,7 +234,8 @@ async def test_what_a_cancelled_claim_took_is_handed_out_by_the_next(
     await asyncio.wait([claiming])
     after.go_on.set_result(None)
 
-    claim = await claim_one(backend, worker)
+    async with asyncio.timeout(TIMEOUT):
+        (claim,) = await backend.claim(worker, 1, 2 * TIMEOUT)
 
     assert (claim.execution.id, claim.token) == (id_, 1)
     await expect(backend, id_, worker=worker.id, token=1)

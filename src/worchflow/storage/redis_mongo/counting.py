@@ -3,13 +3,14 @@
 What waits or runs is counted in the index, up to a bound. What has ended is counted
 once: per day of its end, up to a moment that the elected worker moves on. Only what
 ended after that moment is counted again. What a crash made a day's number differ by
-does not last: after a worker died they are counted again, and a day's number goes with
-its executions.
+does not last: once a day, and after a worker died, they are counted again, and a day's
+number goes with its executions.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 COUNTS_AGE = 2000
 """Milliseconds."""
-SHARE = 20
+AGE_PER_READING = 20
+"""With `ts_compat`, numbers are kept so many times as long as reading them took."""
 EXACT = 100_000
 """Of what waits, so many are counted; that takes MongoDB some hundredths of a second.
 Beyond it, the lengths of Redis' queues say how many there are."""
@@ -58,17 +60,17 @@ class Counting:
         stores = self._stores
         now = stores.clock.now()
         kept = await self._kept(self._counts_id)
-        age = max(COUNTS_AGE, kept.get("took", 0) * SHARE)
+        age = COUNTS_AGE
+        if stores.options.ts_compat:
+            age = max(age, kept.get("took", 0) * AGE_PER_READING)
         if (milliseconds_of(kept.get("at")) or 0) < now - age:
+            began = time.monotonic()
             kept["counts"] = await self.count()
-            values: Document = {"counts": kept["counts"], "at": DatetimeMS(now)}
-            if stores.options.ts_compat:
-                values["took"] = max(0, stores.clock.now() - now)
-            statement = {
-                "q": {"_id": self._counts_id},
-                "u": {"$set": values},
-                "upsert": True,
+            took = int((time.monotonic() - began) * 1000)
+            change = {
+                "$set": {"counts": kept["counts"], "at": DatetimeMS(now), "took": took}
             }
+            statement = {"q": {"_id": self._counts_id}, "u": change, "upsert": True}
             await stores.mongo.update(META, [statement])
         counts: Mapping[str, int] = kept["counts"]
         return {each: int(counts.get(each.value, 0)) for each in ExecutionStatus}
@@ -81,6 +83,7 @@ class Counting:
         kept = await self._kept(self._ended_id)
         await self._recount.go_on(kept)
         since = milliseconds_of(kept.get("upTo"))
+        is_first = since is None
         if since is None:
             since = await self._first_end(until)
             first = {"_id": self._ended_id, "upTo": DatetimeMS(since)}
@@ -90,6 +93,8 @@ class Counting:
             end = min(until, (day + 1) * DAY)
             counts = await self._ended(since, end)
             change: Document = {"$set": {"upTo": DatetimeMS(end)}}
+            if end == (day + 1) * DAY and not is_first:
+                change["$set"]["recount"] = DatetimeMS(until)
             if found := {f"{s}.{day}": n for s, n in counts.items() if n}:
                 change["$inc"] = found
             query = {"_id": self._ended_id, "upTo": DatetimeMS(since)}

@@ -137,6 +137,8 @@ class Reaper:
         if not silent:
             return
         known = await stores.mongo.find(WORKERS, alive, fields=("_id",))
+        # First: if this process dies next, they have died all the same.
+        await self._counting.ask_for_recount()
         grace = 0
         if len(known) >= SUSPICIOUS and 2 * len(silent) > len(known):
             grace = int(stores.options.lease_ttl * 1000)
@@ -151,7 +153,6 @@ class Reaper:
                 written.count,
                 stores.options.lease_ttl,
             )
-            await self._counting.ask_for_recount()
 
     async def _release(
         self, page: Sequence[Document], worker_ids: Sequence[str]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .documents import Document
     from .stores import Stores
 
-LOOKS = 4
+MOST_LOOKS = 4
 """A day whose numbers change between all of them is left: it is being worked on."""
 
 
@@ -30,9 +30,10 @@ class _Look:
 
 
 class Recount:
-    """Counts each day again, one at a call, after a worker died.
+    """Counts each day again, one at a call, when it is asked for.
 
-    Between the change of an execution and the subtraction it may have died. A number
+    Between the change of an execution and the subtraction a process may have died, or
+    the answer was lost. A number
     is changed only when it was the same wrong one in two looks, further apart than a
     write takes: a subtraction that is on its way must not be made twice.
     """
@@ -61,23 +62,25 @@ class Recount:
         asked = ended.get("recount")
         if asked is None:
             return
-        if asked != self._asked:
-            self.forget()
+        if self._asked is None:
+            # Asked for again meanwhile, it goes on: else those who die often would
+            # keep it at its first days.
             self._asked = asked
             self._days.extend(sorted(_days(ended)))
         if not self._days:
+            asked, self._asked = self._asked, None
             statement = {
                 "q": {"_id": ended["_id"], "recount": asked},
                 "u": {"$unset": {"recount": ""}},
             }
             await self._stores.mongo.update(META, [statement])
             return
-        if await self._is_right(self._days[0], ended) or self._looks == LOOKS:
+        if await self._put_right(self._days[0], ended) or self._looks == MOST_LOOKS:
             self._days.popleft()
             self._look, self._looks = None, 0
 
-    async def _is_right(self, day: int, ended: Document) -> bool:
-        """Whether a day's numbers are right, now or by what this changes."""
+    async def _put_right(self, day: int, ended: Document) -> bool:
+        """Mend a day's numbers if they are certainly wrong; whether they are right."""
         now = self._stores.clock.now()
         before = self._look
         if before is not None and now - before.at < self._apart:

@@ -31,6 +31,8 @@ class Claiming:
     def __init__(self) -> None:
         self._kept: dict[str, dict[str, Claim]] = {}
         self._functions: dict[str, str] = {}
+        self._waiters: dict[str, Waiter] = {}
+        """Of the last claim of each worker: what is kept wakes who waits now."""
 
     async def claim(
         self, link: Link, worker: WorkerRecord, limit: int, wait: float
@@ -50,12 +52,13 @@ class Claiming:
         )
         due = claims.DueRequest(functions=functions, most_deaths=request.most_deaths)
         with link.wakeup.waiting(frozenset(worker.functions)) as waiter:
+            self._waiters[worker.id] = waiter
             while True:
                 if kept := self._hand_out(worker.id, limit):
                     return kept
                 waiter.clear()
                 taken = await link.write(
-                    _claim, request, unwanted=partial(self._keep, worker.id, waiter)
+                    _claim, request, unwanted=partial(self._keep, worker.id)
                 )
                 if taken.claims:
                     return taken.claims
@@ -72,7 +75,7 @@ class Claiming:
             least_deaths=worker.quarantine_after,
         )
         taken = await link.write(
-            _claim, request, unwanted=partial(self._keep, worker.id, None)
+            _claim, request, unwanted=partial(self._keep, worker.id)
         )
         return taken.claims[0] if taken.claims else None
 
@@ -98,12 +101,13 @@ class Claiming:
     def forget(self, worker_id: str) -> Sequence[str]:
         """A worker ends: the ids of what was never handed out."""
         self._functions.pop(worker_id, None)
+        self._waiters.pop(worker_id, None)
         return tuple(self._kept.pop(worker_id, ()))
 
-    def _keep(self, worker_id: str, waiter: Waiter | None, taken: claims.Taken) -> None:
+    def _keep(self, worker_id: str, taken: claims.Taken) -> None:
         kept = self._kept.setdefault(worker_id, {})
         kept.update((claim.execution.id, claim) for claim in taken.claims)
-        if waiter is not None:
+        if (waiter := self._waiters.get(worker_id)) is not None:
             waiter.wake()
 
     def _hand_out(self, worker_id: str, limit: int) -> Sequence[Claim]:
