@@ -32,6 +32,7 @@ from tests.stores import (
     ERROR,
     claim_many,
     counted,
+    end_lease,
     joined,
     new_execution,
     new_step,
@@ -60,7 +61,6 @@ from worchflow.storage.base import Backend
 S = ExecutionStatus
 T = TypeVar("T")
 
-LEASE_TTL = 0.5
 MOST_WORKERS = 4
 FAR = 3600.0
 """Seconds; what waits this long is not due in any history."""
@@ -176,8 +176,7 @@ class Histories(RuleBasedStateMachine):
             backend = self.store.make(
                 BackendOptions(
                     queue_prefix=prefix,
-                    lease_ttl=LEASE_TTL,
-                    timeout=5.0,
+                    timeout=20.0,
                     durability=durability,
                 )
             )
@@ -332,29 +331,16 @@ class Histories(RuleBasedStateMachine):
     def die(self, number: int) -> None:
         victim = list(self.workers)[number % len(self.workers)]
         del self.workers[victim]
-        self.run(self.reap_until_dead(victim))
+        self.run(self.reap(victim))
 
-    async def reap_until_dead(self, victim: str) -> None:
+    async def reap(self, victim: str) -> None:
         held = [id_ for id_, one in self.model.items() if one.owner == victim]
         reaper = next(iter(self.workers))
-
-        async def taken_back() -> bool:
-            for backend, worker in tuple(self.workers.values()):
-                await asyncio.to_thread(backend.renew, worker.id)
-            await self.workers[reaper][0].reap(reaper, expired=True)
-            owners = [(await stored(self.backends[0], id_)).worker for id_ in held]
-            return victim not in owners
-
-        await until(taken_back)
+        await end_lease(self.backends[0], victim)
+        await self.workers[reaper][0].reap(reaper, expired=True)
+        owners = [(await stored(self.backends[0], id_)).worker for id_ in held]
+        assert owners == [None] * len(held)
         self.mourn(victim)
-        # On a machine that stands still for a TTL the others are dead as well.
-        for backend, worker in tuple(self.workers.values()):
-            if not (await asyncio.to_thread(backend.renew, worker.id)).alive:
-                del self.workers[worker.id]
-                self.mourn(worker.id)
-        if not self.workers:
-            worker = await joined(self.backends[0])
-            self.workers[worker.id] = (self.backends[0], worker)
 
     def mourn(self, worker_id: str) -> None:
         for one in self.model.values():

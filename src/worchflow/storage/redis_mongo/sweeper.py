@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SLACK = 5_000
 """Milliseconds; what became due just now is on its way."""
+SKEW = 1_000
+"""Milliseconds by which a due time may be ahead of the clock that this sweep reads."""
 RECENT = 60_000
 """Milliseconds within which nothing is pushed twice, unless Redis lost it."""
 NOTHING = Span(0, 0)
@@ -123,7 +125,7 @@ class Sweeper:
         if not queued:
             self._missed[event] = missed
         # Where something was lost, what was on its way may be lost as well.
-        near = Span(head - SLACK, min(head + SLACK, now))
+        near = Span(head - SLACK, min(head + SLACK, now + SKEW))
         older, missed = Span(0, head - SLACK), self._missed[event].joined(near)
         async with aclosing(self._put_back(event, older, stale, missed)) as pages:
             async for size in pages:
