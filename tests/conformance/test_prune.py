@@ -241,9 +241,10 @@ async def test_a_late_step_of_its_former_run_is_none_of_its_id_sent_anew(
     assert await backend.steps(id_) == []
     step = new_step(result='"anew"')
     assert await backend.checkpoint(claim, step) == step
-    with suppress(ExecutionNotFound):
-        await backend.checkpoint(late, new_step(2, status=StepStatus.FAILED))
-        await backend.checkpoint(late, new_step(1, result='"late"'))
+    failed = new_step(2, status=StepStatus.FAILED, result=None, error=ERROR)
+    for each in (new_step(result='"late"'), failed):
+        with suppress(ExecutionNotFound):
+            await backend.checkpoint(late, each)
     assert await backend.steps(id_) == [step]
 
 
