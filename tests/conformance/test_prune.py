@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
+from worchflow.errors import ExecutionNotFound
 from worchflow.records import ExecutionQuery, ExecutionStatus, StepStatus
 from worchflow.settlement import Cancelled, Completed, Failed, Released, Settlement
 from worchflow.storage.base import Backend
@@ -47,9 +49,7 @@ async def ended(backend: Backend, status: S, count: int = 1) -> list[str]:
     for _ in range(count):
         ids.append(await insert_one(backend))
         claim = await claim_one(backend, worker)
-        # It ended before any moment of the store's clock, which may be a little behind.
-        step = new_step(finished_at=now() - timedelta(seconds=5))
-        await backend.checkpoint(claim, step)
+        await backend.checkpoint(claim, new_step())
         await settle(backend, claim, END[status]())
         end = (await stored(backend, ids[-1])).finished_at
         await until(lambda end=end: end is not None and now() > end)
@@ -213,6 +213,39 @@ async def test_its_id_may_be_sent_anew_and_nothing_comes_back(
         # The second claim is the one that looks for what was recorded.
         assert claim.steps == {}, recoveries
         await settle(backend, claim, Released())
+
+
+async def test_all_steps_of_its_id_sent_anew_run_anew(backend: Backend) -> None:
+    (id_,) = await ended(backend, S.COMPLETED)
+    await pruned(backend, S.COMPLETED, 1)
+
+    claim = await claimed(backend, id=id_)
+    anew = [new_step(n, result='"anew"') for n in (1, 2)]
+
+    assert [await backend.checkpoint(claim, step) for step in anew] == anew
+    assert await backend.steps(id_) == anew
+
+
+async def test_a_late_step_of_its_former_run_is_none_of_its_id_sent_anew(
+    backend: Backend,
+) -> None:
+    late = await claimed(backend)
+    id_ = late.execution.id
+    await settle(backend, late, Completed(result="1"))
+    await pruned(backend, S.COMPLETED, 1)
+    claim = await claimed(backend, id=id_)
+
+    with suppress(ExecutionNotFound):
+        await backend.checkpoint(late, new_step(result='"late"'))
+
+    assert await backend.steps(id_) == []
+    step = new_step(result='"anew"')
+    assert await backend.checkpoint(claim, step) == step
+    failed = new_step(2, status=StepStatus.FAILED, result=None, error=ERROR)
+    for each in (new_step(result='"late"'), failed):
+        with suppress(ExecutionNotFound):
+            await backend.checkpoint(late, each)
+    assert await backend.steps(id_) == [step]
 
 
 async def test_who_held_it_settles_nothing_any_more(backend: Backend) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import redis
 from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.stores import ERROR, claim_one, insert_one, joined, new_step
 from tests.waiting import until
-from worchflow.records import ExecutionStatus, WorkerRecord
+from worchflow.records import ExecutionStatus, StepStatus, WorkerRecord
 from worchflow.settlement import Completed, RetryAt
 from worchflow.storage.redis_mongo import RedisMongoBackend
 
@@ -26,7 +28,12 @@ async def backend(
 
 
 async def live_once(
-    backend: RedisMongoBackend, worker: WorkerRecord, mongo: Mongo, *, ends: bool
+    backend: RedisMongoBackend,
+    worker: WorkerRecord,
+    mongo: Mongo,
+    *,
+    ends: bool,
+    steps_stay: bool = False,
 ) -> None:
     """Run both steps of an execution; then it is deleted from MongoDB alone."""
     await insert_one(backend, id=ID, event_data="1")
@@ -38,7 +45,8 @@ async def live_once(
     assert await backend._open_parts.stores.lane.flush(5)
     await until(lambda: mongo.steps.count_documents({}) == 2)
     mongo.executions.delete_many({})
-    mongo.steps.delete_many({})
+    if not steps_stay:
+        mongo.steps.delete_many({})
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["ended", "under way"])
@@ -66,6 +74,108 @@ async def test_no_step_of_it_is_replayed(
     await until(lambda: raw_redis.hget(hash_, "status") == "processing")
     assert raw_redis.hget(hash_, "eventData") == "2"
     assert raw_redis.hget(f"{prefix}:steps:{ID}", new_step(2).step_id) is None
+
+
+@pytest.mark.parametrize("is_wiped", [True, False], ids=["wiped", "with Redis"])
+@pytest.mark.parametrize("ends", [True, False], ids=["ended", "under way"])
+async def test_steps_that_outlived_its_document_are_void(
+    backend: RedisMongoBackend,
+    raw_mongo: Mongo,
+    raw_redis: redis.Redis,
+    ends: bool,
+    is_wiped: bool,
+) -> None:
+    """All steps run anew, are recorded in the place of the old ones, and replayed."""
+    worker = await joined(backend)
+    await live_once(backend, worker, raw_mongo, ends=ends, steps_stay=True)
+    assert await backend.steps(ID) == []
+    if is_wiped:
+        raw_redis.flushdb()
+
+    await insert_one(backend, id=ID, event_data="2")
+    claim = await claim_one(backend, worker)
+    assert claim.steps == {}
+    await backend.settle(claim, RetryAt(error=ERROR, delay=0.0), None)
+    claim = await claim_one(backend, worker)
+    assert claim.steps == {}
+    assert await backend.steps(ID) == []
+    steps = [new_step(n, result=f'"anew {n}"') for n in (1, 2)]
+    assert await backend.checkpoint(claim, steps[0]) == steps[0]
+    await until(lambda: raw_mongo.steps.count_documents({"result": "anew 1"}) == 1)
+    assert await backend.steps(ID) == steps[:1]
+    assert await backend.checkpoint(claim, steps[1]) == steps[1]
+    await backend.settle(claim, RetryAt(error=ERROR, delay=0.0), None)
+
+    again = await claim_one(backend, worker)
+
+    assert again.steps == {step.step_id: step for step in steps}
+    assert await backend.steps(ID) == steps
+    assert (await backend.settle(again, Completed(result="1"), None)).applied
+    assert raw_mongo.steps.count_documents({}) == 2
+
+
+async def test_a_failure_that_outlived_its_document_is_void(
+    backend: RedisMongoBackend, raw_mongo: Mongo
+) -> None:
+    worker = await joined(backend)
+    await insert_one(backend, id=ID)
+    claim = await claim_one(backend, worker)
+    failure = new_step(status=StepStatus.FAILED, result=None, error=ERROR)
+    await backend.checkpoint(claim, failure)
+    raw_mongo.executions.delete_many({})
+
+    await insert_one(backend, id=ID)
+    claim = await claim_one(backend, worker)
+    await backend.settle(claim, RetryAt(error=ERROR, delay=0.0), None)
+    claim = await claim_one(backend, worker)
+
+    assert claim.steps == {}
+    step = new_step()
+    assert await backend.checkpoint(claim, step) == step
+    assert (await backend.settle(claim, Completed(result="1"), None)).applied
+    assert await backend.steps(ID) == [step]
+
+
+async def test_whoever_is_first_takes_the_place_of_a_void_step(
+    open_backend: OpenBackend, raw_mongo: Mongo
+) -> None:
+    backends = [await open_backend(), await open_backend()]
+    worker = await joined(backends[0])
+    await live_once(backends[0], worker, raw_mongo, ends=True, steps_stay=True)
+    await insert_one(backends[0], id=ID)
+    claim = await claim_one(backends[0], worker)
+    other = replace(claim, worker_id="other")
+
+    recorded = await asyncio.gather(
+        *(
+            backends[n % 2].checkpoint(
+                claim if n % 2 else other, new_step(result=f"{n}")
+            )
+            for n in range(20)
+        )
+    )
+
+    assert len({step.result for step in recorded}) == 1
+    assert await backends[0].steps(ID) == [recorded[0]]
+
+
+async def test_a_step_without_a_mark_counts_where_the_original_may_have_run_it(
+    open_backend: OpenBackend, raw_mongo: Mongo
+) -> None:
+    strict, compat = await open_backend(), await open_backend(ts_compat=True)
+    worker = await joined(strict)
+    await insert_one(strict, id=ID)
+    claim = await claim_one(strict, worker)
+    await strict.checkpoint(claim, new_step(1, result="1"))
+    raw_mongo.steps.update_many({}, {"$unset": {"executionNonce": ""}})
+
+    assert await strict.steps(ID) == []
+    assert [step.result for step in await compat.steps(ID)] == ["1"]
+    adopted = await compat.checkpoint(claim, new_step(1, result="2"))
+    assert adopted.result == "1"
+    step = new_step(1, result="2")
+    assert await strict.checkpoint(claim, step) == step
+    assert await strict.steps(ID) == [step]
 
 
 async def test_what_it_still_writes_changes_nothing(

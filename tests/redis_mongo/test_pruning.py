@@ -13,6 +13,7 @@ from bson import ObjectId
 from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.redis_mongo.profile import profiled
 from tests.stores import ERROR, claimed, insert_one, new_step, now, settle, stored
+from tests.waiting import until
 from worchflow.errors import StoreUnavailable
 from worchflow.records import Claim, ExecutionStatus, StoredExecution
 from worchflow.settlement import Completed, Failed, Settlement
@@ -21,6 +22,8 @@ from worchflow.storage.redis_mongo.scripts import NOWHERE
 
 S = ExecutionStatus
 DAY = 24 * 3600.0
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+UNMARKED = {"$unset": {"executionNonce": ""}}
 
 
 async def ended(
@@ -92,6 +95,77 @@ async def test_who_is_late_removes_nothing_of_the_id_sent_anew(
 
     assert (await stored(backend, id_)).status is S.PROCESSING
     assert [step.title for step in await backend.steps(id_)] == ["step 2"]
+
+
+@pytest.mark.parametrize("options", [{}, {"durability": "fast"}, {"ts_compat": True}])
+async def test_steps_recorded_by_a_clock_that_is_ahead_go_as_well(
+    open_backend: OpenBackend, raw_mongo: Mongo, options: dict[str, Any]
+) -> None:
+    backend = await open_backend(**options)
+    claim = await claimed(backend)
+    ahead = now() + timedelta(days=1)
+    await backend.checkpoint(claim, new_step(finished_at=ahead))
+    await settle(backend, claim, Completed(result="1"))
+    await until(lambda: backend.prune(S.COMPLETED, 0.0, 10))
+
+    assert raw_mongo.steps.count_documents({}) == 0
+    claim = await claimed(backend, id=claim.execution.id)
+    assert await backend.checkpoint(claim, step := new_step(result="2")) == step
+
+
+async def test_steps_that_say_not_whose_they_are_go_with_it(
+    open_backend: OpenBackend, raw_mongo: Mongo
+) -> None:
+    """The original's, and what executions of its id left that were deleted alone."""
+    backend = await open_backend(ts_compat=True)
+    id_ = await ended(backend, raw_mongo)
+    step = {"executionId": id_, "timestamp": 2**52, "status": "completed"}
+    raw_mongo.steps.insert_many(
+        [
+            step | {"stepId": "theirs"},
+            step | {"stepId": "old", "_id": f"{id_}:old", "executionNonce": "old"},
+        ]
+    )
+
+    assert await backend.prune(S.FAILED, DAY, 10) == 1
+
+    assert raw_mongo.steps.count_documents({}) == 0
+
+
+@pytest.mark.parametrize("settlement", [Completed(result="1"), Failed(error=ERROR)])
+async def test_who_is_late_removes_no_step_whatever_says_when_it_was_recorded(
+    backend: RedisMongoBackend,
+    raw_mongo: Mongo,
+    monkeypatch: pytest.MonkeyPatch,
+    settlement: Settlement,
+) -> None:
+    """Its id is sent anew and has ended as well when the late one goes on."""
+    id_ = await ended(backend, raw_mongo, settlement)
+    status = (await stored(backend, id_)).status
+    mongo = backend._open_parts.stores.mongo
+    delete = mongo.delete
+    kept: list[Any] = []
+
+    async def late(collection: str, *queries: Any) -> int:
+        monkeypatch.setattr(mongo, "delete", delete)
+        assert await backend.prune(status, DAY, 10) == 1
+        claim = await claimed(backend, id=id_)
+        await backend.checkpoint(claim, new_step(1, finished_at=LONG_AGO))
+        await backend.checkpoint(claim, new_step(2, finished_at=LONG_AGO))
+        # As a step is that somebody has changed who knows no marks.
+        raw_mongo.steps.update_one({"stepId": new_step(2).step_id}, UNMARKED)
+        await settle(backend, claim, settlement)
+        raw_mongo.executions.update_one({}, {"$set": {"finishedAt": LONG_AGO}})
+        kept.extend(raw_mongo.steps.find())
+        return await delete(collection, *queries)
+
+    monkeypatch.setattr(mongo, "delete", late)
+
+    assert await backend.prune(status, DAY, 10) == 0
+
+    assert len(kept) == 2
+    assert list(raw_mongo.steps.find()) == kept
+    assert (await stored(backend, id_)).status is status
 
 
 async def test_what_is_left_to_write_of_a_former_life_comes_before_the_next(

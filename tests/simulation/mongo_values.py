@@ -336,6 +336,9 @@ def updated(document: Document, change: Any, now: datetime) -> Document:
             ((name, operand),) = stage.items()
             document = _STAGES[name](document, operand, now)
         return document
+    if not _is_operator(change):
+        # It replaces the document, which keeps its `_id`.
+        return {"_id": document["_id"]} | change
     changed = dict(document)
     for name, operand in change.items():
         if name == "$set":

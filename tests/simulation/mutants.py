@@ -110,7 +110,7 @@ def _overwritten_checkpoint() -> list[Change]:
 
 
 def _own_value_kept() -> list[Change]:
-    async def recorded(self: Any, step: Any, document: Any) -> Any:
+    def recorded(self: Any, step: Any, document: Any, stored: Any) -> Any:
         return step
 
     return [(steps.Steps, "_recorded", recorded)]

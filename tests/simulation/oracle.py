@@ -214,8 +214,10 @@ class Oracle:
         key = (document["executionId"], document["stepId"])
         if old is None:
             self._recorded[key] = (self.world.now, document.get("token", 0))
-        elif new is None and old["status"] == "failed" and key[0] in self.retried:
+        elif old["status"] == "failed" and key[0] in self.retried:
             self._recorded.pop(key, None)
+            if new is not None:
+                self._recorded[key] = (self.world.now, new.get("token", 0))
         else:
             self.violated(f"the record {document['_id']} is changed")
 

@@ -212,8 +212,9 @@ class ClaimStore(ABC):
 
         First write wins, whoever holds the claim: when the step was recorded before,
         that record is returned unchanged. A failure under a claim from before an
-        explicit retry is not recorded any more. With a completed one a `StepCompleted`
-        notice is published.
+        explicit retry is not recorded any more, and nothing under a claim on an earlier
+        execution counts for the one that has its id now: `ExecutionNotFound`, or the
+        step as it is given. With a completed one a `StepCompleted` notice is published.
         """
 
     @abstractmethod

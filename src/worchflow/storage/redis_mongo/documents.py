@@ -19,7 +19,6 @@ from ...records import (
 )
 from .values import (
     AS_TEXT,
-    LONGEST_NATIVE,
     check_safe_integers,
     is_json,
     moment_of,
@@ -52,8 +51,11 @@ FAST = "fast"
 LIFE = "nonce"
 """The field that tells executions of one id apart: of a document, and of the hashes."""
 
-SMALL = 2000
-"""Bytes of a document without payloads; names have at most 200 characters."""
+STEP_LIFE = "executionNonce"
+"""The field of a step that says whose it is: the `LIFE` of its execution."""
+
+FATE = (LIFE, "retryToken")
+"""What of an execution says which of the steps under its id are void."""
 
 COMPLETED, FAILED = StepStatus.COMPLETED.value, StepStatus.FAILED.value
 # Looking a value up by name in an enumeration is slow, and so is calling one.
@@ -100,6 +102,12 @@ class Documents:
             for each in execution_ids
         ]
         return ranges[0] if len(ranges) == 1 else {"$or": ranges}
+
+    def own_steps(self, execution: Document) -> Document:
+        """A query for what is recorded for this execution, and no other of its id."""
+        own = life_of(execution)
+        query = self.steps_of([execution["id"]])
+        return query | {STEP_LIFE: {"$in": [own, None]} if self._compat else own}
 
     def is_ours(self, document: Document) -> bool:
         """Whether a document belongs to this queue prefix."""
@@ -210,7 +218,7 @@ class Documents:
             cancel_requested=get("cancelRequested") is True,
             cancel_reason=_text_or_none(get("cancelReason")),
             deaths=max(0, _count(get("deaths"))),
-            nonce=_text_or_none(get(LIFE)) or "",
+            nonce=life_of(document) or "",
         )
 
     def set_result(self, document: Document, result: Payload) -> None:
@@ -242,6 +250,8 @@ class Documents:
             "token": Int64(claim.token),
             "nonce": write_nonce(claim),
         }
+        if claim.execution.nonce:
+            document[STEP_LIFE] = claim.execution.nonce
         if step.started_at is not None:
             document["startedAt"] = step.started_at
         if step.result is not None:
@@ -250,8 +260,11 @@ class Documents:
             document |= error_fields(step.error)
         return document
 
-    def cached_step(self, execution_id: str, step_id: str, value: Payload) -> Document:
+    def cached_step(
+        self, execution: Document, step_id: str, value: Payload
+    ) -> Document:
         """The document of a step of which only the result was found, in Redis."""
+        execution_id = execution["id"]
         document: Document = {
             "_id": f"{execution_id}:{step_id}",
             "executionId": execution_id,
@@ -259,6 +272,8 @@ class Documents:
             "name": step_id,
             "status": COMPLETED,
         }
+        if life := life_of(execution):
+            document[STEP_LIFE] = life
         self.set_result(document, value)
         return document
 
@@ -331,19 +346,9 @@ class Documents:
         return text
 
 
-def weight(payload: Payload, more: Payload = "") -> int:
-    """At most so many bytes does a document with these take.
-
-    Text takes four for a character, or one. Other JSON grows no more than sixfold:
-    `[1,1,1]` does, for a BSON array numbers its items in text.
-    """
-    return SMALL + _weight(payload) + (_weight(more) if more else 0)
-
-
-def _weight(payload: Payload) -> int:
-    if len(payload) <= LONGEST_NATIVE and not payload.startswith('"'):
-        return 8 * len(payload)
-    return len(payload) * (1 if payload.isascii() else 4)
+def life_of(execution: Document) -> str | None:
+    """What marks the steps of an execution; None for one that was not sent to us."""
+    return _text_or_none(execution.get(LIFE)) or None
 
 
 def write_nonce(claim: Claim) -> str:

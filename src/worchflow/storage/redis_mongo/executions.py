@@ -17,9 +17,9 @@ from .committer import DUPLICATE
 from .documents import (
     EXECUTIONS,
     STEPS,
-    weight,
 )
 from .scripts import BACK, NOWHERE
+from .values import weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,10 +110,10 @@ class Executions:
             end = to_milliseconds(ended.finished_at)
             await self._counting.uncount(ended.status, [end])
         # Steps that fail from now on have a higher token. If this is never reached,
-        # the next claim does it.
+        # they are void all the same.
         await stores.mongo.delete(
             STEPS,
-            stores.documents.steps_of([document["id"]])
+            stores.documents.own_steps(document)
             | {"status": "failed", "token": {"$not": {"$gte": document["token"]}}},
         )
         execution = stores.documents.execution(document)

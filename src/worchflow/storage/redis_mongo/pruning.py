@@ -8,7 +8,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...transitions import RETRYABLE
-from .documents import EXECUTIONS, STEPS
+from .documents import EXECUTIONS, LIFE, STEP_LIFE, STEPS, life_of
 from .indexes import ENDED, ENDED_OURS, OURS
 from .values import milliseconds_of
 
@@ -30,6 +30,9 @@ class Pruning:
     the next call completes. One that could be retried is marked before: a mark is a
     compare-and-set against a retry, and a marked execution cannot be retried any
     more, so it never runs without its steps.
+
+    Its id may be sent anew as soon as it is gone, by whoever removes it: everything is
+    removed by its nonce, not by its id alone.
     """
 
     def __init__(self, stores: Stores, counting: Counting) -> None:
@@ -51,26 +54,23 @@ class Pruning:
         found = await stores.mongo.find(
             EXECUTIONS,
             OURS | guard,
-            fields=("finishedAt",),
+            fields=("finishedAt", LIFE),
             sort=(("finishedAt", 1),),
             limit=limit,
             hint=ENDED_OURS if stores.options.ts_compat else ENDED,
         )
-        ids = [each["_id"] for each in found]
-        if not ids:
+        if not found:
             await self._counting.forget(status, before)
-        if ids and status in RETRYABLE:
-            ids = await self._mark(ids, guard)
-            guard = MARKED
-        if not ids:
             return 0
-        await self._forget_copies(ids)
-        # Whoever sent one of the ids anew meanwhile keeps what that has recorded.
-        old = {"timestamp": {"$not": {"$gte": before}}}
-        await stores.mongo.delete(
-            STEPS, *(stores.documents.steps_of([each]) | old for each in ids)
-        )
-        removed = await stores.mongo.delete(EXECUTIONS, {"_id": {"$in": ids}} | guard)
+        gone: Sequence[Document] = found
+        if status in RETRYABLE:
+            gone = await self._mark(found, guard)
+            guard = MARKED
+        if not gone:
+            return 0
+        await self._forget_copies([each["_id"] for each in gone])
+        await self._remove_steps(gone)
+        removed = await stores.mongo.delete(EXECUTIONS, _these(gone) | guard)
         if removed == len(found):
             ends = [milliseconds_of(each["finishedAt"]) for each in found]
             await self._counting.uncount(status, ends)
@@ -78,15 +78,18 @@ class Pruning:
             await self._counting.ask_for_recount()
         return removed
 
-    async def _mark(self, ids: list[str], guard: Document) -> list[str]:
-        """Those of the ids that cannot be retried from now on."""
+    async def _mark(
+        self, found: Sequence[Document], guard: Document
+    ) -> Sequence[Document]:
+        """Those that cannot be retried from now on."""
         stores = self._stores
-        these: Document = {"_id": {"$in": ids}}
+        these = _these(found)
         statement = {"q": these | guard, "u": {"$set": MARKED}, "multi": True}
-        if (await stores.mongo.update(EXECUTIONS, [statement])).count == len(ids):
-            return ids
+        if (await stores.mongo.update(EXECUTIONS, [statement])).count == len(found):
+            return found
         marked = await stores.mongo.find(EXECUTIONS, these | MARKED, fields=("_id",))
-        return [each["_id"] for each in marked]
+        ids = {each["_id"] for each in marked}
+        return [each for each in found if each["_id"] in ids]
 
     async def _forget_copies(self, ids: Sequence[str]) -> None:
         """Remove what Redis has: a later execution of an id must not find it."""
@@ -94,3 +97,36 @@ class Pruning:
         await self._stores.redis.remove_keys(
             [key for each in ids for key in (keys.execution(each), keys.steps(each))]
         )
+
+    async def _remove_steps(self, gone: Sequence[Document]) -> None:
+        """Remove the steps of executions, and what others of their ids have left."""
+        mongo, steps_of = self._stores.mongo, self._stores.documents.steps_of
+        await mongo.delete(
+            STEPS,
+            *(steps_of([each["_id"]]) | {STEP_LIFE: life_of(each)} for each in gone),
+        )
+        fields = ("executionId", STEP_LIFE)
+        left = await mongo.find(
+            STEPS, steps_of([each["_id"] for each in gone]), fields=fields
+        )
+        if not left:
+            return
+        # Without a mark, or of an earlier execution: as long as this one is there,
+        # nothing that was read before is of a later one.
+        there = await mongo.find(EXECUTIONS, _these(gone), fields=("_id",))
+        ids = {each["_id"] for each in there}
+        exact = [
+            {"_id": each["_id"], STEP_LIFE: each.get(STEP_LIFE)}
+            for each in left
+            if each["executionId"] in ids
+        ]
+        if exact:
+            await mongo.delete(STEPS, *exact)
+
+
+def _these(executions: Sequence[Document]) -> Document:
+    """A query for these very executions; a nonce is used for one only."""
+    return {
+        "_id": {"$in": [each["_id"] for each in executions]},
+        LIFE: {"$in": [each.get(LIFE) for each in executions]},
+    }

@@ -174,7 +174,7 @@ class Reaper:
             STEPS,
             {
                 "$or": [
-                    stores.documents.steps_of([document["id"]])
+                    stores.documents.own_steps(document)
                     | {"token": document.get("token")}
                     for document in page
                     if isinstance(document.get("id"), str)

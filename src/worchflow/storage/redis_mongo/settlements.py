@@ -9,9 +9,10 @@ from bson.int64 import Int64
 
 from ...records import ExecutionStatus
 from ...settlement import Cancelled, Completed, Failed, Released, RetryAt
-from .documents import due_time, error_fields, weight, write_nonce
+from .documents import due_time, error_fields, write_nonce
 from .scripts import BACK, FRONT, NOWHERE
 from .statements import Likeness, Update
+from .values import weight
 
 if TYPE_CHECKING:
     from ...records import Claim

@@ -12,15 +12,15 @@ from ...errors import SerializationError, StoreUnavailable, WorchflowError
 from ...notices import encode_step_completed
 from ...records import StepStatus
 from .cached_results import cached_results
-from .committer import DUPLICATE
-from .documents import EXECUTIONS, STEPS, UnreadableError, weight
+from .documents import EXECUTIONS, FATE, STEPS, UnreadableError
+from .step_records import StepRecords
+from .values import weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ...records import Claim, StoredStep
     from ...types import Payload
-    from .committer import Duplicate
     from .documents import Document
     from .stores import Stores
 
@@ -45,7 +45,7 @@ class Unflushed(NamedTuple):
 
     document: Document
     size: int
-    task: asyncio.Future[Duplicate | None]
+    task: asyncio.Future[Document]
 
 
 class Steps:
@@ -62,6 +62,7 @@ class Steps:
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
+        self._records = StepRecords(stores)
         self._is_fast = stores.options.durability == "fast"
         self._unflushed: dict[Flight, list[Unflushed]] = {}
         self._gone: dict[str, None] = {}
@@ -77,9 +78,8 @@ class Steps:
             and stores.committer.oldest_age() < OLDEST_UNFLUSHED
         ):
             return await self._checkpoint_fast(claim, step, document)
-        recorded = step
-        if await stores.committer.insert_step(document, _size(step)) is DUPLICATE:
-            recorded = await self._recorded(step, document)
+        stored = await self._records.record(document, _size(step))
+        recorded = self._recorded(step, document, stored)
         if step.status is StepStatus.COMPLETED:
             stores.lane.put(
                 stores.scripts.step(
@@ -119,14 +119,12 @@ class Steps:
             return False
         for document, size, task in self._unflushed.get(_flight(claim), ()):
             try:
-                outcome = await asyncio.shield(task)
+                stored = await asyncio.shield(task)
             except StoreUnavailable:
-                outcome = await self._stores.committer.insert_step(document, size)
-            if outcome is DUPLICATE:
-                stored = await self._find(document)
-                if stored is None or stored.get("nonce") != document["nonce"]:
-                    self._unflushed.pop(_flight(claim), None)
-                    return False
+                stored = await self._records.record(document, size)
+            if not _is_own(stored, document):
+                self._unflushed.pop(_flight(claim), None)
+                return False
         self._unflushed.pop(_flight(claim), None)
         return True
 
@@ -140,16 +138,19 @@ class Steps:
         ]
         if own:
             await asyncio.wait(own)
-        documents = await self._stores.mongo.find(
-            STEPS, self._stores.documents.steps_of([execution_id])
+        stores = self._stores
+        found, executions = await asyncio.gather(
+            stores.mongo.find(STEPS, stores.documents.steps_of([execution_id])),
+            stores.mongo.find(
+                EXECUTIONS, stores.documents.by_id(execution_id), fields=FATE, limit=1
+            ),
         )
-        if any(document.get("status") == StepStatus.FAILED for document in documents):
-            below = await self._void_below(execution_id)
-            documents = [each for each in documents if not _is_void(each, below)]
         steps = [
             (document.get("timestamp") or 0, step)
-            for document in documents
-            if (step := self._read(document)) is not None
+            for document in found
+            for execution in executions
+            if not self._records.is_void(document, execution)
+            and (step := self._read(document)) is not None
         ]
         steps.sort(key=lambda pair: (_started(pair[1]), pair[0]))
         return [step for _, step in steps]
@@ -169,22 +170,15 @@ class Steps:
             stores.mongo.find(STEPS, stores.documents.steps_of(ids)),
             cached_results(stores, executions),
         )
-        void_below = {
-            document["id"]: document.get("retryToken", 0) for document in executions
-        }
+        by_id = {document["id"]: document for document in executions}
         loaded: dict[str, dict[str, StoredStep]] = {each: {} for each in ids}
-        void: list[Document] = []
         for document in found:
             execution_id = document["executionId"]
-            if _is_void(document, void_below.get(execution_id, 0)):
-                void.append(document)
-            elif (step := self._read(document)) is not None:
+            if not self._records.is_void(document, by_id[execution_id]) and (
+                step := self._read(document)
+            ):
                 loaded[execution_id][step.step_id] = step
-        if void:
-            await stores.mongo.delete(
-                STEPS, {"_id": {"$in": [document["_id"] for document in void]}}
-            )
-        await self._backfill(loaded, cached)
+        await self._backfill(by_id, loaded, cached)
         return loaded
 
     async def _checkpoint_fast(
@@ -205,32 +199,32 @@ class Steps:
             )
         )
         size = _size(step)
-        task = asyncio.ensure_future(stores.committer.insert_step(document, size))
+        task = asyncio.ensure_future(self._records.record(document, size))
         flight = _flight(claim)
         entry = Unflushed(document, size, task)
         self._unflushed.setdefault(flight, []).append(entry)
-        task.add_done_callback(partial(self._flushed, flight))
+        task.add_done_callback(partial(self._flushed, flight, document))
         answers: set[asyncio.Future[Any]] = {cached, task}
         await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
         if not task.done() and cached.result() == 1:
             return step
         try:
-            outcome = await asyncio.shield(task)
+            stored = await asyncio.shield(task)
         except WorchflowError:
             # Nobody goes on with it: whoever saves the step does so anew.
             self._forget(flight, task)
             raise
-        if outcome is DUPLICATE:
-            recorded = await self._recorded(step, document)
-            # The handler goes on with what is recorded: no conflict is left.
-            self._forget(flight, task)
-            return recorded
-        return step
+        recorded = self._recorded(step, document, stored)
+        # The handler goes on with what is recorded: no conflict is left.
+        self._forget(flight, task)
+        return recorded
 
-    def _flushed(self, flight: Flight, task: asyncio.Future[Duplicate | None]) -> None:
+    def _flushed(
+        self, flight: Flight, document: Document, task: asyncio.Future[Document]
+    ) -> None:
         if task.cancelled() or task.exception() is not None:
             return  # The barrier sends it again.
-        if task.result() is not DUPLICATE:
+        if _is_own(task.result(), document):
             self._forget(flight, task)
 
     def _is_over(self, claim: Claim) -> bool:
@@ -251,7 +245,7 @@ class Steps:
             if is_kept(flight)
         }
 
-    def _forget(self, flight: Flight, task: asyncio.Future[Duplicate | None]) -> None:
+    def _forget(self, flight: Flight, task: asyncio.Future[Document]) -> None:
         entries = self._unflushed.get(flight, [])
         rest = [entry for entry in entries if entry.task is not task]
         if rest:
@@ -259,17 +253,12 @@ class Steps:
         else:
             self._unflushed.pop(flight, None)
 
-    async def _recorded(self, step: StoredStep, document: Document) -> StoredStep:
-        """What was recorded before, by whomever; maybe by an earlier try of ours."""
-        stored = await self._find(document)
-        if stored is None:
-            # Removed between the two calls, as an explicit retry does: record it.
-            await self._stores.committer.insert_step(document, _size(step))
+    def _recorded(
+        self, step: StoredStep, document: Document, stored: Document
+    ) -> StoredStep:
+        """The step that is recorded; maybe by an earlier try of ours."""
+        if stored is document:
             return step
-        if stored.get("status") == StepStatus.FAILED:
-            below = await self._void_below(document["executionId"])
-            if _is_void(stored, below):
-                return await self._record_instead(stored, below, step, document)
         try:
             return self._stores.documents.step(stored)
         except UnreadableError as error:
@@ -278,53 +267,26 @@ class Steps:
                 execution_id=document["executionId"],
             ) from error
 
-    async def _void_below(self, execution_id: str) -> object:
-        """The token of the last explicit retry: failures under lower ones are void."""
-        documents = self._stores.documents
-        found = await self._stores.mongo.find(
-            EXECUTIONS, documents.by_id(execution_id), fields=("retryToken",), limit=1
-        )
-        return found[0].get("retryToken", 0) if found else 0
-
-    async def _record_instead(
-        self, void: Document, below: object, step: StoredStep, document: Document
-    ) -> StoredStep:
-        """Record a step in place of a void failure, unless it is void itself."""
-        if _is_void(document, below):
-            return step
-        await self._stores.mongo.delete(STEPS, {"_id": void["_id"], "status": "failed"})
-        if await self._stores.committer.insert_step(document, _size(step)) is DUPLICATE:
-            return await self._recorded(step, document)
-        return step
-
-    async def _find(self, document: Document) -> Document | None:
-        if self._stores.options.ts_compat:
-            query = {key: document[key] for key in ("executionId", "stepId")}
-        else:
-            query = {"_id": document["_id"]}
-        found = await self._stores.mongo.find(STEPS, query, limit=1)
-        return found[0] if found else None
-
     async def _backfill(
         self,
+        executions: dict[str, Document],
         loaded: dict[str, dict[str, StoredStep]],
         cached: dict[str, dict[str, str]],
     ) -> None:
         documents = self._stores.documents
         missing = [
-            (documents.cached_step(execution_id, step_id, value), weight(value))
+            (
+                documents.cached_step(executions[execution_id], step_id, value),
+                weight(value),
+            )
             for execution_id, fields in cached.items()
             for step_id, text in fields.items()
             if step_id not in loaded[execution_id]
             and (value := documents.read_cached(text)) is not None
         ]
-        outcomes = await asyncio.gather(
-            *starmap(self._stores.committer.insert_step, missing)
-        )
-        for (document, _), outcome in zip(missing, outcomes, strict=True):
-            stored = document if outcome is None else await self._find(document)
-            step = None if stored is None else self._read(stored)
-            if step is not None:
+        recorded = await asyncio.gather(*starmap(self._records.record, missing))
+        for document in recorded:
+            if (step := self._read(document)) is not None:
                 loaded[document["executionId"]][step.step_id] = step
 
     def _read(self, document: Document) -> StoredStep | None:
@@ -348,6 +310,11 @@ def _size(step: StoredStep) -> int:
     return weight(step.result or "")
 
 
+def _is_own(stored: Document, document: Document) -> bool:
+    """Whether what is recorded is this very write, or an earlier try of it."""
+    return stored is document or stored.get("nonce") == document["nonce"]
+
+
 def _flight(claim: Claim) -> Flight:
     return Flight(claim.worker_id, claim.execution.id, claim.token)
 
@@ -359,13 +326,3 @@ def _answer(future: asyncio.Future[int], answer: int) -> None:
 
 def _started(step: StoredStep) -> float:
     return step.started_at.timestamp() if step.started_at is not None else 0.0
-
-
-def _is_void(document: Document, void_below: object) -> bool:
-    """A failure from before an explicit retry, or of a writer that is not ours."""
-    if document.get("status") != StepStatus.FAILED:
-        return False
-    token = document.get("token")
-    if not isinstance(token, int) or not isinstance(void_below, int):
-        return True
-    return token < void_below

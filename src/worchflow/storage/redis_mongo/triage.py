@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...transitions import CLAIMABLE
-from .documents import EXECUTIONS, UnreadableError, weight
+from .documents import EXECUTIONS, UnreadableError
 from .scripts import BACK, NOWHERE
 from .unserved import Unserved
-from .values import milliseconds_of
+from .values import milliseconds_of, weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -25,6 +25,7 @@ _INSERT = f"""
         v.column7, v.column8, v.column9, v.column10, v.column11
     FROM (VALUES {{rows}}) AS v
     CROSS JOIN executions AS e ON e.id = v.column1 AND e.queue_prefix = {{prefix}}
+        AND e.nonce = v.column13
     WHERE v.column4 <> 'failed' OR v.column12 >= e.retry_token
     ON CONFLICT DO NOTHING
 """  # noqa: S608 - made of constants
@@ -32,11 +33,14 @@ _INSERT = f"""
 _ONE = f"""
     SELECT {STEP_COLUMNS} FROM steps
     WHERE step_id = ?
-        AND execution = (SELECT seq FROM executions WHERE id = ? AND queue_prefix = ?)
+        AND execution = (
+            SELECT seq FROM executions WHERE id = ? AND queue_prefix = ? AND nonce = ?
+        )
 """  # noqa: S608 - made of constants
 
 _IS_VOID = """
-    SELECT 1 FROM executions WHERE id = ? AND queue_prefix = ? AND retry_token > ?
+    SELECT 1 FROM executions
+    WHERE id = ? AND queue_prefix = ? AND nonce = ? AND retry_token > ?
 """
 
 _OF_EXECUTION = f"""
@@ -69,7 +73,12 @@ def checkpoint(
 ) -> list[StoredStep]:
     """Record steps; first write wins. Returns what is recorded for each."""
     rows = [
-        (write.execution_id, *step_row(write.step), write.claim.token)
+        (
+            write.execution_id,
+            *step_row(write.step),
+            write.claim.token,
+            write.claim.execution.nonce,
+        )
         for write in writes
     ]
     inserted = execute_rows(tx.connection, _INSERT, rows, {"prefix": prefix})
@@ -80,7 +89,7 @@ def checkpoint(
         told = [
             write
             for write, row, stored in zip(writes, rows, recorded, strict=True)
-            if read_step(row[1:-1]) == stored
+            if read_step(row[1:-2]) == stored
         ]
     for write in told:
         if write.step.status is StepStatus.COMPLETED:
@@ -110,12 +119,13 @@ def steps_by_execution(
 
 
 def _stored(tx: Transaction, prefix: str, write: StepWrite) -> StoredStep:
-    parameters = (write.step.step_id, write.execution_id, prefix)
-    rows = fetch(tx.connection, _ONE, parameters)
-    if not rows and write.step.status is StepStatus.FAILED:
-        values = (write.execution_id, prefix, write.claim.token)
-        if tx.connection.execute(_IS_VOID, values).fetchone():
-            return write.step
+    # Another execution that has the id now is not the one that this was run for.
+    this = (write.execution_id, prefix, write.claim.execution.nonce)
+    rows = fetch(tx.connection, _ONE, (write.step.step_id, *this))
+    is_failure = write.step.status is StepStatus.FAILED
+    void = (*this, write.claim.token)
+    if not rows and is_failure and tx.connection.execute(_IS_VOID, void).fetchone():
+        return write.step
     if not rows:
         raise ExecutionNotFound(
             f'no execution has the id "{write.execution_id}": the step '

@@ -1,0 +1,98 @@
+"""Which document of a step counts: the first one that is not void."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...records import StepStatus
+from .committer import DUPLICATE
+from .documents import EXECUTIONS, FATE, LIFE, STEP_LIFE, STEPS, life_of
+
+if TYPE_CHECKING:
+    from .documents import Document
+    from .stores import Stores
+
+WRITE = ("_id", STEP_LIFE, "nonce", "status")
+"""What tells one write of a step from every other."""
+
+
+class StepRecords:
+    """Tells void documents of steps from others and replaces them.
+
+    Void is what another execution of the same id recorded, and a failure from before
+    an explicit retry. A void document is never read. It stays until the step is
+    recorded anew, in its place, or its execution is pruned.
+    """
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def is_void(self, step: Document, execution: Document) -> bool:
+        """Whether a step does not count for an execution; both as documents.
+
+        With `ts_compat` one without a mark counts: the original does not make any.
+        """
+        life = step.get(STEP_LIFE)
+        is_unmarked = life is None and self._stores.options.ts_compat
+        if life != life_of(execution) and not is_unmarked:
+            return True
+        if step.get("status") != StepStatus.FAILED:
+            return False
+        token, void_below = step.get("token"), execution.get("retryToken", 0)
+        if not isinstance(token, int) or not isinstance(void_below, int):
+            return True
+        return token < void_below
+
+    async def record(self, document: Document, size: int) -> Document:
+        """Insert a step and return what is recorded of it.
+
+        That is `document` itself, or what was there before and is not void. `document`
+        is also what a writer goes on with whose own document is void: that takes no
+        other's place.
+        """
+        insert = self._stores.committer.insert_step
+        while await insert(document, size) is DUPLICATE:
+            stored = await self._find(document)
+            if stored is None:
+                continue  # Removed between the two calls, as an explicit retry does.
+            # The execution is asked only where it makes a difference.
+            if stored.get("status") != StepStatus.FAILED and not self.is_void(
+                stored, {LIFE: document.get(STEP_LIFE)}
+            ):
+                return stored
+            execution = await self._execution(document["executionId"])
+            if not self.is_void(stored, execution):
+                return stored
+            if self.is_void(document, execution):
+                break
+            if await self._replace(stored, document):
+                break
+        return document
+
+    async def _find(self, document: Document) -> Document | None:
+        if self._stores.options.ts_compat:
+            query = {key: document[key] for key in ("executionId", "stepId")}
+        else:
+            query = {"_id": document["_id"]}
+        found = await self._stores.mongo.find(STEPS, query, limit=1)
+        return found[0] if found else None
+
+    async def _execution(self, execution_id: str) -> Document:
+        found = await self._stores.mongo.find(
+            EXECUTIONS,
+            self._stores.documents.by_id(execution_id),
+            fields=FATE,
+            limit=1,
+        )
+        return found[0] if found else {}
+
+    async def _replace(self, void: Document, document: Document) -> bool:
+        """Put a document in place of a void one; False if that is not there any more.
+
+        It keeps the `_id` that it has: with `ts_compat` this may be an ObjectId.
+        """
+        statement = {
+            "q": {field: void.get(field) for field in WRITE},
+            "u": {key: value for key, value in document.items() if key != "_id"},
+        }
+        return (await self._stores.mongo.update(STEPS, [statement])).count == 1
