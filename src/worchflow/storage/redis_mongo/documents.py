@@ -107,7 +107,7 @@ class Documents:
         """A query for what is recorded for this execution, and no other of its id."""
         own = life_of(execution)
         query = self.steps_of([execution["id"]])
-        return query | {STEP_LIFE: {"$in": [own, None]} if self._compat else own}
+        return query | {STEP_LIFE: {"$in": [own, None]}}
 
     def is_ours(self, document: Document) -> bool:
         """Whether a document belongs to this queue prefix."""

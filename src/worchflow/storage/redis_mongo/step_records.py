@@ -30,11 +30,10 @@ class StepRecords:
     def is_void(self, step: Document, execution: Document) -> bool:
         """Whether a step does not count for an execution; both as documents.
 
-        With `ts_compat` one without a mark counts: the original does not make any.
+        One without a mark counts: the original, which may have run it, makes none.
         """
         life = step.get(STEP_LIFE)
-        is_unmarked = life is None and self._stores.options.ts_compat
-        if life != life_of(execution) and not is_unmarked:
+        if life is not None and life != life_of(execution):
             return True
         if step.get("status") != StepStatus.FAILED:
             return False
@@ -71,7 +70,8 @@ class StepRecords:
 
     async def _find(self, document: Document) -> Document | None:
         if self._stores.options.ts_compat:
-            query = {key: document[key] for key in ("executionId", "stepId")}
+            pair = {key: document[key] for key in ("executionId", "stepId")}
+            query: Document = {"$or": [pair, {"_id": document["_id"]}]}
         else:
             query = {"_id": document["_id"]}
         found = await self._stores.mongo.find(STEPS, query, limit=1)
