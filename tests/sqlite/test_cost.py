@@ -253,7 +253,7 @@ def test_no_walk_is_longer_than_allowed_and_none_is_lost(
             ),
             (),
         ),
-        (steps._INSERT.format(rows="(1,2,3,4,5,6,7,8,9,10,11,12)", prefix=1), ()),
+        (steps._INSERT.format(rows="(1,2,3,4,5,6,7,8,9,10,11,12,13)", prefix=1), ()),
         (steps._OF_EXECUTION, ("a", "p")),
         (steps._OF_EXECUTIONS, ("[]",)),
         (workers._OWNED, ("w",)),
