@@ -244,7 +244,7 @@ async def test_a_late_step_of_its_former_run_is_none_of_its_id_sent_anew(
     failed = new_step(2, status=StepStatus.FAILED, result=None, error=ERROR)
     for each in (new_step(result='"late"'), failed):
         with suppress(ExecutionNotFound):
-            await backend.checkpoint(late, each)
+            assert await backend.checkpoint(late, each) == each
     assert await backend.steps(id_) == [step]
 
 

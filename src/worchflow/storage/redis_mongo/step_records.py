@@ -60,10 +60,10 @@ class StepRecords:
             ):
                 return stored
             execution = await self._execution(document["executionId"])
-            if not self.is_void(stored, execution):
-                return stored
             if self.is_void(document, execution):
                 break
+            if not self.is_void(stored, execution):
+                return stored
             if await self._replace(stored, document):
                 break
         return document
