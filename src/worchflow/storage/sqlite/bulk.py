@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from .rows import Row
 
 LARGEST = 64
+ROWS = "rows"
 
 
 def execute_rows(
@@ -26,10 +28,15 @@ def execute_rows(
     Returns how many rows of the table changed.
     """
     changed = 0
+    before, after = _names(statement)
     for part in _parts(rows):
-        sql = _statement(statement, len(part), len(part[0]), tuple(named))
-        parameters = [value for row in part for value in row]
-        changed += connection.execute(sql, [*named.values(), *parameters]).rowcount
+        sql = _statement(statement, len(part), len(part[0]))
+        parameters = [
+            *(named[name] for name in before),
+            *(value for row in part for value in row),
+            *(named[name] for name in after),
+        ]
+        changed += connection.execute(sql, parameters).rowcount
     return changed
 
 
@@ -43,10 +50,17 @@ def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 
 
 @cache
-def _statement(template: str, rows: int, columns: int, names: tuple[str, ...]) -> str:
-    numbered = {name: f"?{number}" for number, name in enumerate(names, start=1)}
-    cells = iter(range(len(names) + 1, len(names) + 1 + rows * columns))
-    values = ", ".join(
-        f"({', '.join(f'?{next(cells)}' for _ in range(columns))})" for _ in range(rows)
-    )
-    return template.format(rows=values, **numbered)
+def _names(template: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the values before the rows and after them, as often as they occur."""
+    names = [name for _, name, _, _ in Formatter().parse(template) if name]
+    place = names.index(ROWS)
+    return tuple(names[:place]), tuple(names[place + 1 :])
+
+
+@cache
+def _statement(template: str, rows: int, columns: int) -> str:
+    """Every value is a plain `?`: Python 3.12.0 and 3.12.1 object to numbered ones."""
+    row = f"({', '.join('?' * columns)})"
+    values = ", ".join([row] * rows)
+    names = {name for part in _names(template) for name in part}
+    return template.format(rows=values, **dict.fromkeys(names, "?"))
