@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 WORKERS = 3
 SLOTS = 4
-INNOCENTS = int(100 * long_run())
+INNOCENTS = 100
 MOST_DEATHS = 8
 FEW = 20
 """Innocents of the test with two workers, whose slots they share with the poison."""
