@@ -36,7 +36,7 @@ GROUPS = {
     "foundations": Group(
         (
             *("errors", "types", "durations", "clock", "ids", "limits"),
-            *("suggestions", "masking", "loop_lock"),
+            *("suggestions", "masking", "loop_lock", "forking"),
         )
     ),
     "data": Group(
@@ -65,7 +65,10 @@ GROUPS = {
     "storage": Group(("storage.__init__",), uses=("sqlite", "redis_mongo")),
     "engine": Group(("engine",), uses=("definitions", "storage contract")),
     "client": Group(
-        ("client", "connection", "handle", "listing", "pruning", "sync_client"),
+        (
+            *("client", "connection", "handle", "listing", "pruning"),
+            *("sync_client", "portal"),
+        ),
         uses=("engine", "storage"),
     ),
     "worker": Group(("worker",), uses=("engine", "storage")),

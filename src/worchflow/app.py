@@ -139,10 +139,12 @@ class Worchflow(Generic[Schema]):
     def function(self, event: Any, /, **options: Unpack[FunctionOptions]) -> Any:
         """Register the decorated handler for an event.
 
+        The same code run again, as a notebook's cell or a reloaded module, replaces
+        what it registered before; a worker takes the functions it was made with.
         `ConfigurationError` for options or handlers that cannot work,
         `FunctionAlreadyRegistered` for a second function on one event or id.
         """
-        return make_binder(event, options, self.registry.add)
+        return make_binder(event, options, self.registry.define)
 
     @overload
     def create_function(
@@ -184,7 +186,7 @@ class Worchflow(Generic[Schema]):
         **options: Unpack[FunctionOptions],
     ) -> Any:
         """As `function`, without the decorator."""
-        binder: Any = make_binder(event, options, self.registry.add)
+        binder: Any = make_binder(event, options, self.registry.define)
         return binder(handler)
 
     def include(self, *functions: AnyFunction) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from . import forking
 from .errors import (
     ConfigurationError,
     ExecutionNotFound,
@@ -17,7 +18,7 @@ from .notices import ErrorRaised, Ready
 from .transitions import RETRYABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from .emitter import Emitter
     from .function import AnyFunction
@@ -47,8 +48,14 @@ class Connection:
         self._emitter = emitter
         self._loop: asyncio.AbstractEventLoop | None = None
         """The event loop it is open on; None while it is not open."""
+        self._until_the_loop_ends: AsyncGenerator[None] | None = None
         self._closed = False
         self._changing = LoopLock()
+        forking.watch(self)
+
+    def after_fork(self) -> None:
+        """Open again at the next call, on a loop of the child."""
+        self._loop = None
 
     async def ready(self) -> Backend:
         """The open backend; `ConfigurationError` if it was closed on purpose."""
@@ -74,6 +81,8 @@ class Connection:
                 self._emitter.emit(ErrorRaised(error=error))
                 raise
             self._loop = asyncio.get_running_loop()
+            self._until_the_loop_ends = self._close_at_the_end()
+            await anext(self._until_the_loop_ends)
             self._emitter.emit(Ready())
 
     async def close(self) -> None:
@@ -81,10 +90,31 @@ class Connection:
         self._refuse_other_loop()
         async with self._changing.here():
             self._closed = True
-            if self._loop is not None:
-                self._loop = None
-                await self._emitter.drain(1.0)
-                await self.backend.close()
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        if self._loop is not None:
+            self._loop = None
+            await self._emitter.drain(1.0)
+            await self.backend.close()
+
+    async def _close_at_the_end(self) -> AsyncGenerator[None]:
+        """What `asyncio.run` closes, as every generator, before it closes the loop.
+
+        So nothing is left behind on a loop that has ended, and the next one opens it.
+        """
+        try:
+            yield
+        finally:
+            # Collected as garbage after its loop, it must not wait for anything.
+            if self._is_open_here():
+                await self._let_go()
+
+    def _is_open_here(self) -> bool:
+        try:
+            return self._loop is asyncio.get_running_loop()
+        except RuntimeError:
+            return False
 
     async def get(self, execution_id: str) -> StoredExecution:
         """The execution; `ExecutionNotFound` for an unknown id."""
@@ -127,6 +157,8 @@ class Connection:
         return stored
 
     def _refuse_other_loop(self) -> None:
+        if self._loop is not None and self._loop.is_closed():
+            self._loop = None  # Ended with it, as a second `asyncio.run` finds it.
         if self._loop not in (None, asyncio.get_running_loop()):
             raise ConfigurationError(
                 "this client is open on another event loop: make one for each loop, "

@@ -9,6 +9,7 @@ import threading
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
+from . import forking
 from .errors import ConfigurationError
 from .limits import short
 from .middleware import Middleware
@@ -41,6 +42,11 @@ class Callbacks:
 
     def __init__(self) -> None:
         self._by_name: dict[str, list[tuple[Callback, bool]]] = {}
+        self._changing = threading.Lock()
+        forking.watch(self)
+
+    def after_fork(self) -> None:
+        """Have a lock that no thread of the parent holds."""
         self._changing = threading.Lock()
 
     def add(self, name: str, callback: Callback, *, once: bool) -> None:

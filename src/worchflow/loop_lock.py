@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from .errors import ConfigurationError
 
@@ -17,6 +18,7 @@ class LoopLock:
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
 
     def here(self) -> asyncio.Lock:
         """The lock; `ConfigurationError` while code of another loop holds it."""
@@ -28,7 +30,10 @@ class LoopLock:
                     "each loop"
                 )
             self._lock, self._loop = asyncio.Lock(), loop
+            self._pid = os.getpid()
         return self._lock
 
     def _is_held(self, loop: asyncio.AbstractEventLoop) -> bool:
-        return self._lock.locked() and loop.is_running()
+        # In a forked child the loop seems to be running and is not there.
+        is_here = self._pid == os.getpid()
+        return is_here and self._lock.locked() and loop.is_running()

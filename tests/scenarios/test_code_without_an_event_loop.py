@@ -27,9 +27,9 @@ from worchflow import (
     NonRetryable,
     Worchflow,
     WorchflowClient,
-    sync_client,
+    portal,
 )
-from worchflow.sync_client import Portal
+from worchflow.portal import Portal
 
 
 @pytest.fixture
@@ -347,7 +347,7 @@ def test_closing_ends_although_a_callback_uses_it(
 def test_closing_is_given_up_while_a_callback_waits_for_it(
     app: Worchflow[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync_client, "CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr(portal, "CLOSE_TIMEOUT", 0.2)
     client = app.client()
     entered, closed = threading.Event(), threading.Event()
 

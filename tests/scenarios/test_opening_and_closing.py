@@ -185,3 +185,21 @@ def test_connect_takes_what_a_client_takes() -> None:
     )
 
     assert client._connection.backend.options.queue_prefix == "orders"
+
+
+def test_a_client_is_used_by_one_run_of_asyncio_after_another(
+    make_app: MakeApp,
+) -> None:
+    """Nobody has closed it when the first event loop is closed."""
+    client = make_app().client()
+
+    async def send() -> str:
+        return (await client.send({"name": "order", "data": 1})).id
+
+    ids = {asyncio.run(send()) for _ in range(3)}
+
+    async def found() -> set[str]:
+        async with client:
+            return {each.id for each in (await client.list()).items}
+
+    assert asyncio.run(found()) == ids

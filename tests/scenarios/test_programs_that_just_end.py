@@ -94,20 +94,51 @@ asyncio.run(main())
 }
 
 
+ON_ONE_LOOP_AFTER_ANOTHER = """
+async def count():
+    await client.counts()
+client = app.client()
+loop = asyncio.new_event_loop()
+loop.run_until_complete(count())
+loop.close()
+async def main():
+    async with client:
+        await count()
+    print("end")
+asyncio.run(main())
+"""
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_it_ends(program: str, where: dict[str, Any], tmp_path: Path) -> None:
+    done = run(PROGRAMS[program], where, tmp_path)
+
+    assert done.stdout.endswith("end\n")
+    assert done.returncode == 0, done.stderr
+    shown = [line for line in done.stderr.splitlines() if "still runs" not in line]
+    assert shown == []
+
+
+def test_a_client_outlives_a_loop_that_was_just_closed(
+    where: dict[str, Any], tmp_path: Path
+) -> None:
+    """Nothing cancelled its tasks, and Python complains of that, as of any others."""
+    done = run(ON_ONE_LOOP_AFTER_ANOTHER, where, tmp_path)
+
+    assert done.stdout.endswith("end\n"), done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+def run(
+    program: str, where: dict[str, Any], tmp_path: Path
+) -> subprocess.CompletedProcess[str]:
     plain = {name: str(value) for name, value in where.items()}
     file = tmp_path / "program.py"
-    file.write_text(PROLOGUE.format(where=plain) + PROGRAMS[program])
-    done = subprocess.run(
+    file.write_text(PROLOGUE.format(where=plain) + program)
+    return subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", str(file)],
         capture_output=True,
         text=True,
         check=False,
         timeout=20,
     )
-
-    assert done.stdout.endswith("end\n")
-    assert done.returncode == 0, done.stderr
-    shown = [line for line in done.stderr.splitlines() if "still runs" not in line]
-    assert shown == []

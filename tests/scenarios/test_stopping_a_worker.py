@@ -283,6 +283,42 @@ async def test_run_ends_when_it_is_cancelled(app: Worchflow[Any]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_while_it_starts_ends_the_start(
+    make_app: Any, number: signal.Signals
+) -> None:
+    entering = asyncio.Event()
+    left: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: Worchflow[Any]) -> AsyncGenerator[None]:
+        try:
+            entering.set()
+            await asyncio.Event().wait()
+            yield
+        finally:
+            await asyncio.sleep(0.3)
+            left.append("lifespan")
+
+    worker = make_app(lifespan=lifespan).worker()
+    running = asyncio.create_task(worker.run())
+    await asyncio.wait_for(entering.wait(), 10)
+    os.kill(os.getpid(), number)
+
+    assert await asyncio.wait_for(running, 10) is number
+    assert left == ["lifespan"]
+    assert not worker._opened
+
+
+async def test_a_signal_before_it_starts_is_heeded(app: Worchflow[Any]) -> None:
+    worker = app.worker()
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+    assert await asyncio.wait_for(running, 10) is signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_drains_the_worker(
     app: Worchflow[Any], number: signal.Signals
 ) -> None:

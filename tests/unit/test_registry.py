@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import Any
 
 import pytest
 
+from worchflow import Worchflow
 from worchflow.context import SyncContext
 from worchflow.errors import ConfigurationError, FunctionAlreadyRegistered
 from worchflow.events import Event
@@ -74,6 +76,71 @@ def test_a_second_function_of_one_id_is_refused() -> None:
 def test_one_function_given_twice_is_refused() -> None:
     with pytest.raises(FunctionAlreadyRegistered):
         FunctionRegistry([mail, mail])
+
+
+def defined(text: str, app: Worchflow[Any], module: str = "__main__") -> None:
+    """Run the code of a notebook's cell."""
+    exec(text, {"__name__": module, "app": app})  # noqa: S102 - what a cell does
+
+
+CELL = """
+@app.function("{event}", id="{id}")
+async def {name}(ctx):
+    return {value}
+"""
+
+
+def cell(value: int, *, event: str = "e", id: str = "i", name: str = "f") -> str:
+    return CELL.format(event=event, id=id, name=name, value=value)
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"event": "other"}, {"id": "other"}], ids=["same", "event", "id"]
+)
+async def test_a_definition_run_again_replaces_the_first(
+    change: dict[str, str],
+) -> None:
+    app = Worchflow("notebook")
+    defined(cell(1), app)
+
+    defined(cell(2, **change), app)
+
+    (function,) = app.functions
+    assert await function.handler(None) == 2
+    assert dict(app.registry.events) == {function.event_name: function.id}
+    assert app.registry.by_id(function.id) is function
+
+
+@pytest.mark.parametrize(
+    ("text", "module"),
+    [
+        (cell(2, name="g"), "__main__"),
+        (cell(2), "elsewhere"),
+        (f"def make():\n{indent(cell(2), '    ')}\nmake()", "__main__"),
+    ],
+    ids=["another name", "another module", "inside a function"],
+)
+async def test_another_definition_is_refused(text: str, module: str) -> None:
+    app = Worchflow("notebook")
+    defined(cell(1), app)
+
+    with pytest.raises(FunctionAlreadyRegistered):
+        defined(text, app, module)
+
+    (function,) = app.functions
+    assert await function.handler(None) == 1
+
+
+async def test_a_definition_never_replaces_two() -> None:
+    """Its event is that of one function, its id that of another one."""
+    app = Worchflow("notebook")
+    defined(cell(1), app)
+    defined(cell(2, event="other", id="other", name="g"), app)
+
+    with pytest.raises(FunctionAlreadyRegistered):
+        defined(cell(3, event="e", id="other"), app)
+
+    assert len(app.functions) == 2
 
 
 def test_a_result_type_that_is_nowhere_is_refused_before_work_starts() -> None:

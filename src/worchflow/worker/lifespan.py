@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.worker")
 
+GIVING_UP = 5.0
+"""Seconds for a lifespan that is left while it is being entered."""
+
 
 class Lifespan:
     """Enters a context manager and leaves it in the same task.
@@ -38,6 +41,7 @@ class Lifespan:
             await self._entered.wait()
         except asyncio.CancelledError:
             self._task.cancel()
+            await asyncio.wait({self._task}, timeout=GIVING_UP)
             raise
         if self._task.done():
             await self._task

@@ -8,6 +8,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from .. import forking
 from ..clock import SystemClock
 from ..durations import to_seconds
 from ..emitter import Emitter
@@ -49,7 +50,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.worker")
 
-State: TypeAlias = Literal["new", "starting", "running", "stopping", "stopped"]
+State: TypeAlias = Literal[
+    "new", "starting", "running", "stopping", "stopped", "one of the parent process"
+]
 
 LEAST_STEP_THREADS = 32
 """Sync steps of one execution may run in parallel, so a slot can need several."""
@@ -131,6 +134,7 @@ class Worcher(Emitter):
         self._stopped = asyncio.Event()
         self._deadline = Deadline()
         self._leaving_late: asyncio.Task[None] | None = None
+        forking.watch(self)
 
     @property
     def id(self) -> str | None:
@@ -200,8 +204,10 @@ class Worcher(Emitter):
         """Start, then run until `stop` or a signal; returns the signal, if any.
 
         The first SIGINT or SIGTERM drains for up to `shutdown_timeout`; the second
-        stops now. With `burst` it also stops once nothing is left to do now: nothing
-        runs here and nothing this worker serves came due for two seconds.
+        stops now. One that comes while it starts ends the start, and the lifespan is
+        left as far as it was entered. With `burst` it also stops once nothing is left
+        to do now: nothing runs here and nothing this worker serves came due for two
+        seconds.
         """
         timeout = to_seconds(shutdown_timeout, "shutdown_timeout")
 
@@ -214,14 +220,18 @@ class Worcher(Emitter):
 
         if burst:
             self._claiming.on_idle = drain
-        await self.start()
-        try:
-            with stop_on_signals(drain=drain, stop_now=stop_now) as received:
+        with stop_on_signals(drain=drain, stop_now=stop_now) as received:
+            try:
+                await self.start()
+            except ConfigurationError:
+                if not received:
+                    raise
+            try:
                 await self._stopped.wait()
                 await self.stop(0)  # raises what stopping has raised
-        except asyncio.CancelledError:
-            await self.stop(timeout)
-            raise
+            except asyncio.CancelledError:
+                await self.stop(timeout)
+                raise
         return received[0] if received else None
 
     async def stop(self, timeout: Duration = 30) -> None:
@@ -235,9 +245,17 @@ class Worcher(Emitter):
         Calling it again waits for the first call, until the earlier of both deadlines.
         Cancelling the call does not end the stop.
         """
-        self._request_stop(to_seconds(timeout, "timeout"))
+        seconds = to_seconds(timeout, "timeout")
+        if self._state == "one of the parent process":
+            return
+        self._request_stop(seconds)
         if self._stopping is not None:
             await asyncio.shield(self._stopping)
+
+    def after_fork(self) -> None:
+        """Do nothing in the child: what the worker runs goes on in the parent."""
+        if self._state != "new":
+            self._state = "one of the parent process"
 
     def _request_stop(self, seconds: float) -> None:
         """Let it stop within so many seconds, in a task of its own."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from ... import forking
 from ...errors import ConfigurationError
 from ...loop_lock import LoopLock
 from ...options import BackendOptions
@@ -27,6 +27,7 @@ from .lane import RedisLane
 from .leases import Leases
 from .listing import Listing
 from .mongo_door import MongoDoor
+from .open_parts import OpenParts
 from .ownership import begin
 from .pruning import Pruning
 from .reaper import Reaper
@@ -62,39 +63,10 @@ if TYPE_CHECKING:
     from ...settlement import Settled, Settlement
     from ..base import Inserted, NoticeSubscription, Renewal
     from .connections import Connections
-    from .leases import LeaseStore
     from .redis_door import RedisClient
-
 
 LEAVE_TIMEOUT = 1.0
 """Seconds to wait for Redis when a worker leaves; what it misses is repaired."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Open:
-    """The parts of a backend while it is open."""
-
-    loop: asyncio.AbstractEventLoop
-    stores: Stores
-    lease_store: LeaseStore
-    executions: Executions
-    counting: Counting
-    listing: Listing
-    steps: Steps
-    settling: Settling
-    leases: Leases
-    election: Election
-    pruning: Pruning
-    reaper: Reaper
-    sweeper: Sweeper
-    hints: Hints
-    claimers: dict[str, Claimer]
-    upkeep: Upkeep
-
-    def forget(self, worker_id: str) -> None:
-        """Keep nothing of a worker that is fenced or has left."""
-        self.claimers.pop(worker_id, None)
-        self.steps.forget(worker_id)
 
 
 class RedisMongoBackend(Backend):
@@ -144,13 +116,24 @@ class RedisMongoBackend(Backend):
         self._connections = connections
         self._opened = 0
         self._changing = LoopLock()
-        self._parts: _Open | None = None
+        self._parts: OpenParts | None = None
+        self._parts_of_parent: OpenParts | None = None
+        forking.watch(self)
+
+    def after_fork(self) -> None:
+        """Be closed in the child: what connects the parent is kept and never used."""
+        self._connections.after_fork()
+        self._parts_of_parent, self._parts, self._opened = self._parts, None, 0
 
     # -- lifecycle
 
     @override
     async def open(self) -> None:
         async with self._changing.here():
+            if self._parts is not None and self._parts.loop.is_closed():
+                # Its tasks and connections have ended with it.
+                self._parts.lease_store.close()
+                self._parts, self._opened = None, 0
             if self._opened == 0:
                 self._parts = await self._open()
             self._opened += 1
@@ -180,7 +163,7 @@ class RedisMongoBackend(Backend):
     def location(self) -> str:
         return f"{self._connections.location} (prefix {self.options.queue_prefix})"
 
-    async def _open(self) -> _Open:
+    async def _open(self) -> OpenParts:
         options, clients = self.options, self._connections.open()
         keys, documents = Keys(options.queue_prefix), Documents(options)
         scripts = Scripts(keys)
@@ -208,13 +191,13 @@ class RedisMongoBackend(Backend):
         try:
             await stores.clock.refresh()
             await prepare(stores)
+            return self._put_together(stores)
         except BaseException:
             await lane.close()
             await self._connections.close()
             raise
-        return self._put_together(stores)
 
-    def _put_together(self, stores: Stores) -> _Open:
+    def _put_together(self, stores: Stores) -> OpenParts:
         counting, election = Counting(stores), Election(stores)
         steps, executions = Steps(stores), Executions(stores, counting)
         lease_store = self._connections.lease_store(stores.mongo)
@@ -228,7 +211,7 @@ class RedisMongoBackend(Backend):
             for claimer in list(claimers.values()):
                 claimer.wake(event)
 
-        return _Open(
+        return OpenParts(
             loop=asyncio.get_running_loop(),
             stores=stores,
             lease_store=lease_store,
@@ -247,7 +230,7 @@ class RedisMongoBackend(Backend):
             upkeep=Upkeep(stores, claimers),
         )
 
-    async def _close(self, parts: _Open) -> None:
+    async def _close(self, parts: OpenParts) -> None:
         try:
             for claimer in parts.claimers.values():
                 await claimer.close()
@@ -260,7 +243,7 @@ class RedisMongoBackend(Backend):
             await self._connections.close()
 
     @property
-    def _open_parts(self) -> _Open:
+    def _open_parts(self) -> OpenParts:
         if self._parts is None:
             raise ConfigurationError("the backend is not open: await open() first")
         return self._parts

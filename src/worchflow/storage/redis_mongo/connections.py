@@ -77,6 +77,10 @@ class Connections(Protocol):
         """The same for another event loop, or `ConfigurationError`."""
         ...
 
+    def after_fork(self) -> None:
+        """Leave what is open to the parent, in a forked child."""
+        ...
+
 
 class UrlConnections:
     """Clients made from two URLs, always closed again."""
@@ -86,6 +90,7 @@ class UrlConnections:
         self._mongo_url = mongo_url
         self._options = options
         self._clients: Clients | None = None
+        self._clients_of_parent: Clients | None = None
         clients = self._make()
         self.location = " + ".join(
             (_location(redis_url), _mongo_location(mongo_url, clients.db.name))
@@ -132,6 +137,10 @@ class UrlConnections:
     def clone(self) -> Connections:
         """The same for another event loop."""
         return UrlConnections(self._redis_url, self._mongo_url, self._options)
+
+    def after_fork(self) -> None:
+        """Keep the parent's clients, so that the child does not end them."""
+        self._clients_of_parent, self._clients = self._clients, None
 
     def _make(self) -> Clients:
         return Clients(
@@ -198,11 +207,18 @@ class GivenConnections:
         self._clients = Clients(redis, redis, db)
         self._lease_db = lease_db
         self._options = options
+        self._is_in_use = self._is_of_parent = False
         _check_pool(redis)
         self.location = f"the given Redis client + MongoDB database {db.name}"
 
     def open(self) -> Clients:
         """The clients, as they were given."""
+        if self._is_of_parent:
+            raise ConfigurationError(
+                "the clients given as redis= and db= were in use when this process was "
+                "forked, and do not work here: make them in each process, or give URLs"
+            )
+        self._is_in_use = True
         return self._clients
 
     def lease_store(self, mongo: MongoDoor) -> LeaseStore:
@@ -215,6 +231,10 @@ class GivenConnections:
 
     async def close(self) -> None:
         """Nothing was made."""
+
+    def after_fork(self) -> None:
+        """Refuse what the parent has used."""
+        self._is_of_parent = self._is_of_parent or self._is_in_use
 
     def clone(self) -> Connections:
         """`ConfigurationError`: these clients belong to their event loop."""

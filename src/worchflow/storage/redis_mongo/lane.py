@@ -98,6 +98,9 @@ class RedisLane:
 
     async def close(self) -> None:
         """Send the rest, at most for a few seconds, and stop."""
+        if self._task.done():
+            # `asyncio.run` cancels every task before it lets anything close.
+            self._task = self._loop.create_task(self._run())
         if not await self.flush(CLOSE_TIMEOUT):
             logger.warning(
                 "Redis did not take the last %d updates: the sweep repairs them",
@@ -128,6 +131,9 @@ class RedisLane:
             batch = self._take_batch()
             try:
                 await self._send(batch)
+            except asyncio.CancelledError:
+                self._put_back(batch)
+                raise
             except StoreUnavailable as error:
                 self._failed(error)
                 self._put_back(batch)

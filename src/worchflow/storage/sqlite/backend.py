@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ... import forking
 from ...errors import ConfigurationError, StoreUnavailable
 from ...loop_lock import LoopLock
 from ...options import BackendOptions
 from ..base import Backend
 from . import accepting, listing, pruning, settling, steps, sweeping, workers
 from .claiming import Claiming
-from .core import Place
+from .core import Memory, Place
 from .files import MEMORY, FileLock, remove_files
 from .link import Link, read_all
 from .peers import Interest
@@ -64,7 +65,7 @@ class SQLiteBackend(Backend):
             path=MEMORY if in_memory else str(Path(path).expanduser().absolute()),
             durability=self.options.durability,
             timeout=self.options.timeout,
-            memory=object() if in_memory else None,
+            memory=Memory() if in_memory else None,
         )
         self._link: Link | None = None
         self._opened = 0
@@ -72,6 +73,12 @@ class SQLiteBackend(Backend):
         self._claiming = Claiming()
         self._locks: dict[str, FileLock] = {}
         self._wall_clock = WallClockWatch()
+        forking.watch(self)
+
+    def after_fork(self) -> None:
+        """Be closed in the child, where the core's threads are not."""
+        self._link, self._opened = None, 0
+        self._locks, self._claiming = {}, Claiming()
 
     @property
     def location(self) -> str:
@@ -87,6 +94,8 @@ class SQLiteBackend(Backend):
     async def open(self) -> None:
         """Open the file, making folders, file and tables if need be."""
         async with self._changing.here():
+            if self._link is not None and self._link.mailbox.loop.is_closed():
+                await self._let_go()
             if self._link is None:
                 self._link = await Link.open(self._place, self.options.queue_prefix)
                 logger.info("data is kept in %s", self.location)
@@ -102,10 +111,16 @@ class SQLiteBackend(Backend):
             self._opened -= 1
             if self._opened:
                 return
-            link, self._link = self._link, None
-            await link.close()
-            for worker_id in tuple(self._locks):
-                await asyncio.to_thread(self._end_worker, link, worker_id, known=False)
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        link, self._link, self._opened = self._link, None, 0
+        if link is None:
+            return
+        await link.close()
+        self._claiming = Claiming()
+        for worker_id in tuple(self._locks):
+            await asyncio.to_thread(self._end_worker, link, worker_id, known=False)
 
     async def check(self) -> None:
         """Take the write lock once."""
@@ -173,7 +188,7 @@ class SQLiteBackend(Backend):
         request = workers.RenewRequest(
             worker_id=worker_id, lease=self._lease_milliseconds
         )
-        renewal = link.own_core().renew(workers.renew, link.prefix, request)
+        renewal = link.core.renew(workers.renew, link.prefix, request)
         if not renewal.alive:
             self._end_worker(link, worker_id, known=True)
         return renewal

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...errors import StoreUnavailable
+from ... import forking
+from ...errors import ConfigurationError, StoreUnavailable
 from .connection import (
     check_version,
     connect_lease,
@@ -45,6 +46,22 @@ R = TypeVar("R")
 logger = logging.getLogger("worchflow.storage.sqlite")
 
 
+class Memory:
+    """A database in memory, which a forked child does not have."""
+
+    def __init__(self) -> None:
+        self.pid: int | None = None
+
+    def open_here(self) -> None:
+        """`ConfigurationError` for one that the parent of this process has opened."""
+        self.pid = self.pid or os.getpid()
+        if self.pid != os.getpid():
+            raise ConfigurationError(
+                'the database ":memory:" was opened before this process was forked, '
+                "and is not here: name a file that both can open"
+            )
+
+
 @dataclass(frozen=True)
 class Place:
     """Which database, and how it is written. `memory` tells those apart."""
@@ -52,7 +69,7 @@ class Place:
     path: str
     durability: Durability
     timeout: float
-    memory: object = None
+    memory: Memory | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -65,8 +82,8 @@ class Core:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.pid = os.getpid()
         self.users = 0
+        forking.watch(self)
         self.beside: Beside | None = None
         self._wakeups: tuple[Wakeup, ...] = ()
         self._leases: dict[str, LeaseLine] = {}
@@ -115,6 +132,12 @@ class Core:
             self._session.close(time.monotonic() + self.place.timeout)
         else:
             logger.error("the writer of %s hangs; it is left behind", self.place.path)
+
+    def after_fork(self) -> None:
+        """Nothing to let go of here: it is kept, for SQLite's connections.
+
+        SQLite forbids closing in a child what its parent has opened.
+        """
 
     def submit(self, operation: Operation) -> None:
         """Put a write in line."""
@@ -258,30 +281,42 @@ def _in_line(
     return lambda tx, prefix, argument: act(tx.connection, prefix, argument)
 
 
-_cores: dict[tuple[int, Place], Core] = {}
-_changing = threading.Lock()
+class Cores:
+    """The open cores of this process."""
+
+    def __init__(self) -> None:
+        self._open: dict[Place, Core] = {}
+        self._changing = threading.Lock()
+        forking.watch(self)
+
+    def acquire(self, place: Place) -> Core:
+        """The core of a place, opened if nobody has it open. Blocks."""
+        if place.memory is not None:
+            place.memory.open_here()
+        else:
+            place = replace(place, path=os.path.realpath(place.path))
+        with self._changing:
+            core = self._open.get(place)
+            if core is None:
+                core = Core(place)
+                core.start()
+                self._open[place] = core
+            core.users += 1
+            return core
+
+    def release(self, core: Core) -> None:
+        """Give it back; the last user closes it. Blocks."""
+        with self._changing:
+            core.users -= 1
+            if core.users:
+                return
+            self._open.pop(core.place, None)
+            core.stop()
+
+    def after_fork(self) -> None:
+        """Begin anew: the parent's threads are not here, and its lock may be held."""
+        self._open = {}
+        self._changing = threading.Lock()
 
 
-def acquire(place: Place) -> Core:
-    """The core of a place in this process, opened if nobody has it open. Blocks."""
-    if not place.in_memory:
-        place = replace(place, path=os.path.realpath(place.path))
-    key = (os.getpid(), place)
-    with _changing:
-        core = _cores.get(key)
-        if core is None:
-            core = Core(place)
-            core.start()
-            _cores[key] = core
-        core.users += 1
-        return core
-
-
-def release(core: Core) -> None:
-    """Give it back; the last user closes it. Blocks."""
-    with _changing:
-        core.users -= 1
-        if core.users:
-            return
-        _cores.pop((core.pid, core.place), None)
-        core.stop()
+CORES = Cores()

@@ -9,6 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from ... import forking
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -21,17 +23,24 @@ PATIENCE: Final = 0.5
 """Seconds for which a writer leaves the turn to leases that never take it."""
 
 
+_OPENING = forking.Section()
+
+
 class FileLock:
     """An exclusive lock on a file, free again when its process is gone.
 
     It belongs to this object alone: a second one in the same process is refused as
-    another process would be. Where the system has no such locks it is always free
-    to take and tells nothing.
+    another process would be. A forked child does not have it. Where the system has
+    no such locks it is always free to take and tells nothing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        flags = os.O_RDWR | (os.O_CREAT if create else 0)
+        # A child that had the descriptor, unknown to `forking`, would have the lock.
+        with _OPENING:
+            self._descriptor: int | None = os.open(path, flags, 0o600)
+            forking.watch(self)
 
     def acquire(self, *, shared: bool = False) -> bool:
         """Take the lock unless somebody else has it; never waits.
@@ -41,6 +50,8 @@ class FileLock:
         if sys.platform == "win32":
             return True
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        if self._descriptor is None:
+            return False
         try:
             fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -49,12 +60,26 @@ class FileLock:
 
     def release(self) -> None:
         """Let others take it."""
-        if sys.platform != "win32":
+        if sys.platform != "win32" and self._descriptor is not None:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Release it for good; the file stays."""
-        os.close(self._descriptor)
+        # A child that is forked right now may get the descriptor, but not the lock.
+        self.release()
+        self._close()
+
+    def after_fork(self) -> None:
+        """Close the child's descriptor, for the lock is held until all are closed.
+
+        Releasing it would release the parent's.
+        """
+        self._close()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 class CommitLock:
@@ -120,17 +145,15 @@ def is_free(path: Path) -> bool:
     if sys.platform == "win32":
         return False
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        lock = FileLock(path, create=False)
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock.acquire()
     except OSError:
         return False
-    else:
-        return True
     finally:
-        os.close(descriptor)
+        lock.close()
 
 
 def remove_files(paths: Sequence[Path]) -> None:

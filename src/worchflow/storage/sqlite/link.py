@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ...errors import ConfigurationError
-from .core import acquire, release
+from .core import CORES
 from .mailbox import Mailbox
 from .wakeup import Wakeup
 from .writer import Operation
@@ -38,7 +36,7 @@ class Link:
     @classmethod
     async def open(cls, place: Place, prefix: str) -> Link:
         """Open the core, or share the one that is open."""
-        opening = asyncio.get_running_loop().run_in_executor(None, acquire, place)
+        opening = asyncio.get_running_loop().run_in_executor(None, CORES.acquire, place)
         try:
             core = await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -47,10 +45,14 @@ class Link:
         return cls(core, prefix)
 
     async def close(self) -> None:
-        """Wait for the calls under way, then give the core back."""
-        await self.mailbox.drain()
+        """Wait for the calls under way, then give the core back.
+
+        Of a loop that is closed nobody waits for any call.
+        """
+        if not self.mailbox.loop.is_closed():
+            await self.mailbox.drain()
         self.core.remove(self.wakeup)
-        await asyncio.shield(asyncio.to_thread(release, self.core))
+        await asyncio.shield(asyncio.to_thread(CORES.release, self.core))
         self.mailbox.close()
 
     async def write(
@@ -62,7 +64,7 @@ class Link:
         unwanted: Callable[[R], None] | None = None,
     ) -> R:
         """Have the writer do it and return what came of it once it is durable."""
-        core = self.own_core()
+        core = self.core
 
         def send(call: Call) -> None:
             core.submit(Operation(act, self.prefix, argument, call, size))
@@ -73,26 +75,17 @@ class Link:
         self, act: Callable[[sqlite3.Connection, str, A], R], argument: A
     ) -> R:
         """Look something up, past everything that waits to be written."""
-        core = self.own_core()
+        core = self.core
 
         def send(call: Call) -> None:
             core.read(act, self.prefix, argument, call)
 
         return cast("R", await self.mailbox.call(send))
 
-    def own_core(self) -> Core:
-        """The core; `ConfigurationError` when it is that of the parent process."""
-        if self.core.pid != os.getpid():
-            raise ConfigurationError(
-                f"the backend on {self.core.place.path} was opened before this process "
-                "was forked: make and open a backend of its own in each process"
-            )
-        return self.core
-
 
 def _give_back(opening: asyncio.Future[Core]) -> None:
     if not opening.cancelled() and opening.exception() is None:
-        threading.Thread(target=release, args=(opening.result(),)).start()
+        threading.Thread(target=CORES.release, args=(opening.result(),)).start()
 
 
 def read_all(

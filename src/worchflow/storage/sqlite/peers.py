@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ... import forking
 from .hints import read_datagram
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class Peers:
             self._outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._outbox.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
             self._outbox.settimeout(0)
+            forking.watch(self)
         except OSError as error:
             logger.warning(
                 "processes cannot wake each other through %s (%s): they find new work "
@@ -189,6 +191,10 @@ class Peers:
                 marker.remove()
             (self._folder / self._name).unlink(missing_ok=True)
             self._folder.rmdir()
+
+    def after_fork(self) -> None:
+        """Close the child's sockets: nobody there reads what is sent to the parent."""
+        self._close_sockets()
 
     def _bind(self, inbox: socket.socket) -> None:
         # The last process to leave may remove the folder between the two calls.

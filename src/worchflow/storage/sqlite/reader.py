@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ... import forking
 from ...errors import WorchflowError
 from .connection import explain
 from .mailbox import Answer, Call
@@ -56,15 +57,18 @@ class Reader:
 
     def _run(self) -> None:
         connection: sqlite3.Connection | None = None
+        in_sqlite = forking.Section()
         while (question := self._queue.get()) is not None:
             act, call = question
             if call.future.done():
                 call.mailbox.deliver([Answer(call)])
                 continue
-            answer, connection = self._ask(act, call, connection)
+            with in_sqlite:
+                answer, connection = self._ask(act, call, connection)
             call.mailbox.deliver([answer])
         if connection is not None:
-            connection.close()
+            with in_sqlite:
+                connection.close()
 
     def _ask(
         self,

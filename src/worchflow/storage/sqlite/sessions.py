@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from ... import forking
 from ...errors import StoreUnavailable
 from .connection import WAL_LIMIT, explain
 
@@ -62,6 +63,7 @@ class Session:
         self._wal = wal
         self._connection: sqlite3.Connection | None = None
         self._commits = 0
+        self._in_sqlite = forking.Section()
 
     @contextmanager
     def transaction(self, deadline: float) -> Generator[sqlite3.Connection, None, None]:
@@ -92,7 +94,8 @@ class Session:
     def alone(self, deadline: float) -> Generator[None, None, None]:
         """Hold the commit lock; a database in memory has none."""
         if self._lock is None:
-            yield
+            with self._in_sqlite:
+                yield
             return
         pause = SHORTEST_PAUSE
         try:
@@ -102,7 +105,8 @@ class Session:
             self._lock.give_way()
             raise
         try:
-            yield
+            with self._in_sqlite:
+                yield
         finally:
             self._lock.release()
 
@@ -117,7 +121,8 @@ class Session:
         # Who cannot have the lock is not the last.
         with suppress(StoreUnavailable), self.alone(deadline):
             self._give_up()
-        self._give_up()
+        with self._in_sqlite:
+            self._give_up()
         if self._lock is not None:
             self._lock.close()
 
