@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol, cast
 
 from tests.waiting import TIMEOUT, until
+from worchflow.errors import StoreUnavailable
 from worchflow.notices import ExecutionUpdated, Notice
 from worchflow.records import (
     Claim,
@@ -20,7 +23,7 @@ from worchflow.records import (
     WorkerRecord,
 )
 from worchflow.settlement import Settled, Settlement
-from worchflow.storage.base import Backend
+from worchflow.storage.base import Backend, Renewal
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.writer import Transaction, one_by_one
 
@@ -105,6 +108,19 @@ async def joined(backend: Backend, *events: str) -> WorkerRecord:
     worker = new_worker(*events)
     await backend.join(worker, ignore)
     return worker
+
+
+async def renew(backend: Backend, worker_id: str) -> Renewal:
+    """Renew as a worker does: from a thread, and again if the store was too slow."""
+
+    async def renewed() -> Renewal | None:
+        with contextlib.suppress(StoreUnavailable):
+            return await asyncio.to_thread(backend.renew, worker_id)
+        return None
+
+    renewal = await until(renewed)
+    assert renewal is not None
+    return renewal
 
 
 async def end_lease(backend: Backend, worker_id: str) -> None:

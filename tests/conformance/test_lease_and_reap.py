@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import pytest
 
@@ -24,30 +23,17 @@ from tests.stores import (
     new_execution,
     new_step,
     nothing_to_claim,
+    renew,
     settle,
     stored,
 )
 from tests.waiting import until
-from worchflow.errors import StoreUnavailable
 from worchflow.records import ExecutionStatus, StepStatus, WorkerRecord
 from worchflow.settlement import Completed, Released, RetryAt, Settlement
 from worchflow.storage.base import Backend, Renewal
 
 TTL = 0.5
 """Of the lease that one test waits for; the others end leases in the store."""
-
-
-async def renew(backend: Backend, worker: WorkerRecord) -> Renewal:
-    """Renew as a worker does: from a thread, and again if the store was too slow."""
-
-    async def renewed() -> Renewal | None:
-        with contextlib.suppress(StoreUnavailable):
-            return await asyncio.to_thread(backend.renew, worker.id)
-        return None
-
-    renewal = await until(renewed)
-    assert renewal is not None
-    return renewal
 
 
 async def reaped(
@@ -63,7 +49,7 @@ async def reaped(
 
     async def enough() -> bool:
         nonlocal taken
-        await renew(backend, worker)
+        await renew(backend, worker.id)
         taken += await backend.reap(worker.id, expired=True)
         return taken >= count
 
@@ -78,10 +64,10 @@ async def test_renewing_tells_what_is_owned(backend: Backend) -> None:
     await insert_one(backend)
     await claim_one(backend, other)
 
-    assert await renew(backend, worker) == Renewal(alive=True, owned=frozenset(mine))
+    assert await renew(backend, worker.id) == Renewal(alive=True, owned=frozenset(mine))
 
     await settle(backend, claims[0], Completed(result="1"))
-    assert await renew(backend, worker) == Renewal(
+    assert await renew(backend, worker.id) == Renewal(
         alive=True, owned=frozenset(mine) - {claims[0].execution.id}
     )
 
@@ -93,7 +79,7 @@ async def test_renewing_tells_what_is_to_be_cancelled(backend: Backend) -> None:
 
     await backend.cancel(stop, "not needed")
 
-    assert await renew(backend, worker) == Renewal(
+    assert await renew(backend, worker.id) == Renewal(
         alive=True, owned=frozenset({keep, stop}), cancelled=frozenset({stop})
     )
 
@@ -116,7 +102,7 @@ async def test_the_living_are_never_reaped(make_backend: MakeBackend) -> None:
         assert await backend.reap(worker.id, expired=True) == 0
 
     assert await everything(first, id_) == before
-    assert await renew(first, holder) == Renewal(alive=True, owned=frozenset({id_}))
+    assert await renew(first, holder.id) == Renewal(alive=True, owned=frozenset({id_}))
 
 
 async def test_an_ended_lease_alone_is_no_reason_to_reap(
@@ -144,7 +130,7 @@ async def test_renewing_keeps_the_lease_for_as_long_as_it_goes_on(
     for _ in range(3):
         await end_lease(backend, holder.id)
         # Late, but nobody has declared it dead.
-        assert (await renew(backend, holder)).alive
+        assert (await renew(backend, holder.id)).alive
         assert await backend.reap(reaper.id, expired=True) == 0
     await expect(backend, id_, worker=holder.id, recoveries=0)
 
@@ -194,8 +180,8 @@ async def test_a_dead_worker_never_revives(make_backend: MakeBackend) -> None:
     await claim_one(backend, holder)
     await reaped(backend, reaper, 1, holder.id)
 
-    assert await renew(backend, holder) == Renewal(alive=False)
-    assert await renew(backend, holder) == Renewal(alive=False)
+    assert await renew(backend, holder.id) == Renewal(alive=False)
+    assert await renew(backend, holder.id) == Renewal(alive=False)
 
     await expect(backend, id_, worker=None)
 
@@ -209,8 +195,8 @@ async def test_a_worker_without_work_is_declared_dead_too(
 
     assert await backend.reap(reaper.id, expired=True) == 0
 
-    assert not (await renew(backend, idle)).alive
-    assert (await renew(backend, reaper)).alive
+    assert not (await renew(backend, idle.id)).alive
+    assert (await renew(backend, reaper.id)).alive
 
 
 async def test_what_is_recovered_goes_to_the_front_in_its_order(
@@ -308,7 +294,7 @@ async def test_leaving_ends_a_worker(make_backend: MakeBackend) -> None:
 
     await backend.leave(worker.id)
 
-    assert await renew(backend, worker) == Renewal(alive=False)
+    assert await renew(backend, worker.id) == Renewal(alive=False)
 
 
 async def test_what_a_worker_still_owns_when_it_leaves_is_reaped(
@@ -366,7 +352,7 @@ async def test_workers_of_another_prefix_are_left_alone(
     await reaped(ours, reaper, 1, holder.id)
 
     await expect(theirs, their_id, worker=their_worker.id, recoveries=0)
-    assert (await renew(theirs, their_worker)).alive
+    assert (await renew(theirs, their_worker.id)).alive
 
 
 async def test_a_worker_that_joins_again_after_its_death_has_a_new_identity(
@@ -382,4 +368,4 @@ async def test_a_worker_that_joins_again_after_its_death_has_a_new_identity(
 
     claim = await claim_one(backend, again)
     assert claim.worker_id == again.id
-    assert (await renew(backend, again)).owned == {claim.execution.id}
+    assert (await renew(backend, again.id)).owned == {claim.execution.id}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.stores import new_worker
+from tests.stores import new_worker, renew
 from tests.waiting import until
 from worchflow import Context, Worchflow, open_backend
 from worchflow.options import BackendOptions, WorkerOptions
@@ -148,7 +148,7 @@ async def test_a_lost_lease_ends_the_attempt_and_the_worker_goes_on(
             await observer.join(reaper, lambda _: None)
 
             async def reaped() -> bool:
-                await asyncio.to_thread(observer.renew, reaper.id)
+                await renew(observer, reaper.id)
                 return await observer.reap(reaper.id, expired=True) == 1
 
             await until(reaped)
@@ -244,7 +244,7 @@ async def test_a_result_under_a_lost_claim_is_dropped(hasty: MakeHasty) -> None:
             await observer.join(reaper, lambda _: None)
 
             async def reaped() -> bool:
-                await asyncio.to_thread(observer.renew, reaper.id)
+                await renew(observer, reaper.id)
                 return await observer.reap(reaper.id, expired=True) == 1
 
             await until(reaped)

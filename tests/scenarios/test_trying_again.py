@@ -16,7 +16,7 @@ import pymongo
 import pytest
 
 from tests.scenarios.conftest import MakeApp
-from tests.stores import ignore, new_worker
+from tests.stores import ignore, new_worker, renew
 from tests.waiting import until
 from worchflow import (
     Context,
@@ -216,7 +216,7 @@ async def test_an_execution_that_kills_its_workers_is_given_up(
             return bool(claims) and await doomed.begin(claims[0])
 
         async def taken_back() -> bool:
-            await asyncio.to_thread(doomed.renew, witness.id)
+            await renew(doomed, witness.id)
             return await doomed.reap(witness.id, expired=True) == 1
 
         await until(taken)
@@ -326,7 +326,7 @@ async def kill_the_workers_of(
 
     async def all_taken_back() -> bool:
         await asyncio.to_thread(end_lease, where, victim.id)
-        await asyncio.to_thread(store.renew, witness.id)
+        await renew(store, witness.id)
         await store.reap(witness.id, expired=True)
         stored = [await store.get(each.id) for each in handles]
         return all(each is not None and each.worker is None for each in stored)
