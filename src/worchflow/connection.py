@@ -49,6 +49,7 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         """The event loop it is open on; None while it is not open."""
         self._until_the_loop_ends: AsyncGenerator[None] | None = None
+        self._of_parent: AsyncGenerator[None] | None = None
         self._closed = False
         self._changing = LoopLock()
         forking.watch(self)
@@ -56,6 +57,7 @@ class Connection:
     def after_fork(self) -> None:
         """Open again at the next call, on a loop of the child."""
         self._loop = None
+        self._of_parent, self._until_the_loop_ends = self._until_the_loop_ends, None
 
     async def ready(self) -> Backend:
         """The open backend; `ConfigurationError` if it was closed on purpose."""
@@ -90,7 +92,11 @@ class Connection:
         self._refuse_other_loop()
         async with self._changing.here():
             self._closed = True
+            waiting, self._until_the_loop_ends = self._until_the_loop_ends, None
             await self._let_go()
+            if waiting is not None:
+                # Dropped instead, it would end later, and find what opened meanwhile.
+                await waiting.aclose()
 
     async def _let_go(self) -> None:
         if self._loop is not None:

@@ -203,3 +203,21 @@ def test_a_client_is_used_by_one_run_of_asyncio_after_another(
             return {each.id for each in (await client.list()).items}
 
     assert asyncio.run(found()) == ids
+
+
+async def test_a_client_opened_again_stays_open(app: Worchflow[Any]) -> None:
+    client = app.client()
+    seen: list[Ready] = []
+    client.on("ready", seen.append)
+    for _ in range(2):
+        await client.open()
+        await client.counts()
+        await client.close()
+    await client.open()
+    for _ in range(100):
+        await asyncio.sleep(0.001)
+
+    await client.counts()
+
+    assert seen == [Ready()] * 3
+    await client.close()
