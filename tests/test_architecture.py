@@ -45,7 +45,7 @@ GROUPS = {
             *("options", "middleware", "notices", "emitter"),
             *("annotations", "type_forms", "payloads", "waiting"),
             *("envelope", "exception_text", "type_adapters", "value_places"),
-            *("type_adapters", "value_places", "decoding", "exception_text"),
+            *("decoding", "zones"),
         ),
         uses=("foundations",),
     ),

@@ -23,7 +23,14 @@ NAMES = [
     *("SerializationError", "Serializer", "Step", "StepError", "StepFailed"),
     *("StepRecord", "StepResultChanged", "StoreUnavailable", "SyncContext"),
     *("UnknownEvent", "Worcher", "Worchflow", "WorchflowClient", "WorchflowError"),
-    *("WorchflowFunction", "WrongState", "__version__", "create_function", "event"),
+    *(
+        "WorchflowFunction",
+        "WrongState",
+        "Zoned",
+        "__version__",
+        "create_function",
+        "event",
+    ),
     *("function", "open_backend"),
 ]
 

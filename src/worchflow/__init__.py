@@ -38,6 +38,7 @@ from .retry import Retry
 from .serialization import Serializer
 from .storage import open_backend
 from .worker.worcher import Worcher
+from .zones import Zoned
 
 __version__ = "0.1.0"
 
@@ -80,6 +81,7 @@ __all__ = [
     "WorchflowError",
     "WorchflowFunction",
     "WrongState",
+    "Zoned",
     "__version__",
     "create_function",
     "event",

@@ -13,9 +13,10 @@ from .errors import ConfigurationError, SerializationError, StepResultChanged
 from .exception_text import describe
 from .limits import Limits, check_size, short
 from .plain_json import Flaw, a_type, find_flaw, find_text_flaw, same_json, shape
-from .serialization import JSONSerializer, is_untyped, origin
-from .type_adapters import type_name
-from .value_places import equal, find_difference, find_unwritable
+from .serialization import FlawedValue, JSONSerializer, is_untyped, origin
+from .type_adapters import adapter_for, type_name
+from .value_places import equal, find_difference, find_unreadable, find_unwritable
+from .zones import find_lost_zone, may_hold_times
 
 if TYPE_CHECKING:
     from .records import ErrorInfo
@@ -85,11 +86,14 @@ class Payloads:
         try:
             decoded = self._parse(text, type)
         except SerializationError as error:
-            flaw = Flaw("$", f"would not come back as {_name(type)}: {error.message}")
+            flaw = find_unreadable(value) or Flaw(
+                "$", f"would not come back as {_name(type)}: {error.message}"
+            )
         else:
-            if equal(decoded, value):
+            lost = self._lost_zone(value, decoded, type)
+            if lost is None and equal(decoded, value):
                 return self._envelope.seal(text, where), decoded
-            flaw = find_difference(value, decoded)
+            flaw = lost or find_difference(value, decoded)
         raise self._refusal(flaw, value, type, kind, where)
 
     def decode(self, payload: Payload | None, type: Any, *, where: str) -> Any:
@@ -131,12 +135,13 @@ class Payloads:
         texts = self._envelope.open(one, where), self._envelope.open(other, where)
         if same_json(*(self.decode(text, Any, where=where) for text in texts)):
             return True
+        if is_untyped(type):
+            return False
         try:
-            return not is_untyped(type) and equal(
-                *(self.decode(text, type, where=where) for text in texts)
-            )
+            one, other = (self.decode(text, type, where=where) for text in texts)
         except SerializationError:
             return False
+        return equal(one, other) and self._lost_zone(one, other, type) is None
 
     def encode_error(self, exception: BaseException) -> ErrorInfo:
         """An exception as text to store, through the codec if there is one.
@@ -180,6 +185,8 @@ class Payloads:
     def _write(self, value: Any, type: Any, kind: Kind, where: str) -> str:
         try:
             text: object = self._serializer.encode(value, type)
+        except FlawedValue as error:
+            raise self._refusal(error.flaw, value, type, kind, where) from None
         except SerializationError as error:
             refused = self._refusal(error.message, value, type, kind, where)
             refused.field = refused.field or error.field
@@ -228,10 +235,21 @@ class Payloads:
         text = f"{where}: {flaw or problem}"
         if flaw is not None and flaw.needs_type:
             text = f"{text}. Without a type only plain JSON is kept: {_ANNOTATE[kind]}"
-        elif flaw is None and not is_untyped(type):
+        elif (
+            flaw is None
+            and isinstance(problem, Flaw)
+            and not (problem.says_how or is_untyped(type))
+        ):
             text = f"{text}. The way out: {_CORRECT[kind]}"
         place = flaw or problem
         return SerializationError(text, field=getattr(place, "path", None))
+
+    def _lost_zone(self, value: Any, decoded: Any, type: Any) -> Flaw | None:
+        if self._is_default and (
+            is_untyped(type) or not may_hold_times(adapter_for(type))
+        ):
+            return None
+        return find_lost_zone(value, decoded)
 
     def _seal_text(self, text: str) -> str:
         try:

@@ -61,11 +61,13 @@ class Flaw:
     """What is wrong at one place in a value; path and reason make a sentence.
 
     `needs_type`: it is nothing that could not be kept if the code named its type.
+    `says_how`: the reason itself names what to write instead.
     """
 
     path: str
     reason: str
     needs_type: bool = False
+    says_how: bool = False
 
     def __str__(self) -> str:
         return f"{self.path} {self.reason}"
@@ -118,7 +120,7 @@ def _container_flaw(
     if len(parents) >= depth:
         if any(item is parent for parent in parents):
             return "contains itself"
-        return f"is nested more than {depth} levels deep"
+        return too_deep(depth)
     if values_left < 0:
         return f"brings the number of values to more than {MAX_VALUES}"
     if _type_of(item) is dict:
@@ -128,6 +130,15 @@ def _container_flaw(
             if not key.isascii() and has_surrogate(key):
                 return f"has the key {short(key)}, a lone surrogate: it is no Unicode"
     return None
+
+
+def too_deep(depth: int) -> str:
+    """The reason for what is nested too deep."""
+    more = f", or allow up to {MAX_DEPTH} with limits=Limits(depth=...)"
+    return (
+        f"is nested more than {depth} levels deep: nest it less"
+        f"{more if depth < MAX_DEPTH else ''}"
+    )
 
 
 def _leaf_flaw(item: Any) -> str | None:
@@ -178,7 +189,7 @@ def find_text_flaw(text: str, *, depth: int = MAX_DEPTH) -> str | None:
         return "it has a number that is not finite"
     brackets = outside.encode().translate(None, _NO_BRACKETS)
     if deep and max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > depth:
-        return f"it is nested more than {depth} levels deep"
+        return f"it {too_deep(depth)}"
     return None
 
 

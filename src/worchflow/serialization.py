@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from .errors import SerializationError
-from .plain_json import Flaw, a_type, find_flaw, path_part
-from .type_adapters import adapter_for, type_name
+from .plain_json import MAX_DEPTH, Flaw, a_type, find_flaw, path_part, too_deep
+from .type_adapters import adapter_for, schema_kinds, type_name
 from .value_places import find_place, find_unwritable, shortened
 
 if TYPE_CHECKING:
@@ -61,6 +61,14 @@ class Codec(Protocol):
         ...
 
 
+class FlawedValue(SerializationError):
+    """A value that cannot be written, with what is wrong with it."""
+
+    def __init__(self, flaw: Flaw) -> None:
+        super().__init__(str(flaw), field=flaw.path)
+        self.flaw = flaw
+
+
 class JSONSerializer(Serializer):
     """The default: pydantic for values with a type, plain JSON for those without.
 
@@ -72,7 +80,7 @@ class JSONSerializer(Serializer):
         if is_untyped(type) or (value.__class__ is type and type in PLAIN_TYPES):
             flaw = find_flaw(value)
             if flaw is not None:
-                raise SerializationError(str(flaw), field=flaw.path)
+                raise FlawedValue(flaw)
             return to_json(value).decode()
         adapter = adapter_for(type)
         try:
@@ -81,7 +89,7 @@ class JSONSerializer(Serializer):
             ).decode()
         except Exception as error:  # noqa: BLE001  # users' serializers run in here
             flaw = _explain(error, value, type, adapter)
-        raise SerializationError(str(flaw), field=flaw.path)
+        raise FlawedValue(flaw)
 
     def decode(self, text: str, type: Any) -> Any:
         """The value of a type from JSON text, which may come from elsewhere."""
@@ -137,7 +145,7 @@ def _explain(error: Exception, value: Any, type: Any, adapter: Adapter) -> Flaw:
             ),
         )
     if flaw is None and ("depth exceeded" in message or "Circular" in message):
-        flaw = Flaw("$", "contains itself or is nested too deep")
+        flaw = Flaw("$", f"contains itself, or {too_deep(MAX_DEPTH)}", says_how=True)
     if flaw is None and "Error calling function" in message:
         called = message.rpartition("Error calling function ")[2].split(":")
         flaw = Flaw("$", f"was not written: {' raised'.join(called[:2])}")
@@ -156,6 +164,13 @@ def _misfit(value: Any, name: str, adapter: Adapter) -> Flaw:
         return Flaw(shortened(path), f"does not fit its type {name}: {first['msg']}")
     except Exception as error:  # noqa: BLE001  # users' validators run in here
         return Flaw("$", f"does not fit its type {name}: {origin(error)}")
+    if "generator" in schema_kinds(adapter):
+        return Flaw(
+            "$",
+            f"has the type {name}, which is read only once: name list[...] or "
+            "Sequence[...] instead of Iterable or Generator",
+            says_how=True,
+        )
     return Flaw("$", f"is {a_type(value)} and does not fit its type {name}")
 
 

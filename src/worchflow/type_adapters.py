@@ -6,7 +6,7 @@ import sys
 import types
 import typing
 from functools import lru_cache
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 import typing_extensions
 from pydantic import ConfigDict, TypeAdapter
@@ -14,6 +14,9 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 
 from .errors import SerializationError
 from .limits import short
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Adapter: TypeAlias = TypeAdapter[Any]
 
@@ -40,6 +43,24 @@ def adapter_for(annotation: Any) -> Adapter:
     if built_for is annotation or repr(built_for) == repr(annotation):
         return adapter
     return _cached(annotation, repr(annotation))[1]
+
+
+@lru_cache(maxsize=CACHED_TYPES)
+def schema_kinds(adapter: Adapter) -> frozenset[str]:
+    """The kinds of pydantic schema that a type is made of, such as `int` or `model`."""
+    kinds: set[str] = set()
+    waiting: list[Any] = [adapter.core_schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            inside = cast("dict[str, Any]", part)
+            kind = inside.get("type")
+            if isinstance(kind, str):
+                kinds.add(kind)
+            waiting.extend(item for key, item in inside.items() if key != "metadata")
+        elif isinstance(part, list | tuple):
+            waiting.extend(cast("Iterable[Any]", part))
+    return frozenset(kinds)
 
 
 def type_name(annotation: Any) -> str:
@@ -69,8 +90,8 @@ def _build(annotation: Any) -> Adapter:
     except PydanticSchemaGenerationError:
         problem = (
             "is none whose values can be kept as JSON: use a pydantic model, a "
-            "dataclass, a TypedDict or built-in types, or give the class a "
-            "__get_pydantic_core_schema__"
+            "dataclass, a TypedDict or built-in types (a list instead of an iterator), "
+            "or give the class a __get_pydantic_core_schema__"
         )
     except Exception as error:  # noqa: BLE001  # hooks of a class may raise anything
         problem = f"cannot be used: {str(error).splitlines()[0]}"

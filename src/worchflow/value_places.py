@@ -1,7 +1,7 @@
 """Finds the place inside a value of any type that an error message should name.
 
 Only runs once something has gone wrong. Descends into dicts, lists, tuples, deques,
-models and dataclasses; never recurses, and gives up after many places.
+sets, models and dataclasses; never recurses, and gives up after many places.
 """
 
 from __future__ import annotations
@@ -9,20 +9,37 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Iterator,
+    Mapping,
+    MappingView,
+)
+from collections.abc import (
+    Set as AbstractSet,
+)
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
 
 from .plain_json import Flaw, a_type, has_surrogate, path_part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
+
+    from pydantic.fields import FieldInfo
 
 MAX_PLACES = 100_000
 MAX_DEPTH = 300
 """Deeper than any encoder goes: a value that contains itself ends here."""
 ABSENT = object()
+EXCLUDED = (
+    "is a field that its exclude= keeps from being written: take exclude= away, or use "
+    "a class without the field"
+)
+READ_ONCE = (Iterator, AsyncIterator, MappingView, range)
+"""What gives values without being a container of them."""
 
 
 def find_place(value: Any, reason_of: Callable[[Any], str | None]) -> Flaw | None:
@@ -42,11 +59,27 @@ def find_place(value: Any, reason_of: Callable[[Any], str | None]) -> Flaw | Non
 
 
 def find_unwritable(value: Any) -> Flaw | None:
-    """The first number or text that no JSON can hold, whatever its type says."""
+    """The first value that no JSON can hold, whatever its type says."""
     return find_place(value, _unwritable)
 
 
+def find_unreadable(value: Any) -> Flaw | None:
+    """The first value that lacks, once written, what its class needs to be read."""
+    flaw = find_place(value, _unreadable)
+    return flaw and dataclasses.replace(flaw, says_how=True)
+
+
 def _unwritable(item: Any) -> str | None:
+    kind = a_type(item)
+    if isinstance(item, Awaitable):
+        return (
+            f"is {kind} that was not awaited: put `await` before the call that gives it"
+        )
+    if isinstance(item, READ_ONCE):
+        return (
+            f"is {kind}, which is no container: make a list of it, and name "
+            "list[...] as its type"
+        )
     if isinstance(item, float) and not math.isfinite(item):
         return f"is {float(item)!r}: JSON has finite numbers only"
     if isinstance(item, str) and has_surrogate(item):
@@ -54,23 +87,56 @@ def _unwritable(item: Any) -> str | None:
     return None
 
 
+def _unreadable(item: Any) -> str | None:
+    fields = _pydantic_fields(item)
+    for name, field in fields.items():
+        if _is_excluded(field) and field.is_required():
+            return (
+                f"has the field {name}, which its exclude= keeps from being written: "
+                "take exclude= away, or use a class without the field"
+            )
+    return None
+
+
+def _pydantic_fields(item: Any) -> dict[str, FieldInfo]:
+    fields: object = getattr(item.__class__, "__pydantic_fields__", None)
+    return cast("dict[str, FieldInfo]", fields) if isinstance(fields, dict) else {}
+
+
+def _is_excluded(field: FieldInfo) -> bool:
+    return bool(field.exclude or field.exclude_if)
+
+
 def find_difference(original: Any, decoded: Any) -> Flaw:
     """The first place where a value would not come back as it is."""
     found = Flaw("$", _changed(original, decoded))
-    waiting = [("$", original, decoded, 0)]
+    waiting = [("$", original, decoded, 0, False)]
     for _ in range(MAX_PLACES):
         if not waiting:
             break
-        path, old, new, depth = waiting.pop()
+        path, old, new, depth, excluded = waiting.pop()
         if equal(old, new):
             continue
+        if excluded:
+            return Flaw(shortened(path), EXCLUDED, says_how=True)
         found = Flaw(shortened(path), _changed(old, new))
         before, after = dict(_parts(old)), dict(_parts(new))
         if type(old) is not type(new) or depth == MAX_DEPTH or not (before or after):
             break
         # What is inside and differs says more; if nothing does, this place stands.
+        left_out = {
+            path_part(name)
+            for name, field in _pydantic_fields(old).items()
+            if _is_excluded(field)
+        }
         waiting = [
-            (path + part, before.get(part, ABSENT), after.get(part, ABSENT), depth + 1)
+            (
+                path + part,
+                before.get(part, ABSENT),
+                after.get(part, ABSENT),
+                depth + 1,
+                part in left_out,
+            )
             for part in reversed(before | after)
         ]
     return found
@@ -101,7 +167,10 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def _parts(value: Any, *, keys: bool = False) -> Iterator[tuple[str, Any]]:
-    """What a value holds, each with its part of the path; nothing if it is a leaf."""
+    """What a value holds, each with its part of the path; nothing if it is a leaf.
+
+    With `keys` also the keys of dicts and the items of sets, which have no place.
+    """
     inside: Any = value  # not narrowed by the checks to containers of unknown items
     if isinstance(value, Mapping):
         for key, item in inside.items():
@@ -112,17 +181,26 @@ def _parts(value: Any, *, keys: bool = False) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple | deque):
         for index, item in enumerate(inside):
             yield path_part(index), item
-    elif isinstance(value, BaseModel):
-        fields = {
+    elif isinstance(value, AbstractSet):
+        if keys:
+            yield from (("{...}", item) for item in inside)
+    else:
+        for name, item in _fields(inside):
+            yield path_part(name), item
+
+
+def _fields(value: Any) -> Iterable[tuple[str, Any]]:
+    """The fields of a model or a dataclass with their values."""
+    if isinstance(value, BaseModel):
+        return {
             **value.__dict__,
             **(value.__pydantic_extra__ or {}),
             **(value.__pydantic_private__ or {}),
-        }
-        for name, item in fields.items():
-            yield path_part(name), item
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield path_part(field.name), getattr(value, field.name, None)
+        }.items()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return [(name, getattr(value, name, None)) for name in names]
+    return ()
 
 
 def shortened(path: str) -> str:

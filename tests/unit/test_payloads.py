@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import math
 import typing
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -47,6 +48,25 @@ LONE = "\ud800"
 SECRET = "tell-nobody"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 T = TypeVar("T")
+
+
+class Deep(BaseModel):
+    inner: Deep | None = None
+
+
+def deep(levels: int) -> Deep:
+    value = Deep()
+    for _ in range(levels):
+        value = Deep(inner=value)
+    return value
+
+
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
 
 unicode_text = st.text(st.characters(exclude_categories=["Cs"]))
 json_values: st.SearchStrategy[Any] = st.recursive(
@@ -88,6 +108,14 @@ class OtherTwin(BaseModel):
 class Excluded(BaseModel):
     x: int
     y: int = Field(default=0, exclude=True)
+
+
+class Omitted(BaseModel):
+    y: int = Field(exclude=True)
+
+
+class Streamed(BaseModel):
+    items: Iterable[int]
 
 
 class Secret(BaseModel):
@@ -210,7 +238,8 @@ SILENT_CHANGES: list[tuple[Any, Any, str]] = [
     (list[Base], [Base(a=1), Derived(a=1)], r"\$\[1\] is a Derived .* as a Base"),
     (Shape, Circle(1), r"\$ is a Circle .* back as a Shape"),
     (Fields, {"x": 1, "more": 2}, r"\$\.more would not come back"),
-    (Excluded, Excluded(x=1, y=2), r"\$\.y is an int .* another value"),
+    (Excluded, Excluded(x=1, y=2), r"\$\.y is a field that its exclude= keeps"),
+    (Omitted, Omitted(y=2), r"\$ has the field y, which its exclude= keeps"),
     (Private, with_private(7), r"\$\._seen is an int .* another value"),
     (SecretStr, SecretStr(SECRET), r"\$ is a SecretStr .* another value"),
     (Secret, Secret(password=SecretStr(SECRET)), r"\$\.password is a SecretStr"),
@@ -259,7 +288,7 @@ EQUAL_IS_ENOUGH: list[tuple[Any, Any]] = [
     (int, True),
     (float, 1),
     (deque[int], deque([1], maxlen=5)),
-    (datetime, datetime(2026, 7, 2, tzinfo=ZoneInfo("Europe/Berlin"))),
+    (datetime, datetime(2026, 7, 2, tzinfo=ZoneInfo("UTC"))),
     (Derived, Derived(a=1)),
 ]
 
@@ -303,6 +332,64 @@ def test_a_refusal_names_the_way_out(
 ) -> None:
     with pytest.raises(SerializationError, match=remedy):
         encode(value, type, kind)
+
+
+def generated() -> Iterator[int]:
+    yield 1
+
+
+class Later:
+    def __await__(self) -> Iterator[int]:
+        yield 1
+
+
+async def forgotten() -> str:
+    return "x"
+
+
+READ_ONCE = "make a list of it, and name list"
+ADVICE: list[tuple[Any, Callable[[], Any], str]] = [
+    (
+        str,
+        forgotten,
+        "is a coroutine that was not awaited: put `await` before the call",
+    ),
+    (Any, forgotten, "put `await`"),
+    (dict[str, int], lambda: {"a": Later()}, r"\$\.a .*put `await`"),
+    (Any, generated, f"is a generator, .*{READ_ONCE}"),
+    (list[int], generated, READ_ONCE),
+    (Iterable[int], generated, READ_ONCE),
+    (Iterator[int], generated, READ_ONCE),
+    (list[str], lambda: map(str, [1]), f"is a map, .*{READ_ONCE}"),
+    (list[str], {"a": 1}.keys, f"is a dict_keys, .*{READ_ONCE}"),
+    (list[int], lambda: range(3), f"is a range, .*{READ_ONCE}"),
+    (
+        Iterable[int],
+        lambda: [1],
+        r"Iterable\[int\], which is read only once: name list",
+    ),
+    (Streamed, lambda: Streamed(items=[1]), r"\$\.items .*name list"),
+    (Excluded, lambda: Excluded(x=1, y=2), "take exclude= away"),
+    (Omitted, lambda: Omitted(y=2), "take exclude= away"),
+    (list[Any], lambda: nested(65), r"up to 100 with limits=Limits\(depth=...\)$"),
+    (Any, lambda: nested(65), r"up to 100 with limits=Limits\(depth=...\)$"),
+    (Deep, lambda: deep(300), "more than 100 levels deep: nest it less$"),
+]
+
+
+@pytest.mark.parametrize(("type", "make", "advice"), ADVICE)
+def test_the_advice_is_for_the_mistake_that_was_made(
+    type: Any, make: Callable[[], Any], advice: str
+) -> None:
+    value = make()
+
+    with pytest.raises(SerializationError, match=advice) as raised:
+        encode(value, type)
+
+    assert "annotation name exactly" not in str(raised.value)
+    assert "does not say how to write" not in str(raised.value)
+    if inspect.iscoroutine(value):
+        value.close()
 
 
 @pytest.mark.parametrize(("type", "value"), [(Any, math.nan), (str, LONE)])
@@ -359,9 +446,7 @@ def test_what_a_codec_blows_up_beyond_what_stores_take_is_refused() -> None:
 
 @pytest.mark.parametrize("type", [Any, list[Any]])
 def test_the_depth_limit_holds_with_and_without_a_type(type: Any) -> None:
-    value: list[Any] = []
-    for _ in range(63):
-        value = [value]
+    value = nested(64)
 
     assert encode(value, type)[1] == value
     with pytest.raises(SerializationError, match="nested more than 64 levels"):
