@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -119,6 +120,31 @@ def mongo_url(request: pytest.FixtureRequest) -> Iterator[str]:
     client: pymongo.MongoClient[dict[str, Any]]
     with pymongo.MongoClient(url) as client:
         client.drop_database(database)
+
+
+class _Forgotten(logging.Handler):
+    """Keeps what asyncio says about errors that nobody looked at."""
+
+    lines: ClassVar[list[str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "was never retrieved" in record.getMessage():
+            self.lines.append(self.format(record))
+
+
+logging.getLogger("asyncio").addHandler(_Forgotten())
+
+
+@pytest.fixture(autouse=True)
+def _no_forgotten_errors() -> Iterator[None]:
+    """Fail a test during which asyncio says that an error was never retrieved.
+
+    It may have come from an earlier test: asyncio says it when the task is freed.
+    """
+    yield
+    lines, _Forgotten.lines[:] = _Forgotten.lines[:], []
+    if lines:
+        pytest.fail("\n".join(lines), pytrace=False)
 
 
 @pytest.fixture(autouse=True)

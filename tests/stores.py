@@ -28,7 +28,12 @@ from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.writer import Transaction, one_by_one
 
 EVENT = "payment"
-ERROR = ErrorInfo(type="ValueError", message="no funds", traceback="line 1\nline 2")
+ERROR = ErrorInfo(
+    type="ValueError",
+    message="no funds",
+    traceback="line 1\nline 2",
+    step='"Charge" (key 3)',
+)
 
 
 class MakeBackend(Protocol):

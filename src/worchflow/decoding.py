@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from .errors import SerializationError
+from .ids import step_name
 from .records import Execution, StepRecord
 
 if TYPE_CHECKING:
@@ -59,11 +60,12 @@ def decode_step(
     execution_id: str, stored: StoredStep, payloads: Payloads
 ) -> StepRecord:
     """The step with a plain JSON result; `SerializationError` if it is broken."""
-    where = f'step "{stored.title}" of execution {execution_id}'
+    where = f"step {step_name(stored.title, stored.key)} of execution {execution_id}"
     return StepRecord(
         execution_id=execution_id,
         step_id=stored.step_id,
         title=stored.title,
+        key=stored.key,
         status=stored.status,
         result=None
         if stored.result is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .records import ErrorInfo
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MESSAGE_BYTES = 8 * 1024
 TRACEBACK_BYTES = 32 * 1024
 TYPE_LENGTH = 200
+MOST_LINKED = 100
 MARK_BYTES = 64
 """Room for the words that stand for what is left out."""
 
@@ -33,6 +34,29 @@ def describe(exception: BaseException) -> ErrorInfo:
         message=without_middle(_message(exception), MESSAGE_BYTES),
         traceback=without_middle(_traceback(exception), TRACEBACK_BYTES),
     )
+
+
+def leading_to(exception: BaseException) -> Iterator[BaseException]:
+    """The exception, its causes and contexts, and the members of groups among them.
+
+    At most a hundred; never raises.
+    """
+    waiting, seen = [exception], set[int]()
+    while waiting and len(seen) < MOST_LINKED:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        try:
+            # A group has them; whatever else calls something so is looked at too.
+            members: object = getattr(one, "exceptions", ())
+            linked: list[object] = [one.__cause__, one.__context__]
+            if isinstance(members, tuple):
+                linked.extend(cast("tuple[object, ...]", members))
+            waiting += [each for each in linked if isinstance(each, BaseException)]
+        except Exception:  # noqa: BLE001, S112  # attributes of a user's class
+            continue
 
 
 def as_unicode(text: str) -> str:

@@ -44,6 +44,7 @@ class FunctionOptions(TypedDict, total=False):
     `id` is the event's name if left out. `retries` and `retry_delay` say how failed
     attempts are tried again, `timeout` bounds one attempt's running time, and
     `repeat_titles="reuse"` makes a title's second use return the first's result.
+    `log_replays=True` lets `ctx.log` repeat, marked, what a replay goes over again.
     """
 
     id: str
@@ -51,6 +52,7 @@ class FunctionOptions(TypedDict, total=False):
     retry_delay: Duration
     timeout: Duration
     repeat_titles: RepeatTitles
+    log_replays: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +70,7 @@ class AnyFunction:
     retry: Retry = field(repr=False)
     timeout: float | None = field(repr=False)
     repeat_titles: RepeatTitles = field(repr=False)
+    log_replays: bool = field(repr=False)
     is_async: bool = field(repr=False)
     find_result_type: Callable[[], Any] = field(repr=False)
 
@@ -156,6 +159,7 @@ class _Plan:
     retry: Retry
     timeout: float | None
     repeat_titles: RepeatTitles
+    log_replays: bool
     done: Callable[[WorchflowFunction[Any, Any]], object]
 
     def bind(self, given: object) -> WorchflowFunction[Any, Any]:
@@ -175,6 +179,7 @@ class _Plan:
             retry=self.retry,
             timeout=self.timeout,
             repeat_titles=self.repeat_titles,
+            log_replays=self.log_replays,
             is_async=is_async,
             find_result_type=find_result_type,
         )
@@ -220,6 +225,11 @@ def make_binder(
         raise ConfigurationError(
             f'repeat_titles={short(repeat_titles)} must be "count" or "reuse"'
         )
+    log_replays = options.get("log_replays", False)
+    if not isinstance(log_replays, bool):
+        raise ConfigurationError(
+            f"log_replays={short(log_replays)} must be True or False"
+        )
     plan = _Plan(
         source=event,
         event_name=name,
@@ -227,6 +237,7 @@ def make_binder(
         retry=Retry.of(options.get("retries"), options.get("retry_delay")),
         timeout=check_timeout(options["timeout"]) if "timeout" in options else None,
         repeat_titles=repeat_titles,
+        log_replays=log_replays,
         done=done,
     )
     return NameBinder(plan) if isinstance(event, str) else Binder(plan)

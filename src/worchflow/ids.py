@@ -40,6 +40,11 @@ def step_id(title: str, *, use: int = 1, key: str | None = None) -> str:
     return _md5(text)
 
 
+def step_name(title: str, key: str | None) -> str:
+    """What messages call a step: its title in quotes, and its key if it has one."""
+    return f'"{title}"' if key is None else f'"{title}" (key {key})'
+
+
 @lru_cache(maxsize=4096)
 def _md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

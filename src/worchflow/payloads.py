@@ -143,12 +143,19 @@ class Payloads:
             return False
         return equal(one, other) and self._lost_zone(one, other, type) is None
 
-    def encode_error(self, exception: BaseException) -> ErrorInfo:
+    def shown(self, exception: BaseException) -> BaseException | None:
+        """The exception for a log line; None with a codec, for it may quote secrets."""
+        return None if self._envelope.has_codec else exception
+
+    def encode_error(
+        self, exception: BaseException, step: str | None = None
+    ) -> ErrorInfo:
         """An exception as text to store, through the codec if there is one.
 
-        Never raises: where the codec fails, a placeholder says so.
+        `step` names the step that it came out of. Never raises: where the codec
+        fails, a placeholder says so.
         """
-        error = describe(exception)
+        error = replace(describe(exception), step=step)
         if not self._envelope.has_codec:
             return error
         return replace(

@@ -53,11 +53,16 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorInfo:
-    """An exception as text: its class name, message and traceback."""
+    """An exception as text: its class name, message and traceback.
+
+    `step` names the step that it came out of, with its key; None for one that came
+    from elsewhere in the handler.
+    """
 
     type: str
     message: str
     traceback: str
+    step: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +93,15 @@ class Execution:
 
 @dataclass(frozen=True, kw_only=True)
 class StepRecord:
-    """One recorded step of an execution."""
+    """One recorded step of an execution.
+
+    `key` is what `step.options(key=...)` tells the uses of one title apart by, as text.
+    """
 
     execution_id: str
     step_id: str
     title: str
+    key: str | None
     status: StepStatus
     result: Any
     error: ErrorInfo | None
@@ -165,6 +174,7 @@ class StoredStep:
     attempts: int = 1
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    key: str | None = None
 
 
 @value

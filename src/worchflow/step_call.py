@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
 from .durations import to_seconds
 from .errors import ConfigurationError, InvalidInput
+from .ids import step_name
 from .limits import check_key, check_name
 from .retry import Retry
 from .suggestions import refuse_unknown
@@ -47,6 +48,11 @@ class StepCall:
     retries: Retry | None = None
     timeout: float | None = None
     as_type: Any = MISSING
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return step_name(self.title, self.key)
 
 
 class StepRunner(Protocol):

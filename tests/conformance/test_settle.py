@@ -169,6 +169,21 @@ async def test_an_error_comes_back_unchanged(backend: Backend) -> None:
     await expect(backend, claim.execution.id, error=error)
 
 
+async def test_an_error_leaves_nothing_of_the_one_before(backend: Backend) -> None:
+    worker = await joined(backend)
+    id_ = await insert_one(backend)
+    other = ErrorInfo(type="E", message="elsewhere", traceback="")
+    for error in (ERROR, other):
+        claim = await claim_one(backend, worker)
+        await settle(backend, claim, RetryAt(error=error, delay=0.0))
+        await expect(backend, id_, error=error)
+
+    claim = await claim_one(backend, worker)
+    await settle(backend, claim, Failed(error=ERROR))
+    await backend.retry(id_)
+    await expect(backend, id_, error=None)
+
+
 async def test_a_retry_waits_for_its_delay(backend: Backend) -> None:
     claim = await claimed(backend)
     worker = await joined(backend)

@@ -35,6 +35,18 @@ async def test_a_recorded_step_is_returned_and_stored_as_it_is(
     assert await backend.steps(claim.execution.id) == [step]
 
 
+async def test_the_key_of_a_step_comes_back(backend: Backend) -> None:
+    claim = await claimed(backend)
+    keyed, other = new_step(1, title="Notify", key="ü 3"), new_step(2, title="Notify")
+    for step in (keyed, other):
+        await backend.checkpoint(claim, step)
+
+    steps = await backend.steps(claim.execution.id)
+    found = {step.step_id: step.key for step in steps}
+
+    assert found == {keyed.step_id: "ü 3", other.step_id: None}
+
+
 async def test_a_failed_step_is_recorded_with_its_error(backend: Backend) -> None:
     claim = await claimed(backend)
     step = new_step(status=StepStatus.FAILED, result=None, error=ERROR)

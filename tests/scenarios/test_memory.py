@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,21 @@ EXECUTIONS = 40
 
 class Held:
     """A variable of the user's function, as large as you like."""
+
+
+@pytest.fixture(autouse=True)
+def log_lines() -> Iterator[list[str]]:
+    """What the engine logs, as text; pytest would keep records, and so exceptions."""
+    lines: list[str] = []
+    form, logger = logging.Formatter(), logging.getLogger("worchflow.engine")
+
+    def keep_text(record: logging.LogRecord) -> bool:
+        lines.append(form.format(record))
+        return False
+
+    logger.addFilter(keep_text)
+    yield lines
+    logger.removeFilter(keep_text)
 
 
 @pytest.fixture
@@ -106,7 +122,7 @@ class Functions:
     ],
 )
 async def test_what_an_execution_held_is_gone_with_it(
-    app: Worchflow[Any], name: str, how: str
+    app: Worchflow[Any], log_lines: list[str], name: str, how: str
 ) -> None:
     alive = Functions(app).alive
     ended = asyncio.Event()
@@ -124,5 +140,7 @@ async def test_what_an_execution_held_is_gone_with_it(
         await client.send_many(messages)
         async with asyncio.timeout(20):
             await ended.wait()
+        told = any("Traceback" in line for line in log_lines)
+        assert told == (how not in {"succeeds", "times out"})
         # A thread keeps what it did last until its next work.
         assert len(alive) <= 10

@@ -249,11 +249,11 @@ def test_no_walk_is_longer_than_allowed_and_none_is_lost(
     [
         (
             settling._SETTLE.format(
-                rows="(1,2,3,4,5,6,7,8,9,10,11,12,13,14,15)", now=1, prefix=1
+                rows="(1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16)", now=1, prefix=1
             ),
             (),
         ),
-        (steps._INSERT.format(rows="(1,2,3,4,5,6,7,8,9,10,11,12,13)", prefix=1), ()),
+        (steps._INSERT.format(rows=f"({','.join('1' * 15)})", prefix=1), ()),
         (steps._OF_EXECUTION, ("a", "p")),
         (steps._OF_EXECUTIONS, ("[]",)),
         (workers._OWNED, ("w",)),

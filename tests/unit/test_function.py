@@ -351,7 +351,7 @@ def test_all_options_arrive_checked() -> None:
         ),
         (
             {"cron": "* * * * *"},
-            "it takes: id, repeat_titles, retries, retry_delay, ti",
+            "it takes: id, log_replays, repeat_titles, retries, retry_delay, ti",
         ),
         ({"id": ""}, "id=''"),
         ({"id": 3}, "id=3"),

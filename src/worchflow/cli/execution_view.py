@@ -63,6 +63,8 @@ def _facts(execution: Execution, waits: str | None) -> Iterable[tuple[str, str |
     if execution.status == "completed":
         yield "result", _short(execution.result, LONGEST_VALUE)
     yield "attempts", f"{_attempts(execution)} ({execution.attempt_count} failed)"
+    if execution.error is not None and execution.error.step is not None:
+        yield "failed in", f"step {execution.error.step}"
     if execution.recoveries:
         deaths = "death" if execution.recoveries == 1 else "deaths"
         yield "recoveries", f"survived {execution.recoveries} worker {deaths}"
@@ -79,7 +81,7 @@ def _step_rows(steps: Sequence[StepRecord]) -> Iterable[Sequence[str]]:
         failed = step.status is StepStatus.FAILED and step.error is not None
         yield (
             str(number),
-            step.title,
+            step.title if step.key is None else f"{step.title} ({step.key})",
             step.status.value,
             str(step.attempts),
             _took(step.started_at, step.finished_at),

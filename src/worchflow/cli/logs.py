@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 FIELDS = ("execution_id", "function", "step", "attempt")
+SHORT_ID = 8
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 COLORS = {"DEBUG": 2, "WARNING": 33, "ERROR": 31, "CRITICAL": 31}
 
@@ -61,7 +62,7 @@ class PrettyFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record as one entry that cannot look like two."""
         moment = datetime.fromtimestamp(record.created).astimezone()
-        text = record.getMessage()
+        text = _whose(record) + record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         text = printable(text, lines=True).replace("\n", "\n    ")
@@ -69,6 +70,17 @@ class PrettyFormatter(logging.Formatter):
         if self._color and record.levelname in COLORS:
             level = f"\x1b[{COLORS[record.levelname]}m{level}\x1b[0m"
         return f"{moment:%H:%M:%S} {level} {text}"
+
+
+def _whose(record: logging.LogRecord) -> str:
+    """Execution and step of a line of `ctx.log`; the others name them themselves."""
+    if record.name != "worchflow.execution":
+        return ""
+    fields = vars(record)
+    words = [str(fields.get("execution_id", ""))[:SHORT_ID], fields.get("step")]
+    if fields.get("replay"):
+        words.append("replay")
+    return f"[{' '.join(str(word) for word in words if word)}] "
 
 
 class JSONFormatter(logging.Formatter):

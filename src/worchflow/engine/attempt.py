@@ -11,12 +11,14 @@ import concurrent.futures
 import contextvars
 import logging
 import threading
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NestedStep, StepError
+from ..exception_text import leading_to
 from ..ids import step_id
-from .execution_log import ExecutionLog
+from .execution_log import ExecutionLog, Replay
 from .in_flight import MOST, InFlight
 from .ownership import Interrupted, Interruption
 from .running_step import CURRENT_STEP
@@ -37,11 +39,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.engine")
 
+MOST_FAILURES = 32
+"""So many errors of steps are told apart; a handler may catch any number."""
+
 
 class Attempt:
     """The run of one handler under one claim."""
 
     __slots__ = (
+        "_failures",
         "_handler",
         "_in_flight",
         "_issued",
@@ -49,7 +55,9 @@ class Attempt:
         "_joining",
         "_log",
         "_loop_thread",
+        "_replay",
         "_running",
+        "_timed_out_in",
         "_titles",
         "claim",
         "ctx",
@@ -97,9 +105,13 @@ class Attempt:
         self._in_flight = InFlight()
         self.is_over = False
         """Whether no step may start any more."""
+        self._failures: deque[tuple[BaseException, str]] = deque(maxlen=MOST_FAILURES)
+        """The newest errors that came out of a step, and which."""
+        self._timed_out_in: list[str] = []
         self._joining: asyncio.Event | None = None
         self._joined_error: Exception | None = None
         self._loop_thread = threading.get_ident()
+        self._replay = Replay(claim.steps, told=function.log_replays)
         self._log: ExecutionLog | None = None
 
     # What the context's step facade calls (see context.StepRunner).
@@ -112,6 +124,7 @@ class Attempt:
             return _never_starts()
         self._refuse_too_many(call)
         identity = self._titles.identify(call.title, call.key, task)
+        self._replay.ask_for(identity)
         step = StepExecution(self, call, identity)
         if task is not self._handler:
             self._in_flight.add_task(task)
@@ -133,6 +146,7 @@ class Attempt:
             raise Interrupted
         self._refuse_too_many(call)
         identity = self._titles.identify(call.title, call.key, thread)
+        self._replay.ask_for(identity)
         step = StepExecution(self, call, identity)
         future = asyncio.run_coroutine_threadsafe(step.run(), self.loop)
         try:
@@ -169,7 +183,7 @@ class Attempt:
     def log(self) -> ExecutionLog:
         """The logger of the handler."""
         if self._log is None:
-            self._log = ExecutionLog(self.fields)
+            self._log = ExecutionLog(self.fields, self._replay)
         return self._log
 
     @property
@@ -192,8 +206,9 @@ class Attempt:
         if task is not None and task is not self._handler:
             self._in_flight.add_task(task)
 
-    def note_failure(self, error: Exception) -> None:
-        """Remember why a step failed that nobody awaits."""
+    def note_failure(self, error: Exception, call: StepCall) -> None:
+        """Remember which step an error came out of."""
+        self._failures.append((error, call.name))
         if self._joining is not None and self._joined_error is None:
             self._joined_error = error
 
@@ -204,6 +219,14 @@ class Attempt:
             self._joining.set()
 
     # What the runner calls.
+
+    def step_of(self, error: BaseException) -> str | None:
+        """The name of the step that an error, or what led to it, came out of."""
+        for cause in leading_to(error):
+            for failure, step in self._failures:
+                if failure is cause:
+                    return step
+        return None
 
     def begin(self, handler: asyncio.Task[Any]) -> None:
         """Name the task that runs the handler."""
@@ -223,7 +246,12 @@ class Attempt:
         """End the attempt because of the function's timeout, if it is not over."""
         # The handler may have ended in this very turn of the loop.
         if not self.ended.done() and not (self._handler and self._handler.done()):
+            self._timed_out_in = [step.call.name for step in self._running]
             self.interrupt(Interruption.TIMEOUT)
+
+    def note_timeout(self, error: TimeoutError) -> None:
+        """Take an error for that of the steps that ran when the time was up."""
+        self._failures.extend((error, step) for step in self._timed_out_in[:1])
 
     async def join(self) -> None:
         """Finish steps the handler started and did not await; raise their failure.
@@ -258,6 +286,7 @@ class Attempt:
         the garbage collector.
         """
         self.ctx = self.fatal = self._handler = self._joined_error = None
+        self._failures.clear()
         self._titles.forget()
 
     def in_thread(self, threads: Threads, function: Callable[[], Any]) -> ThreadCall:

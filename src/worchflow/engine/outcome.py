@@ -35,7 +35,7 @@ def failed_outcome(
     delay = None
     if not final:
         delay = decide_retry(error, attempt.number, function.retry, environment.random)
-    info = environment.payloads.encode_error(error)
+    info = environment.payloads.encode_error(error, attempt.step_of(error))
     settlement = (
         Failed(error=info) if delay is None else RetryAt(error=info, delay=delay)
     )
@@ -91,25 +91,21 @@ def _outcome(
 
 
 def _log(attempt: Attempt, error: BaseException, delay: float | None) -> None:
-    execution = attempt.claim.execution
-    if delay is None:
-        logger.error(
-            "attempt %d of execution %s (%s) failed with %s; it has failed for good "
-            "and waits for an explicit retry",
-            attempt.number,
-            execution.id,
-            attempt.function.id,
-            type(error).__name__,
-            extra=attempt.fields,
-        )
-        return
-    logger.warning(
-        "attempt %d of execution %s (%s) failed with %s; the next starts in %.3g s "
-        "and runs no recorded step again",
+    level = logging.ERROR
+    follows = "it has failed for good and waits for an explicit retry"
+    if delay is not None:
+        level = logging.WARNING
+        follows = f"the next starts in {delay:.3g} s and runs no recorded step again"
+    step = attempt.step_of(error)
+    logger.log(
+        level,
+        "attempt %d of execution %s (%s) failed with %s%s; %s",
         attempt.number,
-        execution.id,
+        attempt.claim.execution.id,
         attempt.function.id,
         type(error).__name__,
-        delay,
-        extra=attempt.fields,
+        f" in step {step}" if step else "",
+        follows,
+        exc_info=attempt.environment.payloads.shown(error),
+        extra=attempt.fields | {"step": step},
     )

@@ -20,7 +20,7 @@ from ..records import ExecutionStatus
 from ..settlement import Cancelled, Completed, Released
 from .attempt import Attempt
 from .outcome import Outcome, failed_outcome, unfinished
-from .ownership import Interruption
+from .ownership import Interrupted, Interruption
 from .running_step import discard, is_being_cancelled
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ class ExecutionRunner:
         why = attempt.interruption
         await attempt.close()
         if handler.done() and not handler.cancelled():
-            # It may have failed as it was interrupted; asyncio need not report it.
-            handler.exception()
+            # asyncio need not report it again.
+            self._tell_of_cleanup(why, handler.exception())
         if Interruption.LOST in (why, attempt.interruption):
             return None
         if attempt.fatal is not None:
@@ -157,6 +157,22 @@ class ExecutionRunner:
                 return unfinished(self._claim, Released())
             case _:
                 return self._ended(handler)
+
+    def _tell_of_cleanup(
+        self, why: Interruption | None, error: BaseException | None
+    ) -> None:
+        """Log what the handler raised as it was interrupted: no outcome shows it."""
+        if why is None or error is None or isinstance(error, Interrupted):
+            return
+        logger.warning(
+            "execution %s (%s) raised %s as it was interrupted (%s)",
+            self._claim.execution.id,
+            self._function.id,
+            type(error).__name__,
+            why.value,
+            exc_info=self._environment.payloads.shown(error),
+            extra=self.attempt.fields,
+        )
 
     def _ended(self, handler: asyncio.Future[Any]) -> Outcome:
         if handler.cancelled():
@@ -221,7 +237,9 @@ class ExecutionRunner:
                 )
 
     def _timeout(self) -> TimeoutError:
-        return TimeoutError(
+        error = TimeoutError(
             f"{self._function.id} ran longer than its timeout of "
             f"{self._function.timeout} s"
         )
+        self.attempt.note_timeout(error)
+        return error

@@ -62,8 +62,8 @@ class Host(Protocol):
         """Count a step as running from now on; `Interrupted` when it is too late."""
         ...
 
-    def note_failure(self, error: Exception) -> None:
-        """Remember why a step failed that nobody awaits."""
+    def note_failure(self, error: Exception, call: StepCall) -> None:
+        """Remember which step an error came out of."""
         ...
 
     def end_step(self, step: Any) -> None:

@@ -78,7 +78,7 @@ class StepExecution(RunningStep):
                 await first.ended()
             return self._replay(recorded)
         except Exception as error:
-            attempt.note_failure(error)
+            attempt.note_failure(error, self.call)
             raise
         finally:
             attempt.end_step(self)
@@ -218,6 +218,7 @@ class StepExecution(RunningStep):
         stored = await self._checkpoint(self._step(StepStatus.FAILED, error=info))
         if stored.status is StepStatus.COMPLETED:
             return self._replay(stored)
+        self._log_failure(failure)
         raise self._failure(self._plain(stored.error)) from failure
 
     def _step(
@@ -236,6 +237,7 @@ class StepExecution(RunningStep):
             self._tries,
             self._started_at,
             self._environment.clock.now(),
+            self.call.key,
         )
 
     async def _checkpoint(self, step: StoredStep) -> StoredStep:
@@ -260,10 +262,10 @@ class StepExecution(RunningStep):
         while True:
             if error is not None:
                 logger.warning(
-                    '%s; step "%s" of execution %s is done and waits to be recorded, '
+                    "%s; step %s of execution %s is done and waits to be recorded, "
                     "next try in %.1f s",
                     error,
-                    self.call.title,
+                    self.call.name,
                     self.attempt.claim.execution.id,
                     pause,
                     extra=self._fields,
@@ -288,7 +290,7 @@ class StepExecution(RunningStep):
 
     @property
     def _where(self) -> str:
-        return f'step "{self.call.title}"'
+        return f"step {self.call.name}"
 
     def _type(self) -> Any:
         if self.call.as_type is not MISSING:
@@ -326,13 +328,26 @@ class StepExecution(RunningStep):
 
     def _log_retry(self, failure: Exception, delay: float) -> None:
         logger.warning(
-            'step "%s" of execution %s failed on try %d (%s); its next try starts in '
+            "step %s of execution %s failed on try %d (%s); its next try starts in "
             "%.3g s",
-            self.call.title,
+            self.call.name,
             self.attempt.claim.execution.id,
             self._tries,
             type(failure).__name__,
             delay,
+            exc_info=self._environment.payloads.shown(failure),
+            extra=self._fields,
+        )
+
+    def _log_failure(self, failure: Exception) -> None:
+        logger.warning(
+            "step %s of execution %s failed for good on try %d (%s); the handler gets "
+            "a StepFailed",
+            self.call.name,
+            self.attempt.claim.execution.id,
+            self._tries,
+            type(failure).__name__,
+            exc_info=self._environment.payloads.shown(failure),
             extra=self._fields,
         )
 

@@ -77,6 +77,20 @@ def test_a_pretty_line_cannot_look_like_two() -> None:
     assert second == "    12:00:00 INFO fake\\x1b[2J"
 
 
+def test_a_pretty_line_of_a_handler_says_whose_it_is() -> None:
+    def line(**extra: object) -> str:
+        made = logging.getLogger("worchflow.execution").makeRecord(
+            "worchflow.execution", 20, "x.py", 1, "hello", (), None, extra=extra
+        )
+        return PrettyFormatter(color=False).format(made)[18:]
+
+    id_ = "443be08a-6165-4b39-a69c-072ea4e58c5d"
+    assert line(execution_id=id_, step="Charge card") == "[443be08a Charge card] hello"
+    assert line(execution_id=id_, step=None) == "[443be08a] hello"
+    assert line(execution_id="o", step=None, replay=True) == "[o replay] hello"
+    assert "[" not in PrettyFormatter(color=False).format(record("x", execution_id=id_))
+
+
 def test_colour_is_only_in_the_level() -> None:
     text = PrettyFormatter(color=True).format(record("hello"))
 

@@ -254,6 +254,8 @@ class Documents:
             document[STEP_LIFE] = claim.execution.nonce
         if step.started_at is not None:
             document["startedAt"] = step.started_at
+        if step.key is not None:
+            document["key"] = step.key
         if step.result is not None:
             self.set_result(document, step.result)
         if step.error is not None:
@@ -298,6 +300,7 @@ class Documents:
             attempts=_count(document.get("attempts")) or 1,
             started_at=moment_of(document.get("startedAt")),
             finished_at=moment_of(document.get("timestamp")),
+            key=_text_or_none(document.get("key")),
         )
 
     # -- hashes
@@ -365,6 +368,7 @@ def error_fields(error: ErrorInfo) -> Document:
         "error": error.message,
         "errorStack": error.traceback,
         "errorType": error.type,
+        "errorStep": error.step,
     }
 
 
@@ -384,6 +388,7 @@ def _error(document: Document) -> ErrorInfo | None:
         type=_text_or_none(document.get("errorType")) or "Error",
         message=message if isinstance(message, str) else to_text(message, None),
         traceback=_text_or_none(document.get("errorStack")) or "",
+        step=_text_or_none(document.get("errorStep")),
     )
 
 

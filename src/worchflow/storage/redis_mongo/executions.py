@@ -235,6 +235,7 @@ def _retry_change(now: int) -> list[Document]:
         # What failed under a lower token does not count any more.
         "retryToken": token,
     }
-    gone = "error errorStack errorType enc result reason cancelRequested cancelReason"
-    gone += " finishedAt runAt doneBy sweptAt handOns owner claim deaths begun"
+    gone = "error errorStack errorType errorStep enc result reason cancelRequested "
+    gone += "cancelReason finishedAt runAt doneBy sweptAt handOns owner claim deaths "
+    gone += "begun"
     return [{"$set": values}, {"$unset": gone.split()}]

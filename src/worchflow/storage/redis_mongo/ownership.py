@@ -217,6 +217,7 @@ class Ownership:
             "error": f"the execution cannot be read: {error.message}",
             "errorStack": "",
             "errorType": "UnreadableError",
+            "errorStep": None,
         }
         query = {"_id": document["_id"], "owner": self._worker.id}
         change = {"$set": values, "$unset": {"owner": "", "claim": ""}}

@@ -39,7 +39,7 @@ UNSET_COMPLETED = ("owner", "claim", "cancelRequested", "cancelReason")
 """What a completed execution does not have."""
 LARGEST_ALIKE = 2048
 """Characters of a result; a thousand of them share a statement of at most 16 MiB."""
-UNSET_ERROR = {"error": "", "errorStack": "", "errorType": ""}
+UNSET_ERROR = dict.fromkeys(("error", "errorStack", "errorType", "errorStep"), "")
 
 
 class SettlementUpdate:

@@ -61,6 +61,7 @@ _RETRY = """
         deaths = 0, begun = NULL, hand_ons = 0,
         cancel_requested = 0, cancel_reason = NULL, reason = NULL, result = NULL,
         error_type = NULL, error_message = NULL, error_traceback = NULL,
+        error_step = NULL,
         finished_at = NULL, updated_at = :now
     WHERE id = :id
 """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ...options import Durability
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 OLDEST_SQLITE = (3, 35, 0)
 WAL_LIMIT = 64 * 1024 * 1024
 """Bytes; a write-ahead log above this is written back and cut."""

@@ -27,11 +27,11 @@ EXECUTION_COLUMNS = (
     "id, event_name, event_data, status, created_at, updated_at, function_id, result, "
     "error_type, error_message, error_traceback, attempt_count, recoveries, "
     "started_at, finished_at, run_at, owner, reason, token, "
-    "cancel_requested, cancel_reason, nonce, deaths"
+    "cancel_requested, cancel_reason, nonce, deaths, error_step"
 )
 STEP_COLUMNS = (
     "step_id, title, status, result, error_type, error_message, error_traceback, "
-    "attempts, started_at, finished_at"
+    "error_step, attempts, started_at, finished_at, key"
 )
 
 BAD_ROW = (ValueError, TypeError, OverflowError, OSError)
@@ -71,7 +71,7 @@ def read_execution(row: Row) -> StoredExecution:
             updated_at=from_milliseconds(row[5]),
             function_id=_text_or_none(row[6]),
             result=_text_or_none(row[7]),
-            error=_error(row[8], row[9], row[10]),
+            error=_error(row[8], row[9], row[10], row[23]),
             attempt_count=_number(row[11]),
             recoveries=_number(row[12]),
             started_at=_moment(row[13]),
@@ -100,10 +100,11 @@ def read_step(row: Row) -> StoredStep:
             title=_text(row[1]),
             status=StepStatus(row[2]),
             result=_text_or_none(row[3]),
-            error=_error(row[4], row[5], row[6]),
-            attempts=_number(row[7]),
-            started_at=_moment(row[8]),
-            finished_at=_moment(row[9]),
+            error=_error(row[4], row[5], row[6], row[7]),
+            attempts=_number(row[8]),
+            started_at=_moment(row[9]),
+            finished_at=_moment(row[10]),
+            key=_text_or_none(row[11]),
         )
     except BAD_ROW as error:
         raise UnreadableRowError(
@@ -122,14 +123,15 @@ def step_row(step: StoredStep) -> Row:
         step.attempts,
         milliseconds_or_none(step.started_at),
         milliseconds_or_none(step.finished_at),
+        step.key,
     )
 
 
-def error_row(error: ErrorInfo | None) -> tuple[str | None, str | None, str | None]:
-    """The values of the three error columns."""
+def error_row(error: ErrorInfo | None) -> tuple[str | None, ...]:
+    """The values of the error columns: type, message, traceback and step."""
     if error is None:
-        return (None, None, None)
-    return (error.type, error.message, error.traceback)
+        return (None, None, None, None)
+    return (error.type, error.message, error.traceback, error.step)
 
 
 def milliseconds_or_none(moment: datetime | None) -> int | None:
@@ -149,11 +151,14 @@ def _decode(raw: bytes) -> str | bytes:
         return raw
 
 
-def _error(type_: Any, message: Any, traceback: Any) -> ErrorInfo | None:
+def _error(type_: Any, message: Any, traceback: Any, step: Any) -> ErrorInfo | None:
     if type_ is None:
         return None
     return ErrorInfo(
-        type=_text(type_), message=_text(message), traceback=_text(traceback)
+        type=_text(type_),
+        message=_text(message),
+        traceback=_text(traceback),
+        step=_text_or_none(step),
     )
 
 

@@ -39,6 +39,7 @@ CREATE TABLE executions (
     error_type TEXT,
     error_message TEXT,
     error_traceback TEXT,
+    error_step TEXT,
     event_data TEXT NOT NULL,
     result TEXT
 );
@@ -62,6 +63,7 @@ CREATE TABLE steps (
     execution INTEGER NOT NULL REFERENCES executions (seq),
     step_id TEXT NOT NULL,
     title TEXT NOT NULL,
+    key TEXT,
     status TEXT NOT NULL,
     -- That of the claim under which it was recorded.
     token INTEGER NOT NULL DEFAULT 0,
@@ -71,6 +73,7 @@ CREATE TABLE steps (
     error_type TEXT,
     error_message TEXT,
     error_traceback TEXT,
+    error_step TEXT,
     result TEXT,
     UNIQUE (execution, step_id)
 );

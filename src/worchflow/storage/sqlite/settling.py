@@ -37,14 +37,15 @@ _SETTLE = """
             CASE v.column4 WHEN 'queued' THEN error_message ELSE v.column10 END,
         error_traceback =
             CASE v.column4 WHEN 'queued' THEN error_traceback ELSE v.column11 END,
-        attempt_count = attempt_count + v.column12, finished_at = v.column13,
+        error_step = CASE v.column4 WHEN 'queued' THEN error_step ELSE v.column12 END,
+        attempt_count = attempt_count + v.column13, finished_at = v.column14,
         cancel_reason = CASE v.column4 WHEN 'cancelled'
-            THEN coalesce(v.column14, cancel_reason) END,
-        cancel_requested = 0, updated_at = {now}, done_by = v.column15
+            THEN coalesce(v.column15, cancel_reason) END,
+        cancel_requested = 0, updated_at = {now}, done_by = v.column16
     FROM (VALUES {rows}) AS v
     WHERE id = v.column1 AND owner = v.column2 AND token = v.column3
         AND queue_prefix = {prefix}
-        AND (v.column13 IS NOT NULL OR NOT cancel_requested)
+        AND (v.column14 IS NOT NULL OR NOT cancel_requested)
 """
 
 _SETTLE_FLAGGED = """

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 _INSERT = f"""
     INSERT INTO steps (execution, token, {STEP_COLUMNS})
-    SELECT e.seq, v.column12, v.column2, v.column3, v.column4, v.column5, v.column6,
-        v.column7, v.column8, v.column9, v.column10, v.column11
+    SELECT e.seq, v.column14, v.column2, v.column3, v.column4, v.column5, v.column6,
+        v.column7, v.column8, v.column9, v.column10, v.column11, v.column12, v.column13
     FROM (VALUES {{rows}}) AS v
     CROSS JOIN executions AS e ON e.id = v.column1 AND e.queue_prefix = {{prefix}}
-        AND e.nonce = v.column13
-    WHERE v.column4 <> 'failed' OR v.column12 >= e.retry_token
+        AND e.nonce = v.column15
+    WHERE v.column4 <> 'failed' OR v.column14 >= e.retry_token
     ON CONFLICT DO NOTHING
 """  # noqa: S608 - made of constants
 
