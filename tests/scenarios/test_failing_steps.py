@@ -98,6 +98,31 @@ async def test_an_async_step_is_cancelled_at_its_timeout(app: Worchflow[Any]) ->
         assert cancelled.is_set()
 
 
+@pytest.mark.parametrize("answer", ["a value", "another error"])
+async def test_what_a_step_makes_of_its_timeout_is_no_outcome(
+    app: Worchflow[Any], answer: str
+) -> None:
+    async def stubborn() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if answer == "another error":
+                raise ValueError(answer) from None
+        return "as if nothing had happened"
+
+    @app.function("stubborn", retries=0)
+    async def handler(ctx: Context[None]) -> str:
+        try:
+            return await ctx.step.options(retries=0, timeout=0.05).run("s", stubborn)
+        except StepFailed as failed:
+            return failed.error_type
+
+    async with app.client() as client, app.worker():
+        handle = await client.send(handler())
+
+        assert await handle.result(timeout=10) == "TimeoutError"
+
+
 async def test_a_thread_over_its_timeout_is_told_and_awaited(
     app: Worchflow[Any],
 ) -> None:

@@ -19,6 +19,7 @@ from tests.waiting import until
 from worchflow import (
     Context,
     ExecutionFailed,
+    Middleware,
     StepError,
     SyncContext,
     Worchflow,
@@ -340,3 +341,76 @@ async def test_a_plain_handler_on_the_event_loop_would_block_it(
         go_on.set()
 
         assert await handle.result(timeout=10) == "fine"
+
+
+class Tracing(Middleware):
+    async def wrap_step(self, ctx: Any, title: str, call_next: Any) -> Any:
+        TENANT.set(f"{TENANT.get()}, traced")
+        return await call_next()
+
+
+@pytest.mark.parametrize("kind", ["async", "thread", "awaitable from a thread"])
+async def test_what_a_step_sets_in_context_variables_stays_in_it(
+    make_app: Any, kind: str
+) -> None:
+    app = make_app(middleware=[Tracing()])
+
+    async def set_on_loop() -> str:
+        TENANT.set(f"{TENANT.get()}, the step")
+        return TENANT.get()
+
+    def set_in_thread() -> str:
+        TENANT.set(f"{TENANT.get()}, the step")
+        return TENANT.get()
+
+    work: Any = {
+        "async": set_on_loop,
+        "thread": set_in_thread,
+        "awaitable from a thread": decorated_blindly(set_on_loop),
+    }[kind]
+
+    @app.function("places", retry_delay=0)
+    async def places(ctx: Context[None]) -> list[str]:
+        TENANT.set("the handler")
+        inside = await ctx.step.run("set", work)
+        if ctx.attempt == 1:
+            raise ConnectionError
+        return [inside, TENANT.get()]
+
+    @app.function("first")
+    async def first(ctx: Context[None]) -> list[str]:
+        TENANT.set("the handler")
+        return [await ctx.step.run("set", work), TENANT.get()]
+
+    async with app.client() as client, app.worker():
+        # A replay, which runs no step, and a first run are one to the handler.
+        for function in (places, first):
+            handle = await client.send(function())
+            assert await handle.result(timeout=10) == [
+                "the handler, traced, the step",
+                "the handler",
+            ]
+
+
+async def test_a_wrapper_that_makes_a_handler_plain_is_told_at_once(
+    app: Worchflow[Any],
+) -> None:
+    async def inner(ctx: Context[None]) -> int:
+        return 7
+
+    @functools.wraps(inner)
+    def run_elsewhere(ctx: Any) -> int:
+        inner(ctx).close()
+        return 7
+
+    plain: Any = run_elsewhere
+    wrapped = app.function("wrapped", id="wrapped", retries=5)(plain)
+
+    async with app.client() as client, app.worker():
+        handle = await client.send(wrapped())
+        with pytest.raises(ExecutionFailed) as failed:
+            await handle.result(timeout=10)
+
+    assert "wrapped is an async def inside a plain wrapper" in failed.value.message
+    assert "returned an int instead of an awaitable" in failed.value.message
+    assert failed.value.error_type == "NonRetryable"

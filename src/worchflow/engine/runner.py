@@ -16,12 +16,13 @@ from ..errors import (
 )
 from ..middleware import nest_execution
 from ..notices import ExecutionCompleted, ExecutionStarted, ExecutionUpdated
+from ..plain_json import a_type
 from ..records import ExecutionStatus
 from ..settlement import Cancelled, Completed, Released
 from .attempt import Attempt
 from .outcome import Outcome, failed_outcome, unfinished
 from .ownership import Interrupted, Interruption
-from .running_step import discard, is_being_cancelled
+from .running_step import discard, is_being_cancelled, is_coroutine_function
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -102,7 +103,12 @@ class ExecutionRunner:
             await attempt.ownership.regain()
 
         call: Callable[[Any], Awaitable[Any]]
-        call = function.handler if function.is_async else self._in_thread
+        if not function.is_async:
+            call = self._in_thread
+        elif is_coroutine_function(function.handler):
+            call = function.handler
+        else:
+            call = self._on_loop
         if self._environment.middleware:
             call = nest_execution(self._environment.middleware, call)
         try:
@@ -115,6 +121,19 @@ class ExecutionRunner:
                 raise
             raise RuntimeError("the handler was cancelled from inside") from error
         return value
+
+    async def _on_loop(self, ctx: Any) -> Any:
+        """What a plain function around an `async def` gives."""
+        value = self._function.handler(ctx)
+        if inspect.isawaitable(value):
+            return await value
+        raise NonRetryable(
+            f"the handler of {self._function.id} is an async def inside a plain "
+            f"wrapper, which returned {a_type(value)} instead of an awaitable: let the "
+            "wrapper return what it wraps, or be an async def too; or, if it is "
+            "meant to run the handler in a thread, annotate its own parameter as "
+            "SyncContext[...] and leave out functools.wraps"
+        )
 
     async def _in_thread(self, ctx: Any) -> Any:
         handler, threads = self._function.handler, self._environment.handler_threads

@@ -114,7 +114,7 @@ class RunningStep(ABC):
         call = self.call
         token = CURRENT_STEP.set(self)
         try:
-            if not _is_coroutine_function(call.function):
+            if not is_coroutine_function(call.function):
                 return await self._call_in_thread()
             value = call.function(*call.args, **call.kwargs)
             if call.timeout is None:
@@ -130,15 +130,22 @@ class RunningStep(ABC):
             await self.attempt.ownership.regain()
 
     async def _within(self, timeout: float, value: Awaitable[Any]) -> Any:
-        """Await what the function returned, on the loop."""
+        """Await what the function returned, on the loop.
+
+        What it makes of its cancellation, a value or another error, is no outcome.
+        """
         scope = asyncio.timeout(timeout)
         try:
             async with scope:
-                return await value
-        except TimeoutError as error:
+                result = await value
+        except Exception as error:
             if scope.expired():
                 raise self._timeout() from error
             raise
+        if scope.expired():
+            discard(result)
+            raise self._timeout()
+        return result
 
     async def _call_in_thread(self) -> Any:
         while True:
@@ -220,7 +227,8 @@ class RunningStep(ABC):
         )
 
 
-def _is_coroutine_function(function: Callable[..., Any]) -> bool:
+def is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """Whether it is an `async def` itself, so that calling it runs nothing."""
     # Most step functions are plain `async def`, which the flag alone tells.
     if type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE:
         return True

@@ -18,6 +18,7 @@ from ..middleware import nest_step
 from ..notices import StepCompleted, step_completed
 from ..records import ErrorInfo, StepStatus, StoredStep
 from ..retry import decide_retry
+from .own_context import InOwnContext
 from .ownership import Interrupted
 from .running_step import RunningStep, discard, is_being_cancelled
 
@@ -100,7 +101,7 @@ class StepExecution(RunningStep):
             # Before the function runs: an annotation that cannot be read has no effect.
             self._result_type = self._type()
             self._started_at = self._environment.clock.now()
-            value, failed = await self._try()
+            value, failed = await InOwnContext(self._try())
             if failed is not None:
                 return await self._record_failure(failed)
             return await self._record(value)
