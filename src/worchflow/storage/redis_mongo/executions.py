@@ -121,10 +121,13 @@ class Executions:
         self.tell(execution)
         return execution, True
 
-    def enqueue(self, execution: StoredExecution, place: str | int) -> None:
+    def enqueue(
+        self, execution: StoredExecution, place: str | int, *, is_new: bool = False
+    ) -> None:
         """Show an execution in Redis and put its id where it belongs."""
-        fields = self._stores.documents.hash_fields(execution)
-        self._stores.lane.put(self._stores.scripts.enqueue(fields, place))
+        stores = self._stores
+        fields = stores.documents.hash_fields(execution)
+        stores.lane.put(stores.scripts.enqueue(fields, place, is_new=is_new))
 
     def tell(self, execution: StoredExecution) -> None:
         """Publish that an execution changed its status."""
@@ -185,7 +188,8 @@ class Executions:
         if existing is not None and existing.get("nonce") != document["nonce"]:
             return Inserted(id=document["id"], existing=documents.execution(existing))
         due = int(document["dueAt"])
-        self.enqueue(documents.execution(document), due if due > now else BACK)
+        place: str | int = due if due > now else BACK
+        self.enqueue(documents.execution(document), place, is_new=True)
         return Inserted(id=document["id"])
 
 

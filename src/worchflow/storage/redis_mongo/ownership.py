@@ -175,8 +175,12 @@ class Ownership:
         with_steps = [
             found[execution_id]
             for execution_id, execution in executions.items()
-            # The first claim of what we inserted has nothing to replay.
-            if replay or execution.token != 1 or "nonce" not in found[execution_id]
+            # The first claim of what we inserted has nothing to replay, if nobody
+            # else runs executions.
+            if replay
+            or execution.token != 1
+            or "nonce" not in found[execution_id]
+            or self._stores.options.ts_compat
         ]
         steps: dict[str, dict[str, StoredStep]] = {}
         if with_steps:

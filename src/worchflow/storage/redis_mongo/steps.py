@@ -88,7 +88,8 @@ class Steps:
                     self._value_to_cache(recorded),
                     encode_step_completed(claim, step),
                 ),
-                at_once=False,
+                # The original looks for it in Redis alone.
+                at_once=stores.options.ts_compat,
             )
         return recorded
 
