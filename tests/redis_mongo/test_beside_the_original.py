@@ -6,15 +6,35 @@ commands leave behind is judged by the status and the recorded steps.
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 import redis
 
 from tests.redis_mongo.conftest import Mongo, OpenBackend
+from tests.redis_mongo.profile import profiled
 from tests.redis_mongo.the_original import Original
-from tests.stores import ERROR, claim_one, insert_one, joined, new_step
+from tests.stores import (
+    ERROR,
+    claim_many,
+    claim_one,
+    end_lease,
+    insert_one,
+    joined,
+    new_step,
+    nothing_to_claim,
+    renew,
+    stored,
+)
 from worchflow.ids import step_id
-from worchflow.settlement import RetryAt
+from worchflow.settlement import Completed, Failed, Released, RetryAt
 from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.storage.redis_mongo.original import Original as TakingOver
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -27,11 +47,19 @@ def original(raw_redis: redis.Redis, raw_mongo: Mongo, prefix: str) -> Original:
     return Original(raw_redis, raw_mongo, prefix)
 
 
-async def sent(backend: RedisMongoBackend, **fields: str) -> str:
-    """Send as our client does, and wait until everybody can see it."""
-    id_ = await insert_one(backend, **fields)
+async def sent(backend: RedisMongoBackend, **fields: Any) -> str:
+    """Send as our client did long ago; everybody can see it."""
+    id_ = await insert_one(backend, **{"created_at": LONG_AGO} | fields)
     assert await backend._open_parts.stores.lane.flush(5)
+    await due_long_ago(backend, id_)
     return id_
+
+
+async def due_long_ago(backend: RedisMongoBackend, id_: str) -> None:
+    """Let a sweep not take it for what is on its way."""
+    due = {"$set": {"dueAt": LONG_AGO, "enqueuedAt": LONG_AGO}}
+    statement = {"q": {"id": id_, "dueAt": {"$exists": True}}, "u": due}
+    await backend._open_parts.stores.mongo.update("executions", [statement])
 
 
 # -- recorded steps
@@ -91,3 +119,239 @@ async def test_steps_of_an_earlier_execution_of_the_original_go_when_its_id_is_s
     claim = await claim_one(backend, await joined(backend))
     assert claim.steps == {}
     assert original.redis.exists(f"{original.prefix}:steps:same") == 0
+
+
+# -- what ended has ended
+
+
+@pytest.mark.parametrize("status", ["completed", "failed"])
+async def test_what_the_original_ended_of_a_dead_worker_stays_ended(
+    backend: RedisMongoBackend, original: Original, status: str
+) -> None:
+    dead, alive = await joined(backend), await joined(backend)
+    id_ = await sent(backend)
+    await claim_one(backend, dead)
+    await end_lease(backend, dead.id)
+    original.recover()
+    original.take()
+    _end(original, id_, status)
+    ended = original.mongo.executions.find_one({"id": id_})
+    assert ended is not None
+    assert ended["owner"] == dead.id
+
+    assert await backend.reap(alive.id, expired=True) == 0
+    assert await backend.sweep(alive.id) == 0
+
+    stays = await stored(backend, id_)
+    assert (stays.status, stays.worker) == (status, None)
+    assert stays.result == (None if status == "failed" else '"theirs"')
+    assert stays.finished_at is not None
+    assert await nothing_to_claim(backend, alive)
+
+
+@pytest.mark.parametrize("status", ["completed", "failed"])
+async def test_what_the_original_ended_is_not_settled_by_who_owns_it(
+    backend: RedisMongoBackend, original: Original, status: str
+) -> None:
+    """Nor is it claimed again by its owner, who hears of it at its next heartbeat."""
+    worker = await joined(backend)
+    id_ = await sent(backend)
+    claim = await claim_one(backend, worker)
+    _end(original, id_, status)
+
+    later = RetryAt(error=ERROR, delay=0)
+    for settlement in (Completed(result="1"), Failed(error=ERROR), later):
+        settled = await backend.settle(claim, settlement, None)
+        assert (settled.applied, settled.status) == (False, status)
+    renewal = await renew(backend, worker.id)
+    assert renewal.owned == frozenset()
+    assert await backend.adopt(worker, frozenset({id_})) == []
+    assert (await stored(backend, id_)).status == status
+
+
+async def test_settlements_in_one_statement_leave_what_the_original_has_ended(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    worker = await joined(backend)
+    for _ in range(5):
+        await sent(backend)
+    claims = await claim_many(backend, worker, 5)
+    theirs = claims[2].execution.id
+    original.complete(theirs, "theirs")
+
+    settled = await asyncio.gather(
+        *(backend.settle(claim, Completed(result="1"), None) for claim in claims)
+    )
+
+    assert [each.applied for each in settled] == [True, True, False, True, True]
+    assert (await stored(backend, theirs)).result == '"theirs"'
+
+
+async def test_what_the_original_ended_is_never_put_back_in_the_queue(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    worker = await joined(backend)
+    done, waits = await sent(backend), await sent(backend)
+    original.take()
+    original.complete(done, 1)
+    original.redis.delete(f"{original.prefix}:queue")
+
+    assert await backend.sweep(worker.id) == 1
+
+    assert original.redis.lrange(f"{original.prefix}:queue", 0, -1) == [waits]
+    closed = original.mongo.executions.find_one({"id": done})
+    assert closed is not None
+    assert "dueAt" not in closed
+    assert closed["updatedAt"] == closed["finishedAt"].timestamp() * 1000
+
+
+# -- what the original left is taken over
+
+
+@pytest.mark.parametrize("by", ["ours", "original"])
+async def test_what_ran_when_the_original_was_killed_is_taken_over(
+    backend: RedisMongoBackend, original: Original, by: str
+) -> None:
+    worker = await joined(backend)
+    if by == "ours":
+        id_ = await sent(backend)
+    else:
+        original.send(id_ := "theirs")
+    assert original.take() == id_
+    original.step(id_, "charge", 1)
+
+    assert await backend.sweep(worker.id) == 1
+
+    claim = await claim_one(backend, worker)
+    assert claim.execution.id == id_
+    assert list(claim.steps) == [step_id("charge")]
+
+
+async def test_what_the_original_began_a_moment_ago_is_left_to_it(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    worker = await joined(backend)
+    id_ = await sent(backend)
+    replace(original, ago=30).take()
+
+    assert await backend.sweep(worker.id) == 0
+
+    assert (await stored(backend, id_)).status == "processing"
+
+
+@pytest.mark.parametrize("ended_by", ["ours", "original"])
+async def test_a_retry_of_the_original_is_found_without_its_queue_entry(
+    backend: RedisMongoBackend, original: Original, ended_by: str
+) -> None:
+    worker = await joined(backend)
+    id_ = await sent(backend)
+    if ended_by == "ours":
+        claim = await claim_one(backend, worker)
+        await backend.settle(claim, Failed(error=ERROR), None)
+    else:
+        original.take()
+        original.fail(id_)
+        await backend.sweep(worker.id)
+    original.retry(id_)
+    original.redis.flushdb()
+
+    assert await backend.sweep(worker.id) == 1
+    assert await backend.sweep(worker.id) == 0
+
+    claim = await claim_one(backend, worker)
+    assert (claim.execution.id, claim.execution.attempt_count) == (id_, 0)
+    assert claim.execution.finished_at is None
+
+
+async def test_what_poisoned_workers_is_innocent_again_after_the_originals_retry(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    worker = await joined(backend)
+    id_ = await sent(backend)
+    claim = await claim_one(backend, worker)
+    await backend.settle(claim, Failed(error=ERROR), None)
+    original.mongo.executions.update_one({"id": id_}, {"$set": {"deaths": 9}})
+    original.retry(id_)
+    await backend.sweep(worker.id)
+
+    again = await backend.claim_quarantined(worker)
+
+    assert again is not None
+    assert (again.execution.id, again.execution.deaths) == (id_, 0)
+
+
+async def test_what_the_original_sent_and_we_began_is_swept_like_our_own(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    """Claimed before a sweep has ever seen it, and lost by Redis afterwards."""
+    worker = await joined(backend)
+    original.send("theirs")
+    claim = await claim_one(backend, worker)
+    await backend.settle(claim, Released(), None)
+    assert await backend._open_parts.stores.lane.flush(5)
+    await due_long_ago(backend, "theirs")
+    original.redis.flushdb()
+
+    assert await backend.sweep(worker.id) == 1
+
+    assert (await claim_one(backend, worker)).token == 2
+
+
+async def test_a_retry_of_ours_is_found_without_its_queue_entry(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    worker = await joined(backend)
+    original.send("theirs")
+    original.take()
+    original.fail("theirs")
+    await backend.retry("theirs")
+    assert await backend._open_parts.stores.lane.flush(5)
+    await due_long_ago(backend, "theirs")
+    original.redis.flushdb()
+
+    assert await backend.sweep(worker.id) == 1
+
+    assert (await claim_one(backend, worker)).execution.id == "theirs"
+
+
+async def test_what_the_original_holds_does_not_keep_a_worker_without_redis_busy(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    """Of one page it may take one: what the original runs or ended is not on it."""
+    worker = await joined(backend)
+    running, done = await sent(backend), await sent(backend)
+    last = await sent(backend)
+    original.take()
+    original.take()
+    original.complete(done, 1)
+    claimer = backend._claimer(worker)
+
+    assert await claimer._poll(1) == [last]
+
+    assert (await stored(backend, running)).status == "processing"
+
+
+async def test_a_sweep_reads_nothing_of_what_the_original_left_in_order(
+    backend: RedisMongoBackend, original: Original, raw_mongo: Mongo
+) -> None:
+    """However much it has ended, and however much of it waits."""
+    worker = await joined(backend)
+    for number in range(20):
+        original.send(f"done {number}", status="completed")
+        original.send(f"waits {number}")
+    await backend.sweep(worker.id)
+    assert raw_mongo.executions.count_documents({"dueAt": {"$exists": True}}) == 20
+    takeover = TakingOver(backend._open_parts.stores)
+
+    with profiled(raw_mongo) as reads:
+        await takeover.take_over()
+
+    assert reads.keys <= 8
+    assert reads.documents == 0
+
+
+def _end(original: Original, id_: str, status: str) -> None:
+    if status == "completed":
+        original.complete(id_, "theirs")
+    else:
+        original.fail(id_)

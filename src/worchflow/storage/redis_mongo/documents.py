@@ -10,13 +10,9 @@ from bson.int64 import Int64
 
 from ...clock import from_milliseconds, to_milliseconds
 from ...errors import WorchflowError
-from ...records import (
-    ErrorInfo,
-    ExecutionStatus,
-    StepStatus,
-    StoredExecution,
-    StoredStep,
-)
+from ...records import ExecutionStatus, StepStatus, StoredExecution, StoredStep
+from ...transitions import CLAIMABLE
+from .fields import count_of, error_fields, error_of, text_or_none
 from .values import (
     AS_TEXT,
     check_safe_integers,
@@ -58,6 +54,8 @@ FATE = (LIFE, "retryToken")
 """What of an execution says which of the steps under its id are void."""
 
 COMPLETED, FAILED = StepStatus.COMPLETED.value, StepStatus.FAILED.value
+LIVE = [status.value for status in ExecutionStatus if not status.is_terminal]
+ENDED_STATUSES = [status.value for status in ExecutionStatus if status.is_terminal]
 # Looking a value up by name in an enumeration is slow, and so is calling one.
 _STATUSES = {status.value: status for status in ExecutionStatus}
 
@@ -73,13 +71,21 @@ class Documents:
 
     def __init__(self, options: BackendOptions) -> None:
         self._options = options
-        self._compat = options.ts_compat
+        self.is_shared = self._compat = options.ts_compat
         self.id_field = "id" if options.ts_compat else "_id"
         """Documents of the original have an ObjectId as `_id`."""
         self.prefix: Any = options.queue_prefix
         """What `queuePrefix` is compared with."""
+        self.live: Document = {}
+        self.waiting: Document = {}
+        """What else is asked of what has an owner, or a due time.
+
+        Nothing, or with the original around, who leaves these as they are, the status.
+        """
         if options.ts_compat:
             self.prefix = {"$in": [options.queue_prefix, None]}
+            self.live = {"status": {"$in": LIVE}}
+            self.waiting = {"status": {"$in": list(CLAIMABLE)}}
 
     # -- finding
 
@@ -204,20 +210,20 @@ class Documents:
             status=status,
             created_at=moment_of(get("createdAt")) or _EPOCH,
             updated_at=moment_of(get("updatedAt")) or _EPOCH,
-            function_id=_text_or_none(get("functionId")),
+            function_id=text_or_none(get("functionId")),
             result=result,
-            error=_error(document),
-            attempt_count=_count(get("attemptCount")),
-            recoveries=_count(get("recoveries")),
+            error=error_of(document),
+            attempt_count=count_of(get("attemptCount")),
+            recoveries=count_of(get("recoveries")),
             started_at=moment_of(get("startedAt")),
             finished_at=moment_of(get("finishedAt")),
             run_at=moment_of(get("runAt")),
-            worker=_text_or_none(get("owner")),
-            reason=_text_or_none(get("reason")),
-            token=_count(get("token")),
+            worker=text_or_none(get("owner")),
+            reason=text_or_none(get("reason")),
+            token=count_of(get("token")),
             cancel_requested=get("cancelRequested") is True,
-            cancel_reason=_text_or_none(get("cancelReason")),
-            deaths=max(0, _count(get("deaths"))),
+            cancel_reason=text_or_none(get("cancelReason")),
+            deaths=max(0, count_of(get("deaths"))),
             nonce=life_of(document) or "",
         )
 
@@ -291,11 +297,11 @@ class Documents:
             result = to_text(document.get("result"), document.get("enc"))
         return StoredStep(
             step_id=step_id,
-            title=_text_or_none(document.get("name")) or step_id,
+            title=text_or_none(document.get("name")) or step_id,
             status=status,
             result=result,
-            error=_error(document),
-            attempts=_count(document.get("attempts")) or 1,
+            error=error_of(document),
+            attempts=count_of(document.get("attempts")) or 1,
             started_at=moment_of(document.get("startedAt")),
             finished_at=moment_of(document.get("timestamp")),
         )
@@ -348,7 +354,7 @@ class Documents:
 
 def life_of(execution: Document) -> str | None:
     """What marks the steps of an execution; None for one that was not sent to us."""
-    return _text_or_none(execution.get(LIFE)) or None
+    return text_or_none(execution.get(LIFE)) or None
 
 
 def write_nonce(claim: Claim) -> str:
@@ -359,37 +365,9 @@ def write_nonce(claim: Claim) -> str:
     return f"{claim.worker_id}:{claim.token}"
 
 
-def error_fields(error: ErrorInfo) -> Document:
-    """The fields that hold an error."""
-    return {
-        "error": error.message,
-        "errorStack": error.traceback,
-        "errorType": error.type,
-    }
-
-
 def due_time(now: int, delay: float | None, run_at: datetime | None = None) -> int:
     """The store's milliseconds at which something may run, rounded up."""
     if run_at is not None:
         due = to_milliseconds(run_at)
         return due + (from_milliseconds(due) < run_at)
     return now + -int(-(delay or 0.0) * 1000 // 1)
-
-
-def _error(document: Document) -> ErrorInfo | None:
-    message = document.get("error")
-    if message is None:
-        return None
-    return ErrorInfo(
-        type=_text_or_none(document.get("errorType")) or "Error",
-        message=message if isinstance(message, str) else to_text(message, None),
-        traceback=_text_or_none(document.get("errorStack")) or "",
-    )
-
-
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _count(value: object) -> int:
-    return int(value) if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -10,14 +10,10 @@ from bson.int64 import Int64
 
 from ...clock import to_milliseconds
 from ...notices import ExecutionUpdated, encode_notice
-from ...records import ExecutionStatus
 from ...transitions import RETRYABLE
 from ..base import Inserted
 from .committer import DUPLICATE
-from .documents import (
-    EXECUTIONS,
-    STEPS,
-)
+from .documents import EXECUTIONS, LIVE, STEPS
 from .scripts import BACK, NOWHERE
 from .values import weight
 
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
     from .documents import Document
     from .stores import Stores
 
-LIVE = [status.value for status in ExecutionStatus if not status.is_terminal]
 NOT_TERMINAL = {"$in": LIVE}
 
 
@@ -102,7 +97,7 @@ class Executions:
                 "status": {"$in": [status.value for status in RETRYABLE]},
                 "pruned": None,
             },
-            _retry_change(stores.clock.now()),
+            _retry_change(stores.clock.now(), stores.options.queue_prefix),
         )
         if document is None:
             return await self._unless_pruned(execution_id), False
@@ -225,10 +220,12 @@ def _cancel_change(values: Document) -> list[Document]:
     return [{"$set": change | values}]
 
 
-def _retry_change(now: int) -> list[Document]:
+def _retry_change(now: int, prefix: str) -> list[Document]:
     token = {"$add": [{"$ifNull": ["$token", Int64(0)]}, 1]}
     moment = DatetimeMS(now)
     values: Document = {
+        # A document of the original has none.
+        "queuePrefix": {"$literal": prefix},
         "status": "queued",
         "attemptCount": 0,
         "recoveries": 0,

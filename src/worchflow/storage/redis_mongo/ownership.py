@@ -52,6 +52,10 @@ class Ownership:
         if stores.options.durability == "fast":
             # From now on Redis may have steps that MongoDB lacks.
             self._change[0][FAST] = True
+        if stores.options.ts_compat:
+            self._change = _beside_the_original(
+                self._change, stores.options.queue_prefix
+            )
 
     async def claim(
         self, nonce: str, ids: Sequence[str]
@@ -101,7 +105,8 @@ class Ownership:
 
     async def owned(self, ids: Sequence[str]) -> list[Claim]:
         """Claims that this worker already holds among the ids."""
-        found = await self._find({"owner": self._worker.id}, ids)
+        query = {"owner": self._worker.id} | self._stores.documents.live
+        found = await self._find(query, ids)
         return await self._claims(found, replay=True)
 
     async def _claim_one(self, nonce: str, execution_id: str) -> dict[str, Document]:
@@ -260,3 +265,22 @@ def _claim_change(worker: WorkerRecord) -> tuple[Document, Document]:
         "updatedAt": {"$toLong": "$$NOW"},
     }
     return values, {"$unset": ["dueAt", "runAt", "reason", "sweptAt", "handOns"]}
+
+
+def _beside_the_original(
+    change: tuple[Document, Document], prefix: str
+) -> tuple[Document, Document]:
+    """The change of a claim where what is claimed may have been the original's.
+
+    Its `retry` changes the status and no stamp: what waits and says when it ended was
+    retried. Then what failed and who died under lower tokens does not count any more.
+    """
+    values, unset = change
+    is_retried = {"$eq": [{"$type": "$finishedAt"}, "date"]}
+    values = values | {
+        "queuePrefix": {"$literal": prefix},
+        "retryToken": {"$cond": [is_retried, values["token"], "$retryToken"]},
+        "recoveries": {"$cond": [is_retried, 0, "$recoveries"]},
+        "deaths": {"$cond": [is_retried, "$$REMOVE", "$deaths"]},
+    }
+    return values, {"$unset": [*unset["$unset"], "finishedAt", "result", "enc"]}

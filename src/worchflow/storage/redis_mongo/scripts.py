@@ -87,7 +87,7 @@ class Scripts:
     """Builds calls and operations for the keys of one prefix."""
 
     def __init__(self, keys: Keys, *, shared: bool) -> None:
-        """`shared`: others, who mark nothing as their own, write to the keys as well."""
+        """`shared`: others, who mark nothing as theirs, write to the keys as well."""
         self._keys = keys
         self._is_shared = "1" if shared else ""
         self._shared = {

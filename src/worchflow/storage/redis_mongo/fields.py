@@ -1,0 +1,42 @@
+"""Single fields of documents, whoever wrote them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...records import ErrorInfo
+from .values import to_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def error_fields(error: ErrorInfo) -> dict[str, Any]:
+    """The fields that hold an error."""
+    return {
+        "error": error.message,
+        "errorStack": error.traceback,
+        "errorType": error.type,
+    }
+
+
+def error_of(document: Mapping[str, Any]) -> ErrorInfo | None:
+    """The error that a document holds."""
+    message = document.get("error")
+    if message is None:
+        return None
+    return ErrorInfo(
+        type=text_or_none(document.get("errorType")) or "Error",
+        message=message if isinstance(message, str) else to_text(message, None),
+        traceback=text_or_none(document.get("errorStack")) or "",
+    )
+
+
+def text_or_none(value: object) -> str | None:
+    """A text, or None for anything else."""
+    return value if isinstance(value, str) else None
+
+
+def count_of(value: object) -> int:
+    """A whole number, or 0 for anything else."""
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else 0
