@@ -7,6 +7,7 @@ commands leave behind is judged by the status and the recorded steps.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +29,16 @@ from tests.stores import (
     nothing_to_claim,
     renew,
     stored,
+)
+from tests.waiting import TIMEOUT
+from worchflow import (
+    Context,
+    Event,
+    ExecutionFailed,
+    SerializationError,
+    Worcher,
+    WorchflowClient,
+    function,
 )
 from worchflow.ids import step_id
 from worchflow.settlement import Completed, Failed, Released, RetryAt
@@ -355,3 +366,41 @@ def _end(original: Original, id_: str, status: str) -> None:
         original.complete(id_, "theirs")
     else:
         original.fail(id_)
+
+
+# -- whole numbers
+
+
+class Order(Event[Any], name="order"):
+    amount: int
+
+
+@pytest.mark.parametrize("place", ["result", "step", "swallowed step"])
+async def test_a_number_that_the_original_would_change_fails_the_execution_at_once(
+    backend: RedisMongoBackend, place: str
+) -> None:
+    calls: list[str] = []
+
+    def large() -> int:
+        return 2**53 + 1
+
+    @function(Order)
+    async def handle(ctx: Context[Order]) -> Any:
+        calls.append(place)
+        if place == "result":
+            return large()
+        with contextlib.suppress(*[SerializationError] * (place != "step")):
+            await ctx.step.run("large", large)
+        return None
+
+    async with (
+        WorchflowClient(backend=backend) as client,
+        Worcher([handle], backend=backend),
+    ):
+        handle_ = await client.send(Order(amount=1))
+        with pytest.raises(ExecutionFailed, match=r"2\^53") as failed:
+            await handle_.result(timeout=TIMEOUT)
+
+    assert failed.value.error_type == "SerializationError"
+    assert calls == [place]
+    assert (await stored(backend, handle_.id)).attempt_count == 1
