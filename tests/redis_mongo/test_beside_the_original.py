@@ -404,3 +404,30 @@ async def test_a_number_that_the_original_would_change_fails_the_execution_at_on
     assert failed.value.error_type == "SerializationError"
     assert calls == [place]
     assert (await stored(backend, handle_.id)).attempt_count == 1
+
+
+# -- reading
+
+
+async def test_a_listing_goes_on_behind_any_of_either(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    """Also where some of both were sent at the same moment."""
+    moment = datetime(2025, 1, 1, tzinfo=UTC)
+    created = int(moment.timestamp() * 1000)
+    for number in range(3):
+        original.send(f"theirs {number}", createdAt=created)
+        await sent(backend, id=f"ours-{number}", created_at=moment)
+        original.send(f"later {number}")
+    async with WorchflowClient(backend=backend) as client:
+        found: list[str] = []
+        cursor: str | None = None
+        while True:
+            page = await client.list(limit=1, cursor=cursor, status="queued")
+            found += [each.id for each in page.items]
+            cursor = page.cursor
+            if cursor is None:
+                break
+
+    assert len(found) == len(set(found)) == 9
+    assert {each.split()[0] for each in found[:3]} == {"later"}
