@@ -17,7 +17,7 @@ import redis
 
 from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.redis_mongo.profile import profiled
-from tests.redis_mongo.the_original import Original
+from tests.redis_mongo.the_original import UNDEFINED, Original
 from tests.stores import (
     ERROR,
     claim_many,
@@ -431,3 +431,78 @@ async def test_a_listing_goes_on_behind_any_of_either(
 
     assert len(found) == len(set(found)) == 9
     assert {each.split()[0] for each in found[:3]} == {"later"}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2**31, "2147483648"),
+        ({"at": [1_778_051_289_123, 1.5]}, '{"at":[1778051289123,1.5]}'),
+        (-(2**53), "-9007199254740992"),
+        (1e300, "1e+300"),
+        (UNDEFINED, "null"),
+    ],
+)
+async def test_numbers_of_the_original_are_what_they_are_in_javascript(
+    backend: RedisMongoBackend, original: Original, value: Any, text: str
+) -> None:
+    id_ = await sent(backend)
+    original.take()
+    original.step(id_, "charge", value)
+    original.complete(id_, None if value is UNDEFINED else value)
+
+    (step,) = await backend.steps(id_)
+
+    assert (step.result, (await stored(backend, id_)).result) == (text, text)
+
+
+@pytest.mark.parametrize("value", ["3000000000.0", "1.0", '"5"', "[1E9]"])
+async def test_values_of_ours_stay_as_they_were_sent(
+    backend: RedisMongoBackend, original: Original, value: str
+) -> None:
+    worker = await joined(backend)
+    id_ = await sent(backend)
+    original.take()
+    original.fail(id_, retries=True)
+    claim = await claim_one(backend, worker)
+    await backend.checkpoint(claim, new_step(1, result=value))
+    await backend.settle(claim, Completed(result=value), None)
+
+    (step,) = await backend.steps(id_)
+
+    assert (step.result, (await stored(backend, id_)).result) == (value, value)
+
+
+async def test_a_result_takes_the_place_of_one_of_the_others(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    """Ours may be kept as text, which the original does not know of."""
+    worker = await joined(backend)
+    id_ = await sent(backend)
+    claim = await claim_one(backend, worker)
+    await backend.settle(claim, Completed(result="[1E9]"), None)
+
+    original.retry(id_)
+    original.take()
+    original.complete(id_, "theirs")
+    assert (await stored(backend, id_)).result == '"theirs"'
+
+    original.retry(id_)
+    claim = await claim_one(backend, worker)
+    await backend.settle(claim, Completed(result='"ours"'), None)
+    assert (await stored(backend, id_)).result == '"ours"'
+
+
+async def test_a_large_number_that_only_redis_has_of_a_step_stops_no_claim(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    id_ = await sent(backend)
+    key = f"{original.prefix}:steps:{id_}"
+    original.redis.hset(
+        key, step_id("large"), '{"cached":true,"value":10000000000000000000}'
+    )
+
+    claim = await claim_one(backend, await joined(backend))
+
+    (step,) = claim.steps.values()
+    assert step.result == "10000000000000000000"

@@ -12,14 +12,13 @@ from ...clock import from_milliseconds, to_milliseconds
 from ...errors import WorchflowError
 from ...records import ExecutionStatus, StepStatus, StoredExecution, StoredStep
 from ...transitions import CLAIMABLE
-from .fields import count_of, error_fields, error_of, text_or_none
+from .fields import count_of, error_fields, error_of, result_of, text_or_none
 from .values import (
     AS_TEXT,
     check_safe_integers,
     is_json,
     moment_of,
     to_bson,
-    to_text,
 )
 
 if TYPE_CHECKING:
@@ -201,7 +200,7 @@ class Documents:
             raise UnreadableError("id, eventName and eventData of it must be text")
         result: Payload | None = None
         if status is ExecutionStatus.COMPLETED:
-            result = to_text(document.get("result"), document.get("enc"))
+            result = result_of(document, "updatedAt")
         get = document.get
         return StoredExecution(
             id=execution_id,
@@ -231,9 +230,7 @@ class Documents:
         """Set the fields that hold a result."""
         if self._compat:
             check_safe_integers(result, "result")
-        document["result"], is_native = to_bson(result)
-        if not is_native:
-            document["enc"] = AS_TEXT
+        _set_result(document, result)
 
     # -- steps
 
@@ -280,7 +277,8 @@ class Documents:
         }
         if life := life_of(execution):
             document[STEP_LIFE] = life
-        self.set_result(document, value)
+        # Whatever numbers are in it, they are recorded already.
+        _set_result(document, value)
         return document
 
     def step(self, document: Document) -> StoredStep:
@@ -294,7 +292,7 @@ class Documents:
             raise UnreadableError("the stepId of a step's document must be text")
         result: Payload | None = None
         if status is StepStatus.COMPLETED:
-            result = to_text(document.get("result"), document.get("enc"))
+            result = result_of(document, "timestamp")
         return StoredStep(
             step_id=step_id,
             title=text_or_none(document.get("name")) or step_id,
@@ -363,6 +361,12 @@ def write_nonce(claim: Claim) -> str:
     A token is given once, so no other claim ever makes the same.
     """
     return f"{claim.worker_id}:{claim.token}"
+
+
+def _set_result(document: Document, result: Payload) -> None:
+    document["result"], is_native = to_bson(result)
+    if not is_native:
+        document["enc"] = AS_TEXT
 
 
 def due_time(now: int, delay: float | None, run_at: datetime | None = None) -> int:

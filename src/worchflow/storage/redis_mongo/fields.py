@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...records import ErrorInfo
-from .values import to_text
+from .values import to_text, whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ...types import Payload
 
 
 def error_fields(error: ErrorInfo) -> dict[str, Any]:
@@ -30,6 +32,18 @@ def error_of(document: Mapping[str, Any]) -> ErrorInfo | None:
         message=message if isinstance(message, str) else to_text(message, None),
         traceback=text_or_none(document.get("errorStack")) or "",
     )
+
+
+def result_of(document: Mapping[str, Any], written: str) -> Payload:
+    """The result that a document holds; the field `written` says when that was.
+
+    The original writes moments as doubles. It writes whole numbers beyond 32 bits so
+    as well, and does not know that a result of ours may be kept as text.
+    """
+    result = document.get("result")
+    if type(document.get(written)) is float:
+        return to_text(whole_numbers(result), None)
+    return to_text(result, document.get("enc"))
 
 
 def text_or_none(value: object) -> str | None:
