@@ -41,6 +41,7 @@ from worchflow import (
     function,
 )
 from worchflow.ids import step_id
+from worchflow.records import StepStatus, StoredStep
 from worchflow.settlement import Completed, Failed, Released, RetryAt
 from worchflow.storage.redis_mongo import RedisMongoBackend
 from worchflow.storage.redis_mongo.original import Original as TakingOver
@@ -506,3 +507,98 @@ async def test_a_large_number_that_only_redis_has_of_a_step_stops_no_claim(
 
     (step,) = claim.steps.values()
     assert step.result == "10000000000000000000"
+
+
+# -- failed steps
+
+
+def failed_step(title: str) -> StoredStep:
+    return new_step(
+        step_id=step_id(title),
+        title=title,
+        status=StepStatus.FAILED,
+        result=None,
+        error=ERROR,
+    )
+
+
+async def test_the_original_runs_and_records_a_step_that_had_failed_for_us(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    worker = await joined(backend)
+    id_ = await sent(backend)
+    claim = await claim_one(backend, worker)
+    await backend.checkpoint(claim, failed_step("charge"))
+    await backend.settle(claim, Failed(error=ERROR), None)
+    assert [s.status for s in await backend.steps(id_)] == [StepStatus.FAILED]
+
+    original.retry(id_)
+    original.take()
+    assert original.step(id_, "charge", "paid") == "paid"
+    original.fail(id_, retries=True)
+
+    again = await claim_one(backend, worker)
+    steps = {key: step.result for key, step in again.steps.items()}
+    assert steps == {step_id("charge"): '"paid"'}
+    assert [s.status for s in await backend.steps(id_)] == [StepStatus.COMPLETED]
+
+
+@pytest.mark.parametrize("by", ["ours", "original"])
+async def test_a_retry_clears_the_failed_step(
+    backend: RedisMongoBackend, original: Original, by: str
+) -> None:
+    """It runs again and is recorded in its place."""
+    worker = await joined(backend)
+    id_ = await sent(backend)
+    claim = await claim_one(backend, worker)
+    await backend.checkpoint(claim, failed_step("charge"))
+    await backend.settle(claim, Failed(error=ERROR), None)
+    if by == "ours":
+        await backend.retry(id_)
+    else:
+        original.retry(id_)
+
+    again = await claim_one(backend, worker)
+    assert again.steps == {}
+    paid = replace(failed_step("charge"), status=StepStatus.COMPLETED, error=None)
+    paid = replace(paid, result='"paid"')
+    assert await backend.checkpoint(again, paid) == paid
+    assert await backend.steps(id_) == [paid]
+    record = original.mongo.steps.find_one({"executionId": id_, "stepId": paid.step_id})
+    assert record is not None
+    assert original.mongo.steps.count_documents({"executionId": id_}) == 1
+
+
+async def test_a_failed_step_is_a_fact_among_ours(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    """Whichever comes first is what all of ours go on with."""
+    worker = await joined(backend)
+    await sent(backend)
+    claim = await claim_one(backend, worker)
+    failed = failed_step("charge")
+    paid = new_step(step_id=failed.step_id, title="charge", result='"paid"')
+
+    assert await backend.checkpoint(claim, failed) == failed
+    assert (await backend.checkpoint(claim, paid)).status is StepStatus.FAILED
+    await backend.settle(claim, RetryAt(error=ERROR, delay=0), None)
+
+    again = await claim_one(backend, worker)
+    assert again.steps == {failed.step_id: failed}
+    other = failed_step("ship")
+    shipped = new_step(step_id=other.step_id, title="ship", result="1")
+    assert await backend.checkpoint(again, shipped) == shipped
+    assert (await backend.checkpoint(again, other)).status is StepStatus.COMPLETED
+
+
+async def test_a_failure_gives_way_to_what_the_original_has_completed(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    worker = await joined(backend)
+    id_ = await sent(backend)
+    claim = await claim_one(backend, worker)
+    original.step(id_, "charge", "paid")
+
+    recorded = await backend.checkpoint(claim, failed_step("charge"))
+
+    assert (recorded.status, recorded.result) == (StepStatus.COMPLETED, '"paid"')

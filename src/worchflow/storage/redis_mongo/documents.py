@@ -12,7 +12,15 @@ from ...clock import from_milliseconds, to_milliseconds
 from ...errors import WorchflowError
 from ...records import ExecutionStatus, StepStatus, StoredExecution, StoredStep
 from ...transitions import CLAIMABLE
-from .fields import count_of, error_fields, error_of, result_of, text_or_none
+from .fields import (
+    count_of,
+    error_fields,
+    error_of,
+    hidden,
+    plain_step_id,
+    result_of,
+    text_or_none,
+)
 from .values import (
     AS_TEXT,
     check_safe_integers,
@@ -245,7 +253,7 @@ class Documents:
         document: Document = {
             "_id": f"{execution_id}:{step.step_id}",
             "executionId": execution_id,
-            "stepId": step.step_id,
+            "stepId": self._step_id(step),
             "name": step.title,
             "status": COMPLETED if step.status is StepStatus.COMPLETED else FAILED,
             "timestamp": Int64(finished),
@@ -262,6 +270,11 @@ class Documents:
         if step.error is not None:
             document |= error_fields(step.error)
         return document
+
+    def _step_id(self, step: StoredStep) -> str:
+        if self._compat and step.status is StepStatus.FAILED:
+            return hidden(step.step_id)
+        return step.step_id
 
     def cached_step(
         self, execution: Document, step_id: str, value: Payload
@@ -293,6 +306,8 @@ class Documents:
         result: Payload | None = None
         if status is StepStatus.COMPLETED:
             result = result_of(document, "timestamp")
+        else:
+            step_id = plain_step_id(step_id)
         return StoredStep(
             step_id=step_id,
             title=text_or_none(document.get("name")) or step_id,

@@ -12,6 +12,23 @@ if TYPE_CHECKING:
 
     from ...types import Payload
 
+HIDDEN = "failed:"
+"""What a failed step's `stepId` begins with where the original must not meet it."""
+
+
+def hidden(step_id: str) -> str:
+    """The `stepId` of a failure under which the original does not meet it.
+
+    It knows no failed steps: it runs such a step again, and records it. Among ours the
+    `_id` is the same as that of any other record of the step: the first write wins.
+    """
+    return HIDDEN + step_id
+
+
+def plain_step_id(step_id: str) -> str:
+    """The id of the step that a `stepId` is about."""
+    return step_id.removeprefix(HIDDEN)
+
 
 def error_fields(error: ErrorInfo) -> dict[str, Any]:
     """The fields that hold an error."""
