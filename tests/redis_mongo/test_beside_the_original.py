@@ -602,3 +602,31 @@ async def test_a_failure_gives_way_to_what_the_original_has_completed(
     recorded = await backend.checkpoint(claim, failed_step("charge"))
 
     assert (recorded.status, recorded.result) == (StepStatus.COMPLETED, '"paid"')
+
+
+# -- cancelling
+
+
+async def test_what_is_cancelled_while_it_waits_is_not_there_for_the_original(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    cancelled, other = await sent(backend), await sent(backend)
+    original.redis.rpush(f"{original.prefix}:queue", cancelled)
+
+    _, changed = await backend.cancel(cancelled, None)
+
+    assert changed
+    assert await backend._open_parts.stores.lane.flush(5)
+    assert [original.take(), original.take()] == [other, None]
+
+
+async def test_what_is_cancelled_while_it_is_delayed_is_not_there_for_the_original(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    id_ = await sent(backend, delay=60.0)
+
+    await backend.cancel(id_, None)
+
+    assert await backend._open_parts.stores.lane.flush(5)
+    assert original.redis.exists(f"{original.prefix}:delayed") == 0
+    assert original.take() is None

@@ -246,12 +246,18 @@ class Scripts:
         notice: str = "",
         answered: Callable[[int], None] | None = None,
     ) -> Operation:
-        """Take an id off the inflight list, to its place; show `fields` in its hash."""
+        """Take an id off the inflight list, to its place; show `fields` in its hash.
+
+        Without a worker it waits: others, who ask nobody, find it in the queue no more.
+        """
         fields = fields or {}
+        taken_from = self._keys.inflight(worker_id)
+        if self._is_shared and not worker_id:
+            taken_from = self._keys.queue
         return Operation(
             LET_GO,
             (
-                self._keys.inflight(worker_id),
+                taken_from,
                 self._keys.execution(execution_id),
                 self._keys.steps(execution_id),
             ),
