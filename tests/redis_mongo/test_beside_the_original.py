@@ -35,6 +35,7 @@ from worchflow import (
     Context,
     Event,
     ExecutionFailed,
+    InvalidInput,
     SerializationError,
     Worcher,
     WorchflowClient,
@@ -630,3 +631,88 @@ async def test_what_is_cancelled_while_it_is_delayed_is_not_there_for_the_origin
     assert await backend._open_parts.stores.lane.flush(5)
     assert original.redis.exists(f"{original.prefix}:delayed") == 0
     assert original.take() is None
+
+
+# -- what the original lets through
+
+
+@pytest.mark.parametrize("id_", ["order #42 ü", "x" * 250, "ready steady", "a\nb"])
+async def test_any_id_that_the_original_has_taken_can_be_asked_for(
+    backend: RedisMongoBackend, original: Original, id_: str
+) -> None:
+    worker = await joined(backend)
+    original.send(id_)
+    async with WorchflowClient(backend=backend) as client:
+        assert (await client.get(id_)).id == id_
+        assert [one.id for one in (await client.list(id_prefix=id_)).items] == [id_]
+        await client.cancel(id_)
+        await client.retry(id_)
+        claim = await claim_one(backend, worker)
+        await backend.checkpoint(claim, new_step(1))
+        await backend.settle(claim, Completed(result="1"), None)
+        assert await client.handle(id_).result(timeout=TIMEOUT) == 1
+        assert len(await client.steps(id_)) == 1
+        with pytest.raises(InvalidInput):
+            await client.send(Order(amount=1), id=id_)
+
+
+@pytest.mark.parametrize("id_", ["", "\ud800", 7, {"$ne": None}])
+async def test_what_can_be_no_id_is_refused(
+    backend: RedisMongoBackend, id_: Any
+) -> None:
+    async with WorchflowClient(backend=backend) as client:
+        for call in (client.get, client.steps, client.retry, client.cancel):
+            with pytest.raises(InvalidInput, match="no execution id"):
+                await call(id_)
+        with pytest.raises(InvalidInput, match="no execution id"):
+            client.handle(id_)
+
+
+@pytest.mark.parametrize("kept", ["null", "missing", "only in Redis"])
+async def test_data_that_is_undefined_is_none(
+    backend: RedisMongoBackend, original: Original, kept: str
+) -> None:
+    worker = await joined(backend)
+    original.send("theirs", data=UNDEFINED)
+    if kept == "missing":
+        original.mongo.executions.update_one(
+            {"id": "theirs"}, {"$unset": {"eventData": ""}}
+        )
+    elif kept == "only in Redis":
+        original.mongo.executions.delete_many({})
+    else:
+        async with WorchflowClient(backend=backend) as client:
+            assert (await client.get("theirs")).data is None
+
+    claim = await claim_one(backend, worker)
+
+    assert claim.execution.event_data == "null"
+
+
+async def test_a_function_that_needs_data_fails_at_once_without_it(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    @function(Order)
+    async def handle(ctx: Context[Order]) -> Any:
+        return ctx.data.amount
+
+    original.send("theirs", event="order", data=UNDEFINED)
+    async with (
+        WorchflowClient(backend=backend) as client,
+        Worcher([handle], backend=backend),
+    ):
+        with pytest.raises(ExecutionFailed, match="data") as failed:
+            await client.handle("theirs").result(timeout=TIMEOUT)
+
+    assert failed.value.error_type == "EventValidationError"
+
+
+async def test_a_document_that_cannot_be_read_says_which_one_it_is(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    original.send("theirs", status="lost")
+    async with WorchflowClient(backend=backend) as client:
+        with pytest.raises(SerializationError, match=r"theirs.*'lost'") as refused:
+            await client.get("theirs")
+
+    assert refused.value.execution_id == "theirs"

@@ -165,7 +165,8 @@ class Documents:
         """
         if not fields:
             raise UnreadableError("it has no document, and no readable hash")
-        event_name, event_data = fields.get("eventName"), fields.get("eventData")
+        event_name = fields.get("eventName")
+        event_data = self._event_data(fields) if "eventData" in fields else None
         if fields.get("id") != execution_id or not event_name or event_data is None:
             raise UnreadableError("its hash lacks its id, eventName or eventData")
         if fields.get("status") != "queued":
@@ -199,7 +200,7 @@ class Documents:
         try:
             status = _STATUSES.get(document["status"])
             execution_id, event_name = document["id"], document["eventName"]
-            event_data = document["eventData"]
+            event_data = self._event_data(document)
         except (KeyError, TypeError) as error:
             raise UnreadableError(f"its document lacks {error}") from None
         if status is None:
@@ -233,6 +234,11 @@ class Documents:
             deaths=max(0, count_of(get("deaths"))),
             nonce=life_of(document) or "",
         )
+
+    def _event_data(self, fields: Mapping[str, Any]) -> Any:
+        if self._compat and not fields.get("eventData"):
+            return "null"  # What was sent is undefined, which JSON has no text for.
+        return fields["eventData"]
 
     def set_result(self, document: Document, result: Payload) -> None:
         """Set the fields that hold a result."""

@@ -9,11 +9,12 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...clock import to_milliseconds
+from ...errors import SerializationError
 from ...notices import ExecutionUpdated, encode_notice
 from ...transitions import RETRYABLE
 from ..base import Inserted
 from .committer import DUPLICATE
-from .documents import EXECUTIONS, LIVE, STEPS
+from .documents import EXECUTIONS, LIVE, STEPS, UnreadableError
 from .scripts import BACK, NOWHERE
 from .values import weight
 
@@ -63,7 +64,7 @@ class Executions:
         found = await self._stores.mongo.find(
             EXECUTIONS, documents.by_id(execution_id), limit=1
         )
-        return documents.execution(found[0]) if found else None
+        return self._read(found[0]) if found else None
 
     async def cancel(
         self, execution_id: str, reason: str | None
@@ -111,7 +112,7 @@ class Executions:
             stores.documents.own_steps(document)
             | {"status": "failed", "token": {"$not": {"$gte": document["token"]}}},
         )
-        execution = stores.documents.execution(document)
+        execution = self._read(document)
         self.enqueue(execution, BACK)
         self.tell(execution)
         return execution, True
@@ -155,17 +156,27 @@ class Executions:
         )
         if document is None:
             return None
-        execution = stores.documents.execution(document)
+        execution = self._read(document)
         if execution.status.is_terminal:
             self.show_finished(execution)
         return execution
+
+    def _read(self, document: Document) -> StoredExecution:
+        try:
+            return self._stores.documents.execution(document)
+        except UnreadableError as error:
+            known = str(document.get("id", document["_id"]))
+            raise SerializationError(
+                f"execution {known} cannot be read: {error.message}",
+                execution_id=known,
+            ) from error
 
     async def _unless_pruned(self, execution_id: str) -> StoredExecution | None:
         """The execution as it stands, unless it is being removed."""
         documents = self._stores.documents
         query = documents.by_id(execution_id) | {"pruned": None}
         found = await self._stores.mongo.find(EXECUTIONS, query, limit=1)
-        return documents.execution(found[0]) if found else None
+        return self._read(found[0]) if found else None
 
     async def _existing(self, ids: Sequence[str]) -> dict[str, Document]:
         documents = await self._stores.mongo.find(
@@ -181,7 +192,7 @@ class Executions:
         if existing is not None and not documents.is_ours(existing):
             return Inserted(id=document["id"], is_foreign=True)
         if existing is not None and existing.get("nonce") != document["nonce"]:
-            return Inserted(id=document["id"], existing=documents.execution(existing))
+            return Inserted(id=document["id"], existing=self._read(existing))
         due = int(document["dueAt"])
         place: str | int = due if due > now else BACK
         self.enqueue(documents.execution(document), place, is_new=True)

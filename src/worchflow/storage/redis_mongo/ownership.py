@@ -42,12 +42,15 @@ class Ownership:
             "owner": None,
             "status": {"$in": list(CLAIMABLE)},
             "eventName": {"$in": list(worker.functions)},
-            "eventData": {"$type": "string"},
             "cancelRequested": {"$ne": True},
             "deaths": {"$not": {"$gte": worker.quarantine_after}},
             # Nothing that is missing compares greater than a date.
             "$expr": {"$lte": ["$runAt", "$$NOW"]},
         }
+        with_data: Document = {"eventData": {"$type": "string"}}
+        if stores.options.ts_compat:
+            with_data = {"$or": [with_data, {"eventData": None}]}
+        self._eligible |= with_data
         self._change = _claim_change(worker)
         if stores.options.durability == "fast":
             # From now on Redis may have steps that MongoDB lacks.
