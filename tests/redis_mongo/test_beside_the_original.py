@@ -30,7 +30,7 @@ from tests.stores import (
     renew,
     stored,
 )
-from tests.waiting import TIMEOUT
+from tests.waiting import TIMEOUT, until
 from worchflow import (
     Context,
     Event,
@@ -716,3 +716,35 @@ async def test_a_document_that_cannot_be_read_says_which_one_it_is(
             await client.get("theirs")
 
     assert refused.value.execution_id == "theirs"
+
+
+# -- waiting
+
+
+@pytest.mark.parametrize("way", ["result", "updates"])
+async def test_who_waits_hears_soon_of_what_a_worker_of_the_original_has_done(
+    backend: RedisMongoBackend,
+    original: Original,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    """It tells nobody: without looks at the store this would take an hour."""
+    monkeypatch.setattr("worchflow.handle.POLL", 3600.0)
+    async with WorchflowClient(backend=backend) as client:
+        id_ = await sent(backend)
+        handle = client.handle(id_)
+
+        async def result() -> Any:
+            if way == "result":
+                return await handle.result()
+            return [each.status async for each in handle.updates()]
+
+        waiting = asyncio.create_task(result())
+        channel = f"{original.prefix}:updates:{id_}"
+        await until(lambda: original.redis.pubsub_numsub(channel)[0][1])
+        original.take()
+        original.complete(id_, "theirs")
+
+        found = await asyncio.wait_for(waiting, TIMEOUT)
+
+    assert found == ("theirs" if way == "result" else ["completed"])
