@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from tests.command_line import Project
 from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.redis_mongo.profile import profiled
 from tests.redis_mongo.the_original import UNDEFINED, Original
@@ -748,3 +750,36 @@ async def test_who_waits_hears_soon_of_what_a_worker_of_the_original_has_done(
         found = await asyncio.wait_for(waiting, TIMEOUT)
 
     assert found == ("theirs" if way == "result" else ["completed"])
+
+
+# -- the command line
+
+RESULT = ("executions", "result", "--wait", "--timeout", "20s")
+
+
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_the_command_line_is_told_of_the_original(
+    original: Original, redis_url: str, mongo_url: str, tmp_path: Path, where: str
+) -> None:
+    project = Project(tmp_path)
+    stores = {
+        "redis_url": redis_url,
+        "mongo_url": mongo_url,
+        "prefix": original.prefix,
+        "ts_compat": "true",
+    }
+    environment: dict[str, object] = {}
+    if where == "file":
+        lines = [f'{name} = "{value}"' for name, value in stores.items()]
+        project.write("worchflow.toml", "\n".join(lines).replace('"true"', "true"))
+    else:
+        environment = {f"WORCHFLOW_{name.upper()}": v for name, v in stores.items()}
+    original.send("order #42 ü", event="process-payment", data={"amount": 5})
+
+    id_ = "order #42 ü"
+    shown = project.run("executions", "show", id_, "-o", "json", **environment)
+    assert shown.code == 0, shown.err
+    assert shown.json["status"] == "queued"
+    with project.start("worker", "shop:app", **environment):
+        result = project.run(*RESULT, id_, **environment)
+    assert (result.code, "txn-ada-5" in result.out) == (0, True), result.err
