@@ -44,7 +44,7 @@ from worchflow import (
     function,
 )
 from worchflow.ids import step_id
-from worchflow.records import StepStatus, StoredStep
+from worchflow.records import ExecutionStatus, StepStatus, StoredStep
 from worchflow.settlement import Completed, Failed, Released, RetryAt
 from worchflow.storage.redis_mongo import RedisMongoBackend
 from worchflow.storage.redis_mongo.original import Original as TakingOver
@@ -218,6 +218,23 @@ async def test_what_the_original_ended_is_never_put_back_in_the_queue(
     assert closed is not None
     assert "dueAt" not in closed
     assert closed["updatedAt"] == closed["finishedAt"].timestamp() * 1000
+
+
+async def test_what_we_sent_and_the_original_ended_is_removed_in_its_time(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    worker = await joined(backend)
+    id_ = await sent(backend)
+    original.take()
+    original.step(id_, "charge", 1)
+    original.complete(id_)
+    await backend.sweep(worker.id)
+
+    assert await backend.prune(ExecutionStatus.COMPLETED, 600.0, 10) == 0
+    assert await backend.prune(ExecutionStatus.COMPLETED, 60.0, 10) == 1
+
+    assert await backend.get(id_) is None
+    assert original.mongo.steps.count_documents({}) == 0
 
 
 # -- what the original left is taken over
