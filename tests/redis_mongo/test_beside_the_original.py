@@ -45,7 +45,7 @@ from worchflow import (
 )
 from worchflow.ids import step_id
 from worchflow.records import ExecutionStatus, StepStatus, StoredStep
-from worchflow.settlement import Completed, Failed, Released, RetryAt
+from worchflow.settlement import Completed, Failed, Released, RetryAt, Settlement
 from worchflow.storage.redis_mongo import RedisMongoBackend
 from worchflow.storage.redis_mongo.original import Original as TakingOver
 
@@ -120,6 +120,24 @@ async def test_steps_of_both_stay_in_redis_where_the_original_looks_for_them(
     assert original.step(id_, "ship", "again") == 2
 
 
+async def test_a_sweep_leaves_the_steps_in_redis_that_the_original_recorded_there(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    """It has written the hash anew after a wipe, and does not say whose it is."""
+    worker = await joined(backend)
+    id_ = await sent(backend)
+    original.take()
+    original.redis.flushdb()
+    original.recover()
+    original.take()
+    original.step(id_, "charge", 1)
+
+    assert await backend.sweep(worker.id) == 1
+
+    assert original.take() == id_
+    assert original.step(id_, "charge", "again") == 1
+
+
 async def test_steps_of_an_earlier_execution_of_the_original_go_when_its_id_is_sent(
     backend: RedisMongoBackend, original: Original
 ) -> None:
@@ -162,6 +180,35 @@ async def test_what_the_original_ended_of_a_dead_worker_stays_ended(
     assert stays.result == (None if status == "failed" else '"theirs"')
     assert stays.finished_at is not None
     assert await nothing_to_claim(backend, alive)
+
+
+async def test_what_the_original_ended_is_in_the_way_of_no_other(
+    backend: RedisMongoBackend, original: Original, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worchflow.storage.redis_mongo.reaper.PAGE", 1)
+    dead, alive = await joined(backend), await joined(backend)
+    ended, open_ = await sent(backend), await sent(backend)
+    await claim_many(backend, dead, 2)
+    original.complete(ended, 1)
+    await end_lease(backend, dead.id)
+
+    assert await backend.reap(alive.id, expired=True) == 1
+
+    assert (await claim_one(backend, alive)).execution.id == open_
+
+
+async def test_what_the_original_ends_while_it_is_reaped_stays_ended(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    dead = await joined(backend)
+    id_ = await sent(backend)
+    await claim_one(backend, dead)
+    page = list(original.mongo.executions.find({"id": id_}))
+    original.complete(id_, 1)
+
+    assert await backend._open_parts.reaper._release(page, [dead.id]) == []
+
+    assert (await stored(backend, id_)).status == "completed"
 
 
 @pytest.mark.parametrize("status", ["completed", "failed"])
@@ -542,24 +589,30 @@ def failed_step(title: str) -> StoredStep:
     )
 
 
+# In the index the failure of the one is behind what has completed, of the other before.
+@pytest.mark.parametrize("title", ["charge", "charge 26"])
+@pytest.mark.parametrize("settlement", [Failed(error=ERROR), Released()])
 async def test_the_original_runs_and_records_a_step_that_had_failed_for_us(
-    backend: RedisMongoBackend, original: Original
+    backend: RedisMongoBackend, original: Original, settlement: Settlement, title: str
 ) -> None:
+    """Also where nobody has retried it since, and its failure is no void one."""
     worker = await joined(backend)
     id_ = await sent(backend)
     claim = await claim_one(backend, worker)
-    await backend.checkpoint(claim, failed_step("charge"))
-    await backend.settle(claim, Failed(error=ERROR), None)
+    await backend.checkpoint(claim, failed_step(title))
+    await backend.settle(claim, settlement, None)
     assert [s.status for s in await backend.steps(id_)] == [StepStatus.FAILED]
+    assert await backend._open_parts.stores.lane.flush(5)
 
-    original.retry(id_)
-    original.take()
-    assert original.step(id_, "charge", "paid") == "paid"
+    if isinstance(settlement, Failed):
+        original.retry(id_)
+    assert original.take() == id_
+    assert original.step(id_, title, "paid") == "paid"
     original.fail(id_, retries=True)
 
     again = await claim_one(backend, worker)
     steps = {key: step.result for key, step in again.steps.items()}
-    assert steps == {step_id("charge"): '"paid"'}
+    assert steps == {step_id(title): '"paid"'}
     assert [s.status for s in await backend.steps(id_)] == [StepStatus.COMPLETED]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from ...transitions import CLAIMABLE
@@ -12,6 +13,8 @@ from .indexes import OWNER, THEIRS, THEIRS_ENDED
 if TYPE_CHECKING:
     from .documents import Document
     from .stores import Stores
+
+logger = logging.getLogger("worchflow.storage.redis_mongo")
 
 SLACK = 5_000
 """Milliseconds; what was written just now is on its way by itself."""
@@ -37,7 +40,7 @@ class Original:
         """
         stores = self._stores
         now = stores.clock.now()
-        await stores.mongo.update(
+        written = await stores.mongo.update(
             EXECUTIONS,
             [
                 self._live({"$in": list(CLAIMABLE)}, now - SLACK),
@@ -46,6 +49,13 @@ class Original:
                 self._ended({"owner": {"$type": "string"}}, OWNER),
             ],
         )
+        for refusal in written.refused.values():
+            logger.warning(
+                "MongoDB refuses to put in order what the original has left (code %d: "
+                "%.200s); it is tried again",
+                refusal.code,
+                refusal.message,
+            )
 
     def _live(self, status: Document, before: int) -> Document:
         """Queue what nobody owns and the original wrote last, before a moment."""
