@@ -17,16 +17,15 @@ from .fields import (
     error_fields,
     error_of,
     hidden,
+    keep_result,
     plain_step_id,
     result_of,
     text_or_none,
 )
 from .values import (
-    AS_TEXT,
     check_safe_integers,
     is_json,
     moment_of,
-    to_bson,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +77,8 @@ class Documents:
 
     def __init__(self, options: BackendOptions) -> None:
         self._options = options
-        self.is_shared = self._compat = options.ts_compat
+        self.is_shared = options.ts_compat
+        """Whether the original reads and writes them as well."""
         self.id_field = "id" if options.ts_compat else "_id"
         """Documents of the original have an ObjectId as `_id`."""
         self.prefix: Any = options.queue_prefix
@@ -106,7 +106,7 @@ class Documents:
 
     def steps_of(self, execution_ids: Sequence[str]) -> Document:
         """A query for everything recorded for some executions."""
-        if self._compat:
+        if self.is_shared:
             return {"executionId": {"$in": list(execution_ids)}}
         # A range of `_id` needs no index of its own; ids may contain ":" themselves,
         # so the range alone could hold another execution's steps.
@@ -125,13 +125,15 @@ class Documents:
     def is_ours(self, document: Document) -> bool:
         """Whether a document belongs to this queue prefix."""
         prefix = document.get("queuePrefix")
-        return prefix == self._options.queue_prefix or (self._compat and prefix is None)
+        return prefix == self._options.queue_prefix or (
+            self.is_shared and prefix is None
+        )
 
     # -- executions
 
     def new_execution(self, new: NewExecution, now: int) -> Document:
         """The document of an accepted execution; `now` is the store's."""
-        if self._compat:
+        if self.is_shared:
             check_safe_integers(new.event_data, "data")
         created = to_milliseconds(new.created_at)
         document: Document = {
@@ -236,15 +238,15 @@ class Documents:
         )
 
     def _event_data(self, fields: Mapping[str, Any]) -> Any:
-        if self._compat and not fields.get("eventData"):
+        if self.is_shared and not fields.get("eventData"):
             return "null"  # What was sent is undefined, which JSON has no text for.
         return fields["eventData"]
 
     def set_result(self, document: Document, result: Payload) -> None:
         """Set the fields that hold a result."""
-        if self._compat:
+        if self.is_shared:
             check_safe_integers(result, "result")
-        _set_result(document, result)
+        keep_result(document, result)
 
     # -- steps
 
@@ -278,7 +280,7 @@ class Documents:
         return document
 
     def _step_id(self, step: StoredStep) -> str:
-        if self._compat and step.status is StepStatus.FAILED:
+        if self.is_shared and step.status is StepStatus.FAILED:
             return hidden(step.step_id)
         return step.step_id
 
@@ -297,7 +299,7 @@ class Documents:
         if life := life_of(execution):
             document[STEP_LIFE] = life
         # Whatever numbers are in it, they are recorded already.
-        _set_result(document, value)
+        keep_result(document, value)
         return document
 
     def step(self, document: Document) -> StoredStep:
@@ -355,13 +357,13 @@ class Documents:
 
     def cached_value(self, result: Payload) -> str:
         """A step's result as Redis keeps it."""
-        return f"{WRAPPED}{result}}}" if self._compat else result
+        return f"{WRAPPED}{result}}}" if self.is_shared else result
 
     def read_cached(self, text: str) -> Payload | None:
         """The step's result in what Redis keeps; None for what is none."""
         if not is_json(text):
             return None
-        if not self._compat:
+        if not self.is_shared:
             return text
         if text.startswith(WRAPPED):
             return text[len(WRAPPED) : -1]
@@ -382,12 +384,6 @@ def write_nonce(claim: Claim) -> str:
     A token is given once, so no other claim ever makes the same.
     """
     return f"{claim.worker_id}:{claim.token}"
-
-
-def _set_result(document: Document, result: Payload) -> None:
-    document["result"], is_native = to_bson(result)
-    if not is_native:
-        document["enc"] = AS_TEXT
 
 
 def due_time(now: int, delay: float | None, run_at: datetime | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...records import ErrorInfo
-from .values import to_text, whole_numbers
+from .values import AS_TEXT, to_bson, to_text, whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +49,13 @@ def error_of(document: Mapping[str, Any]) -> ErrorInfo | None:
         message=message if isinstance(message, str) else to_text(message, None),
         traceback=text_or_none(document.get("errorStack")) or "",
     )
+
+
+def keep_result(document: dict[str, Any], result: Payload) -> None:
+    """Set the fields that hold a result."""
+    document["result"], is_native = to_bson(result)
+    if not is_native:
+        document["enc"] = AS_TEXT
 
 
 def result_of(document: Mapping[str, Any], written: str) -> Payload:
