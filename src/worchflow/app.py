@@ -73,7 +73,7 @@ class Worchflow(Generic[Schema]):
         backend: Backend | None = None,
         queue_prefix: str | None = None,
         durability: Durability = "strict",
-        ts_compat: bool = False,
+        ts_compat: bool | None = None,
         retention: Retention | None = DEFAULT_RETENTION,
         events: Any = None,
         middleware: Sequence[Middleware] = (),

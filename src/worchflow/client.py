@@ -17,7 +17,7 @@ from .event_schema import EventSchema
 from .function import event_of
 from .handle import ExecutionHandle
 from .ids import new_execution_id
-from .limits import Limits, check_id
+from .limits import Limits
 from .listing import checked_query
 from .middleware import nest_send
 from .notices import ExecutionUpdated
@@ -271,7 +271,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
 
     async def get(self, id: str, /) -> Execution:
         """The execution; `ExecutionNotFound` for an unknown id."""
-        stored = await self._connection.get(check_id(id))
+        stored = await self._connection.get(id)
         return decode_execution(stored, self._payloads)
 
     async def steps(self, id: str, /) -> list[StepRecord]:
@@ -290,7 +290,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         Completed steps are kept, recorded step failures cleared, the attempt count
         starts anew. `WrongState` for any other status, `ExecutionNotFound`.
         """
-        stored = await self._connection.retry(check_id(id))
+        stored = await self._connection.retry(id)
         self._tell(id, stored.event_name, ExecutionStatus.QUEUED)
 
     async def cancel(self, id: str, /, *, reason: str | None = None) -> None:
@@ -299,7 +299,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         `WrongState` when it has ended, `ExecutionNotFound` for an unknown id.
         Cancelling one that is cancelled already changes nothing.
         """
-        stored = await self._connection.cancel(check_id(id), reason)
+        stored = await self._connection.cancel(id, reason)
         if stored.status in (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED):
             raise WrongState(
                 f"execution {id} has {stored.status} and cannot be cancelled any more",
@@ -333,8 +333,9 @@ class WorchflowClient(Emitter, Generic[Schema]):
     def handle(self, id: str, event: Any = None, /) -> ExecutionHandle[Any]:
         """A handle on an existing execution; with its event, a typed one."""
         result = Any if event is None else event_of(event).result_type
+        known = self._connection.check_id(id)
         return ExecutionHandle(
-            check_id(id), self._connection, self._payloads, result_type=result
+            known, self._connection, self._payloads, result_type=result
         )
 
     def _handle(self, accepted: Accepted) -> ExecutionHandle[Any]:
@@ -393,6 +394,6 @@ class WorchflowClient(Emitter, Generic[Schema]):
             cursor=cursor,
             limit=limit,
         )
-        page = await (await self._connection.ready()).list(query)
+        page = await self._connection.page(query)
         items = decode_executions(page.items, self._payloads)
         return Page(items=items, cursor=page.cursor)

@@ -12,7 +12,7 @@ from .errors import (
     WorchflowError,
     WrongState,
 )
-from .limits import check_name
+from .limits import check_id, check_id_of_others, check_name
 from .loop_lock import LoopLock
 from .notices import ErrorRaised, Ready
 from .transitions import RETRYABLE
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .function import AnyFunction
     from .limits import Limits
     from .middleware import Middleware
-    from .records import StoredExecution
+    from .records import ExecutionQuery, StoredExecution, StoredPage
     from .serialization import Codec, Serializer
     from .storage.base import Backend
 
@@ -122,13 +122,30 @@ class Connection:
         except RuntimeError:
             return False
 
+    def check_id(self, value: object, field: str = "id") -> str:
+        """The id of an execution that may be there, or `InvalidInput`.
+
+        With `ts_compat` others choose ids as well, by their own rules.
+        """
+        if self.backend.options.ts_compat:
+            return check_id_of_others(value, field)
+        return check_id(value, field)
+
     async def get(self, execution_id: str) -> StoredExecution:
         """The execution; `ExecutionNotFound` for an unknown id."""
+        self.check_id(execution_id)
         backend = await self.ready()
         return self.found(execution_id, await backend.get(execution_id))
 
+    async def page(self, query: ExecutionQuery) -> StoredPage:
+        """A page of a listing."""
+        if query.id_prefix is not None:
+            self.check_id(query.id_prefix, "id_prefix")
+        return await (await self.ready()).list(query)
+
     async def cancel(self, execution_id: str, reason: str | None) -> StoredExecution:
         """Cancel it; returns how it stands then."""
+        self.check_id(execution_id)
         if reason is not None:
             check_name(reason, "reason")
         backend = await self.ready()
@@ -137,6 +154,7 @@ class Connection:
 
     async def retry(self, execution_id: str) -> StoredExecution:
         """Queue it again; `WrongState` unless it failed or was cancelled."""
+        self.check_id(execution_id)
         backend = await self.ready()
         found, queued = await backend.retry(execution_id)
         stored = self.found(execution_id, found)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 POLL = 2.0
 """Seconds between two looks at the store; notices make waiting shorter."""
+UNTOLD_POLL = 0.05
+"""The same at first with `ts_compat`: workers of the original tell nothing …"""
+UNTOLD_SHARE = 0.1
+"""… and then this share of the time for which it was waited already."""
 FRESH = 0.05
 """Seconds after its send for which an execution is believed not to have ended …"""
 FIRST_LOOK = 0.02
@@ -89,9 +93,9 @@ class ExecutionHandle(Generic[R_co]):
         """
         backend = await self._connection.ready()
         async with backend.watch(self.id) as notices:
-            stored = await self._stored()
+            stored, began = await self._stored(), time.monotonic()
             while not stored.status.is_terminal:
-                notice = await notices.next(POLL)
+                notice = await notices.next(self._pause(began))
                 if notice is None or _ends(notice):
                     stored = await self._stored()
                 elif isinstance(notice, AttemptFailed):
@@ -109,12 +113,19 @@ class ExecutionHandle(Generic[R_co]):
                 async with backend.watch(self.id, progress=False) as notices:
                     if time.monotonic() < self._fresh_until:
                         await notices.next(FIRST_LOOK)
-                    stored = await self._stored()
+                    stored, began = await self._stored(), time.monotonic()
                     while not stored.status.is_terminal:
-                        notice = await notices.next(POLL)
+                        notice = await notices.next(self._pause(began))
                         if notice is None or _ends(notice):
                             stored = await self._stored()
         return stored
+
+    def _pause(self, began: float) -> float:
+        """Seconds until the next look at the store, if nothing is told."""
+        if not self._connection.backend.options.ts_compat:
+            return POLL
+        waited = time.monotonic() - began
+        return min(POLL, max(UNTOLD_POLL, waited * UNTOLD_SHARE))
 
     async def _stored(self) -> StoredExecution:
         return await self._connection.get(self.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .errors import ConfigurationError, InvalidInput, PayloadTooLarge
@@ -45,6 +46,19 @@ def check_id(value: object, field: str = "id") -> str:
             field=field,
         )
     return value
+
+
+def check_id_of_others(value: object, field: str = "id") -> str:
+    """An id that another program may have chosen: any text that UTF-8 can hold."""
+    if isinstance(value, str) and value:
+        with suppress(UnicodeEncodeError):
+            value.encode()
+            return value
+    raise InvalidInput(
+        f"{field}={short(value)} is no execution id: text that is not empty, without "
+        "half characters",
+        field=field,
+    )
 
 
 def check_prefix(value: object, field: str = "queue_prefix") -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .durations import to_utc
 from .errors import InvalidInput
-from .limits import check_cursor, check_id, check_name
+from .limits import check_cursor, check_name
 from .records import ExecutionQuery, ExecutionStatus
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def checked_query(
         function=None if function is None else check_name(function, "function"),
         since=None if since is None else to_utc(since, "since"),
         until=None if until is None else to_utc(until, "until"),
-        id_prefix=None if id_prefix is None else check_id(id_prefix, "id_prefix"),
+        id_prefix=id_prefix,
         cursor=None if cursor is None else check_cursor(cursor),
         limit=limit,
     )

@@ -29,8 +29,8 @@ def test_each_value_has_an_origin(project: Project) -> None:
     )
 
     assert list(shown) == [
-        *("app", "redis_url", "mongo_url", "sqlite_path", "prefix", "concurrency"),
-        *("shutdown_timeout", "log_level", "log_format"),
+        *("app", "redis_url", "mongo_url", "sqlite_path", "prefix", "ts_compat"),
+        *("concurrency", "shutdown_timeout", "log_level", "log_format"),
     ]
     file = "pyproject.toml [tool.worchflow]"
     assert {

@@ -35,7 +35,8 @@ async def backend(open_backend: OpenBackend) -> RedisMongoBackend:
 
 def original_document(id_: str, **fields: Any) -> dict[str, Any]:
     """Make what the original's client inserts: no `_id` of its own, none of ours."""
-    now = int(time.time() * 1000) - 60_000
+    # As a double, which the Node driver makes of it.
+    now = float(int(time.time() * 1000) - 60_000)
     return {
         "id": id_,
         "eventName": "payment",
@@ -165,7 +166,7 @@ async def test_an_id_of_the_original_is_taken(
 async def test_the_sweep_finds_what_the_original_left_behind(
     backend: RedisMongoBackend, raw_mongo: Mongo
 ) -> None:
-    minute_ago = int(time.time() * 1000) - 61_000
+    minute_ago = float(int(time.time() * 1000) - 61_000)
     for id_, status in (("lost", "queued"), ("orphan", "processing")):
         raw_mongo.executions.insert_one(
             original_document(id_, status=status, updatedAt=minute_ago)
@@ -265,7 +266,7 @@ async def test_what_a_dead_worker_owned_of_the_original_is_queued_once(
 async def test_one_that_lost_its_worker_and_its_times_keeps_no_other_from_the_sweep(
     backend: RedisMongoBackend, raw_mongo: Mongo
 ) -> None:
-    minute_ago = int(time.time() * 1000) - 61_000
+    minute_ago = float(int(time.time() * 1000) - 61_000)
     for id_, created in (("odd", "yesterday"), ("good", minute_ago)):
         raw_mongo.executions.insert_one(
             original_document(

@@ -100,6 +100,21 @@ def test_the_prefix_is_said_or_comes_from_the_environment() -> None:
         prefix({"WORCHFLOW_PREFIX": "no good"})
 
 
+def test_ts_compat_is_said_or_comes_from_the_environment() -> None:
+    def is_on(word: str | None, **choice: Any) -> bool:
+        environ = {} if word is None else {"WORCHFLOW_TS_COMPAT": word}
+        choice["sqlite"] = ":memory:"
+        return make_backend(StoreChoice(**choice), environ).options.ts_compat
+
+    assert not is_on(None)
+    assert not any(is_on(word) for word in ("", "0", "false", "False"))
+    assert all(is_on(word) for word in ("1", "true", " TRUE "))
+    assert not is_on("true", ts_compat=False)
+    assert is_on("false", ts_compat=True)
+    with pytest.raises(ConfigurationError, match="WORCHFLOW_TS_COMPAT='maybe' must be"):
+        is_on("maybe")
+
+
 def test_a_backend_keeps_its_own_prefix() -> None:
     backend = open_backend(
         "sqlite://:memory:", options=BackendOptions(queue_prefix="own")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -44,6 +45,6 @@ async def wait_for_result(
     except TimeoutError:
         raise WaitTimedOut(
             f"execution {execution_id} gave no result within {seconds:g} s; it goes "
-            f"on: worchflow executions result {execution_id} --wait",
+            f"on: worchflow executions result {quote(execution_id)} --wait",
             execution_id=execution_id,
         ) from None

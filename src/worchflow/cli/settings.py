@@ -10,7 +10,7 @@ from ..durations import to_seconds
 from ..errors import ConfigurationError
 from ..limits import check_prefix
 from ..masking import mask_secrets
-from ..storage import DEFAULT_SQLITE_PATH
+from ..storage import DEFAULT_SQLITE_PATH, read_switch
 from ..suggestions import did_you_mean
 from .parsing import read_duration
 
@@ -94,13 +94,14 @@ KINDS: dict[str, Kind] = {
     "mongo_url": Kind(_text),
     "sqlite_path": Kind(_text, DEFAULT_SQLITE_PATH),
     "prefix": Kind(check_prefix, "worchflow"),
+    "ts_compat": Kind(read_switch, default=False),
     "concurrency": Kind(_whole, 10),
     "shutdown_timeout": Kind(_duration, 30.0),
     "log_level": Kind(_one_of(*LEVELS), "info"),
     "log_format": Kind(_one_of(*LOG_FORMATS), "pretty"),
 }
 SERVERS = ("redis_url", "mongo_url")
-STORES = (*SERVERS, "sqlite_path", "prefix")
+STORES = (*SERVERS, "sqlite_path", "prefix", "ts_compat")
 
 
 @dataclass(frozen=True, slots=True)

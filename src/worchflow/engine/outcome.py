@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..records import Claim
     from ..settlement import Released, Settlement
     from .attempt import Attempt
+    from .environment import Environment
 
 logger = logging.getLogger("worchflow.engine")
 
@@ -42,6 +43,21 @@ def failed_outcome(
     _log(attempt, error, delay)
     readable = environment.payloads.decode_error(info)
     return _outcome(attempt.claim, attempt.number, settlement, readable)
+
+
+def unstorable(environment: Environment, claim: Claim, error: Exception) -> Outcome:
+    """The outcome of an attempt whose result the store refuses: failed for good."""
+    info = environment.payloads.encode_error(error)
+    number = claim.execution.attempt_count + 1
+    logger.error(
+        "the result of attempt %d of execution %s cannot be stored; it has failed for "
+        "good and waits for an explicit retry",
+        number,
+        claim.execution.id,
+        extra={"execution_id": claim.execution.id},
+    )
+    readable = environment.payloads.decode_error(info)
+    return _outcome(claim, number, Failed(error=info), readable)
 
 
 def unfinished(claim: Claim, settlement: Cancelled | Released) -> Outcome:

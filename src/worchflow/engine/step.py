@@ -204,11 +204,11 @@ class StepExecution(RunningStep):
             payload, decoded = self._environment.payloads.encode(
                 value, self._result_type, kind="step", where=self._where
             )
+            stored = await self._checkpoint(
+                self._step(StepStatus.COMPLETED, result=payload)
+            )
         except InvalidInput as error:
             raise self._fatal(error) from error.__cause__
-        stored = await self._checkpoint(
-            self._step(StepStatus.COMPLETED, result=payload)
-        )
         if stored.status is StepStatus.FAILED or stored.result != payload:
             return self._replay(stored)
         self._announce(stored, decoded)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     AnyDatabase: TypeAlias = AsyncDatabase[Any]
     LeaseDatabase: TypeAlias = Database[Any]
 
+SWITCH = {"true": True, "false": False, "1": True, "0": False}
 DEFAULT_SQLITE_PATH = ".worchflow/worchflow.db"
 
 
@@ -41,24 +42,38 @@ class StoreChoice:
     backend: Backend | None = None
     queue_prefix: str | None = None
     durability: Durability = "strict"
-    ts_compat: bool = False
+    ts_compat: bool | None = None
     retention: Retention | None = DEFAULT_RETENTION
     options: BackendOptions | None = None
     """Instead of the four before it."""
 
     def backend_options(self, environ: Mapping[str, str]) -> BackendOptions:
-        """The options as given, the prefix by the environment if it is not."""
+        """The options as given; what is not, by the environment if that can say it."""
         if self.options is not None:
             return self.options
         prefix = self.queue_prefix
         if prefix is None:
             prefix = environ.get("WORCHFLOW_PREFIX") or "worchflow"
+        ts_compat = self.ts_compat
+        if ts_compat is None:
+            word = environ.get("WORCHFLOW_TS_COMPAT") or "false"
+            ts_compat = read_switch(word, "WORCHFLOW_TS_COMPAT")
         return BackendOptions(
             queue_prefix=prefix,
             durability=self.durability,
-            ts_compat=self.ts_compat,
+            ts_compat=ts_compat,
             retention=self.retention,
         )
+
+
+def read_switch(value: object, where: str) -> bool:
+    """On or off, as a file or the environment says it; `ConfigurationError` if not."""
+    found = SWITCH.get(str(value).strip().lower())
+    if found is None:
+        raise ConfigurationError(
+            f"{where}={short(value)} must be one of {', '.join(SWITCH)}"
+        )
+    return found
 
 
 def open_backend(*urls: str, options: BackendOptions | None = None) -> Backend:

@@ -7,9 +7,9 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from ..engine.outcome import poisoned, unfinished
+from ..engine.outcome import poisoned, unfinished, unstorable
 from ..engine.runner import ExecutionRunner
-from ..errors import StoreUnavailable
+from ..errors import SerializationError, StoreUnavailable
 from ..notices import ErrorRaised, ExecutionUpdated
 from ..settlement import Released
 
@@ -138,7 +138,11 @@ class Running:
                 extra=_fields(claim),
             )
             return
-        settled = await self._settle(claim, lease, outcome)
+        try:
+            settled = await self._settle(claim, lease, outcome)
+        except SerializationError as error:
+            outcome = unstorable(self._environment, claim, error)
+            settled = await self._settle(claim, lease, outcome)
         if settled is not None:
             self._announce(claim, outcome, settled)
 

@@ -80,6 +80,21 @@ def test_the_app_sees_what_a_file_says_about_stores(tmp_path: Path) -> None:
     assert environ == {"WORCHFLOW_PREFIX": "mine", "WORCHFLOW_SQLITE_PATH": "filed.db"}
 
 
+def test_the_app_sees_that_a_file_says_ts_compat(tmp_path: Path) -> None:
+    write(tmp_path, "ts_compat = true")
+    environ: dict[str, str] = {}
+
+    settings = read_settings(tmp_path, environ)
+    settings.publish(environ)
+
+    assert settings["ts_compat"] is True
+    assert read_settings(tmp_path, environ).values["ts_compat"] == Value(
+        True, "environment", "WORCHFLOW_TS_COMPAT"
+    )
+    off = {"WORCHFLOW_TS_COMPAT": "0"}
+    assert read_settings(tmp_path, off)["ts_compat"] is False
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -94,6 +109,7 @@ def test_the_app_sees_what_a_file_says_about_stores(tmp_path: Path) -> None:
         ("app = 3", "must be text"),
         ('app = ""', "must be text that is not empty"),
         ('prefix = "a b"', "is no queue prefix"),
+        ("ts_compat = 2", "ts_compat in worchflow.toml=2 must be one of true, false"),
         ("app = ", "worchflow.toml cannot be read"),
         ('sqlite_path = "x"\nredis_url = "redis://x"', "two places for the data"),
     ],

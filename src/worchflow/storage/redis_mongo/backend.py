@@ -166,7 +166,7 @@ class RedisMongoBackend(Backend):
     async def _open(self) -> OpenParts:
         options, clients = self.options, self._connections.open()
         keys, documents = Keys(options.queue_prefix), Documents(options)
-        scripts = Scripts(keys)
+        scripts = Scripts(keys, shared=options.ts_compat)
         mongo = MongoDoor(clients.db, options.timeout)
         redis = RedisDoor(
             clients.redis,

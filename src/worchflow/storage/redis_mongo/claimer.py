@@ -249,7 +249,8 @@ class Claimer:
                 "eventName": {"$in": list(self._worker.functions)},
                 "owner": None,
                 "deaths": {"$not": {"$gte": self._worker.quarantine_after}},
-            },
+            }
+            | stores.documents.waiting,
             fields=("id",),
             sort=(("dueAt", 1),),
             limit=limit,

@@ -10,20 +10,22 @@ from bson.int64 import Int64
 
 from ...clock import from_milliseconds, to_milliseconds
 from ...errors import WorchflowError
-from ...records import (
-    ErrorInfo,
-    ExecutionStatus,
-    StepStatus,
-    StoredExecution,
-    StoredStep,
+from ...records import ExecutionStatus, StepStatus, StoredExecution, StoredStep
+from ...transitions import CLAIMABLE
+from .fields import (
+    count_of,
+    error_fields,
+    error_of,
+    hidden,
+    keep_result,
+    plain_step_id,
+    result_of,
+    text_or_none,
 )
 from .values import (
-    AS_TEXT,
     check_safe_integers,
     is_json,
     moment_of,
-    to_bson,
-    to_text,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ FATE = (LIFE, "retryToken")
 """What of an execution says which of the steps under its id are void."""
 
 COMPLETED, FAILED = StepStatus.COMPLETED.value, StepStatus.FAILED.value
+LIVE = [status.value for status in ExecutionStatus if not status.is_terminal]
+ENDED_STATUSES = [status.value for status in ExecutionStatus if status.is_terminal]
 # Looking a value up by name in an enumeration is slow, and so is calling one.
 _STATUSES = {status.value: status for status in ExecutionStatus}
 
@@ -73,13 +77,22 @@ class Documents:
 
     def __init__(self, options: BackendOptions) -> None:
         self._options = options
-        self._compat = options.ts_compat
+        self.is_shared = options.ts_compat
+        """Whether the original reads and writes them as well."""
         self.id_field = "id" if options.ts_compat else "_id"
         """Documents of the original have an ObjectId as `_id`."""
         self.prefix: Any = options.queue_prefix
         """What `queuePrefix` is compared with."""
+        self.live: Document = {}
+        self.waiting: Document = {}
+        """What else is asked of what has an owner, or a due time.
+
+        Nothing, or with the original around, who leaves these as they are, the status.
+        """
         if options.ts_compat:
             self.prefix = {"$in": [options.queue_prefix, None]}
+            self.live = {"status": {"$in": LIVE}}
+            self.waiting = {"status": {"$in": list(CLAIMABLE)}}
 
     # -- finding
 
@@ -93,7 +106,7 @@ class Documents:
 
     def steps_of(self, execution_ids: Sequence[str]) -> Document:
         """A query for everything recorded for some executions."""
-        if self._compat:
+        if self.is_shared:
             return {"executionId": {"$in": list(execution_ids)}}
         # A range of `_id` needs no index of its own; ids may contain ":" themselves,
         # so the range alone could hold another execution's steps.
@@ -112,13 +125,15 @@ class Documents:
     def is_ours(self, document: Document) -> bool:
         """Whether a document belongs to this queue prefix."""
         prefix = document.get("queuePrefix")
-        return prefix == self._options.queue_prefix or (self._compat and prefix is None)
+        return prefix == self._options.queue_prefix or (
+            self.is_shared and prefix is None
+        )
 
     # -- executions
 
     def new_execution(self, new: NewExecution, now: int) -> Document:
         """The document of an accepted execution; `now` is the store's."""
-        if self._compat:
+        if self.is_shared:
             check_safe_integers(new.event_data, "data")
         created = to_milliseconds(new.created_at)
         document: Document = {
@@ -152,7 +167,8 @@ class Documents:
         """
         if not fields:
             raise UnreadableError("it has no document, and no readable hash")
-        event_name, event_data = fields.get("eventName"), fields.get("eventData")
+        event_name = fields.get("eventName")
+        event_data = self._event_data(fields) if "eventData" in fields else None
         if fields.get("id") != execution_id or not event_name or event_data is None:
             raise UnreadableError("its hash lacks its id, eventName or eventData")
         if fields.get("status") != "queued":
@@ -186,7 +202,7 @@ class Documents:
         try:
             status = _STATUSES.get(document["status"])
             execution_id, event_name = document["id"], document["eventName"]
-            event_data = document["eventData"]
+            event_data = self._event_data(document)
         except (KeyError, TypeError) as error:
             raise UnreadableError(f"its document lacks {error}") from None
         if status is None:
@@ -195,7 +211,7 @@ class Documents:
             raise UnreadableError("id, eventName and eventData of it must be text")
         result: Payload | None = None
         if status is ExecutionStatus.COMPLETED:
-            result = to_text(document.get("result"), document.get("enc"))
+            result = result_of(document, "updatedAt")
         get = document.get
         return StoredExecution(
             id=execution_id,
@@ -204,30 +220,33 @@ class Documents:
             status=status,
             created_at=moment_of(get("createdAt")) or _EPOCH,
             updated_at=moment_of(get("updatedAt")) or _EPOCH,
-            function_id=_text_or_none(get("functionId")),
+            function_id=text_or_none(get("functionId")),
             result=result,
-            error=_error(document),
-            attempt_count=_count(get("attemptCount")),
-            recoveries=_count(get("recoveries")),
+            error=error_of(document),
+            attempt_count=count_of(get("attemptCount")),
+            recoveries=count_of(get("recoveries")),
             started_at=moment_of(get("startedAt")),
             finished_at=moment_of(get("finishedAt")),
             run_at=moment_of(get("runAt")),
-            worker=_text_or_none(get("owner")),
-            reason=_text_or_none(get("reason")),
-            token=_count(get("token")),
+            worker=text_or_none(get("owner")),
+            reason=text_or_none(get("reason")),
+            token=count_of(get("token")),
             cancel_requested=get("cancelRequested") is True,
-            cancel_reason=_text_or_none(get("cancelReason")),
-            deaths=max(0, _count(get("deaths"))),
+            cancel_reason=text_or_none(get("cancelReason")),
+            deaths=max(0, count_of(get("deaths"))),
             nonce=life_of(document) or "",
         )
 
+    def _event_data(self, fields: Mapping[str, Any]) -> Any:
+        if self.is_shared and not fields.get("eventData"):
+            return "null"  # What was sent is undefined, which JSON has no text for.
+        return fields["eventData"]
+
     def set_result(self, document: Document, result: Payload) -> None:
         """Set the fields that hold a result."""
-        if self._compat:
+        if self.is_shared:
             check_safe_integers(result, "result")
-        document["result"], is_native = to_bson(result)
-        if not is_native:
-            document["enc"] = AS_TEXT
+        keep_result(document, result)
 
     # -- steps
 
@@ -242,7 +261,7 @@ class Documents:
         document: Document = {
             "_id": f"{execution_id}:{step.step_id}",
             "executionId": execution_id,
-            "stepId": step.step_id,
+            "stepId": self._step_id(step),
             "name": step.title,
             "status": COMPLETED if step.status is StepStatus.COMPLETED else FAILED,
             "timestamp": Int64(finished),
@@ -262,6 +281,11 @@ class Documents:
             document |= error_fields(step.error)
         return document
 
+    def _step_id(self, step: StoredStep) -> str:
+        if self.is_shared and step.status is StepStatus.FAILED:
+            return hidden(step.step_id)
+        return step.step_id
+
     def cached_step(
         self, execution: Document, step_id: str, value: Payload
     ) -> Document:
@@ -276,7 +300,8 @@ class Documents:
         }
         if life := life_of(execution):
             document[STEP_LIFE] = life
-        self.set_result(document, value)
+        # Whatever numbers are in it, they are recorded already.
+        keep_result(document, value)
         return document
 
     def step(self, document: Document) -> StoredStep:
@@ -290,17 +315,19 @@ class Documents:
             raise UnreadableError("the stepId of a step's document must be text")
         result: Payload | None = None
         if status is StepStatus.COMPLETED:
-            result = to_text(document.get("result"), document.get("enc"))
+            result = result_of(document, "timestamp")
+        else:
+            step_id = plain_step_id(step_id)
         return StoredStep(
             step_id=step_id,
-            title=_text_or_none(document.get("name")) or step_id,
+            title=text_or_none(document.get("name")) or step_id,
             status=status,
             result=result,
-            error=_error(document),
-            attempts=_count(document.get("attempts")) or 1,
+            error=error_of(document),
+            attempts=count_of(document.get("attempts")) or 1,
             started_at=moment_of(document.get("startedAt")),
             finished_at=moment_of(document.get("timestamp")),
-            key=_text_or_none(document.get("key")),
+            key=text_or_none(document.get("key")),
         )
 
     # -- hashes
@@ -333,13 +360,13 @@ class Documents:
 
     def cached_value(self, result: Payload) -> str:
         """A step's result as Redis keeps it."""
-        return f"{WRAPPED}{result}}}" if self._compat else result
+        return f"{WRAPPED}{result}}}" if self.is_shared else result
 
     def read_cached(self, text: str) -> Payload | None:
         """The step's result in what Redis keeps; None for what is none."""
         if not is_json(text):
             return None
-        if not self._compat:
+        if not self.is_shared:
             return text
         if text.startswith(WRAPPED):
             return text[len(WRAPPED) : -1]
@@ -351,7 +378,7 @@ class Documents:
 
 def life_of(execution: Document) -> str | None:
     """What marks the steps of an execution; None for one that was not sent to us."""
-    return _text_or_none(execution.get(LIFE)) or None
+    return text_or_none(execution.get(LIFE)) or None
 
 
 def write_nonce(claim: Claim) -> str:
@@ -362,39 +389,9 @@ def write_nonce(claim: Claim) -> str:
     return f"{claim.worker_id}:{claim.token}"
 
 
-def error_fields(error: ErrorInfo) -> Document:
-    """The fields that hold an error."""
-    return {
-        "error": error.message,
-        "errorStack": error.traceback,
-        "errorType": error.type,
-        "errorStep": error.step,
-    }
-
-
 def due_time(now: int, delay: float | None, run_at: datetime | None = None) -> int:
     """The store's milliseconds at which something may run, rounded up."""
     if run_at is not None:
         due = to_milliseconds(run_at)
         return due + (from_milliseconds(due) < run_at)
     return now + -int(-(delay or 0.0) * 1000 // 1)
-
-
-def _error(document: Document) -> ErrorInfo | None:
-    message = document.get("error")
-    if message is None:
-        return None
-    return ErrorInfo(
-        type=_text_or_none(document.get("errorType")) or "Error",
-        message=message if isinstance(message, str) else to_text(message, None),
-        traceback=_text_or_none(document.get("errorStack")) or "",
-        step=_text_or_none(document.get("errorStep")),
-    )
-
-
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _count(value: object) -> int:
-    return int(value) if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -9,15 +9,12 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...clock import to_milliseconds
+from ...errors import SerializationError
 from ...notices import ExecutionUpdated, encode_notice
-from ...records import ExecutionStatus
 from ...transitions import RETRYABLE
 from ..base import Inserted
 from .committer import DUPLICATE
-from .documents import (
-    EXECUTIONS,
-    STEPS,
-)
+from .documents import EXECUTIONS, LIVE, STEPS, UnreadableError
 from .scripts import BACK, NOWHERE
 from .values import weight
 
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
     from .documents import Document
     from .stores import Stores
 
-LIVE = [status.value for status in ExecutionStatus if not status.is_terminal]
 NOT_TERMINAL = {"$in": LIVE}
 
 
@@ -68,7 +64,7 @@ class Executions:
         found = await self._stores.mongo.find(
             EXECUTIONS, documents.by_id(execution_id), limit=1
         )
-        return documents.execution(found[0]) if found else None
+        return self._read(found[0]) if found else None
 
     async def cancel(
         self, execution_id: str, reason: str | None
@@ -102,7 +98,7 @@ class Executions:
                 "status": {"$in": [status.value for status in RETRYABLE]},
                 "pruned": None,
             },
-            _retry_change(stores.clock.now()),
+            _retry_change(stores.clock.now(), stores.options.queue_prefix),
         )
         if document is None:
             return await self._unless_pruned(execution_id), False
@@ -116,15 +112,18 @@ class Executions:
             stores.documents.own_steps(document)
             | {"status": "failed", "token": {"$not": {"$gte": document["token"]}}},
         )
-        execution = stores.documents.execution(document)
+        execution = self._read(document)
         self.enqueue(execution, BACK)
         self.tell(execution)
         return execution, True
 
-    def enqueue(self, execution: StoredExecution, place: str | int) -> None:
+    def enqueue(
+        self, execution: StoredExecution, place: str | int, *, is_new: bool = False
+    ) -> None:
         """Show an execution in Redis and put its id where it belongs."""
-        fields = self._stores.documents.hash_fields(execution)
-        self._stores.lane.put(self._stores.scripts.enqueue(fields, place))
+        stores = self._stores
+        fields = stores.documents.hash_fields(execution)
+        stores.lane.put(stores.scripts.enqueue(fields, place, is_new=is_new))
 
     def tell(self, execution: StoredExecution) -> None:
         """Publish that an execution changed its status."""
@@ -157,17 +156,27 @@ class Executions:
         )
         if document is None:
             return None
-        execution = stores.documents.execution(document)
+        execution = self._read(document)
         if execution.status.is_terminal:
             self.show_finished(execution)
         return execution
+
+    def _read(self, document: Document) -> StoredExecution:
+        try:
+            return self._stores.documents.execution(document)
+        except UnreadableError as error:
+            known = str(document.get("id", document["_id"]))
+            raise SerializationError(
+                f"execution {known} cannot be read: {error.message}",
+                execution_id=known,
+            ) from error
 
     async def _unless_pruned(self, execution_id: str) -> StoredExecution | None:
         """The execution as it stands, unless it is being removed."""
         documents = self._stores.documents
         query = documents.by_id(execution_id) | {"pruned": None}
         found = await self._stores.mongo.find(EXECUTIONS, query, limit=1)
-        return documents.execution(found[0]) if found else None
+        return self._read(found[0]) if found else None
 
     async def _existing(self, ids: Sequence[str]) -> dict[str, Document]:
         documents = await self._stores.mongo.find(
@@ -183,9 +192,10 @@ class Executions:
         if existing is not None and not documents.is_ours(existing):
             return Inserted(id=document["id"], is_foreign=True)
         if existing is not None and existing.get("nonce") != document["nonce"]:
-            return Inserted(id=document["id"], existing=documents.execution(existing))
+            return Inserted(id=document["id"], existing=self._read(existing))
         due = int(document["dueAt"])
-        self.enqueue(documents.execution(document), due if due > now else BACK)
+        place: str | int = due if due > now else BACK
+        self.enqueue(documents.execution(document), place, is_new=True)
         return Inserted(id=document["id"])
 
 
@@ -221,10 +231,12 @@ def _cancel_change(values: Document) -> list[Document]:
     return [{"$set": change | values}]
 
 
-def _retry_change(now: int) -> list[Document]:
+def _retry_change(now: int, prefix: str) -> list[Document]:
     token = {"$add": [{"$ifNull": ["$token", Int64(0)]}, 1]}
     moment = DatetimeMS(now)
     values: Document = {
+        # A document of the original has none.
+        "queuePrefix": {"$literal": prefix},
         "status": "queued",
         "attemptCount": 0,
         "recoveries": 0,

@@ -26,19 +26,24 @@ def as_long(field: str) -> Document:
     }
 
 
-CREATED_AT: Document = {
-    "$convert": {
-        "input": {
-            "$convert": {
-                "input": "$createdAt",
-                "to": "long",
-                "onError": None,
-                "onNull": None,
-            }
-        },
-        "to": "date",
-        "onError": "$$NOW",
-        "onNull": "$$NOW",
+def as_date(field: str) -> Document:
+    """A field of milliseconds as a date; now for what is none."""
+    return {
+        "$convert": {
+            "input": {
+                "$convert": {
+                    "input": field,
+                    "to": "long",
+                    "onError": None,
+                    "onNull": None,
+                }
+            },
+            "to": "date",
+            "onError": "$$NOW",
+            "onNull": "$$NOW",
+        }
     }
-}
+
+
+CREATED_AT = as_date("$createdAt")
 """The creation time as a date; now for what is none."""

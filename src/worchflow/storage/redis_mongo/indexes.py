@@ -52,12 +52,34 @@ ENDED_INDEX: Document = {
     "key": ENDED_KEY,
     "partialFilterExpression": {"finishedAt": {"$exists": True}},
 }
-COMPAT_ENDED: Document = {
-    "name": ENDED_OURS,
-    "key": ENDED_KEY,
-    "partialFilterExpression": {"finishedAt": {"$exists": True}} | OURS,
-}
-"""What the original has sent stays for ever, and must not be met again and again."""
+THEIRS, THEIRS_ENDED = "worchflow_theirs", "worchflow_theirs_ended"
+COMPAT: list[Document] = [
+    {
+        # What the original has sent stays for ever, and is not met again and again.
+        "name": ENDED_OURS,
+        "key": ENDED_KEY,
+        "partialFilterExpression": {"finishedAt": {"$exists": True}} | OURS,
+    },
+    {
+        # Waits or runs, and was written last by the original: its moments are doubles.
+        "name": THEIRS,
+        "key": {"queuePrefix": 1, "updatedAt": 1},
+        "partialFilterExpression": {
+            "updatedAt": {"$type": "double"},
+            # A partial index has no `$in`; in the alphabet these words come later.
+            "status": {"$gt": "failed"},
+        },
+    },
+    {
+        # Almost always empty: was ended by the original and has a due time of ours.
+        "name": THEIRS_ENDED,
+        "key": {"queuePrefix": 1, "dueAt": 1},
+        "partialFilterExpression": {
+            "dueAt": {"$exists": True},
+            "status": {"$lte": "failed"},
+        },
+    },
+]
 COMPAT_EXECUTIONS: Document = {"name": "id_1", "key": {"id": 1}, "unique": True}
 COMPAT_STEPS: Document = {
     "name": "executionId_1_stepId_1",

@@ -149,7 +149,7 @@ class Leases:
             },
             {
                 "find": EXECUTIONS,
-                "filter": owned_by([worker_id]),
+                "filter": owned_by([worker_id]) | self._stores.documents.live,
                 "hint": OWNER,
                 "projection": {"id": 1, "cancelRequested": 1},
                 "batchSize": 100_000,

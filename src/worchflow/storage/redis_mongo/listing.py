@@ -224,9 +224,13 @@ def _ranges(query: ExecutionQuery, after: Position | None) -> list[Range]:
     older = Range(before, SORT)
     if not created["$gte"] <= at < created.get("$lt", at + 1):
         return [older]
-    same: Document = {"createdAt": at, "$and": [{"_id": {"$lt": last}}]}
+    same: list[Document] = [{"_id": {"$lt": last}}]
+    if isinstance(last, ObjectId):
+        # A comparison finds values of one type only, and text comes after ObjectIds.
+        same.append({"_id": {"$type": "string"}})
     # In the full order MongoDB would read all of one moment and sort it.
-    return [Range(same, SORT[1:]), older]
+    moment = [{"createdAt": at, "$and": [each]} for each in same]
+    return [*(Range(bounds, SORT[1:]) for bounds in moment), older]
 
 
 def _position(document: Document) -> Position:

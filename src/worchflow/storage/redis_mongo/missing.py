@@ -123,7 +123,7 @@ class Missing:
             "dueAt": span,
             "owner": None,
             "$or": [{"sweptAt": None}, {"sweptAt": {"$lt": DatetimeMS(stale)}}],
-        }
+        } | self._stores.documents.waiting
         if behind:
             since = max(place.due_at for place in behind)
             same = [place.id for place in behind if place.due_at == since]

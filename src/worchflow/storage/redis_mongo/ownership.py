@@ -42,16 +42,23 @@ class Ownership:
             "owner": None,
             "status": {"$in": list(CLAIMABLE)},
             "eventName": {"$in": list(worker.functions)},
-            "eventData": {"$type": "string"},
             "cancelRequested": {"$ne": True},
             "deaths": {"$not": {"$gte": worker.quarantine_after}},
             # Nothing that is missing compares greater than a date.
             "$expr": {"$lte": ["$runAt", "$$NOW"]},
         }
+        with_data: Document = {"eventData": {"$type": "string"}}
+        if stores.options.ts_compat:
+            with_data = {"$or": [with_data, {"eventData": None}]}
+        self._eligible |= with_data
         self._change = _claim_change(worker)
         if stores.options.durability == "fast":
             # From now on Redis may have steps that MongoDB lacks.
             self._change[0][FAST] = True
+        if stores.options.ts_compat:
+            self._change = _beside_the_original(
+                self._change, stores.options.queue_prefix
+            )
 
     async def claim(
         self, nonce: str, ids: Sequence[str]
@@ -101,7 +108,8 @@ class Ownership:
 
     async def owned(self, ids: Sequence[str]) -> list[Claim]:
         """Claims that this worker already holds among the ids."""
-        found = await self._find({"owner": self._worker.id}, ids)
+        query = {"owner": self._worker.id} | self._stores.documents.live
+        found = await self._find(query, ids)
         return await self._claims(found, replay=True)
 
     async def _claim_one(self, nonce: str, execution_id: str) -> dict[str, Document]:
@@ -175,8 +183,12 @@ class Ownership:
         with_steps = [
             found[execution_id]
             for execution_id, execution in executions.items()
-            # The first claim of what we inserted has nothing to replay.
-            if replay or execution.token != 1 or "nonce" not in found[execution_id]
+            # The first claim of what we inserted has nothing to replay, if nobody
+            # else runs executions.
+            if replay
+            or execution.token != 1
+            or "nonce" not in found[execution_id]
+            or self._stores.options.ts_compat
         ]
         steps: dict[str, dict[str, StoredStep]] = {}
         if with_steps:
@@ -257,3 +269,22 @@ def _claim_change(worker: WorkerRecord) -> tuple[Document, Document]:
         "updatedAt": {"$toLong": "$$NOW"},
     }
     return values, {"$unset": ["dueAt", "runAt", "reason", "sweptAt", "handOns"]}
+
+
+def _beside_the_original(
+    change: tuple[Document, Document], prefix: str
+) -> tuple[Document, Document]:
+    """The change of a claim where what is claimed may have been the original's.
+
+    Its `retry` changes the status and no stamp: what waits and says when it ended was
+    retried. Then what failed and who died under lower tokens does not count any more.
+    """
+    values, unset = change
+    is_retried = {"$eq": [{"$type": "$finishedAt"}, "date"]}
+    values = values | {
+        "queuePrefix": {"$literal": prefix},
+        "retryToken": {"$cond": [is_retried, values["token"], "$retryToken"]},
+        "recoveries": {"$cond": [is_retried, 0, "$recoveries"]},
+        "deaths": {"$cond": [is_retried, "$$REMOVE", "$deaths"]},
+    }
+    return values, {"$unset": [*unset["$unset"], "finishedAt", "result", "enc"]}

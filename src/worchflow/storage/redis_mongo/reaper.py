@@ -69,7 +69,10 @@ class Reaper:
             return 0
         released: list[Document] = []
         while page := await self._stores.mongo.find(
-            EXECUTIONS, owned_by(worker_ids), limit=PAGE, hint=OWNER
+            EXECUTIONS,
+            owned_by(worker_ids) | self._stores.documents.live,
+            limit=PAGE,
+            hint=OWNER,
         ):
             part = await self._release(page, worker_ids)
             released += part
@@ -92,7 +95,7 @@ class Reaper:
         """
         await self._reclaim([worker_id])
         stores = self._stores
-        owned = owned_by([worker_id])
+        owned = owned_by([worker_id]) | stores.documents.live
         if await stores.mongo.find(EXECUTIONS, owned, limit=1, hint=OWNER):
             return
         await stores.mongo.delete(WORKERS, {"_id": worker_id})
@@ -160,7 +163,8 @@ class Reaper:
         """Release one page; the documents as they stand afterwards."""
         progressed = await self._that_progressed(page)
         ids = [document["_id"] for document in page]
-        query = {"_id": {"$in": ids}, "owner": {"$in": list(worker_ids)}}
+        query: Document = {"_id": {"$in": ids}, "owner": {"$in": list(worker_ids)}}
+        query |= self._stores.documents.live
         statement = {"q": query, "u": _release(progressed), "multi": True}
         await self._stores.mongo.update(EXECUTIONS, [statement])
         return await self._stores.mongo.find(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import ConfigurationError, SchemaTooNew
 from .documents import EXECUTIONS, META, STEPS
 from .indexes import (
-    COMPAT_ENDED,
+    COMPAT,
     COMPAT_EXECUTIONS,
     COMPAT_STEPS,
     ENDED_INDEX,
@@ -81,7 +81,7 @@ async def _check_schema(stores: Stores) -> None:
 async def _check_indexes(stores: Stores) -> None:
     found = await stores.mongo.indexes(EXECUTIONS)
     originals = [index for index in found if _is_unique(index, COMPAT_EXECUTIONS)]
-    indexes = [*INDEXES, COMPAT_ENDED if stores.options.ts_compat else ENDED_INDEX]
+    indexes = [*INDEXES, *(COMPAT if stores.options.ts_compat else [ENDED_INDEX])]
     if stores.options.ts_compat:
         steps = await stores.mongo.indexes(STEPS)
         if not any(_is_unique(index, COMPAT_STEPS) for index in steps):

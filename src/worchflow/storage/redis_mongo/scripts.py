@@ -86,8 +86,10 @@ class Operation(NamedTuple):
 class Scripts:
     """Builds calls and operations for the keys of one prefix."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, *, shared: bool) -> None:
+        """`shared`: others, who mark nothing as theirs, write to the keys as well."""
         self._keys = keys
+        self._is_shared = "1" if shared else ""
         self._shared = {
             ENQUEUE: (keys.queue, keys.delayed, keys.ready),
             LET_GO: (keys.queue, keys.delayed, keys.ready),
@@ -146,10 +148,13 @@ class Scripts:
         keys = (self._keys.delayed, self._keys.queue)
         return ScriptCall(PROMOTE, keys, (now, limit))
 
-    def enqueue(self, fields: Mapping[str, Argument], place: str | int) -> Operation:
+    def enqueue(
+        self, fields: Mapping[str, Argument], place: str | int, *, is_new: bool = False
+    ) -> Operation:
         """Write an execution's whole hash, guarded by its token, and queue its id.
 
         What is there of an earlier execution of the same id goes, its steps as well.
+        Of one that `is_new` nobody else has written anything.
         """
         execution_id = str(fields["id"])
         return Operation(
@@ -160,6 +165,7 @@ class Scripts:
                 fields.get("eventName", ""),
                 fields["token"],
                 fields.get("nonce", ""),
+                "" if is_new else self._is_shared,
                 place,
                 len(fields),
                 *chain.from_iterable(fields.items()),
@@ -182,6 +188,7 @@ class Scripts:
             (
                 claim.token,
                 execution.nonce,
+                self._is_shared,
                 updated_at,
                 self._keys.progress(execution.id),
                 notice,
@@ -206,6 +213,7 @@ class Scripts:
             (
                 claim.token,
                 execution.nonce,
+                self._is_shared,
                 step_id,
                 value,
                 self._keys.progress(execution.id),
@@ -225,7 +233,7 @@ class Scripts:
 
     def _publish(self, execution_id: str, channel: str, message: str) -> Operation:
         keys = (self._keys.execution(execution_id), self._keys.steps(execution_id))
-        return Operation(STEP, keys, (0, "", "", "", channel, message), SMALL)
+        return Operation(STEP, keys, (0, "", "", "", "", channel, message), SMALL)
 
     def let_go(
         self,
@@ -238,12 +246,18 @@ class Scripts:
         notice: str = "",
         answered: Callable[[int], None] | None = None,
     ) -> Operation:
-        """Take an id off the inflight list, to its place; show `fields` in its hash."""
+        """Take an id off the inflight list, to its place; show `fields` in its hash.
+
+        Without a worker it waits: others, who ask nobody, find it in the queue no more.
+        """
         fields = fields or {}
+        taken_from = self._keys.inflight(worker_id)
+        if self._is_shared and not worker_id:
+            taken_from = self._keys.queue
         return Operation(
             LET_GO,
             (
-                self._keys.inflight(worker_id),
+                taken_from,
                 self._keys.execution(execution_id),
                 self._keys.steps(execution_id),
             ),

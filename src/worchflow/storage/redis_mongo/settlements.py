@@ -9,7 +9,8 @@ from bson.int64 import Int64
 
 from ...records import ExecutionStatus
 from ...settlement import Cancelled, Completed, Failed, Released, RetryAt
-from .documents import due_time, error_fields, write_nonce
+from .documents import due_time, write_nonce
+from .fields import error_fields
 from .scripts import BACK, FRONT, NOWHERE
 from .statements import Likeness, Update
 from .values import weight
@@ -102,7 +103,12 @@ class SettlementUpdate:
         return Update(
             execution_id,
             values,
-            likeness=Likeness(self._claim.worker_id, Int64(self._claim.token), removed),
+            likeness=Likeness(
+                self._claim.worker_id,
+                Int64(self._claim.token),
+                removed,
+                is_shared=self._documents.is_shared,
+            ),
             alone=len(settlement.result) > LARGEST_ALIKE,
         )
 
@@ -114,7 +120,7 @@ class SettlementUpdate:
             self._documents.id_field: claim.execution.id,
             "owner": claim.worker_id,
             "token": Int64(claim.token),
-        }
+        } | self._documents.live
         if not self.is_terminal:
             query["cancelRequested"] = {"$ne": True}
         return query

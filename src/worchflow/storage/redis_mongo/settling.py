@@ -8,6 +8,7 @@ from ...errors import StoreUnavailable
 from ...notices import ExecutionUpdated, encode_notice
 from ...records import ExecutionStatus
 from ...settlement import Cancelled, Released, Settled
+from .documents import LIVE
 from .scripts import NOWHERE
 from .settlements import SettlementUpdate
 
@@ -109,7 +110,10 @@ class Settling:
 
     @staticmethod
     def _is_held(claim: Claim, seen: Document) -> bool:
-        return seen.get("owner") == claim.worker_id and seen.get("token") == claim.token
+        is_owned = seen.get("owner") == claim.worker_id
+        # The original may have ended it and have left the stamps.
+        is_live = seen.get("status") in LIVE
+        return is_owned and is_live and seen.get("token") == claim.token
 
 
 def _status(seen: Document) -> ExecutionStatus | None:

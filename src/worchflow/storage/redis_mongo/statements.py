@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .documents import LIVE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,6 +27,8 @@ class Likeness(NamedTuple):
     """Only what is still owned so may be changed."""
     removed: tuple[str, ...]
     """The fields that are removed."""
+    is_shared: bool
+    """Whether the original may have ended what is owned."""
 
 
 class Update(NamedTuple):
@@ -101,4 +105,5 @@ def _joint(likeness: Likeness, writes: Sequence[Write], id_field: str) -> Docume
 
 
 def _owned(likeness: Likeness) -> Document:
-    return {"owner": likeness.owner, "token": likeness.token}
+    owned: Document = {"owner": likeness.owner, "token": likeness.token}
+    return owned | {"status": {"$in": LIVE}} if likeness.is_shared else owned

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ...records import StepStatus
 from .committer import DUPLICATE
 from .documents import EXECUTIONS, FATE, LIFE, STEP_LIFE, STEPS, life_of
+from .fields import plain_step_id
 
 if TYPE_CHECKING:
     from .documents import Document
@@ -49,6 +50,19 @@ class StepRecords:
         is also what a writer goes on with whose own document is void: that takes no
         other's place.
         """
+        recorded = await self._insert(document, size)
+        if recorded is document and self._may_be_hidden(document):
+            other = await self._find(document)
+            if other is not None and other.get("status") == StepStatus.COMPLETED:
+                return other
+        return recorded
+
+    def _may_be_hidden(self, document: Document) -> bool:
+        """Whether its insertion does not meet what the original has recorded."""
+        is_failed = document["status"] == StepStatus.FAILED
+        return is_failed and self._stores.options.ts_compat
+
+    async def _insert(self, document: Document, size: int) -> Document:
         insert = self._stores.committer.insert_step
         while await insert(document, size) is DUPLICATE:
             stored = await self._find(document)
@@ -69,12 +83,15 @@ class StepRecords:
         return document
 
     async def _find(self, document: Document) -> Document | None:
+        query: Document = {"_id": document["_id"]}
+        sort: list[tuple[str, int]] = []
         if self._stores.options.ts_compat:
-            pair = {key: document[key] for key in ("executionId", "stepId")}
-            query: Document = {"$or": [pair, {"_id": document["_id"]}]}
-        else:
-            query = {"_id": document["_id"]}
-        found = await self._stores.mongo.find(STEPS, query, limit=1)
+            step_id = plain_step_id(document["stepId"])
+            pair = {"executionId": document["executionId"], "stepId": step_id}
+            query = {"$or": [pair, query]}
+            # By the alphabet a completed one comes before a failed one.
+            sort.append(("status", 1))
+        found = await self._stores.mongo.find(STEPS, query, sort=sort, limit=1)
         return found[0] if found else None
 
     async def _execution(self, execution_id: str) -> Document:

@@ -18,6 +18,7 @@ from .values import weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from ...records import Claim, StoredStep
     from ...types import Payload
@@ -88,7 +89,8 @@ class Steps:
                     self._value_to_cache(recorded),
                     encode_step_completed(claim, step),
                 ),
-                at_once=False,
+                # The original looks for it in Redis alone.
+                at_once=stores.options.ts_compat,
             )
         return recorded
 
@@ -146,14 +148,12 @@ class Steps:
             ),
         )
         steps = [
-            (document.get("timestamp") or 0, step)
-            for document in found
+            step
             for execution in executions
-            if not self._records.is_void(document, execution)
-            and (step := self._read(document)) is not None
+            for step in self._counted(found, execution).values()
         ]
-        steps.sort(key=lambda pair: (_started(pair[1]), pair[0]))
-        return [step for _, step in steps]
+        steps.sort(key=lambda step: (_at(step.started_at), _at(step.finished_at)))
+        return steps
 
     async def load(
         self, executions: Sequence[Document]
@@ -171,15 +171,34 @@ class Steps:
             cached_results(stores, executions),
         )
         by_id = {document["id"]: document for document in executions}
-        loaded: dict[str, dict[str, StoredStep]] = {each: {} for each in ids}
+        recorded: dict[str, list[Document]] = {each: [] for each in ids}
         for document in found:
-            execution_id = document["executionId"]
-            if not self._records.is_void(document, by_id[execution_id]) and (
-                step := self._read(document)
-            ):
-                loaded[execution_id][step.step_id] = step
+            recorded[document["executionId"]].append(document)
+        loaded = {
+            each: self._counted(documents, by_id[each])
+            for each, documents in recorded.items()
+        }
         await self._backfill(by_id, loaded, cached)
         return loaded
+
+    def _counted(
+        self, documents: Sequence[Document], execution: Document
+    ) -> dict[str, StoredStep]:
+        """The steps that count for an execution, by their ids.
+
+        The original does not meet a failure that we have recorded: what it has
+        completed since then is what the step is.
+        """
+        counted: dict[str, StoredStep] = {}
+        for document in documents:
+            if self._records.is_void(document, execution):
+                continue
+            step = self._read(document)
+            if step is not None and (
+                step.step_id not in counted or step.status is StepStatus.COMPLETED
+            ):
+                counted[step.step_id] = step
+        return counted
 
     async def _checkpoint_fast(
         self,
@@ -324,5 +343,5 @@ def _answer(future: asyncio.Future[int], answer: int) -> None:
         future.set_result(answer)
 
 
-def _started(step: StoredStep) -> float:
-    return step.started_at.timestamp() if step.started_at is not None else 0.0
+def _at(moment: datetime | None) -> float:
+    return moment.timestamp() if moment is not None else 0.0

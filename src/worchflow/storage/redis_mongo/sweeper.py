@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from bson.datetime_ms import DatetimeMS
 
 from ...errors import StoreUnavailable
-from ...transitions import CLAIMABLE
 from .documents import EXECUTIONS
-from .expressions import CREATED_AT
 from .heads import HeadsLook
 from .indexes import DUE
 from .missing import Missing, Span
+from .original import Original
 from .reasons import Reasons
 from .values import milliseconds_of
 
@@ -34,8 +33,6 @@ SKEW = 1_000
 RECENT = 60_000
 """Milliseconds within which nothing is pushed twice, unless Redis lost it."""
 NOTHING = Span(0, 0)
-ORPHANED = 60_000
-"""Milliseconds; older `processing` documents of the original have lost their worker."""
 
 
 class Sweeper:
@@ -56,6 +53,7 @@ class Sweeper:
         self._missing = Missing(stores, executions)
         self._heads = HeadsLook(stores)
         self._reasons = Reasons(stores)
+        self._original = Original(stores)
         self._counting = counting
         self._election = election
         self._missed: dict[str, Span] = {}
@@ -73,7 +71,7 @@ class Sweeper:
             # What cannot be counted is not kept from running.
             await self._counting.advance()
         if stores.options.ts_compat:
-            await self._stamp_documents_of_the_original()
+            await self._original.take_over()
         now = stores.clock.now()
         due = await self._oldest_of_each(now)
         if not stores.options.ts_compat:
@@ -177,41 +175,3 @@ class Sweeper:
         epoch = await stores.redis.first_value(stores.keys.epoch, str(now)) or b""
         began = int(epoch) if epoch.isdigit() and len(epoch) < 15 else 0
         return max(now - RECENT, began)
-
-    async def _stamp_documents_of_the_original(self) -> None:
-        """Give documents without our stamps their place in the order, by `createdAt`.
-
-        Also those that ran in a worker of the original that is gone: one fleet at a
-        time works on a prefix and database.
-        """
-        stores = self._stores
-        now = stores.clock.now()
-        foreign: Document = {
-            "queuePrefix": None,
-            "dueAt": None,
-            "owner": None,
-            "token": None,
-        }
-        waiting = foreign | {
-            "status": {"$in": list(CLAIMABLE)},
-            "createdAt": {"$lt": now - SLACK},
-        }
-        orphaned = foreign | {
-            "status": "processing",
-            "updatedAt": {"$lt": now - ORPHANED},
-        }
-        values: Document = {
-            "queuePrefix": {"$literal": stores.options.queue_prefix},
-            "status": {
-                "$cond": [{"$eq": ["$status", "processing"]}, "queued", "$status"]
-            },
-            "dueAt": CREATED_AT,
-        }
-        values["enqueuedAt"] = values["dueAt"]
-        await stores.mongo.update(
-            EXECUTIONS,
-            [
-                {"q": query, "u": [{"$set": values}], "multi": True}
-                for query in (waiting, orphaned)
-            ],
-        )

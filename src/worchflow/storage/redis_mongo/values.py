@@ -77,6 +77,18 @@ def to_text(value: Any, mark: object) -> Payload:
         return _encode(_plain(value))
 
 
+def whole_numbers(value: Any) -> Any:
+    """The same value with integers for the doubles that are whole, as in JavaScript."""
+    kind: object = value.__class__
+    if kind is dict:
+        return {key: whole_numbers(item) for key, item in value.items()}
+    if kind is list:
+        return [whole_numbers(item) for item in value]
+    if kind is float and value.is_integer() and abs(value) <= LARGEST_SAFE:
+        return int(value)
+    return value
+
+
 def check_safe_integers(text: Payload, field: str) -> None:
     """Raise `SerializationError` for an integer that JavaScript cannot hold."""
 

@@ -1,6 +1,7 @@
 -- Lets go of executions: off the inflight list, the hash as it stands now, and back
 -- to where the id belongs. Removes before it adds: a full Redis can be drained.
--- KEYS: queue, delayed, ready, then inflight list, execution and steps hash of each.
+-- KEYS: queue, delayed, ready, then inflight list, execution and steps hash of each. The
+-- queue may stand for an inflight list: then the id is taken out of it wherever it is.
 -- ARGV of each: id, token, nonce ('' for none), place, ttl in milliseconds (0: it lives
 -- on), channel, notice ('' for none), count, then count fields and values.
 -- Returns for each 1, 0 where a later write or another execution of the id was there
@@ -12,7 +13,7 @@ for key = 4, #KEYS, 3 do
   local id, token, nonce = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
   local place, ttl = ARGV[at + 3], tonumber(ARGV[at + 4])
   local count = tonumber(ARGV[at + 7])
-  try('LREM', KEYS[key], 1, id)
+  try('LREM', KEYS[key], KEYS[key] == KEYS[1] and 0 or 1, id)
   local answer = 1
   if count > 0 then
     local known =

@@ -1,27 +1,33 @@
 -- Shows in the hashes that executions were claimed, and tells who is listening.
 -- KEYS: execution hash of each.
--- ARGV of each: token, nonce ('' for none), updatedAt, channel, notice ('' for none).
+-- ARGV of each: token, nonce ('' for none), shared ('' or 1), updatedAt, channel, notice
+-- ('' for none). A hash without a nonce is of an earlier execution of the id, unless it
+-- is shared: then others may have written it anew, and it is marked.
 -- Returns for each 1, 0 where a later write was there before, -1 for a missing hash or
 -- one of an earlier execution of the id, or the key where it holds a foreign type.
 local answers = {}
 for i, key in ipairs(KEYS) do
   foreign = nil
-  local at = 5 * i - 4
+  local at = 6 * i - 5
   local token, nonce = tonumber(ARGV[at]), ARGV[at + 1]
   local known = try('HMGET', key, 'id', 'token', 'nonce')
   if not known then
     answers[i] = foreign
-  elseif not known[1] or (nonce ~= '' and known[3] ~= nonce) then
+  elseif not known[1] or (nonce ~= '' and known[3] ~= nonce
+    and (known[3] or ARGV[at + 2] == '')) then
     answers[i] = -1
   elseif (tonumber(known[2] or -1) or -1) < token then
     redis.call('HSET', key, 'status', 'processing', 'token', ARGV[at],
-      'updatedAt', ARGV[at + 2])
+      'updatedAt', ARGV[at + 3])
+    if nonce ~= '' and not known[3] then
+      redis.call('HSET', key, 'nonce', nonce)
+    end
     answers[i] = 1
   else
     answers[i] = 0
   end
-  if answers[i] ~= 0 and ARGV[at + 4] ~= '' then
-    redis.call('PUBLISH', ARGV[at + 3], ARGV[at + 4])
+  if answers[i] ~= 0 and ARGV[at + 5] ~= '' then
+    redis.call('PUBLISH', ARGV[at + 4], ARGV[at + 5])
   end
 end
 return answers

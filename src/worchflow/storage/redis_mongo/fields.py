@@ -1,0 +1,82 @@
+"""Single fields of documents, whoever wrote them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...records import ErrorInfo
+from .values import AS_TEXT, to_bson, to_text, whole_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...types import Payload
+
+HIDDEN = "failed:"
+"""What a failed step's `stepId` begins with where the original must not meet it."""
+
+
+def hidden(step_id: str) -> str:
+    """The `stepId` of a failure under which the original does not meet it.
+
+    It knows no failed steps: it runs such a step again, and records it. Among ours the
+    `_id` is the same as that of any other record of the step: the first write wins.
+    """
+    return HIDDEN + step_id
+
+
+def plain_step_id(step_id: str) -> str:
+    """The id of the step that a `stepId` is about."""
+    return step_id.removeprefix(HIDDEN)
+
+
+def error_fields(error: ErrorInfo) -> dict[str, Any]:
+    """The fields that hold an error."""
+    return {
+        "error": error.message,
+        "errorStack": error.traceback,
+        "errorType": error.type,
+        "errorStep": error.step,
+    }
+
+
+def error_of(document: Mapping[str, Any]) -> ErrorInfo | None:
+    """The error that a document holds."""
+    message = document.get("error")
+    if message is None:
+        return None
+    return ErrorInfo(
+        type=text_or_none(document.get("errorType")) or "Error",
+        message=message if isinstance(message, str) else to_text(message, None),
+        traceback=text_or_none(document.get("errorStack")) or "",
+        step=text_or_none(document.get("errorStep")),
+    )
+
+
+def keep_result(document: dict[str, Any], result: Payload) -> None:
+    """Set the fields that hold a result."""
+    document["result"], is_native = to_bson(result)
+    if not is_native:
+        document["enc"] = AS_TEXT
+
+
+def result_of(document: Mapping[str, Any], written: str) -> Payload:
+    """The result that a document holds; the field `written` says when that was.
+
+    The original writes moments as doubles. It writes whole numbers beyond 32 bits so
+    as well, and does not know that a result of ours may be kept as text.
+    """
+    result = document.get("result")
+    if type(document.get(written)) is float:
+        return to_text(whole_numbers(result), None)
+    return to_text(result, document.get("enc"))
+
+
+def text_or_none(value: object) -> str | None:
+    """A text, or None for anything else."""
+    return value if isinstance(value, str) else None
+
+
+def count_of(value: object) -> int:
+    """A whole number, or 0 for anything else."""
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else 0
