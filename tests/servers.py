@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import pymongo
 import redis
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
+UNAUTHORIZED = 13
 POLL_INTERVAL = 0.02
 
 # Below the range from which the system picks ports for outgoing connections: a
@@ -414,6 +415,9 @@ class MongoServer(Server):
                 if self._replica_set and "setName" not in hello:
                     self._initiate(client)
                 return bool(hello["isWritablePrimary"])
+        except OperationFailure as error:
+            # With --auth it tells nobody its pid before there is a user.
+            return error.code == UNAUTHORIZED
         except PyMongoError:
             return False
 

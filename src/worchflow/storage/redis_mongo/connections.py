@@ -166,12 +166,13 @@ class UrlConnections:
             # An option of the URL that nobody knows shows here, not at the first call.
             pool: Any = client.connection_pool
             pool.connection_class(**pool.connection_kwargs)
-            return client  # noqa: TRY300
         except (ValueError, TypeError, RedisError) as error:
             raise ConfigurationError(
                 f"redis_url={without_user(self._redis_url)!r} is no Redis URL "
                 f"({describe(error)}): it looks like redis://host:6379/0"
             ) from None
+        _check_pool(client, "redis_url=")
+        return client
 
     def _database(self) -> AsyncDatabase[Any]:
         try:
@@ -208,7 +209,7 @@ class GivenConnections:
         self._lease_db = lease_db
         self._options = options
         self._is_in_use = self._is_of_parent = False
-        _check_pool(redis)
+        _check_pool(redis, "redis=")
         self.location = f"the given Redis client + MongoDB database {db.name}"
 
     def open(self) -> Clients:
@@ -256,18 +257,18 @@ def longest_block(redis: RedisClient) -> float:
     return min(LONGEST_BLOCK, timeout / 2)
 
 
-def _check_pool(redis: RedisClient) -> None:
+def _check_pool(redis: RedisClient, option: str) -> None:
     if getattr(redis, "single_connection_client", False):
         raise ConfigurationError(
-            "redis= was made with single_connection_client=True, but a worker waits "
+            f"{option} was made with single_connection_client=True, but a worker waits "
             "for work on one connection while it uses others: leave that option out"
         )
     pool: Any = getattr(redis, "connection_pool", None)
     most: Any = getattr(pool, "max_connections", None)
     if isinstance(most, int) and most < FEWEST_CONNECTIONS:
         raise ConfigurationError(
-            f"redis= has max_connections={most}, but at least {FEWEST_CONNECTIONS} are "
-            "needed: one waits for work, one listens, others move work"
+            f"{option} has max_connections={most}, but at least {FEWEST_CONNECTIONS} "
+            "are needed: one waits for work, one listens, others move work"
         )
 
 

@@ -36,8 +36,9 @@ FETCHED = 10_000
 DUPLICATE_KEY = 11000
 CONFLICTS = frozenset({85, 86, DUPLICATE_KEY})
 """IndexOptionsConflict, IndexKeySpecsConflict."""
-NOT_ALLOWED = frozenset({13, 18, 8000})
-"""Unauthorized, AuthenticationFailed, and what Atlas says instead."""
+UNAUTHORIZED = 13
+NOT_AUTHENTICATED = frozenset({18, 8000})
+"""AuthenticationFailed, and what Atlas says instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +219,16 @@ def _mapped(seconds: float) -> Generator[None]:
         with heeding_cancellation(), pymongo.timeout(seconds):
             yield
     except OperationFailure as error:
-        if error.code in NOT_ALLOWED:
+        if error.code in NOT_AUTHENTICATED:
             raise ConfigurationError(
-                f"MongoDB refuses this user ({describe(error)}): check the name and "
-                "password, and that the user may read and write this database"
+                f"MongoDB refuses the user or the password ({describe(error)}): check "
+                "both; a user that was made in another database than the one in "
+                "mongo_url needs ?authSource=admin, or whichever that is, behind it"
+            ) from error
+        if error.code == UNAUTHORIZED:
+            raise ConfigurationError(
+                f"MongoDB does not let this user do what is needed ({describe(error)})"
+                ": give it the role readWrite on the database"
             ) from error
         raise unavailable(error) from error
     except (TimeoutError, PyMongoError, OSError) as error:

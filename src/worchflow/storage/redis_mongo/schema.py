@@ -15,6 +15,7 @@ from .indexes import (
     ENDED_INDEX,
     INDEXES,
 )
+from .probe import probe_mongo, probe_redis
 
 if TYPE_CHECKING:
     from .mongo_door import Document
@@ -32,18 +33,24 @@ async def prepare(stores: Stores) -> None:
 
     Raises `StoreUnavailable`, `ConfigurationError` or `SchemaTooNew`.
     """
+    _check_prefix(stores)
+    await probe_redis(stores)
     await _check_redis(stores)
     await _check_schema(stores)
+    await probe_mongo(stores.mongo)
     await _check_indexes(stores)
 
 
-async def _check_redis(stores: Stores) -> None:
+def _check_prefix(stores: Stores) -> None:
     if stores.redis.is_cluster and stores.keys.hash_tag is None:
         prefix = stores.options.queue_prefix
         raise ConfigurationError(
             f'queue_prefix="{prefix}" has no hash tag, but this is a Redis Cluster, '
             f'where all keys have to be in one slot: use queue_prefix="{{{prefix}}}"'
         )
+
+
+async def _check_redis(stores: Stores) -> None:
     server = await stores.redis.info("server")
     memory = await stores.redis.info("memory")
     version = str(server.get("redis_version", ""))

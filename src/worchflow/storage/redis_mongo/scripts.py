@@ -56,6 +56,7 @@ PROMOTE = _load("promote")
 ENQUEUE = _load("enqueue", *READY_LISTS)
 MARK = _load("mark", GUARD)
 STEP = _load("step", GUARD)
+PROBE = _load("probe")
 LET_GO = _load("let_go", *READY_LISTS)
 
 ORDER = (ENQUEUE, MARK, STEP, LET_GO)
