@@ -51,8 +51,8 @@ GROUPS = {
     ),
     "definitions": Group(
         (
-            *("events", "event_schema", "function", "handler", "registry", "retry"),
-            *("context", "step_call"),
+            *("events", "event_fields", "event_schema", "function", "handler"),
+            *("registry", "retry", "context", "step_call"),
         ),
         uses=("data",),
     ),

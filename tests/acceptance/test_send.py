@@ -80,6 +80,10 @@ def test_data_comes_from_a_file_or_from_stdin(project: Project) -> None:
         ("{amount: 5}", "--data is not JSON"),
         ("@missing.json", "the file cannot be read: No such file"),
         ('{"amount": "many"}', "$.amount: Input should be a valid integer"),
+        (
+            '{"amount": 5, "custmer": "bob"}',
+            'has no field "custmer", did you mean "customer"?',
+        ),
     ],
 )
 def test_data_that_does_not_fit_is_refused(

@@ -14,6 +14,7 @@ from ..errors import (
     SerializationError,
     StoreUnavailable,
 )
+from ..event_fields import refuse_unknown_keys
 from ..events import message_parts
 from ..ids import new_execution_id, new_nonce
 from ..limits import check_id
@@ -146,6 +147,7 @@ class Sender:
         data = parts.data
         try:
             if not checked and parts.data_type is not Any:
+                refuse_unknown_keys(parts.name, parts.data_type, data)
                 plain, _ = self.payloads.encode(data, Any, kind="event", where=where)
                 data = self.payloads.decode(plain, parts.data_type, where=where)
             payload, _ = self.payloads.encode(
