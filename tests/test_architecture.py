@@ -43,7 +43,7 @@ GROUPS = {
         (
             *("records", "transitions", "settlement", "serialization", "plain_json"),
             *("options", "middleware", "notices", "emitter"),
-            *("annotations", "type_forms", "payloads", "waiting"),
+            *("annotations", "type_forms", "type_fit", "payloads", "waiting"),
             *("envelope", "exception_text", "type_adapters", "value_places"),
             *("type_adapters", "value_places", "decoding", "exception_text"),
         ),
