@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel
@@ -23,12 +23,15 @@ from pydantic import BaseModel
 from worchflow import (
     Context,
     Event,
+    Execution,
     ExecutionConflict,
     ExecutionNotFound,
+    StepRecord,
     StoreUnavailable,
     Worchflow,
     WorchflowClient,
 )
+from worchflow.records import Page
 
 app = Worchflow("payments")
 
@@ -85,13 +88,24 @@ async def start_payment(order: str, payment: Pay, client: Client) -> Accepted:
 
 
 @web.get("/payments/{order}")
-async def read_payment(order: str, client: Client) -> dict[str, Any]:
-    """How far a payment is."""
+async def read_payment(order: str, client: Client) -> Execution:
+    """How far a payment is; the records of the library are described in OpenAPI."""
     try:
-        execution = await client.get(f"payment-{order}")
+        return await client.get(f"payment-{order}")
     except ExecutionNotFound as error:
         raise HTTPException(404, "no such payment") from error
-    return {"status": execution.status, "receipt": execution.result}
+
+
+@web.get("/payments")
+async def list_payments(client: Client, cursor: str | None = None) -> Page[Execution]:
+    """The newest payments, fifty at a time."""
+    return await client.list(function="pay", cursor=cursor)
+
+
+@web.get("/payments/{order}/steps")
+async def read_steps(order: str, client: Client) -> list[StepRecord]:
+    """What a payment has done so far."""
+    return await client.steps(f"payment-{order}")
 
 
 @web.get("/payments/{order}/receipt")
@@ -118,8 +132,12 @@ def try_it() -> None:
         assert answer.json() == {"transaction": "txn-cust_1", "amount": 100}
 
         answer = browser.get("/payments/1")
-        print(answer.status_code, answer.json())
+        print(answer.status_code, answer.json()["status"], answer.json()["result"])
         assert answer.json()["status"] == "completed"
+        assert browser.get("/payments").json()["items"] == [answer.json()]
+        steps = browser.get("/payments/1/steps").json()
+        assert [step["title"] for step in steps] == ["Charge"]
+        assert "Execution" in browser.get("/openapi.json").text
 
         other = browser.post("/payments/1", json=order | {"amount": 7})
         print(other.status_code, other.json())

@@ -15,13 +15,12 @@ from .errors import (
     StepError,
 )
 from .limits import short
+from .types import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from typing_extensions import TypeIs
-
-    from .types import Duration
 
 FINAL = (NonRetryable, SerializationError, PayloadTooLarge, StepError)
 """Trying again could only repeat an effect or contradict a recorded fact."""
