@@ -9,7 +9,7 @@ import typer
 
 from ...errors import WrongState
 from ...waiting import why_waiting
-from ..execution_view import execution_row, print_execution
+from ..execution_view import execution_row, print_execution, short_rows
 from ..invocation import AppOption, IdArgument, Invocation, OutputOption, run
 from ..lookup import find_execution
 from ..output import json_text, talk
@@ -93,7 +93,10 @@ def list_executions(
     page = _with_client(invocation, read)
     out = invocation.output
     if out.is_table:
-        if page.items:
+        if page.items and out.is_terminal:
+            rows = short_rows(page.items, datetime.now(UTC))
+            out.table(HEADER, rows, gives_way="EVENT")
+        elif page.items:
             out.table(HEADER, [execution_row(each) for each in page.items])
         else:
             talk("no execution fits")
