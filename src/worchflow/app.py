@@ -205,10 +205,10 @@ class Worchflow(Generic[Schema]):
             # Made from clients that belong to one event loop: it is shared.
             return self._backend
 
-    def client(self) -> WorchflowClient[Schema]:
-        """A client of the app's stores."""
+    def client(self, *, backend: Backend | None = None) -> WorchflowClient[Schema]:
+        """A client of the app's stores, or of a `backend` in place of them."""
         return WorchflowClient(
-            backend=self.backend(),
+            backend=self.backend() if backend is None else backend,
             events=self._events,
             functions=self.functions,
             middleware=self._middleware,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.acceptance.conftest import Seed
 from tests.command_line import Project
 
@@ -126,6 +128,51 @@ def test_an_unknown_id_is_not_found_and_the_place_is_told(project: Project) -> N
     assert "[WF3001]" in missing.err
 
 
+@pytest.mark.parametrize("app", [(), APP])
+def test_reading_makes_nothing_and_tells_where_it_looked(
+    project: Project, app: tuple[str, ...]
+) -> None:
+    before = sorted(project.folder.iterdir())
+
+    listed = project.run(*app, "executions", "list")
+    as_json = project.run(*app, "executions", "list", "-o", "json")
+    others = [
+        project.run(*app, "executions", what, "order-0001")
+        for what in ("show", "result", "retry", "cancel")
+    ]
+    pruned = project.run(*app, "retention", "run", "--yes")
+
+    assert (listed.code, listed.out) == (0, "")
+    assert listed.err == f"no executions in {project.database}\n"
+    assert as_json.json == {"executions": [], "cursor": None}
+    assert [each.code for each in others] == [4] * 4
+    assert all(str(project.database) in each.err for each in others)
+    assert pruned.out == "0\n"
+    left = {each.name for each in project.folder.iterdir()} - {"__pycache__"}
+    assert left == {each.name for each in before}
+
+
+@pytest.mark.parametrize("command", [("executions", "list"), ("send", "pay")])
+def test_a_folder_that_is_missing_is_an_error(
+    project: Project, command: tuple[str, ...]
+) -> None:
+    missing = project.folder / "shpo" / "shop.db"
+
+    refused = project.run(*command, WORCHFLOW_SQLITE_PATH=missing)
+
+    assert refused.code == 2
+    assert f"there is no folder {missing.parent} for the database" in refused.err
+    assert not missing.parent.exists()
+
+
+def test_what_is_not_there_yet_can_be_sent_to(project: Project) -> None:
+    sent = project.run("send", "pay")
+
+    assert sent.err == f"accepted in {project.database}\n"
+    assert sent.out.strip() in project.run("executions", "list").out
+    assert (project.database.parent / ".gitignore").read_text() == "*\n"
+
+
 def test_what_is_no_id_is_refused(project: Project) -> None:
     wrong = project.run("executions", "show", "no such order")
 
@@ -176,7 +223,7 @@ def test_a_filter_that_cannot_be_is_refused(project: Project) -> None:
     assert wrong.code == 2
     assert "there are: queued, processing, retrying" in wrong.err
     assert none.code == 0
-    assert (none.out, none.err) == ("", "no execution fits\n")
+    assert (none.out, none.err) == ("", f"no execution fits in {project.database}\n")
 
 
 def test_the_list_for_people_has_one_line_each(project: Project, seed: Seed) -> None:

@@ -301,6 +301,14 @@ class Backend(ExecutionStore, ClaimStore):
         `ConfigurationError` when it was made from clients bound to one loop.
         """
 
+    def make_nothing(self) -> None:
+        """Have nothing made by opening it; call it before.
+
+        Where there is no database yet, this backend has an empty one of its own. A
+        store on servers makes its indexes all the same.
+        """
+        return
+
     @abstractmethod
     def watch(
         self, execution_id: str, *, progress: bool = True

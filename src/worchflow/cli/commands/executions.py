@@ -99,7 +99,9 @@ def list_executions(
         elif page.items:
             out.table(HEADER, [execution_row(each) for each in page.items])
         else:
-            talk("no execution fits")
+            where = invocation.location(invocation.load_app())
+            filtered = any((status, function, since, until, id_prefix, cursor))
+            talk(f"no execution{' fits' if filtered else 's'} in {where}")
     else:
         shapes = [execution_shape(each) for each in page.items]
         out.objects("executions", shapes, cursor=page.cursor)

@@ -72,7 +72,7 @@ def send(
     out = invocation.output
 
     async def accept() -> dict[str, Any]:
-        async with invocation.client(worchflow) as client:
+        async with invocation.client(worchflow, sends=True) as client:
             handle = await client.send(message, id=id, delay=later, at=moment)
             shape = {"id": handle.id, "duplicate": handle.duplicate}
             if handle.duplicate:
@@ -88,6 +88,7 @@ def send(
         out.object(shape)
     elif seconds is None:
         out.line(shape["id"])
+        talk(f"accepted in {invocation.location(worchflow)}")
     else:
         out.text(json_text(shape["result"], indent=2))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from ...options import BackendOptions
 from ..base import Backend
 from . import accepting, listing, pruning, settling, steps, sweeping, workers
 from .claiming import Claiming
+from .connection import has_file
 from .core import Memory, Place
 from .files import MEMORY, FileLock, remove_files
 from .link import Link, read_all
@@ -61,8 +63,11 @@ class SQLiteBackend(Backend):
     def __init__(self, path: str | Path, options: BackendOptions | None = None) -> None:
         self.options = options or BackendOptions()
         in_memory = str(path) == MEMORY
+        self._location = (
+            MEMORY if in_memory else str(Path(path).expanduser().absolute())
+        )
         self._place = Place(
-            path=MEMORY if in_memory else str(Path(path).expanduser().absolute()),
+            path=self._location,
             durability=self.options.durability,
             timeout=self.options.timeout,
             memory=Memory() if in_memory else None,
@@ -83,13 +88,18 @@ class SQLiteBackend(Backend):
     @property
     def location(self) -> str:
         """The path of the file."""
-        return self._place.path
+        return self._location
 
     def clone(self) -> SQLiteBackend:
         """A second backend on the same database, for another event loop."""
-        clone = SQLiteBackend(self._place.path, self.options)
+        clone = SQLiteBackend(self._location, self.options)
         clone._place = self._place
         return clone
+
+    def make_nothing(self) -> None:
+        """Be an empty database in memory if the file is not there."""
+        if not self._place.in_memory and not has_file(Path(self._location)):
+            self._place = replace(self._place, path=MEMORY, memory=Memory())
 
     async def open(self) -> None:
         """Open the file, making folders, file and tables if need be."""
