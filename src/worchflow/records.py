@@ -193,6 +193,19 @@ class WorkerRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSeen:
+    """A worker that did not leave, as the others see it."""
+
+    id: str
+    functions: Mapping[str, str]
+    """The id of the function that serves each event, by event name."""
+    silent_for: float | None
+    """Seconds since it renewed its lease; None where no clock can tell."""
+    is_alive: bool
+    """Whether its lease holds and nothing says that its process is gone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExecutionQuery:
     """Which executions to list: newest first, `limit` at a time."""
 

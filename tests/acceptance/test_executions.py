@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 
 import pytest
 
@@ -86,6 +88,53 @@ def test_an_execution_that_waits_says_why(project: Project, seed: Seed) -> None:
         re.MULTILINE,
     )
     assert "No step is recorded." in shown.out
+
+
+def test_a_dead_worker_is_told_where_its_execution_is_shown(project: Project) -> None:
+    gate = json.dumps({"gate": str(project.folder / "gate")})
+    project.run(*APP, "send", "hold-payment", "-d", gate, "--id", "held-0001")
+    with project.start("worker", "shop:app") as worker:
+        worker.wait_for_line("started, attempt 1")
+        running = project.run("executions", "show", "held-0001", "-o", "json").json
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+
+    left = project.run("executions", "show", "held-0001", "-o", "json").json
+
+    assert (running["status"], running["waiting"]) == ("processing", None)
+    assert left["status"] == "processing"
+    assert re.fullmatch(
+        rf"Its worker {left['worker']} was last heard of .* ago; a worker takes over "
+        r"once one is started\.",
+        left["waiting"],
+    )
+
+
+def test_the_step_that_failed_is_told_and_what_its_retry_waits_for(
+    project: Project,
+) -> None:
+    project.write(
+        "flaky.py",
+        "from worchflow import Context, Worchflow\n"
+        "app = Worchflow('flaky')\n"
+        "def fail() -> None:\n"
+        "    raise ConnectionError('the printer is off')\n"
+        "@app.function('print', retry_delay='1h')\n"
+        "async def print_it(ctx: Context[None]) -> None:\n"
+        "    await ctx.step.run('Write letter', fail)\n",
+    )
+    project.run("send", "print", "-A", "flaky:app", "--id", "letter-1")
+    project.run("worker", "flaky:app", "--burst")
+
+    shown = project.run("executions", "show", "letter-1").out
+
+    assert re.search(
+        r"^waiting +Attempt 1 failed with ConnectionError: the printer is off; the "
+        r"next one is due in 59 min",
+        shown,
+        re.MULTILINE,
+    )
+    assert re.search(r'^in the step "Write letter"$', shown, re.MULTILINE)
 
 
 def test_eight_characters_of_an_id_are_enough(project: Project, seed: Seed) -> None:

@@ -96,6 +96,14 @@ class Invocation:
         Its first call opens it: what is refused before then touches no store. Only
         who `sends` makes a database where there is none.
         """
+        async with self.stores(app, sends=sends) as (client, _):
+            yield client
+
+    @contextlib.asynccontextmanager
+    async def stores(
+        self, app: Worchflow[Any] | None, *, sends: bool = False
+    ) -> AsyncGenerator[tuple[WorchflowClient[Any], Backend]]:
+        """The same client, and the backend that its first call opens."""
         backend = _backend(app)
         if not sends:
             backend.make_nothing()
@@ -105,7 +113,7 @@ class Invocation:
             else app.client(backend=backend)
         )
         try:
-            yield client
+            yield client, backend
         finally:
             await client.close()
 

@@ -120,14 +120,20 @@ def show(
     """Print an execution, its steps in order, its error, and why it waits."""
     invocation = Invocation.of(context, app=app, output=output)
 
-    async def read(
-        client: WorchflowClient[Any],
-    ) -> tuple[Execution, list[StepRecord]]:
-        execution = await find_execution(client, id)
-        return execution, await client.steps(execution.id)
+    loaded = invocation.load_app()
 
-    execution, steps = _with_client(invocation, read)
-    waits = why_waiting(execution, datetime.now(UTC))
+    async def read() -> tuple[Execution, list[StepRecord], str | None]:
+        async with invocation.stores(loaded) as (client, backend):
+            execution = await find_execution(client, id)
+            steps = await client.steps(execution.id)
+            workers, ttl = await backend.workers(), backend.options.lease_ttl
+            return (
+                execution,
+                steps,
+                why_waiting(execution, datetime.now(UTC), workers, ttl),
+            )
+
+    execution, steps, waits = run(read())
     out = invocation.output
     if out.is_table:
         print_execution(out, execution, steps, waits)

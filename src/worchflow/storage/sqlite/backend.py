@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         StoredPage,
         StoredStep,
         WorkerRecord,
+        WorkerSeen,
     )
     from ...settlement import Settled, Settlement
     from ..base import Inserted, NoticeSubscription, Renewal
@@ -251,6 +252,16 @@ class SQLiteBackend(Backend):
             claim=claim, settlement=settlement, notice=notice
         )
         return await self._ready.write(settling.settle, request)
+
+    async def workers(self) -> Sequence[WorkerSeen]:
+        """The workers that did not leave, by lease and file lock."""
+        link = self._ready
+        beside = link.core.beside
+        request = workers.LookRequest(
+            lease=self._lease_milliseconds,
+            lock_of=None if beside is None else beside.worker_lock,
+        )
+        return await link.read(workers.look, request)
 
     async def reap(self, worker_id: str, *, expired: bool) -> int:
         """Take back what dead workers own."""
