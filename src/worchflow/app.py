@@ -121,12 +121,12 @@ class Worchflow(Generic[Schema]):
         return list(self.registry)
 
     @property
-    def event_names(self) -> frozenset[str]:
-        """The events it has functions for, and those of its schema."""
-        names = frozenset(self.registry.events)
+    def event_types(self) -> Mapping[str, Any]:
+        """The data type of each event that it has a function for, or its schema has."""
+        types = {each.event_name: each.data_type for each in self.registry}
         if self._events is None:
-            return names
-        return names | frozenset(EventSchema.from_types(self._events).data_types)
+            return types
+        return types | dict(EventSchema.from_types(self._events).data_types)
 
     @overload
     def function(

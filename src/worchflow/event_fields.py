@@ -70,6 +70,29 @@ def refuse_unknown_keys(event: str, data_type: Any, data: object) -> None:
             )
 
 
+def required_keys(data_type: Any) -> list[str] | None:
+    """The keys that data of this type must have; None where it is no such mapping."""
+    form = unalias(data_type)
+    kind: Any = typing.get_origin(form) or form
+    if _is_model(kind):
+        fields: Mapping[str, FieldInfo] = kind.__pydantic_fields__
+        return [name for name, field in fields.items() if field.is_required()]
+    if is_typeddict(kind):
+        return sorted(kind.__required_keys__)
+    if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
+        return None
+    parameters = inspect.signature(kind).parameters.values()
+    return [each.name for each in parameters if each.default is each.empty]
+
+
+def _is_model(kind: Any) -> bool:
+    return (
+        isinstance(kind, type)
+        and issubclass(kind, BaseModel)
+        and not issubclass(kind, RootModel)
+    )
+
+
 def _is_plain(field: FieldInfo | None) -> bool:
     return field is not None and field.validation_alias is None
 

@@ -11,13 +11,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    RootModel,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
 
 from worchflow import Event, EventValidationError
-from worchflow.event_fields import refuse_unknown_keys
+from worchflow.event_fields import refuse_unknown_keys, required_keys
 from worchflow.payloads import Payloads
 
 
@@ -123,3 +124,27 @@ def test_what_is_decoded_may_have_more() -> None:
 
     assert Payloads().decode(stored, Pay, where="the data") == Pay(amount=5)
     assert TypeAdapter(Pay).validate_json(stored) == Pay(amount=5)
+
+
+@dataclasses.dataclass
+class Order:
+    number: int
+    amount: int = 1
+
+
+class Closed(BaseModel, extra="forbid"):
+    amount: int
+
+
+@pytest.mark.parametrize(
+    ("data_type", "required"),
+    [
+        *((Pay, []), (Fields, []), (Order, ["number"]), (Closed, ["amount"])),
+        *((int, None), (Any, None), (None, None), (Pay | None, None)),
+        (RootModel[int], None),
+    ],
+)
+def test_required_keys_are_those_without_a_default(
+    data_type: Any, required: list[str] | None
+) -> None:
+    assert required_keys(data_type) == required

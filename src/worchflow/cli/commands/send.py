@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...errors import ConfigurationError, UnknownEvent
+from ...errors import ConfigurationError, EventValidationError, UnknownEvent
 from ...suggestions import did_you_mean
+from ..event_data import default_data, with_values
 from ..invocation import AppOption, Invocation, OutputOption, run
 from ..output import json_text, talk
 from ..parsing import read_data, read_duration, read_moment
 from ..results import TimeoutOption, WaitOption, wait_for_result, wait_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ...app import Worchflow
 
 
@@ -28,7 +31,7 @@ def send(
             "--data",
             metavar="JSON|@FILE|-",
             help="The event's data: JSON, a file with it, or - for stdin.",
-            show_default="null",
+            show_default="{} if no field is required, else null",
         ),
     ] = None,
     id: Annotated[
@@ -66,14 +69,21 @@ def send(
     later = None if delay is None else read_duration(delay, "--delay")
     moment = read_moment(at, "--at")
     worchflow = invocation.load_app()
-    if worchflow is not None:
-        _check_event(worchflow, event)
-    message = {"name": event, "data": read_data(data)}
+    types = None if worchflow is None else _types(worchflow, event)
+    if data is None and types is not None:
+        message = {"name": event, "data": default_data(event, types[event])}
+    else:
+        message = {"name": event, "data": read_data(data)}
     out = invocation.output
 
     async def accept() -> dict[str, Any]:
         async with invocation.client(worchflow, sends=True) as client:
-            handle = await client.send(message, id=id, delay=later, at=moment)
+            try:
+                handle = await client.send(message, id=id, delay=later, at=moment)
+            except EventValidationError as error:
+                if types is None:
+                    raise
+                raise with_values(error, message["data"], types[event]) from None
             shape = {"id": handle.id, "duplicate": handle.duplicate}
             if handle.duplicate:
                 talk("there is an equal execution under this id already: this is it")
@@ -93,13 +103,20 @@ def send(
         out.text(json_text(shape["result"], indent=2))
 
 
-def _check_event(app: Worchflow[Any], event: str) -> None:
-    """A name the app has no function for is a typing mistake more often than not."""
-    known = app.event_names
-    if event not in known:
-        raise UnknownEvent(
-            f'the app "{app.name}" has no event "{event}"'
-            f"{did_you_mean(event, known) or '.'} It has: "
-            f"{', '.join(sorted(known)) or 'none'}. Without --app any name can be sent",
-            field="event",
-        )
+def _types(app: Worchflow[Any], event: str) -> Mapping[str, Any]:
+    """The app's events with their types.
+
+    A name that is not among them is a typing mistake more often than not.
+    """
+    types = app.event_types
+    if event in types:
+        return types
+    known = f"It has: {', '.join(sorted(types))}"
+    if not types:
+        known = "It has none: register functions with @app.function(...)"
+    raise UnknownEvent(
+        f'the app "{app.name}" has no event "{event}"'
+        f"{did_you_mean(event, types) or '.'} {known}. Without --app any name can be "
+        "sent",
+        field="event",
+    )
