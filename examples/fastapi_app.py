@@ -24,13 +24,11 @@ from worchflow import (
     Context,
     Event,
     Execution,
-    ExecutionConflict,
-    ExecutionNotFound,
     StepRecord,
-    StoreUnavailable,
     Worchflow,
     WorchflowClient,
 )
+from worchflow.integrations.starlette import answer_errors
 from worchflow.records import Page
 
 app = Worchflow("payments")
@@ -58,6 +56,7 @@ async def pay(ctx: Context[Pay]) -> Receipt:
 # --- the web side -----------------------------------------------------------------
 
 web = FastAPI(lifespan=app.lifespan(concurrency=4))
+answer_errors(web)  # an unknown id is a 404, other data under an id a 409, and so on
 
 
 def open_client(request: Request) -> WorchflowClient:
@@ -77,23 +76,14 @@ class Accepted(BaseModel):
 @web.post("/payments/{order}", status_code=202)
 async def start_payment(order: str, payment: Pay, client: Client) -> Accepted:
     """Accept a payment; a repeated request for one order starts nothing new."""
-    try:
-        handle = await client.send(payment, id=f"payment-{order}")
-    except ExecutionConflict as error:
-        raise HTTPException(409, error.message) from error
-    except StoreUnavailable as error:
-        # The outcome is unknown; the same request again is safe, the id is the same.
-        raise HTTPException(503, "please try again") from error
+    handle = await client.send(payment, id=f"payment-{order}")
     return Accepted(id=handle.id, duplicate=handle.duplicate)
 
 
 @web.get("/payments/{order}")
 async def read_payment(order: str, client: Client) -> Execution:
     """How far a payment is; the records of the library are described in OpenAPI."""
-    try:
-        return await client.get(f"payment-{order}")
-    except ExecutionNotFound as error:
-        raise HTTPException(404, "no such payment") from error
+    return await client.get(f"payment-{order}")
 
 
 @web.get("/payments")

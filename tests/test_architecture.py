@@ -73,6 +73,7 @@ GROUPS = {
     ),
     "worker": Group(("worker",), uses=("engine", "storage")),
     "app": Group(("app",), uses=("client", "worker")),
+    "integrations": Group(("integrations",), uses=("foundations",)),
     "process": Group(("cli.process",)),
     # It stands beside the app and looks at the stores themselves.
     "bench": Group(("bench",), uses=("app", "process", "sqlite", "redis_mongo")),

@@ -70,6 +70,23 @@ def refuse_unknown_keys(event: str, data_type: Any, data: object) -> None:
             )
 
 
+def fields_made_anew(data: object) -> list[str]:
+    """The fields of a model that nobody gave and that are another value each time.
+
+    Calls the `default_factory` of such a field once more.
+    """
+    if not isinstance(data, BaseModel):
+        return []
+    return [
+        name
+        for name, field in type(data).__pydantic_fields__.items()
+        if name not in data.model_fields_set
+        and field.default_factory is not None
+        and not field.default_factory_takes_validated_data
+        and field.get_default(call_default_factory=True) != getattr(data, name)
+    ]
+
+
 def required_keys(data_type: Any) -> list[str] | None:
     """The keys that data of this type must have; None where it is no such mapping."""
     form = unalias(data_type)

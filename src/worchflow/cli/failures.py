@@ -79,7 +79,8 @@ def report(error: WorchflowError) -> None:
     trace = getattr(error, "traceback", "")
     if trace:
         talk(trace.rstrip("\n"))
-    talk(f"{error} [{error.code}]", label="error: ")
+    place = f" {error.place}" if isinstance(error, ExecutionNotFound) else ""
+    talk(f"{error}{place} [{error.code}]", label="error: ")
     if isinstance(error, ExecutionFailed) and error.execution_id:
         talk(
             f"its steps: worchflow executions show {error.execution_id}\n"
