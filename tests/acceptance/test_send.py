@@ -251,3 +251,19 @@ def test_ctrl_c_ends_the_waiting(project: Project) -> None:
     assert sent.code == 130
     assert "interrupted" in sent.err
     assert "Traceback" not in sent.err
+
+
+def test_an_event_that_no_worker_serves_is_told_with_the_nearest(
+    project: Project,
+) -> None:
+    with project.start("worker", "shop:app") as worker:
+        worker.wait_for_line(" serves ")
+        wrong = project.run("send", "proces-payment")
+        right = project.run("send", "process-payment", "-d", '{"amount": 5}')
+
+    assert wrong.code == 0
+    assert (
+        'warning: no live worker serves the event "proces-payment", did you mean '
+        '"process-payment"?'
+    ) in wrong.err
+    assert "warning" not in right.err

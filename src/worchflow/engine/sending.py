@@ -19,6 +19,7 @@ from ..events import message_parts
 from ..ids import new_execution_id, new_nonce
 from ..limits import check_id
 from ..records import NewExecution
+from .served_events import ServedEvents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +66,7 @@ class Sender:
     schema: EventSchema | None = None
     data_types: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The data type of each event this process has a function for."""
+    served: ServedEvents = field(default_factory=ServedEvents, init=False)
 
     def prepare(
         self,
@@ -109,6 +111,7 @@ class Sender:
         """
         accepted: list[Accepted] = []
         conflict: ExecutionConflict | None = None
+        known = self.data_types
         for start in range(0, len(prepared), BATCH):
             batch = prepared[start : start + BATCH]
             try:
@@ -123,6 +126,9 @@ class Sender:
                 if self._conflicts(one, outcome):
                     conflict = conflict or _conflict(one, outcome)
                     continue
+                if self.schema is None and one.execution.event_name not in known:
+                    # A name that nothing here vouches for may be a typing mistake.
+                    self.served.sent(self.store, one.execution.event_name)
                 accepted.append(
                     Accepted(
                         id=one.execution.id,

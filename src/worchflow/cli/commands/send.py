@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...errors import ConfigurationError, EventValidationError, UnknownEvent
+from ...engine.served_events import unserved_warning
+from ...errors import (
+    ConfigurationError,
+    EventValidationError,
+    StoreUnavailable,
+    UnknownEvent,
+)
 from ...suggestions import did_you_mean
 from ..event_data import default_data, with_values
 from ..invocation import AppOption, Invocation, OutputOption, run
@@ -15,9 +22,10 @@ from ..parsing import read_data, read_duration, read_moment
 from ..results import TimeoutOption, WaitOption, wait_for_result, wait_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from ...app import Worchflow
+    from ...storage.base import Backend
 
 
 def send(
@@ -77,17 +85,15 @@ def send(
     out = invocation.output
 
     async def accept() -> dict[str, Any]:
-        async with invocation.client(worchflow, sends=True) as client:
-            try:
+        async with invocation.stores(worchflow, sends=True) as (client, backend):
+            with _values_in_errors(message["data"], types and types[event]):
                 handle = await client.send(message, id=id, delay=later, at=moment)
-            except EventValidationError as error:
-                if types is None:
-                    raise
-                raise with_values(error, message["data"], types[event]) from None
             shape = {"id": handle.id, "duplicate": handle.duplicate}
             if handle.duplicate:
                 talk("there is an equal execution under this id already: this is it")
             if seconds is None:
+                if worchflow is None:
+                    await _warn_if_unserved(event, backend)
                 return shape
             talk(f"accepted as {handle.id}, waiting for its result")
             result = await wait_for_result(client, handle.id, seconds)
@@ -101,6 +107,24 @@ def send(
         talk(f"accepted in {invocation.location(worchflow)}")
     else:
         out.text(json_text(shape["result"], indent=2))
+
+
+@contextlib.contextmanager
+def _values_in_errors(data: Any, data_type: Any) -> Generator[None]:
+    try:
+        yield
+    except EventValidationError as error:
+        if data_type is None:
+            raise
+        raise with_values(error, data, data_type) from None
+
+
+async def _warn_if_unserved(event: str, backend: Backend) -> None:
+    # It is accepted already: a store that is gone now changes nothing about that.
+    with contextlib.suppress(StoreUnavailable):
+        warning = unserved_warning(event, await backend.workers())
+        if warning is not None:
+            talk(warning, label="warning: ")
 
 
 def _types(app: Worchflow[Any], event: str) -> Mapping[str, Any]:
