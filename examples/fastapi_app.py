@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel
@@ -23,12 +23,13 @@ from pydantic import BaseModel
 from worchflow import (
     Context,
     Event,
-    ExecutionConflict,
-    ExecutionNotFound,
-    StoreUnavailable,
+    Execution,
+    StepRecord,
     Worchflow,
     WorchflowClient,
 )
+from worchflow.integrations.starlette import answer_errors
+from worchflow.records import Page
 
 app = Worchflow("payments")
 
@@ -55,6 +56,7 @@ async def pay(ctx: Context[Pay]) -> Receipt:
 # --- the web side -----------------------------------------------------------------
 
 web = FastAPI(lifespan=app.lifespan(concurrency=4))
+answer_errors(web)  # an unknown id is a 404, other data under an id a 409, and so on
 
 
 def open_client(request: Request) -> WorchflowClient:
@@ -74,24 +76,26 @@ class Accepted(BaseModel):
 @web.post("/payments/{order}", status_code=202)
 async def start_payment(order: str, payment: Pay, client: Client) -> Accepted:
     """Accept a payment; a repeated request for one order starts nothing new."""
-    try:
-        handle = await client.send(payment, id=f"payment-{order}")
-    except ExecutionConflict as error:
-        raise HTTPException(409, error.message) from error
-    except StoreUnavailable as error:
-        # The outcome is unknown; the same request again is safe, the id is the same.
-        raise HTTPException(503, "please try again") from error
+    handle = await client.send(payment, id=f"payment-{order}")
     return Accepted(id=handle.id, duplicate=handle.duplicate)
 
 
 @web.get("/payments/{order}")
-async def read_payment(order: str, client: Client) -> dict[str, Any]:
-    """How far a payment is."""
-    try:
-        execution = await client.get(f"payment-{order}")
-    except ExecutionNotFound as error:
-        raise HTTPException(404, "no such payment") from error
-    return {"status": execution.status, "receipt": execution.result}
+async def read_payment(order: str, client: Client) -> Execution:
+    """How far a payment is; the records of the library are described in OpenAPI."""
+    return await client.get(f"payment-{order}")
+
+
+@web.get("/payments")
+async def list_payments(client: Client, cursor: str | None = None) -> Page[Execution]:
+    """The newest payments, fifty at a time."""
+    return await client.list(function="pay", cursor=cursor)
+
+
+@web.get("/payments/{order}/steps")
+async def read_steps(order: str, client: Client) -> list[StepRecord]:
+    """What a payment has done so far."""
+    return await client.steps(f"payment-{order}")
 
 
 @web.get("/payments/{order}/receipt")
@@ -118,8 +122,12 @@ def try_it() -> None:
         assert answer.json() == {"transaction": "txn-cust_1", "amount": 100}
 
         answer = browser.get("/payments/1")
-        print(answer.status_code, answer.json())
+        print(answer.status_code, answer.json()["status"], answer.json()["result"])
         assert answer.json()["status"] == "completed"
+        assert browser.get("/payments").json()["items"] == [answer.json()]
+        steps = browser.get("/payments/1/steps").json()
+        assert [step["title"] for step in steps] == ["Charge"]
+        assert "Execution" in browser.get("/openapi.json").text
 
         other = browser.post("/payments/1", json=order | {"amount": 7})
         print(other.status_code, other.json())

@@ -43,7 +43,7 @@ GROUPS = {
         (
             *("records", "transitions", "settlement", "serialization", "plain_json"),
             *("options", "middleware", "notices", "emitter"),
-            *("annotations", "type_forms", "payloads", "waiting"),
+            *("annotations", "type_forms", "type_fit", "payloads", "waiting"),
             *("envelope", "exception_text", "type_adapters", "value_places"),
             *("decoding", "zones"),
         ),
@@ -51,8 +51,8 @@ GROUPS = {
     ),
     "definitions": Group(
         (
-            *("events", "event_schema", "function", "handler", "registry", "retry"),
-            *("context", "step_call"),
+            *("events", "event_fields", "event_schema", "function", "handler"),
+            *("registry", "retry", "context", "step_call"),
         ),
         uses=("data",),
     ),
@@ -73,6 +73,7 @@ GROUPS = {
     ),
     "worker": Group(("worker",), uses=("engine", "storage")),
     "app": Group(("app",), uses=("client", "worker")),
+    "integrations": Group(("integrations",), uses=("foundations",)),
     "process": Group(("cli.process",)),
     # It stands beside the app and looks at the stores themselves.
     "bench": Group(("bench",), uses=("app", "process", "sqlite", "redis_mongo")),

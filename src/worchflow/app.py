@@ -121,12 +121,12 @@ class Worchflow(Generic[Schema]):
         return list(self.registry)
 
     @property
-    def event_names(self) -> frozenset[str]:
-        """The events it has functions for, and those of its schema."""
-        names = frozenset(self.registry.events)
+    def event_types(self) -> Mapping[str, Any]:
+        """The data type of each event that it has a function for, or its schema has."""
+        types = {each.event_name: each.data_type for each in self.registry}
         if self._events is None:
-            return names
-        return names | frozenset(EventSchema.from_types(self._events).data_types)
+            return types
+        return types | dict(EventSchema.from_types(self._events).data_types)
 
     @overload
     def function(
@@ -205,10 +205,10 @@ class Worchflow(Generic[Schema]):
             # Made from clients that belong to one event loop: it is shared.
             return self._backend
 
-    def client(self) -> WorchflowClient[Schema]:
-        """A client of the app's stores."""
+    def client(self, *, backend: Backend | None = None) -> WorchflowClient[Schema]:
+        """A client of the app's stores, or of a `backend` in place of them."""
         return WorchflowClient(
-            backend=self.backend(),
+            backend=self.backend() if backend is None else backend,
             events=self._events,
             functions=self.functions,
             middleware=self._middleware,

@@ -174,9 +174,10 @@ class Connection:
         """What a store knows of an id; `ExecutionNotFound` for nothing."""
         if stored is None:
             raise ExecutionNotFound(
-                f'no execution has the id "{execution_id}" in {self.backend.location} '
-                f'with the queue prefix "{self.backend.options.queue_prefix}"',
+                f'no execution has the id "{execution_id}"',
                 execution_id=execution_id,
+                place=f"in {self.backend.location} "
+                f'with the queue prefix "{self.backend.options.queue_prefix}"',
             )
         return stored
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from .errors import InvalidInput
@@ -13,7 +14,6 @@ from .types import D_co, T
 if TYPE_CHECKING:
     import logging
     from collections.abc import Awaitable, Callable, Coroutine
-    from datetime import datetime
     from uuid import UUID
 
     from typing_extensions import TypeForm, Unpack

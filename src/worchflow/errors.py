@@ -86,9 +86,21 @@ class StoreUnavailable(WorchflowError):
 
 
 class ExecutionNotFound(WorchflowError):
-    """No execution has this id."""
+    """No execution has this id.
+
+    `place` says where it was looked for. It is a note of the traceback and no part of
+    the message, which may be shown to strangers.
+    """
 
     code = "WF3001"
+
+    def __init__(
+        self, message: str = "", *, execution_id: str | None = None, place: str = ""
+    ) -> None:
+        super().__init__(message, execution_id=execution_id)
+        self.place = place
+        if place:
+            self.add_note(place)
 
 
 class ExecutionConflict(WorchflowError):

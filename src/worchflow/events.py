@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, overload
 from pydantic import BaseModel, ConfigDict
 
 from .errors import ConfigurationError, EventValidationError, InvalidInput
+from .event_fields import refuse_unknown_arguments
 from .limits import check_name, short
 from .type_forms import check_type, resolve, substitute
 from .types import D, R
@@ -29,6 +30,9 @@ class Event(BaseModel, Generic[R]):
     The type argument is the result of the event's function, `Any` when left out.
     The fields are the event's data. Every class that is sent or bound to a function
     needs a `name` of its own, a subclass too; generic classes in between need none.
+
+    Making one with a field that the class does not have raises pydantic's
+    `ValidationError`, unless its `model_config` says what `extra` fields mean.
     """
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -45,6 +49,15 @@ class Event(BaseModel, Generic[R]):
         if name is not None:
             name = check_event_name(name, f"class {cls.__name__}: name")
         cls.__worchflow_name__ = name
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, /, **data: Any) -> None:
+            refuse_unknown_arguments(type(self), data)
+            super().__init__(**data)
+
+        # Pydantic calls an `__init__` that is not marked so for data it decodes too.
+        __init__.__pydantic_base_init__ = True
 
     if TYPE_CHECKING:
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypedDict, overload
 
 from typing_extensions import TypeVar
@@ -188,20 +188,36 @@ class _Plan:
 
 
 def _event_types(source: Any, handler: Handler) -> tuple[Any, Callable[[], Any]]:
-    """The data type, and how to find the result type."""
+    """The data type, and how to find the result type.
+
+    `ConfigurationError` where the handler's annotations name other ones.
+    """
     if isinstance(source, str):
-        data_type, declared = handler.data_type(), Any
-    elif is_event_class(source):
-        data_type = source
-        try:
-            declared = result_type(source, handler.names)
-        except ConfigurationError:
-            # Event["Receipt"] may name a class that is defined further down.
-            return data_type, partial(result_type, source)
-    else:
-        data_type, declared = source.data_type, source.result_type
-    found = handler.result_type() if declared is Any else declared
-    return data_type, lambda: found
+        data_type, result = handler.data_type(), handler.result_type()
+        return data_type, lambda: result
+    if not is_event_class(source):
+        found = event_of(source)
+        handler.check_data(found.name, found.data_type)
+        return found.data_type, _fixed(_result(found.name, found.result_type, handler))
+    name = event_name(source)
+    handler.check_data(name, source)
+    try:
+        declared = result_type(source, handler.names)
+    except ConfigurationError:
+        # Event["Receipt"] may name a class that is defined further down.
+        return source, lambda: _result(name, result_type(source), handler)
+    return source, _fixed(_result(name, declared, handler))
+
+
+def _result(event: str, declared: Any, handler: Handler) -> Any:
+    if declared is Any:
+        return handler.result_type()
+    handler.check_result(event, declared)
+    return declared
+
+
+def _fixed(value: Any) -> Callable[[], Any]:
+    return lambda: value
 
 
 def make_binder(

@@ -15,6 +15,8 @@ import typing_extensions
 
 from .context import BaseContext, Context, SyncContext
 from .errors import ConfigurationError
+from .type_adapters import type_name
+from .type_fit import fits
 from .type_forms import calling_frame, resolve, unalias
 
 if TYPE_CHECKING:
@@ -66,6 +68,32 @@ class Handler:
             return returned
         arguments = typing.get_args(returned)
         return arguments[-1] if arguments else Any
+
+    def check_data(self, event: str, data_type: Any) -> None:
+        """Refuse a context of another event's data.
+
+        Raises `ConfigurationError`; an annotation that cannot be read says nothing.
+        """
+        named = _as_far_as_known(self.data_type)
+        if not fits(data_type, named):
+            raise ConfigurationError(
+                f'{self.where} is bound to the event "{event}" with '
+                f"{_spelled(data_type)} as its data, but takes a context of "
+                f"{_spelled(named)}: annotate its parameter as "
+                f"Context[{_spelled(data_type)}], or bind it to the event it is for"
+            )
+
+    def check_result(self, event: str, wanted: Any) -> None:
+        """Refuse a result that the event does not have.
+
+        Raises `ConfigurationError`; an annotation that cannot be read says nothing.
+        """
+        returned = _as_far_as_known(self.result_type)
+        if not fits(returned, wanted):
+            raise ConfigurationError(
+                f"{self.where} returns {_spelled(returned)}, but the result of the "
+                f'event "{event}" is {_spelled(wanted)}: let both name the same type'
+            )
 
     def context_class(self) -> type[BaseContext[Any]] | None:
         """`Context` or `SyncContext`, as far as the annotation tells."""
@@ -168,6 +196,17 @@ def _innermost(handler: Any) -> Any:
             return _innermost(getattr(handler, attribute))
     call = type(handler).__call__
     return call if isinstance(call, types.FunctionType) else handler
+
+
+def _spelled(annotation: Any) -> str:
+    return "None" if annotation is types.NoneType else type_name(annotation)
+
+
+def _as_far_as_known(find: Callable[[], Any]) -> Any:
+    try:
+        return find()
+    except ConfigurationError:
+        return Any
 
 
 def _is_coroutine_function(function: Any) -> bool:

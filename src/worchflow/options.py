@@ -10,11 +10,10 @@ from .durations import to_seconds
 from .errors import ConfigurationError
 from .limits import check_prefix
 from .records import ExecutionStatus
+from .types import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from .types import Duration
 
 Durability: TypeAlias = Literal["strict", "fast"]
 

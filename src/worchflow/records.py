@@ -6,19 +6,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
-from .types import value
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
-    from .types import Payload
+from .types import Payload, value
 
 Item = TypeVar("Item")
 
@@ -204,6 +200,19 @@ class WorkerRecord:
     started_at: datetime
     quarantine_after: int = 2
     """Executions with so many `deaths` are claimed by `claim_quarantined` alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSeen:
+    """A worker that did not leave, as the others see it."""
+
+    id: str
+    functions: Mapping[str, str]
+    """The id of the function that serves each event, by event name."""
+    silent_for: float | None
+    """Seconds since it renewed its lease; None where no clock can tell."""
+    is_alive: bool
+    """Whether its lease holds and nothing says that its process is gone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .durations import to_seconds
 from .errors import (
@@ -15,13 +16,12 @@ from .errors import (
     StepError,
 )
 from .limits import short
+from .types import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from typing_extensions import TypeIs
-
-    from .types import Duration
 
 FINAL = (NonRetryable, SerializationError, PayloadTooLarge, StepError)
 """Trying again could only repeat an effect or contradict a recorded fact."""
@@ -36,6 +36,9 @@ class Retry:
     random part of that, from nothing to all of it. Errors that are not of the
     classes in `on`, or are of those in `never`, are not retried.
 
+    `delays` are all waits as they are, in place of everything that makes them up
+    otherwise: the first retry waits the first, and those beyond the list the last.
+
     Raises `ConfigurationError` naming the field and its value.
     """
 
@@ -47,6 +50,7 @@ class Retry:
     immediate_first: bool = True
     on: tuple[type[BaseException], ...] = (Exception,)
     never: tuple[type[BaseException], ...] = ()
+    delays: Sequence[Duration] | None = None
 
     def __post_init__(self) -> None:
         _check_retries(self.max_retries, "max_retries")
@@ -63,6 +67,10 @@ class Retry:
                 )
         for name in ("on", "never"):
             _check_errors(name, getattr(self, name))
+        if self.delays is not None:
+            _check_delays(self.delays, self.max_retries)
+            # A list could be changed later, and would make the policy unhashable.
+            object.__setattr__(self, "delays", tuple(self.delays))
 
     @classmethod
     def of(
@@ -142,6 +150,9 @@ def _asked(error: BaseException) -> float | None:
 
 
 def _backoff(failures: int, policy: Retry, random: Callable[[], float]) -> float:
+    if policy.delays is not None:
+        place = min(failures, len(policy.delays)) - 1
+        return to_seconds(policy.delays[place], f"delays[{place}]")
     if policy.immediate_first and failures == 1:
         return 0.0
     exponent = failures - (2 if policy.immediate_first else 1)
@@ -171,6 +182,22 @@ def _check_factor(value: object) -> None:
     ):
         raise ConfigurationError(
             f"factor={short(value)} must be a number from 1 to 1000000"
+        )
+
+
+def _check_delays(value: object, max_retries: int) -> None:
+    told = short(value)
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence) or not value:
+        raise ConfigurationError(
+            f'delays={told} must be a list of durations, such as ["1s", "10s"]'
+        )
+    delays = cast("Sequence[Duration]", value)
+    for place, delay in enumerate(delays):
+        to_seconds(delay, f"delays[{place}]")
+    if len(delays) > max_retries:
+        raise ConfigurationError(
+            f"delays has {len(delays)} waits for {max_retries} retries: "
+            f"write max_retries={len(delays)} too"
         )
 
 

@@ -17,12 +17,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f', did you mean "{nearest[0]}"?' if nearest else ""
 
 
+def unknown_word(word: str, known: Iterable[str], what: str, noun: str) -> str:
+    """Says that `what` has no such option, field or name, and which it does have."""
+    known = sorted(known)
+    return (
+        f'{what} has no {noun} "{word}"'
+        f"{did_you_mean(word, known) or ';'} it takes: {', '.join(known) or 'none'}"
+    )
+
+
 def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
     """`ConfigurationError` for the first given option that `what` does not have."""
     known = sorted(known)
     for name in given:
         if name not in known:
-            raise ConfigurationError(
-                f'{what} has no option "{name}"'
-                f"{did_you_mean(name, known) or ';'} it takes: {', '.join(known)}"
-            )
+            raise ConfigurationError(unknown_word(name, known, what, "option"))

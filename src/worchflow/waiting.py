@@ -8,38 +8,96 @@ from .durations import span
 from .records import ExecutionStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from .records import Execution
+    from .records import Execution, WorkerSeen
+
+LONGEST_MESSAGE = 200
+"""Characters of an error's message; the whole of it is beside the sentence."""
+UPKEEP = 10.0
+"""Seconds; between two looks of a worker for what dead ones own, and some room."""
 
 
-def why_waiting(execution: Execution, now: datetime) -> str | None:
-    """What it waits for; None for one that runs or has ended."""
+def why_waiting(
+    execution: Execution,
+    now: datetime,
+    workers: Sequence[WorkerSeen] | None = None,
+    lease_ttl: float = 0.0,
+) -> str | None:
+    """What it waits for; None for one that runs or has ended.
+
+    With the workers of its store and the length of their leases in seconds it is told
+    too that its worker is silent, or that none serves its event.
+    """
     if execution.status is ExecutionStatus.RETRYING:
-        return _retrying(execution, now)
+        return _retrying(execution, now, workers)
     if execution.status is ExecutionStatus.QUEUED:
-        return _queued(execution, now)
+        return _queued(execution, now, workers)
+    if execution.status is ExecutionStatus.PROCESSING and workers is not None:
+        return _silent(execution, workers, lease_ttl)
     return None
 
 
-def _retrying(execution: Execution, now: datetime) -> str:
+def _silent(
+    execution: Execution, workers: Sequence[WorkerSeen], lease_ttl: float
+) -> str | None:
+    if execution.worker is None:
+        return None
+    own = next((each for each in workers if each.id == execution.worker), None)
+    if own is not None and own.is_alive and (own.silent_for or 0.0) < lease_ttl / 2:
+        return None
+    worker = f"Its worker {execution.worker}"
+    if own is None:
+        said = f"{worker} is gone"
+    elif own.silent_for is None:
+        said = f"{worker} ended with the machine it was on"
+    else:
+        said = f"{worker} was last heard of {span(own.silent_for)} ago"
+    if own is not None and own.is_alive:
+        rest = span(lease_ttl - (own.silent_for or 0.0) + UPKEEP)
+        return f"{said}; unless it is heard of again, another takes over within {rest}."
+    if not any(each.is_alive for each in workers):
+        return f"{said}; a worker takes over once one is started."
+    return f"{said}; it is taken over within {span(lease_ttl + UPKEEP)}."
+
+
+def _retrying(
+    execution: Execution, now: datetime, workers: Sequence[WorkerSeen] | None
+) -> str:
     failed = f"Attempt {execution.attempt_count} failed"
     if execution.error is not None:
+        message = " ".join(execution.error.message.split())
         failed += f" with {execution.error.type}"
+        failed += f": {_shortened(message)}" if message else ""
+    if execution.reason is not None:
+        return f"{failed}; {_reason(execution, now)}."
     if _is_ahead(execution.run_at, now):
         return f"{failed}; the next one is due {_when(execution.run_at, now)}."
-    return f"{failed}; the next one waits for {_free_worker(execution)}."
+    return f"{failed}; the next one waits for {_free_worker(execution, workers)}."
 
 
-def _queued(execution: Execution, now: datetime) -> str:
+def _shortened(text: str) -> str:
+    longest = LONGEST_MESSAGE
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _reason(execution: Execution, now: datetime) -> str:
+    again = ""
+    if _is_ahead(execution.run_at, now):
+        again = f"; the next look is {_when(execution.run_at, now)}"
+    return f"{execution.reason}{again}"
+
+
+def _queued(
+    execution: Execution, now: datetime, workers: Sequence[WorkerSeen] | None
+) -> str:
     if execution.reason is not None:
-        again = ""
-        if _is_ahead(execution.run_at, now):
-            again = f"; the next look is {_when(execution.run_at, now)}"
-        return f"{execution.reason[:1].upper()}{execution.reason[1:]}{again}."
+        reason = _reason(execution, now)
+        return f"{reason[:1].upper()}{reason[1:]}."
     if _is_ahead(execution.run_at, now):
         return f"It was sent with a delay and is due {_when(execution.run_at, now)}."
-    who = _free_worker(execution)
+    who = _free_worker(execution, workers)
     if execution.started_at is not None:
         since = span((now - execution.updated_at).total_seconds())
         return f"It was handed back {since} ago and goes on with {who}."
@@ -47,8 +105,15 @@ def _queued(execution: Execution, now: datetime) -> str:
     return f"It has been due for {since} and waits for {who}."
 
 
-def _free_worker(execution: Execution) -> str:
-    return f'a worker that serves "{execution.event_name}" and has a free slot'
+def _free_worker(
+    execution: Execution, workers: Sequence[WorkerSeen] | None = None
+) -> str:
+    event = execution.event_name
+    if workers is not None and not any(
+        each.is_alive and event in each.functions for each in workers
+    ):
+        return f'a worker that serves "{event}": none is running'
+    return f'a worker that serves "{event}" and has a free slot'
 
 
 def _is_ahead(moment: datetime | None, now: datetime) -> bool:

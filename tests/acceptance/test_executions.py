@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
+
+import pytest
 
 from tests.acceptance.conftest import Seed
 from tests.command_line import Project
@@ -86,6 +90,53 @@ def test_an_execution_that_waits_says_why(project: Project, seed: Seed) -> None:
     assert "No step is recorded." in shown.out
 
 
+def test_a_dead_worker_is_told_where_its_execution_is_shown(project: Project) -> None:
+    gate = json.dumps({"gate": str(project.folder / "gate")})
+    project.run(*APP, "send", "hold-payment", "-d", gate, "--id", "held-0001")
+    with project.start("worker", "shop:app") as worker:
+        worker.wait_for_line("started, attempt 1")
+        running = project.run("executions", "show", "held-0001", "-o", "json").json
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+
+    left = project.run("executions", "show", "held-0001", "-o", "json").json
+
+    assert (running["status"], running["waiting"]) == ("processing", None)
+    assert left["status"] == "processing"
+    assert re.fullmatch(
+        rf"Its worker {left['worker']} was last heard of .* ago; a worker takes over "
+        r"once one is started\.",
+        left["waiting"],
+    )
+
+
+def test_the_step_that_failed_is_told_and_what_its_retry_waits_for(
+    project: Project,
+) -> None:
+    project.write(
+        "flaky.py",
+        "from worchflow import Context, Worchflow\n"
+        "app = Worchflow('flaky')\n"
+        "def fail() -> None:\n"
+        "    raise ConnectionError('the printer is off')\n"
+        "@app.function('print', retry_delay='1h')\n"
+        "async def print_it(ctx: Context[None]) -> None:\n"
+        "    await ctx.step.run('Write letter', fail)\n",
+    )
+    project.run("send", "print", "-A", "flaky:app", "--id", "letter-1")
+    project.run("worker", "flaky:app", "--burst")
+
+    shown = project.run("executions", "show", "letter-1").out
+
+    assert re.search(
+        r"^waiting +Attempt 1 failed with ConnectionError: the printer is off; the "
+        r"next one is due in 59 min",
+        shown,
+        re.MULTILINE,
+    )
+    assert re.search(r'^in the step "Write letter"$', shown, re.MULTILINE)
+
+
 def test_eight_characters_of_an_id_are_enough(project: Project, seed: Seed) -> None:
     seed({"order-0001": PAY, "declined-1": DECLINE})
 
@@ -124,6 +175,51 @@ def test_an_unknown_id_is_not_found_and_the_place_is_told(project: Project) -> N
     assert missing.out == ""
     assert str(project.database) in missing.err
     assert "[WF3001]" in missing.err
+
+
+@pytest.mark.parametrize("app", [(), APP])
+def test_reading_makes_nothing_and_tells_where_it_looked(
+    project: Project, app: tuple[str, ...]
+) -> None:
+    before = sorted(project.folder.iterdir())
+
+    listed = project.run(*app, "executions", "list")
+    as_json = project.run(*app, "executions", "list", "-o", "json")
+    others = [
+        project.run(*app, "executions", what, "order-0001")
+        for what in ("show", "result", "retry", "cancel")
+    ]
+    pruned = project.run(*app, "retention", "run", "--yes")
+
+    assert (listed.code, listed.out) == (0, "")
+    assert listed.err == f"no executions in {project.database}\n"
+    assert as_json.json == {"executions": [], "cursor": None}
+    assert [each.code for each in others] == [4] * 4
+    assert all(str(project.database) in each.err for each in others)
+    assert pruned.out == "0\n"
+    left = {each.name for each in project.folder.iterdir()} - {"__pycache__"}
+    assert left == {each.name for each in before}
+
+
+@pytest.mark.parametrize("command", [("executions", "list"), ("send", "pay")])
+def test_a_folder_that_is_missing_is_an_error(
+    project: Project, command: tuple[str, ...]
+) -> None:
+    missing = project.folder / "shpo" / "shop.db"
+
+    refused = project.run(*command, WORCHFLOW_SQLITE_PATH=missing)
+
+    assert refused.code == 2
+    assert f"there is no folder {missing.parent} for the database" in refused.err
+    assert not missing.parent.exists()
+
+
+def test_what_is_not_there_yet_can_be_sent_to(project: Project) -> None:
+    sent = project.run("send", "pay")
+
+    assert f"accepted in {project.database}\n" in sent.err
+    assert sent.out.strip() in project.run("executions", "list").out
+    assert (project.database.parent / ".gitignore").read_text() == "*\n"
 
 
 def test_what_is_no_id_is_refused(project: Project) -> None:
@@ -176,7 +272,7 @@ def test_a_filter_that_cannot_be_is_refused(project: Project) -> None:
     assert wrong.code == 2
     assert "there are: queued, processing, retrying" in wrong.err
     assert none.code == 0
-    assert (none.out, none.err) == ("", "no execution fits\n")
+    assert (none.out, none.err) == ("", f"no execution fits in {project.database}\n")
 
 
 def test_the_list_for_people_has_one_line_each(project: Project, seed: Seed) -> None:

@@ -79,7 +79,15 @@ def test_data_comes_from_a_file_or_from_stdin(project: Project) -> None:
     [
         ("{amount: 5}", "--data is not JSON"),
         ("@missing.json", "the file cannot be read: No such file"),
-        ('{"amount": "many"}', "$.amount: Input should be a valid integer"),
+        (
+            '{"amount": "many"}',
+            'unable to parse string as an integer; it is "many" [WF4003]',
+        ),
+        ("{}", "--data does not fit: $.amount: Field required ["),
+        (
+            '{"amount": 5, "custmer": "bob"}',
+            'has no field "custmer", did you mean "customer"?',
+        ),
     ],
 )
 def test_data_that_does_not_fit_is_refused(
@@ -93,6 +101,48 @@ def test_data_that_does_not_fit_is_refused(
     assert "Traceback" not in sent.err
     assert sent.out == ""
     assert not project.database.exists()
+
+
+def test_data_may_be_left_out_where_no_field_is_required(project: Project) -> None:
+    sent = project.run("-A", "shop:app", "send", "decline-payment", "--id", "d-1")
+    refused = project.run(*PAY)
+
+    assert sent.out == "d-1\n"
+    shown = project.run("executions", "show", "d-1", "-o", "json").json
+    assert shown["data"] == {"text": "declined"}
+    assert refused.code == 2
+    assert (
+        'the event "process-payment" needs data with the field amount: give it with '
+        """-d '{"amount": "…"}' [WF4003]"""
+    ) in refused.err
+
+
+def test_an_app_without_functions_says_so(project: Project) -> None:
+    project.write("empty.py", "from worchflow import Worchflow\napp = Worchflow('e')\n")
+
+    sent = project.run("-A", "empty:app", "send", "pay")
+
+    assert sent.code == 2
+    assert "It has none: register functions with @app.function(...)" in sent.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("send",), "error: Missing argument 'event'. See worchflow send --help"),
+        (("send", "x", "--dta", "1"), "error: No such option: --dta"),
+        (("executions", "list", "--limit", "x"), "executions list --help [WF1001]"),
+    ],
+)
+def test_usage_errors_are_told_as_all_others(
+    project: Project, arguments: tuple[str, ...], says: str
+) -> None:
+    refused = project.run(*arguments)
+
+    assert (refused.code, refused.out) == (2, "")
+    assert says in refused.err
+    assert refused.err.startswith("error: ")
+    assert refused.err.endswith("[WF1001]\n")
 
 
 def test_a_mistyped_event_is_refused_with_the_right_one(project: Project) -> None:
@@ -201,3 +251,19 @@ def test_ctrl_c_ends_the_waiting(project: Project) -> None:
     assert sent.code == 130
     assert "interrupted" in sent.err
     assert "Traceback" not in sent.err
+
+
+def test_an_event_that_no_worker_serves_is_told_with_the_nearest(
+    project: Project,
+) -> None:
+    with project.start("worker", "shop:app") as worker:
+        worker.wait_for_line(" serves ")
+        wrong = project.run("send", "proces-payment")
+        right = project.run("send", "process-payment", "-d", '{"amount": 5}')
+
+    assert wrong.code == 0
+    assert (
+        'warning: no live worker serves the event "proces-payment", did you mean '
+        '"process-payment"?'
+    ) in wrong.err
+    assert "warning" not in right.err

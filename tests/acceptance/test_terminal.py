@@ -15,6 +15,11 @@ from worchflow import __version__
 COLOUR = re.compile(r"\x1b\[[0-9;]+m")
 
 
+def plain_lines(shown: str) -> list[str]:
+    """What a terminal shows, without colours."""
+    return [line.rstrip() for line in COLOUR.sub("", shown).splitlines()]
+
+
 def run_in_terminal(project: Project, *arguments: str, **environment: str) -> str:
     """Run a command whose stdout and stderr are a terminal; give what it showed."""
     controller, terminal = pty.openpty()
@@ -142,3 +147,37 @@ def test_a_mistyped_command_is_refused_with_the_right_one(project: Project) -> N
 
     assert refused.code == 2
     assert "Did you mean 'executions'?" in refused.err
+
+
+def test_in_a_terminal_each_execution_is_one_line_and_its_short_id_is_enough(
+    project: Project, seed: Seed
+) -> None:
+    alike = "0a0a0a0a-0000-4000-8000-00000000000"
+    mine = "invoice-of-november-for-customer-17"
+    pay = ("process-payment", {"amount": 5})
+    seed(
+        {
+            "9c1b5d1e-5b0e-4c43-9d6b-0c2f2e5f1a77": pay,
+            f"{alike}1": pay,
+            f"{alike}2": pay,
+            "order-1": ("hold-payment" * 10, {}),
+            mine: pay,
+        },
+        run=False,
+    )
+
+    listed = run_in_terminal(project, "executions", "list", COLUMNS="80")
+    piped = project.run("executions", "list").out
+
+    header, *rows = plain_lines(listed)
+    assert header.split()[:3] == ["ID", "STATUS", "EVENT"]
+    shown = [row.split()[0] for row in rows]
+    assert sorted(shown) == sorted(
+        ["9c1b5d1e", f"{alike}1", f"{alike}2", "order-1", mine[:20]]
+    )
+    assert all(row.endswith(" ago") and len(row) <= 80 for row in rows)
+    assert re.search(r"^order-1 +queued  hold-[\w-]*…", "\n".join(rows), re.MULTILINE)
+    for short in shown:
+        assert project.run("executions", "show", short, "-o", "json").code == 0
+    assert "9c1b5d1e-5b0e-4c43-9d6b-0c2f2e5f1a77  queued" in piped
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", piped)

@@ -369,3 +369,32 @@ async def test_a_worker_that_joins_again_after_its_death_has_a_new_identity(
     claim = await claim_one(backend, again)
     assert claim.worker_id == again.id
     assert (await renew(backend, again.id)).owned == {claim.execution.id}
+
+
+async def test_workers_are_seen_until_they_leave(make_backend: MakeBackend) -> None:
+    backend = await make_backend()
+    alive, dead, left = [await joined(backend, event) for event in (EVENT, "b", "c")]
+    await end_lease(backend, dead.id)
+    await backend.leave(left.id)
+
+    seen = {each.id: each for each in await backend.workers()}
+
+    assert set(seen) == {alive.id, dead.id}
+    assert (seen[alive.id].is_alive, seen[dead.id].is_alive) == (True, False)
+    assert seen[alive.id].functions == alive.functions
+    silent = [seen[worker.id].silent_for for worker in (alive, dead)]
+    assert silent[0] is not None
+    assert silent[1] is not None
+    assert 0 <= silent[0] < 60 < silent[1]
+
+
+async def test_workers_of_another_prefix_are_not_seen(
+    make_backend: MakeBackend, prefix: str
+) -> None:
+    backend, other = (
+        await make_backend(),
+        await make_backend(queue_prefix=f"{prefix}-2"),
+    )
+    await joined(other)
+
+    assert list(await backend.workers()) == []

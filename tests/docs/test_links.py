@@ -19,7 +19,7 @@ LANGUAGES = {"bash", "dockerfile", "ini", "json", "python", "text", "toml", "yam
 # What a reader has; what we ship ourselves is looked up.
 PROGRAMS = {
     *("docker", "export", "git", "gunicorn", "pip", "pip3", "python", "python3"),
-    "uvicorn",
+    *("source", "uvicorn"),
 }
 
 

@@ -397,6 +397,7 @@ async def test_data_that_does_not_fit_its_type_is_not_sent(
     cases: dict[str, Any] = {
         "text for a number": {"name": "pay", "data": {"amount": "many"}},
         "a field is missing": {"name": "pay", "data": {}},
+        "a misspelt field": {"name": "pay", "data": {"amount": 1, "custmer": 2}},
         "a field too many": typed({"amount": 1, "extra": 2}),  # type: ignore[typeddict-unknown-key]
         "nothing": {"name": "pay", "data": None},
         "a list": {"name": "pay", "data": [1]},

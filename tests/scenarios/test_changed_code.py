@@ -184,3 +184,20 @@ async def test_an_event_nobody_serves_yet_waits_and_costs_nothing(
         async with after.worker():
             assert await waiting.result(timeout=20) == "new"
         assert (await client.get(waiting.id)).attempt_count == 0
+
+
+class Order(Event[int], name="order"):
+    amount: int = 1
+
+
+async def test_an_old_sender_may_send_a_field_that_is_gone(make_app: MakeApp) -> None:
+    app, old_sender = make_app(), make_app()
+
+    @app.function(Order)
+    async def order(ctx: Context[Order]) -> int:
+        return ctx.data.amount
+
+    data = {"amount": 5, "colour": "red"}
+    async with old_sender.client() as client, app.worker():
+        handle = await client.send({"name": "order", "data": data})
+        assert await handle.result(timeout=10) == 5

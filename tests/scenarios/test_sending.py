@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypedDict
+from uuid import UUID, uuid4
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from worchflow import (
     Context,
@@ -94,6 +95,39 @@ async def test_an_id_never_means_two_things(app: Worchflow[Any], other: Any) -> 
 
         assert conflict.value.execution_id == "o"
         assert (await client.get("o")).data == {"number": 1, "tags": []}
+
+
+class Stamped(Event[int], name="stamped"):
+    number: int
+    tags: list[str] = Field(default_factory=list)
+    key: UUID = Field(default_factory=uuid4)
+
+
+async def test_what_the_sender_did_not_give_is_no_conflict(
+    app: Worchflow[Any],
+) -> None:
+    @app.function(Stamped)
+    async def stamped(ctx: Context[Stamped]) -> int:
+        return ctx.data.number
+
+    async with app.client() as client:
+        first = Stamped(number=1, tags=["a"])
+        await client.send(first, id="o")
+        equal: list[Any] = [
+            Stamped(number=1, tags=["a"]),
+            {"name": "stamped", "data": {"number": 1, "tags": ["a"]}},
+            Stamped(number=1, tags=["a"], key=first.key),
+        ]
+        for message in equal:
+            assert (await client.send(message, id="o")).duplicate
+        for other in (
+            Stamped(number=2, tags=["a"]),
+            Stamped(number=1),
+            Stamped(number=1, tags=["a"], key=uuid4()),
+        ):
+            with pytest.raises(ExecutionConflict):
+                await client.send(other, id="o")
+        assert (await client.get("o")).data["key"] == str(first.key)
 
 
 async def test_a_delayed_execution_waits_and_says_so(app: Worchflow[Any]) -> None:

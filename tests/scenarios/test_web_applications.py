@@ -7,13 +7,21 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from worchflow import ConfigurationError, Context, Worchflow, WorchflowClient
+from worchflow import (
+    ConfigurationError,
+    Context,
+    StoreUnavailable,
+    Worchflow,
+    WorchflowClient,
+)
+from worchflow.integrations.starlette import answer_errors
 
 
 def serving(app: Worchflow[Any]) -> Worchflow[Any]:
@@ -76,3 +84,49 @@ async def test_the_apps_own_lifespan_is_around_its_workers(make_app: Any) -> Non
             await (await client.send(work())).result(timeout=10)
 
     assert events == ["enter shop", "work", "leave"]
+
+
+async def act(request: Request) -> JSONResponse:
+    client: WorchflowClient[Any] = request.state.worchflow
+    match request.path_params["what"]:
+        case "missing":
+            await client.get("no-such-id")
+        case "conflict":
+            await client.send({"name": "greet", "data": "Ada"}, id="g")
+            await client.send({"name": "greet", "data": "Emmy"}, id="g")
+        case "input":
+            await client.send({"name": "greet", "data": 5})
+        case "state":
+            await client.send({"name": "greet", "data": "Ada"}, id="g")
+            await client.retry("g")
+        case "store":
+            raise StoreUnavailable("the database /srv/secret.db does not work")
+        case _:
+            raise ConfigurationError("a mistake of the application")
+    return JSONResponse({})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", [Starlette, FastAPI])
+def test_errors_are_answered_without_telling_where_the_data_is(
+    make_app: Any, kind: Any
+) -> None:
+    app = serving(make_app())
+    web = kind(routes=[Route("/{what}", act)], lifespan=app.lifespan())
+    answer_errors(web)
+    where = app.backend().location
+
+    with TestClient(web, raise_server_exceptions=False) as browser:
+        for what, status, code in (
+            ("missing", 404, "WF3001"),
+            ("conflict", 409, "WF3002"),
+            ("input", 422, "WF4003"),
+            ("state", 409, "WF3005"),
+            ("store", 503, "WF2001"),
+        ):
+            answer = browser.get(f"/{what}")
+            assert (answer.status_code, answer.json()["code"]) == (status, code)
+            assert len(answer.json()["detail"]) > 10
+            assert where not in answer.text
+            assert "/srv" not in answer.text
+        assert browser.get("/mistake").status_code == 500

@@ -60,10 +60,42 @@ def modes(*paths: Path | str) -> set[int]:
     return {stat.S_IMODE(Path(path).stat().st_mode) for path in paths}
 
 
-async def test_folders_and_file_are_made_for_their_owner_alone(
+async def test_a_folder_that_is_missing_is_named_and_not_made(tmp_path: Path) -> None:
+    make_notes(tmp_path / "file")
+
+    for folder in (tmp_path / "a", tmp_path / "file"):
+        with pytest.raises(ConfigurationError) as caught:
+            await opened(folder / "data.db")
+        assert f"there is no folder {folder} for the database" in str(caught.value)
+    assert names_in(tmp_path) == ["file"]
+
+
+async def test_a_backend_that_makes_nothing_is_empty_until_there_is_a_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "data.db"
+    empty, late = SQLiteBackend(path, OPTIONS), SQLiteBackend(path, OPTIONS)
+    empty.make_nothing()
+    clone = empty.clone()
+    for backend in (empty, clone):
+        await backend.open()
+        assert backend.location == str(path)
+        assert await backend.get("order-1") is None
+    assert names_in(tmp_path) == []
+
+    writer = await opened(path)
+    id_ = await insert_one(writer)
+    late.make_nothing()
+    await late.open()
+    assert await late.get(id_) is not None
+    for backend in (empty, clone, writer, late):
+        await backend.close()
+
+
+async def test_the_own_folder_and_file_are_made_for_their_owner_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "a" / "b" / "data.db"
+    path = tmp_path / ".worchflow" / "data.db"
     caplog.set_level(logging.INFO, "worchflow.storage.sqlite")
 
     backend = await opened(path)
@@ -73,6 +105,7 @@ async def test_folders_and_file_are_made_for_their_owner_alone(
     assert modes(f"{path}.workers", sockets_of(backend)) == {0o700}
     assert str(path) in caplog.text
     assert backend.location == str(path)
+    assert path.with_name(".gitignore").read_text() == "*\n"
     await backend.close()
 
 
@@ -146,15 +179,10 @@ async def test_a_database_of_an_earlier_release_is_left_alone(path: Path) -> Non
 async def test_a_path_that_cannot_be_opened_is_named_with_the_reason(
     tmp_path: Path,
 ) -> None:
-    make_notes(tmp_path / "file")
+    with pytest.raises(StoreUnavailable, match="Is a directory") as caught:
+        await opened(tmp_path)
 
-    for path, reason in (
-        (tmp_path, "Is a directory"),
-        (tmp_path / "file" / "data.db", "File exists"),
-    ):
-        with pytest.raises(StoreUnavailable, match=reason) as caught:
-            await opened(path)
-        assert str(path) in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
 
 
 async def test_opening_again_after_a_refusal_works(path: Path) -> None:

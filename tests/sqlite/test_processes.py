@@ -404,6 +404,7 @@ async def test_nonsense_on_the_socket_changes_nothing(
 
 async def test_a_long_path_has_its_sockets_elsewhere(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 60) / ("y" * 60)
+    folder.mkdir(parents=True)
     one, two = SQLiteBackend(folder / "a.db"), SQLiteBackend(folder / "a.db")
     await one.open()
     folder_of_sockets = sockets_of(one)

@@ -20,6 +20,7 @@ from worchflow.function import (
     function,
     make_binder,
 )
+from worchflow.registry import FunctionRegistry
 from worchflow.retry import Retry
 
 if TYPE_CHECKING:
@@ -427,7 +428,31 @@ async def of_data(ctx: Pay) -> Receipt:
     raise NotImplementedError
 
 
-async def of_unknown(ctx: Context[Nowhere]) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+async def of_unknown(ctx: Context[Nowhere]) -> Elsewhere:  # type: ignore[name-defined]  # noqa: F821
+    raise NotImplementedError
+
+
+async def returns_text(ctx: Context[Pay]) -> str:
+    raise NotImplementedError
+
+
+async def returns_nothing(ctx: Context[Pay]) -> None: ...
+
+
+async def of_bare(ctx: Context[Bare]) -> Receipt:
+    raise NotImplementedError
+
+
+def of_mail(ctx: SyncContext[MailData]) -> Awaitable[bytes]:
+    raise NotImplementedError
+
+
+async def of_any_model(ctx: Context[BaseModel]) -> Any:
+    raise NotImplementedError
+
+
+async def says_nothing(ctx):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    raise NotImplementedError
 
 
 @pytest.mark.parametrize(
@@ -461,6 +486,48 @@ def test_handlers_that_cannot_work_are_refused(
         make_binder(source, {}, done.append)(handler)
     assert reason in caught.value.message
     assert done == []
+
+
+@pytest.mark.parametrize(
+    ("source", "handler", "reason"),
+    [
+        (Pay, returns_text, 'returns str, but the result of the event "pay" is Receip'),
+        (Pay, returns_nothing, "returns None, but the result of the event"),
+        (Pay, of_bare, "takes a context of Bare: annotate its parameter as Context[Pa"),
+        (Pay, of_mail, '"pay" with Pay as its data, but takes a context of MailData'),
+        (mail, of_mail, 'returns bytes, but the result of the event "mail" is int'),
+        (mail, pay, "takes a context of Pay: annotate its parameter as Context[MailDa"),
+    ],
+)
+def test_a_handler_of_other_types_than_its_event_is_refused(
+    source: Any, handler: Any, reason: str
+) -> None:
+    done: list[Any] = []
+    with pytest.raises(ConfigurationError) as caught:
+        make_binder(source, {}, done.append)(handler)
+    assert reason in caught.value.message
+    assert done == []
+
+
+@pytest.mark.parametrize(
+    ("source", "handler"),
+    [
+        *((Pay, of_any_model), (Pay, says_nothing), (mail, says_nothing)),
+        *((mail_any, of_mail), (Late, says_nothing), ("pay", of_bare)),
+    ],
+)
+def test_a_handler_whose_types_may_fit_is_taken(source: Any, handler: Any) -> None:
+    assert create_function(source, handler).handler is handler
+
+
+def test_a_result_type_found_later_is_compared_then(monkeypatch: Any) -> None:
+    async def late(ctx: Context[Late]) -> str:
+        raise NotImplementedError
+
+    made = create_function(Late, late)
+    monkeypatch.setitem(globals(), "Coming", Receipt)
+    with pytest.raises(ConfigurationError, match="returns str, but the result of the"):
+        FunctionRegistry([made])
 
 
 def test_a_data_type_that_is_nowhere_is_refused_for_a_name() -> None:

@@ -236,3 +236,29 @@ def test_a_wrong_retry_delay_is_refused() -> None:
 def test_two_delays_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="retry_delay='1s' beside retries"):
         Retry.of(Retry(), "1s")
+
+
+def test_delays_are_all_waits_as_they_are() -> None:
+    policy = Retry(delays=["1s", timedelta(seconds=10), 60])
+    longer = Retry(max_retries=5, delays=["10m", "1s"])
+
+    assert waits(policy) == [1, 10, 60]
+    assert waits(longer) == [600, 1, 1, 1, 1]
+    assert hash(policy) == hash(Retry(delays=("1s", timedelta(seconds=10), 60)))
+    asked = decide_retry(RetryAfter("7s"), 1, policy, always(0.5))
+    assert asked == 7
+
+
+@pytest.mark.parametrize(
+    ("delays", "says"),
+    [
+        ("1s", "must be a list of durations"),
+        ([], "must be a list of durations"),
+        (5, "must be a list of durations"),
+        (["1s", "soon"], r"delays\[1\]='soon' is not a duration"),
+        ([1, 2, 3, 4], "delays has 4 waits for 3 retries: write max_retries=4 too"),
+    ],
+)
+def test_delays_that_cannot_be_are_refused(delays: Any, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        Retry(delays=delays)

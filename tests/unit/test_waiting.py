@@ -7,7 +7,7 @@ import pytest
 
 from worchflow import Execution, ExecutionStatus
 from worchflow.durations import span
-from worchflow.records import ErrorInfo
+from worchflow.records import ErrorInfo, WorkerSeen
 from worchflow.waiting import why_waiting
 
 WORKER = 'a worker that serves "pay" and has a free slot'
@@ -79,8 +79,15 @@ def test_what_runs_or_has_ended_does_not_wait(status: str) -> None:
         (
             replace(RETRYING, run_at=NOW + timedelta(seconds=0.25)),
             (
-                "Attempt 2 failed with ValueError; the next one is due in 250 ms, at "
-                "2030-01-31 08:00:00 UTC."
+                "Attempt 2 failed with ValueError: no; the next one is due in 250 ms, "
+                "at 2030-01-31 08:00:00 UTC."
+            ),
+        ),
+        (
+            replace(RETRYING, reason='no live worker serves the event "pay"'),
+            (
+                "Attempt 2 failed with ValueError: no; no live worker serves the event "
+                '"pay".'
             ),
         ),
         (
@@ -91,6 +98,70 @@ def test_what_runs_or_has_ended_does_not_wait(status: str) -> None:
 )
 def test_what_waits_says_why(execution: Execution, sentence: str) -> None:
     assert why_waiting(execution, NOW) == sentence
+
+
+def seen(
+    id: str, silent_for: float | None, *, alive: bool = True, event: str = "pay"
+) -> WorkerSeen:
+    return WorkerSeen(
+        id=id, functions={event: event}, silent_for=silent_for, is_alive=alive
+    )
+
+
+RUNNING = replace(QUEUED, status=ExecutionStatus.PROCESSING, worker="w-1")
+
+
+@pytest.mark.parametrize(
+    ("workers", "sentence"),
+    [
+        ([seen("w-1", 4.0)], None),
+        (
+            [seen("w-1", 12.0)],
+            (
+                "was last heard of 12.0 s ago; unless it is heard of again, another "
+                "takes over within 18.0 s."
+            ),
+        ),
+        (
+            [seen("w-1", 40.0, alive=False), seen("w-2", 1.0)],
+            "was last heard of 40.0 s ago; it is taken over within 30.0 s.",
+        ),
+        (
+            [seen("w-1", 2.0, alive=False), seen("w-2", 90.0, alive=False)],
+            "was last heard of 2.0 s ago; a worker takes over once one is started.",
+        ),
+        (
+            [seen("w-1", None, alive=False), seen("w-2", 1.0)],
+            "ended with the machine it was on; it is taken over within 30.0 s.",
+        ),
+        ([seen("w-2", 1.0)], "is gone; it is taken over within 30.0 s."),
+    ],
+)
+def test_who_runs_it_is_told_once_it_is_silent(
+    workers: list[WorkerSeen], sentence: str | None
+) -> None:
+    expected = None if sentence is None else f"Its worker w-1 {sentence}"
+
+    assert why_waiting(RUNNING, NOW, workers, lease_ttl=20.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("workers", "end"),
+    [
+        ([seen("w-1", 1.0)], "and has a free slot."),
+        ([], ": none is running."),
+        ([seen("w-1", 1.0, event="other")], ": none is running."),
+        ([seen("w-1", 1.0, alive=False)], ": none is running."),
+    ],
+)
+@pytest.mark.parametrize("execution", [QUEUED, RETRYING])
+def test_that_no_worker_serves_it_is_told(
+    execution: Execution, workers: list[WorkerSeen], end: str
+) -> None:
+    sentence = why_waiting(execution, NOW, workers)
+
+    assert sentence is not None
+    assert sentence.endswith(end)
 
 
 @pytest.mark.parametrize(

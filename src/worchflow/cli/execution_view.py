@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ..durations import span
@@ -19,6 +20,11 @@ LONGEST_VALUE = 2000
 """Characters of a payload; the whole of it is in `-o json`."""
 LONGEST_RESULT = 100
 
+MADE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+SHORT_MADE_ID = 8
+SHORT_OWN_ID = 20
+"""Ids that a user chose often begin alike, and their beginning is read as a word."""
+
 
 def execution_row(execution: Execution) -> Sequence[str]:
     """Its line in the listing; the attempts include the one that runs."""
@@ -30,6 +36,34 @@ def execution_row(execution: Execution) -> Sequence[str]:
         _moment(execution.created_at) or "",
         _took(execution.started_at, execution.finished_at),
     )
+
+
+def short_rows(
+    executions: Sequence[Execution], now: datetime
+) -> Iterable[Sequence[str]]:
+    """The same lines for a terminal: short ids, and how long ago instead of when.
+
+    A short id is the beginning of an id that no other one in the listing has.
+    """
+    ids = {each.id for each in executions}
+    for each in executions:
+        full = execution_row(each)
+        age = _age((now - each.created_at).total_seconds())
+        yield (_short_id(each.id, ids), *full[1:4], f"{age} ago", *full[5:])
+
+
+def _age(seconds: float) -> str:
+    """In one unit: `4 s`, `12 min`, `3 h`, `20 d`."""
+    whole = max(0, round(seconds))
+    return f"{whole} s" if whole < 60 else " ".join(span(whole).split()[:2])
+
+
+def _short_id(id: str, ids: Iterable[str]) -> str:
+    length = SHORT_MADE_ID if MADE_ID.fullmatch(id) else SHORT_OWN_ID
+    others = [other for other in ids if other != id]
+    while any(other.startswith(id[:length]) for other in others) and length < len(id):
+        length += 1
+    return id[:length]
 
 
 def print_execution(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 from ..errors import (
     ConfigurationError,
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 USAGE = 2
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""Click's `UsageError`, which typer has beside it or inside, as its version likes."""
 INTERNAL = 70
 """A bug of the library; `EX_SOFTWARE` of sysexits.h."""
 TIMED_OUT = 124
@@ -75,7 +79,8 @@ def report(error: WorchflowError) -> None:
     trace = getattr(error, "traceback", "")
     if trace:
         talk(trace.rstrip("\n"))
-    talk(f"{error} [{error.code}]", label="error: ")
+    place = f" {error.place}" if isinstance(error, ExecutionNotFound) else ""
+    talk(f"{error}{place} [{error.code}]", label="error: ")
     if isinstance(error, ExecutionFailed) and error.execution_id:
         talk(
             f"its steps: worchflow executions show {error.execution_id}\n"
@@ -84,13 +89,33 @@ def report(error: WorchflowError) -> None:
 
 
 def exit_on_errors(command: Callable[[], object]) -> None:
-    """Run the command line; every error of the library ends it with its code."""
+    """Run the command line; every error ends it with its code, told in one style."""
     try:
-        command()
+        code = command()
     except WorchflowError as error:
         report(error)
         sys.exit(exit_code(error))
+    except USAGE_ERROR as error:
+        _report_usage(error)
+        sys.exit(USAGE)
+    except typer.Abort:
+        talk("aborted")
+        sys.exit(1)
     except Exception:  # noqa: BLE001 - the last one to see it
         talk(traceback.format_exc())
         talk("this is a bug of Worchflow: please report it [WF1000]", label="error: ")
         sys.exit(INTERNAL)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report_usage(error: Any) -> None:
+    """What typer found wrong, as everything else is told."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    path = error.ctx.command_path if error.ctx else "worchflow"
+    message = error.format_message()
+    talk(
+        f"{message} See {path} --help [{ConfigurationError.code}]",
+        label="error: ",
+    )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ..client import WorchflowClient
+from ..storage import open_backend
 from .failures import INTERRUPTED
 from .loading import load_app
 from .output import Form, Output, talk
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from ..app import Worchflow
+    from ..storage.base import Backend
     from .settings import Settings
 
 T = TypeVar("T")
@@ -81,19 +83,43 @@ class Invocation:
         target = self.settings["app"]
         return None if target is None else load_app(target)
 
+    def location(self, app: Worchflow[Any] | None) -> str:
+        """Where the client's data is, for people."""
+        return _backend(app).location
+
     @contextlib.asynccontextmanager
     async def client(
-        self, app: Worchflow[Any] | None
+        self, app: Worchflow[Any] | None, *, sends: bool = False
     ) -> AsyncGenerator[WorchflowClient[Any]]:
         """A client of the app's stores, or of the environment's.
 
-        Its first call opens it: what is refused before then touches no store.
+        Its first call opens it: what is refused before then touches no store. Only
+        who `sends` makes a database where there is none.
         """
-        client = WorchflowClient[Any]() if app is None else app.client()
-        try:
+        async with self.stores(app, sends=sends) as (client, _):
             yield client
+
+    @contextlib.asynccontextmanager
+    async def stores(
+        self, app: Worchflow[Any] | None, *, sends: bool = False
+    ) -> AsyncGenerator[tuple[WorchflowClient[Any], Backend]]:
+        """The same client, and the backend that its first call opens."""
+        backend = _backend(app)
+        if not sends:
+            backend.make_nothing()
+        client = (
+            WorchflowClient[Any](backend=backend)
+            if app is None
+            else app.client(backend=backend)
+        )
+        try:
+            yield client, backend
         finally:
             await client.close()
+
+
+def _backend(app: Worchflow[Any] | None) -> Backend:
+    return open_backend() if app is None else app.backend()
 
 
 def run(

@@ -28,9 +28,10 @@ async def find_execution(client: WorchflowClient[Any], given: str) -> Execution:
     except ExecutionNotFound as error:
         if len(given) < SHORTEST:
             raise ExecutionNotFound(
-                f"{error}; an id may be shortened to its first {SHORTEST} characters, "
-                "not further",
+                f"an id may be shortened to its first {SHORTEST} characters, not "
+                f"further, and {error}",
                 execution_id=given,
+                place=error.place,
             ) from None
         not_found = error
     found = await _beginning_with(client, given)

@@ -71,4 +71,4 @@ def main() -> None:
     """Run the command line; never returns normally, the exit code says how it went."""
     prepare_streams()
     tell_warnings()
-    exit_on_errors(lambda: app(prog_name="worchflow"))
+    exit_on_errors(lambda: app(prog_name="worchflow", standalone_mode=False))

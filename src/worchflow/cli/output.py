@@ -122,18 +122,39 @@ class Output:
         else:
             self.object({name: shapes, **beside})
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A table for a person; a status is coloured, and always a word too."""
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person reads it now, in a window of some width."""
+        return self.is_table and sys.stdout.isatty()
+
+    def table(
+        self,
+        header: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        gives_way: str | None = None,
+    ) -> None:
+        """A table for a person; a status is coloured, and always a word too.
+
+        In a narrow terminal the column that `gives_way` is cut, so that each row
+        stays one line; without such a column cells are folded.
+        """
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in header:
-            table.add_column(name, no_wrap=name == "ID", overflow="fold")
+            rigid = name == "ID" if gives_way is None else name != gives_way
+            table.add_column(name, no_wrap=rigid, overflow="fold")
         for row in rows:
-            table.add_row(
-                *(Text(printable(cell), STATUS_STYLES.get(cell, "")) for cell in row)
-            )
+            cells = [
+                Text(printable(cell), STATUS_STYLES.get(cell, ""), overflow="fold")
+                for cell in row
+            ]
+            if gives_way is not None:
+                cut = cells[header.index(gives_way)]
+                cut.no_wrap, cut.overflow = True, "ellipsis"
+            table.add_row(*cells)
         _print(table)
 
     def fields(self, pairs: Iterable[tuple[str, str | None]]) -> None:

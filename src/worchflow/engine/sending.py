@@ -14,10 +14,12 @@ from ..errors import (
     SerializationError,
     StoreUnavailable,
 )
+from ..event_fields import fields_made_anew, refuse_unknown_keys
 from ..events import message_parts
 from ..ids import new_execution_id, new_nonce
 from ..limits import check_id
 from ..records import NewExecution
+from .served_events import ServedEvents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +43,8 @@ class Prepared:
     execution: NewExecution
     data_type: Any
     result_type: Any
+    data: object = field(default=None, repr=False)
+    """What was encoded, as a value of its type."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +66,7 @@ class Sender:
     schema: EventSchema | None = None
     data_types: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The data type of each event this process has a function for."""
+    served: ServedEvents = field(default_factory=ServedEvents, init=False)
 
     def prepare(
         self,
@@ -80,10 +85,11 @@ class Sender:
         mapping = isinstance(message, Mapping)
         if mapping:
             parts = self._typed(parts)
+        payload, data = self._encode(parts, checked=not mapping)
         execution = NewExecution(
             id=new_execution_id() if id is None else check_id(id),
             event_name=parts.name,
-            event_data=self._encode(parts, checked=not mapping),
+            event_data=payload,
             nonce=new_nonce(),
             created_at=self.clock.now(),
             delay=None if delay is None else to_seconds(delay, "delay"),
@@ -93,6 +99,7 @@ class Sender:
             execution=execution,
             data_type=parts.data_type,
             result_type=parts.result_type,
+            data=data,
         )
 
     async def insert(self, prepared: Sequence[Prepared]) -> list[Accepted]:
@@ -104,6 +111,7 @@ class Sender:
         """
         accepted: list[Accepted] = []
         conflict: ExecutionConflict | None = None
+        known = self.data_types
         for start in range(0, len(prepared), BATCH):
             batch = prepared[start : start + BATCH]
             try:
@@ -118,6 +126,9 @@ class Sender:
                 if self._conflicts(one, outcome):
                     conflict = conflict or _conflict(one, outcome)
                     continue
+                if self.schema is None and one.execution.event_name not in known:
+                    # A name that nothing here vouches for may be a typing mistake.
+                    self.served.sent(self.store, one.execution.event_name)
                 accepted.append(
                     Accepted(
                         id=one.execution.id,
@@ -136,16 +147,40 @@ class Sender:
             return True
         if existing is None:
             return False
-        return existing.event_name != new.event_name or not self.payloads.same_data(
-            existing.event_data, new.event_data, prepared.data_type
-        )
+        if existing.event_name != new.event_name:
+            return True
+        before, data_type = existing.event_data, prepared.data_type
+        if self.payloads.same_data(before, new.event_data, data_type):
+            return False
+        made_anew = fields_made_anew(prepared.data)
+        if not made_anew:
+            return True
+        given = self._as_given(new.event_data, before, made_anew)
+        return not self.payloads.same_data(before, given, data_type)
 
-    def _encode(self, parts: MessageParts, *, checked: bool) -> Payload:
-        """The data as text; what a mapping holds becomes its type's first."""
+    def _as_given(
+        self, new: Payload, existing: Payload, made_anew: list[str]
+    ) -> Payload:
+        """The new data with what nobody gave as the existing data has it."""
+        where = "the event data to compare"
+        data, before = (
+            self.payloads.decode(each, Any, where=where) for each in (new, existing)
+        )
+        if not isinstance(before, dict):
+            return new
+        for name in made_anew:
+            data.pop(name, None)
+        data |= {name: before[name] for name in made_anew if name in before}
+        payload, _ = self.payloads.encode(data, Any, kind="event", where=where)
+        return payload
+
+    def _encode(self, parts: MessageParts, *, checked: bool) -> tuple[Payload, object]:
+        """The data as text, and as a value of its type, which a mapping becomes."""
         where = f'the data of event "{parts.name}"'
         data = parts.data
         try:
             if not checked and parts.data_type is not Any:
+                refuse_unknown_keys(parts.name, parts.data_type, data)
                 plain, _ = self.payloads.encode(data, Any, kind="event", where=where)
                 data = self.payloads.decode(plain, parts.data_type, where=where)
             payload, _ = self.payloads.encode(
@@ -153,7 +188,7 @@ class Sender:
             )
         except SerializationError as error:
             raise EventValidationError(str(error), field="data") from error.__cause__
-        return payload
+        return payload, data
 
     def _typed(self, parts: MessageParts) -> MessageParts:
         """A mapping says no type: the schema does, or the function of its event."""

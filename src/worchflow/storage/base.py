@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         StoredPage,
         StoredStep,
         WorkerRecord,
+        WorkerSeen,
     )
     from ..settlement import Settled, Settlement
 
@@ -94,6 +95,13 @@ class ExecutionStore(ABC):
     @abstractmethod
     async def counts(self) -> dict[ExecutionStatus, int]:
         """Executions of this prefix by status; may lag two seconds."""
+
+    @abstractmethod
+    async def workers(self) -> Sequence[WorkerSeen]:
+        """The workers of this prefix that did not leave, dead ones too.
+
+        A dead one is forgotten once nothing is left that it owned.
+        """
 
     @abstractmethod
     async def cancel(
@@ -300,6 +308,14 @@ class Backend(ExecutionStore, ClaimStore):
 
         `ConfigurationError` when it was made from clients bound to one loop.
         """
+
+    def make_nothing(self) -> None:
+        """Have nothing made by opening it; call it before.
+
+        Where there is no database yet, this backend has an empty one of its own. A
+        store on servers makes its indexes all the same.
+        """
+        return
 
     @abstractmethod
     def watch(

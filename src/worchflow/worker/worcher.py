@@ -151,6 +151,8 @@ class Worcher(Emitter):
             raise ConfigurationError(
                 f"this worker is {self._state}; make a new Worcher to start again"
             )
+        if not self._registry:
+            logger.warning("this worker has no functions, and so nothing to run")
         self._state = "starting"
         self._starting = asyncio.ensure_future(self._start())
         try:

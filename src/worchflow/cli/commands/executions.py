@@ -9,7 +9,7 @@ import typer
 
 from ...errors import WrongState
 from ...waiting import why_waiting
-from ..execution_view import execution_row, print_execution
+from ..execution_view import execution_row, print_execution, short_rows
 from ..invocation import AppOption, IdArgument, Invocation, OutputOption, run
 from ..lookup import find_execution
 from ..output import json_text, talk
@@ -93,10 +93,15 @@ def list_executions(
     page = _with_client(invocation, read)
     out = invocation.output
     if out.is_table:
-        if page.items:
+        if page.items and out.is_terminal:
+            rows = short_rows(page.items, datetime.now(UTC))
+            out.table(HEADER, rows, gives_way="EVENT")
+        elif page.items:
             out.table(HEADER, [execution_row(each) for each in page.items])
         else:
-            talk("no execution fits")
+            where = invocation.location(invocation.load_app())
+            filtered = any((status, function, since, until, id_prefix, cursor))
+            talk(f"no execution{' fits' if filtered else 's'} in {where}")
     else:
         shapes = [execution_shape(each) for each in page.items]
         out.objects("executions", shapes, cursor=page.cursor)
@@ -115,14 +120,20 @@ def show(
     """Print an execution, its steps in order, its error, and why it waits."""
     invocation = Invocation.of(context, app=app, output=output)
 
-    async def read(
-        client: WorchflowClient[Any],
-    ) -> tuple[Execution, list[StepRecord]]:
-        execution = await find_execution(client, id)
-        return execution, await client.steps(execution.id)
+    loaded = invocation.load_app()
 
-    execution, steps = _with_client(invocation, read)
-    waits = why_waiting(execution, datetime.now(UTC))
+    async def read() -> tuple[Execution, list[StepRecord], str | None]:
+        async with invocation.stores(loaded) as (client, backend):
+            execution = await find_execution(client, id)
+            steps = await client.steps(execution.id)
+            workers, ttl = await backend.workers(), backend.options.lease_ttl
+            return (
+                execution,
+                steps,
+                why_waiting(execution, datetime.now(UTC), workers, ttl),
+            )
+
+    execution, steps, waits = run(read())
     out = invocation.output
     if out.is_table:
         print_execution(out, execution, steps, waits)

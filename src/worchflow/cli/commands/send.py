@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...errors import ConfigurationError, UnknownEvent
+from ...engine.served_events import unserved_warning
+from ...errors import (
+    ConfigurationError,
+    EventValidationError,
+    StoreUnavailable,
+    UnknownEvent,
+)
 from ...suggestions import did_you_mean
+from ..event_data import default_data, with_values
 from ..invocation import AppOption, Invocation, OutputOption, run
 from ..output import json_text, talk
 from ..parsing import read_data, read_duration, read_moment
 from ..results import TimeoutOption, WaitOption, wait_for_result, wait_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
     from ...app import Worchflow
+    from ...storage.base import Backend
 
 
 def send(
@@ -28,7 +39,7 @@ def send(
             "--data",
             metavar="JSON|@FILE|-",
             help="The event's data: JSON, a file with it, or - for stdin.",
-            show_default="null",
+            show_default="{} if no field is required, else null",
         ),
     ] = None,
     id: Annotated[
@@ -66,18 +77,23 @@ def send(
     later = None if delay is None else read_duration(delay, "--delay")
     moment = read_moment(at, "--at")
     worchflow = invocation.load_app()
-    if worchflow is not None:
-        _check_event(worchflow, event)
-    message = {"name": event, "data": read_data(data)}
+    types = None if worchflow is None else _types(worchflow, event)
+    if data is None and types is not None:
+        message = {"name": event, "data": default_data(event, types[event])}
+    else:
+        message = {"name": event, "data": read_data(data)}
     out = invocation.output
 
     async def accept() -> dict[str, Any]:
-        async with invocation.client(worchflow) as client:
-            handle = await client.send(message, id=id, delay=later, at=moment)
+        async with invocation.stores(worchflow, sends=True) as (client, backend):
+            with _values_in_errors(message["data"], types and types[event]):
+                handle = await client.send(message, id=id, delay=later, at=moment)
             shape = {"id": handle.id, "duplicate": handle.duplicate}
             if handle.duplicate:
                 talk("there is an equal execution under this id already: this is it")
             if seconds is None:
+                if worchflow is None:
+                    await _warn_if_unserved(event, backend)
                 return shape
             talk(f"accepted as {handle.id}, waiting for its result")
             result = await wait_for_result(client, handle.id, seconds)
@@ -88,17 +104,43 @@ def send(
         out.object(shape)
     elif seconds is None:
         out.line(shape["id"])
+        talk(f"accepted in {invocation.location(worchflow)}")
     else:
         out.text(json_text(shape["result"], indent=2))
 
 
-def _check_event(app: Worchflow[Any], event: str) -> None:
-    """A name the app has no function for is a typing mistake more often than not."""
-    known = app.event_names
-    if event not in known:
-        raise UnknownEvent(
-            f'the app "{app.name}" has no event "{event}"'
-            f"{did_you_mean(event, known) or '.'} It has: "
-            f"{', '.join(sorted(known)) or 'none'}. Without --app any name can be sent",
-            field="event",
-        )
+@contextlib.contextmanager
+def _values_in_errors(data: Any, data_type: Any) -> Generator[None]:
+    try:
+        yield
+    except EventValidationError as error:
+        if data_type is None:
+            raise
+        raise with_values(error, data, data_type) from None
+
+
+async def _warn_if_unserved(event: str, backend: Backend) -> None:
+    # It is accepted already: a store that is gone now changes nothing about that.
+    with contextlib.suppress(StoreUnavailable):
+        warning = unserved_warning(event, await backend.workers())
+        if warning is not None:
+            talk(warning, label="warning: ")
+
+
+def _types(app: Worchflow[Any], event: str) -> Mapping[str, Any]:
+    """The app's events with their types.
+
+    A name that is not among them is a typing mistake more often than not.
+    """
+    types = app.event_types
+    if event in types:
+        return types
+    known = f"It has: {', '.join(sorted(types))}"
+    if not types:
+        known = "It has none: register functions with @app.function(...)"
+    raise UnknownEvent(
+        f'the app "{app.name}" has no event "{event}"'
+        f"{did_you_mean(event, types) or '.'} {known}. Without --app any name can be "
+        "sent",
+        field="event",
+    )

@@ -32,6 +32,7 @@ from .ownership import begin
 from .pruning import Pruning
 from .reaper import Reaper
 from .redis_door import RedisDoor
+from .roster import workers_seen
 from .schema import prepare
 from .scripts import Scripts
 from .settling import Settling
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
         StoredPage,
         StoredStep,
         WorkerRecord,
+        WorkerSeen,
     )
     from ...settlement import Settled, Settlement
     from ..base import Inserted, NoticeSubscription, Renewal
@@ -261,6 +263,10 @@ class RedisMongoBackend(Backend):
     @override
     async def steps(self, execution_id: str) -> list[StoredStep]:
         return await self._open_parts.steps.all(execution_id)
+
+    @override
+    async def workers(self) -> Sequence[WorkerSeen]:
+        return await workers_seen(self._open_parts.stores)
 
     @override
     async def counts(self) -> dict[ExecutionStatus, int]:

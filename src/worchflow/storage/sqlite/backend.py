@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from ...options import BackendOptions
 from ..base import Backend
 from . import accepting, listing, pruning, settling, steps, sweeping, workers
 from .claiming import Claiming
+from .connection import has_file
 from .core import Memory, Place
 from .files import MEMORY, FileLock, remove_files
 from .link import Link, read_all
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
         StoredPage,
         StoredStep,
         WorkerRecord,
+        WorkerSeen,
     )
     from ...settlement import Settled, Settlement
     from ..base import Inserted, NoticeSubscription, Renewal
@@ -61,8 +64,11 @@ class SQLiteBackend(Backend):
     def __init__(self, path: str | Path, options: BackendOptions | None = None) -> None:
         self.options = options or BackendOptions()
         in_memory = str(path) == MEMORY
+        self._location = (
+            MEMORY if in_memory else str(Path(path).expanduser().absolute())
+        )
         self._place = Place(
-            path=MEMORY if in_memory else str(Path(path).expanduser().absolute()),
+            path=self._location,
             durability=self.options.durability,
             timeout=self.options.timeout,
             memory=Memory() if in_memory else None,
@@ -83,13 +89,18 @@ class SQLiteBackend(Backend):
     @property
     def location(self) -> str:
         """The path of the file."""
-        return self._place.path
+        return self._location
 
     def clone(self) -> SQLiteBackend:
         """A second backend on the same database, for another event loop."""
-        clone = SQLiteBackend(self._place.path, self.options)
+        clone = SQLiteBackend(self._location, self.options)
         clone._place = self._place
         return clone
+
+    def make_nothing(self) -> None:
+        """Be an empty database in memory if the file is not there."""
+        if not self._place.in_memory and not has_file(Path(self._location)):
+            self._place = replace(self._place, path=MEMORY, memory=Memory())
 
     async def open(self) -> None:
         """Open the file, making folders, file and tables if need be."""
@@ -241,6 +252,16 @@ class SQLiteBackend(Backend):
             claim=claim, settlement=settlement, notice=notice
         )
         return await self._ready.write(settling.settle, request)
+
+    async def workers(self) -> Sequence[WorkerSeen]:
+        """The workers that did not leave, by lease and file lock."""
+        link = self._ready
+        beside = link.core.beside
+        request = workers.LookRequest(
+            lease=self._lease_milliseconds,
+            lock_of=None if beside is None else beside.worker_lock,
+        )
+        return await link.read(workers.look, request)
 
     async def reap(self, worker_id: str, *, expired: bool) -> int:
         """Take back what dead workers own."""

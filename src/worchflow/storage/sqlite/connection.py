@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,13 @@ from ...errors import ConfigurationError, SchemaTooNew, StoreUnavailable
 from .files import MEMORY
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from ...options import Durability
 
 SCHEMA_VERSION = 3
+OWN_FOLDER = ".worchflow"
 OLDEST_SQLITE = (3, 35, 0)
 WAL_LIMIT = 64 * 1024 * 1024
 """Bytes; a write-ahead log above this is written back and cut."""
@@ -67,11 +70,36 @@ def connect_reader(path: str) -> sqlite3.Connection:
     return connection
 
 
+def has_file(path: Path) -> bool:
+    """Whether the database is there; `ConfigurationError` without its folder."""
+    folder = path.parent.parent if path.parent.name == OWN_FOLDER else path.parent
+    with _opening(path):
+        if folder.is_dir():
+            return path.exists()
+    raise ConfigurationError(
+        f"there is no folder {folder} for the database {path}: make it, or name "
+        "another file"
+    )
+
+
 def create_file(path: Path) -> None:
-    """Make the folders and an empty file that only its owner may read."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Make an empty file that only its owner may read, unless it is there.
+
+    The folder `.worchflow` is made too, and hidden from Git. `ConfigurationError` for
+    any other folder that is missing: a path in it is a mistake more often than not.
+    """
+    is_new = not has_file(path)
+    with _opening(path):
+        if is_new and path.parent.name == OWN_FOLDER:
+            path.parent.mkdir(exist_ok=True)
+            path.parent.joinpath(".gitignore").write_text("*\n", encoding="utf-8")
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+@contextmanager
+def _opening(path: Path) -> Generator[None, None, None]:
+    try:
+        yield
     except OSError as error:
         raise StoreUnavailable(
             f"the database {path} cannot be opened: {error.strerror}: {error.filename}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...clock import to_milliseconds
-from ...records import ExecutionStatus
+from ...records import ExecutionStatus, WorkerSeen
 from ...transitions import KILLED_WORKERS, UNSURE
 from ..base import Renewal
 from .accepting import tell_status
@@ -49,6 +50,11 @@ _OWNED = "SELECT id, cancel_requested FROM executions WHERE owner = ?"
 _OTHERS = """
     SELECT id, dead, boot_id = :boot_id AND lease_until > :lease_now FROM workers
     WHERE queue_prefix = :prefix AND id <> :id
+"""
+
+_ALL = """
+    SELECT id, functions, dead, boot_id = :boot_id, lease_until FROM workers
+    WHERE queue_prefix = :prefix ORDER BY started_at, id
 """
 
 _FIRST = """
@@ -141,6 +147,14 @@ class ReapRequest:
     lock_of: Callable[[str], Path] | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LookRequest:
+    """The length of leases in milliseconds, and where workers keep their locks."""
+
+    lease: int
+    lock_of: Callable[[str], Path] | None
+
+
 def join(tx: Transaction, prefix: str, request: JoinRequest) -> None:
     """Register a worker with a lease; what waits for its events need not wait on."""
     worker = request.worker
@@ -216,6 +230,28 @@ def reap(tx: Transaction, prefix: str, request: ReapRequest) -> Reaped:
     taken = _take_back(tx, prefix, gone, deaths=1)
     tx.connection.execute(_FORGET, (prefix,))
     return Reaped(executions=taken, workers=gone)
+
+
+def look(
+    connection: sqlite3.Connection, prefix: str, request: LookRequest
+) -> list[WorkerSeen]:
+    """Every worker that did not leave, whether it lives and since when it is silent."""
+    now, lock_of = lease_now(), request.lock_of
+    rows = fetch(connection, _ALL, {"prefix": prefix, "boot_id": boot_id()})
+    return [
+        WorkerSeen(
+            id=id_,
+            functions=dict(json.loads(functions)),
+            silent_for=max(0, now - until + request.lease) / 1000
+            if same_boot
+            else None,
+            is_alive=not dead
+            and bool(same_boot)
+            and until > now
+            and not (lock_of is not None and is_free(lock_of(id_))),
+        )
+        for id_, functions, dead, same_boot, until in rows
+    ]
 
 
 def is_first(connection: sqlite3.Connection, prefix: str, worker_id: str) -> bool:

@@ -1,0 +1,79 @@
+"""Warns of events that are sent and that no live worker serves, beside the sends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..errors import WorchflowError
+from ..suggestions import did_you_mean
+from ..transitions import unserved_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..records import WorkerSeen
+    from ..storage.base import ExecutionStore
+
+logger = logging.getLogger("worchflow.client")
+
+PAUSE = 1.0
+"""Seconds until the workers are asked for; what is sent meanwhile shares the answer."""
+AGAIN = 60.0
+"""Seconds until the same name is looked at again."""
+MOST_NAMES = 1000
+"""Names that are remembered; more are a program that makes them up."""
+SHOWN = 5
+
+
+def unserved_warning(name: str, workers: Iterable[WorkerSeen]) -> str | None:
+    """What to tell of an event that was sent; None if a live worker serves it."""
+    served = {event for each in workers if each.is_alive for event in each.functions}
+    if name in served:
+        return None
+    text = f"{unserved_reason(name)}{did_you_mean(name, served) or ';'}"
+    if not served:
+        return f"{text} what was sent waits until one is started"
+    some = sorted(served)[:SHOWN]
+    more = ", …" if len(served) > SHOWN else ""
+    return f"{text} what was sent waits. Live workers serve: {', '.join(some)}{more}"
+
+
+@dataclass(eq=False)
+class ServedEvents:
+    """Looks for live workers of what one client sends, on a task of its own.
+
+    No send waits for it, and of a name it tells at most once a minute. What is sent
+    right before the event loop ends is not looked at.
+    """
+
+    _looked_at: dict[str, float] = field(default_factory=dict[str, float])
+    _names: set[str] = field(default_factory=set[str])
+    _task: asyncio.Task[None] | None = None
+
+    def sent(self, store: ExecutionStore, name: str) -> None:
+        """Look soon whether a worker serves the name."""
+        now = time.monotonic()
+        if now - self._looked_at.get(name, -math.inf) < AGAIN:
+            return
+        if len(self._looked_at) >= MOST_NAMES:
+            self._looked_at.clear()
+        self._looked_at[name] = now
+        self._names.add(name)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look(store))
+
+    async def _look(self, store: ExecutionStore) -> None:
+        await asyncio.sleep(PAUSE)
+        names, self._names = self._names, set()
+        try:
+            workers = await store.workers()
+        except WorchflowError:  # closed meanwhile, or the sends tell it themselves
+            return
+        for name in sorted(names):
+            if (warning := unserved_warning(name, workers)) is not None:
+                logger.warning(warning)

@@ -1,0 +1,1 @@
+"""What fits Worchflow into other libraries; each module needs the one it names."""
