@@ -134,7 +134,7 @@ def test_the_step_that_failed_is_told_and_what_its_retry_waits_for(
         shown,
         re.MULTILINE,
     )
-    assert re.search(r'^in the step "Write letter"$', shown, re.MULTILINE)
+    assert re.search(r'^failed in +step "Write letter"$', shown, re.MULTILINE)
 
 
 def test_eight_characters_of_an_id_are_enough(project: Project, seed: Seed) -> None:

@@ -46,6 +46,9 @@ class Bare(Event, name="bare"):
 class Late(Event["Coming"], name="late"): ...  # type: ignore[name-defined]
 
 
+class Later(Event["ComingLater"], name="later"): ...  # type: ignore[name-defined]
+
+
 mail = event("mail", MailData, int)
 mail_any = event("mail-any", MailData)
 MailContext = Context[MailData]
@@ -521,11 +524,11 @@ def test_a_handler_whose_types_may_fit_is_taken(source: Any, handler: Any) -> No
 
 
 def test_a_result_type_found_later_is_compared_then(monkeypatch: Any) -> None:
-    async def late(ctx: Context[Late]) -> str:
+    async def late(ctx: Context[Later]) -> str:
         raise NotImplementedError
 
-    made = create_function(Late, late)
-    monkeypatch.setitem(globals(), "Coming", Receipt)
+    made = create_function(Later, late)
+    monkeypatch.setitem(globals(), "ComingLater", Receipt)
     with pytest.raises(ConfigurationError, match="returns str, but the result of the"):
         FunctionRegistry([made])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import logging
 from dataclasses import replace
@@ -152,10 +151,7 @@ class StepExecution(RunningStep):
                 value = await call()
             except BaseException as error:
                 failure = self._as_failure(error)
-                if failure is None:
-                    raise
-                if policy is None and failure is error:
-                    self._name_step(failure)
+                if failure is None or (policy is None and failure is error):
                     raise
                 if policy is None:
                     raise failure from error
@@ -184,14 +180,6 @@ class StepExecution(RunningStep):
         if isinstance(error, asyncio.CancelledError) and not is_being_cancelled():
             return _caused("the step was cancelled from inside", error)
         return None
-
-    def _name_step(self, error: Exception) -> None:
-        """Let the execution's traceback say which step it was."""
-        note = f"in the {self._where}"
-        # An exception may be raised again and again, and do as it likes with notes.
-        with contextlib.suppress(Exception):
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
 
     def _refuse_swallowed(self) -> None:
         """What a function makes of its cancellation is no result and no failure."""
