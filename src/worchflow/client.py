@@ -378,21 +378,17 @@ class WorchflowClient(Emitter, Generic[Schema]):
         id_prefix: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
+        payloads: bool = True,
     ) -> Page[Execution]:
-        """Executions, newest first, at most `limit` (1 to 200) of them.
+        """Executions, newest first, at most `limit` (1 to 200) and about 8 MiB of them.
 
         `function` is a function id or an event name; `since` and `until` bound the
-        creation time; `cursor` is the last page's. A page may be short, even empty,
-        while its cursor goes on. Records that cannot be read are left out and logged.
+        creation time; `cursor` is the last page's; without `payloads`, `data` and
+        `result` are None and not read. A page may be short, even empty, while its
+        cursor goes on. Records that cannot be read are left out and logged.
         """
         query = checked_query(
-            status=status,
-            function=function,
-            since=since,
-            until=until,
-            id_prefix=id_prefix,
-            cursor=cursor,
-            limit=limit,
+            status, function, since, until, id_prefix, cursor, limit, payloads
         )
         page = await self._connection.page(query)
         items = decode_executions(page.items, self._payloads)

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 LONGEST_PAGE = 200
 
 
-def checked_query(
-    *,
+def checked_query(  # noqa: PLR0913, PLR0917  # what `client.list` takes, in order
     status: ExecutionStatus | str | None,
     function: str | None,
     since: datetime | None,
@@ -24,12 +23,17 @@ def checked_query(
     id_prefix: str | None,
     cursor: str | None,
     limit: int,
+    payloads: bool,  # noqa: FBT001
 ) -> ExecutionQuery:
     """The query that `client.list` was called with; an error names what is wrong."""
     if type(limit) is not int or not 1 <= limit <= LONGEST_PAGE:
         raise InvalidInput(
             f"limit={limit!r} must be a whole number from 1 to {LONGEST_PAGE}",
             field="limit",
+        )
+    if type(payloads) is not bool:
+        raise InvalidInput(
+            f"payloads={payloads!r} must be True or False", field="payloads"
         )
     return ExecutionQuery(
         status=None if status is None else checked_status(status),
@@ -39,6 +43,7 @@ def checked_query(
         id_prefix=id_prefix,
         cursor=None if cursor is None else check_cursor(cursor),
         limit=limit,
+        payloads=payloads,
     )
 
 

@@ -227,6 +227,8 @@ class ExecutionQuery:
     id_prefix: str | None = None
     cursor: str | None = None
     limit: int = 50
+    payloads: bool = True
+    """Whether event data and results are read; without it they are null and None."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 
 from tests.stores import (
     ERROR,
+    EVENT,
     MakeBackend,
     claim_many,
     claim_one,
+    claimed,
     counted,
     ids,
     ignore,
@@ -261,3 +264,45 @@ async def test_another_prefix_is_neither_listed_nor_counted(
     assert await listed(ours, status=S.QUEUED) == [our_id]
     await counted(ours, {S.QUEUED: 1})
     await counted(theirs, {S.QUEUED: 1})
+
+
+async def test_a_page_holds_about_eight_mebibytes(backend: Backend) -> None:
+    large = f'"{"x" * (3 * 1024 * 1024)}"'
+    news = [aged(number, event_data=large) for number in range(4)]
+    await insert(backend, *news)
+
+    first = await backend.list(ExecutionQuery(limit=200))
+    second = await backend.list(ExecutionQuery(limit=200, cursor=first.cursor))
+
+    assert len(first.items) == 3
+    assert first.cursor is not None
+    assert second.cursor is None
+    assert ids((*first.items, *second.items)) == ids(news[::-1])
+
+
+async def test_one_execution_has_room_on_a_page_however_large(backend: Backend) -> None:
+    larger = f'"{"x" * (9 * 1024 * 1024)}"'
+    news = [aged(number, event_data=larger) for number in range(2)]
+    await insert(backend, *news)
+
+    page = await backend.list(ExecutionQuery(limit=2))
+    rest = await backend.list(ExecutionQuery(limit=2, cursor=page.cursor))
+
+    assert ids((*page.items, *rest.items)) == ids(news[::-1])
+    assert len(page.items) == 1
+
+
+@pytest.mark.parametrize("filters", [{}, {"id_prefix": "a"}, {"function": EVENT}])
+async def test_a_listing_without_payloads_reads_none(
+    backend: Backend, filters: dict[str, Any]
+) -> None:
+    claim = await claimed(backend, id="a1", event_data='"data"')
+    await settle(backend, claim, Completed(result='"result"'))
+    full = await backend.list(ExecutionQuery(**filters))
+
+    bare = await backend.list(ExecutionQuery(payloads=False, **filters))
+
+    assert [each.result for each in full.items] == ['"result"']
+    assert bare.items == [
+        replace(each, event_data="null", result=None) for each in full.items
+    ]

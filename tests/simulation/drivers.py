@@ -7,8 +7,8 @@ what would go to a socket goes to the transport, and drivers' errors come back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Protocol, Self
 
 import bson
 import hiredis
@@ -160,7 +160,7 @@ class SimulatedCollection:
         return SimulatedCursor(self._database, command)
 
     async def aggregate(
-        self, pipeline: Sequence[Document], hint: Any = None
+        self, pipeline: Sequence[Document], hint: Any = None, **_: Any
     ) -> SimulatedCursor:
         command: Document = {"aggregate": self._name, "pipeline": list(pipeline)}
         if hint:
@@ -188,6 +188,16 @@ class SimulatedCursor:
 
     async def to_list(self) -> list[Document]:
         return await self._database.read(self._command)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is open: the first answer has all."""
+
+    async def __aiter__(self) -> AsyncIterator[Document]:
+        for document in await self.to_list():
+            yield document
 
 
 class LeaseDatabase:

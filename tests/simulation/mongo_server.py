@@ -288,6 +288,8 @@ def _sort(found: list[Document], order: Document, now: datetime) -> list[Documen
 
 
 def _project(found: list[Document], fields: Document, now: datetime) -> list[Document]:
+    if not any(fields.values()):
+        return [{key: each[key] for key in each if key not in fields} for each in found]
     kept = {"_id", *fields}
     return [{key: each[key] for key in each if key in kept} for each in found]
 

@@ -19,6 +19,12 @@ def execution_shape(execution: Execution) -> Shape:
     return {name: _plain(value) for name, value in vars(execution).items()}
 
 
+def listed_shape(execution: Execution) -> Shape:
+    """The same without what a listing does not read: data and result."""
+    shape = execution_shape(execution)
+    return {name: shape[name] for name in shape if name not in {"data", "result"}}
+
+
 def step_shape(step: StepRecord) -> Shape:
     """Every field of a step but the execution's id, which is around it."""
     return {

@@ -15,7 +15,7 @@ from ..lookup import find_execution
 from ..output import json_text, talk
 from ..parsing import read_past
 from ..results import TimeoutOption, WaitOption, wait_for_result, wait_seconds
-from ..shapes import execution_shape, step_shape
+from ..shapes import execution_shape, listed_shape, step_shape
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -81,6 +81,7 @@ def list_executions(
         "id_prefix": id_prefix,
         "limit": limit,
         "cursor": cursor,
+        "payloads": False,
     }
 
     async def read(client: WorchflowClient[Any]) -> Page[Execution]:
@@ -103,7 +104,7 @@ def list_executions(
             filtered = any((status, function, since, until, id_prefix, cursor))
             talk(f"no execution{' fits' if filtered else 's'} in {where}")
     else:
-        shapes = [execution_shape(each) for each in page.items]
+        shapes = [listed_shape(each) for each in page.items]
         out.objects("executions", shapes, cursor=page.cursor)
     if page.cursor is not None:
         talk(f"there are more: --cursor {page.cursor}")

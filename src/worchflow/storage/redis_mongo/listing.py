@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from bson import Decimal128, ObjectId
@@ -15,6 +15,7 @@ from bson.int64 import Int64
 from ...clock import to_milliseconds
 from ...errors import InvalidInput
 from ...records import ExecutionStatus, StoredPage
+from ..page_size import PageSize
 from .documents import EXECUTIONS, META, UnreadableError
 from .indexes import BY_EVENT, LISTING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...records import ExecutionQuery, StoredExecution, WorkerRecord
-    from .documents import Document
+    from .documents import Document, Documents
     from .stores import Stores
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
@@ -62,6 +63,48 @@ class Range(NamedTuple):
     sort: tuple[tuple[str, int], ...]
 
 
+class Filling:
+    """A page while it is filled; what cannot be read is left out and logged."""
+
+    def __init__(self, query: ExecutionQuery, documents: Documents) -> None:
+        self.items: list[StoredExecution] = []
+        self.last: Position | None = None
+        """The last document that was taken."""
+        self.is_over = False
+        """Whether a document was met that has no room any more."""
+        self.wanted = query.limit + 1
+        self.payloads = query.payloads
+        self._size = PageSize(query.limit)
+        self._documents = documents
+
+    def take(self, document: Document) -> bool:
+        """Take a document into the page, or answer that it has no room."""
+        if self._size.is_reached:
+            self.is_over = True
+            return False
+        self.last = _position(document)
+        self.wanted -= 1
+        execution = self._read(document)
+        if execution is not None:
+            self.items.append(execution)
+        self._size.add(execution)
+        return True
+
+    def _read(self, document: Document) -> StoredExecution | None:
+        if not self.payloads:
+            document |= {"eventData": "null"}
+        try:
+            execution = self._documents.execution(document)
+        except UnreadableError as error:
+            logger.warning(
+                "execution %.200r is left out of the listing: %s",
+                document["_id"],
+                error.message,
+            )
+            return None
+        return execution if self.payloads else replace(execution, result=None)
+
+
 class Listing:
     """Lists executions, newest first."""
 
@@ -88,24 +131,14 @@ class Listing:
         The cursor tells whether the listing goes on, not the number of items.
         """
         after = None if query.cursor is None else _read_cursor(query.cursor)
+        filling = Filling(query, self._stores.documents)
         if query.id_prefix and await self._has_few(query.id_prefix):
-            found, following = await self._look_up(query, after)
+            following = await self._look_up(query, after, filling)
         else:
             plan = await self._plan(query)
-            found, following = await self._walk(query, plan, after)
-        documents = self._stores.documents
-        items: list[StoredExecution] = []
-        for document in found:
-            try:
-                items.append(documents.execution(document))
-            except UnreadableError as error:
-                logger.warning(
-                    "execution %.200r is left out of the listing: %s",
-                    document["_id"],
-                    error.message,
-                )
+            following = await self._walk(query, plan, after, filling)
         cursor = None if following is None else _make_cursor(following)
-        return StoredPage(items=items, cursor=cursor)
+        return StoredPage(items=filling.items, cursor=cursor)
 
     async def _plan(self, query: ExecutionQuery) -> Plan:
         prefix: Document = {"queuePrefix": self._stores.documents.prefix}
@@ -126,40 +159,41 @@ class Listing:
         return Plan(hint=LISTING, found=prefix | status, filtered=filtered | name)
 
     async def _walk(
-        self, query: ExecutionQuery, plan: Plan, after: Position | None
-    ) -> tuple[list[Document], Position | None]:
-        """The page's documents, and where the next page begins, if there is one."""
-        found: list[Document] = []
+        self,
+        query: ExecutionQuery,
+        plan: Plan,
+        after: Position | None,
+        filling: Filling,
+    ) -> Position | None:
+        """Fill the page; where the next one begins, if there is one."""
         for bounds, sort in _ranges(query, after):
             within = Range(plan.found | bounds, sort)
-            wanted = query.limit + 1 - len(found)
-            part = await self._part(plan, within, wanted)
-            found += part
-            if len(found) > query.limit:
-                return found[: query.limit], _position(found[query.limit - 1])
+            before = filling.last
+            await self._fill(filling, plan.hint, within, plan.filtered)
+            if filling.is_over:
+                return filling.last
             if plan.walks and (end := await self._last_walked(plan, within)):
                 # What is new at the top has moved the end, but not what was found.
-                return found, min(end, *map(_position, part[-1:]), key=_order)
-        return found, None
+                last = filling.last
+                is_new = last is not None and last is not before
+                return min(end, last, key=_order) if is_new and last else end
+        return None
 
-    async def _part(self, plan: Plan, within: Range, wanted: int) -> list[Document]:
-        mongo = self._stores.mongo
-        if not plan.walks:
-            return await mongo.find(
-                EXECUTIONS,
-                within.bounds,
-                sort=within.sort,
-                limit=wanted,
-                hint=plan.hint,
-            )
+    async def _fill(
+        self, filling: Filling, hint: Document, within: Range, filtered: Document
+    ) -> None:
         pipeline: list[Document] = [
             {"$match": within.bounds},
             {"$sort": dict(within.sort)},
-            {"$limit": SCANNED},
-            {"$match": plan.filtered},
-            {"$limit": wanted},
+            {"$limit": filling.wanted},
         ]
-        return await mongo.aggregate(EXECUTIONS, pipeline, plan.hint)
+        if filtered:
+            pipeline[-1:-1] = [{"$limit": SCANNED}, {"$match": filtered}]
+        if not filling.payloads:
+            pipeline.append({"$project": {"eventData": 0, "result": 0}})
+        await self._stores.mongo.aggregate_while(
+            EXECUTIONS, pipeline, hint, filling.take
+        )
 
     async def _last_walked(self, plan: Plan, within: Range) -> Position | None:
         """Where a walk that was cut short has ended."""
@@ -179,23 +213,18 @@ class Listing:
         return count < FEW
 
     async def _look_up(
-        self, query: ExecutionQuery, after: Position | None
-    ) -> tuple[list[Document], Position | None]:
+        self, query: ExecutionQuery, after: Position | None, filling: Filling
+    ) -> Position | None:
         """By the beginning of the id: few enough to be sorted afterwards."""
         plan = await self._plan(query)
-        found: list[Document] = []
+        hint: Document = {self._stores.documents.id_field: 1}
         for bounds, sort in _ranges(query, after):
             conditions = [plan.found, plan.filtered, bounds]
-            found += await self._stores.mongo.find(
-                EXECUTIONS,
-                {"$and": [each for each in conditions if each]},
-                sort=sort,
-                limit=query.limit + 1 - len(found),
-                hint={self._stores.documents.id_field: 1},
-            )
-            if len(found) > query.limit:
-                return found[: query.limit], _position(found[query.limit - 1])
-        return found, None
+            both = {"$and": [each for each in conditions if each]}
+            await self._fill(filling, hint, Range(both, sort), {})
+            if filling.is_over:
+                return filling.last
+        return None
 
     def _id_range(self, id_prefix: str) -> Document:
         ids = {"$gte": id_prefix, "$lt": id_prefix + "\uffff"}

@@ -18,7 +18,7 @@ from .errors import describe
 from .tasks import heeding_cancellation
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from pymongo.asynchronous.database import AsyncDatabase
 
@@ -139,6 +139,23 @@ class MongoDoor:
         with _mapped(self._timeout):
             cursor = await self._db[collection].aggregate(pipeline, hint=hint)
             return await cursor.to_list()
+
+    async def aggregate_while(
+        self,
+        collection: str,
+        pipeline: Sequence[Document],
+        hint: Any,
+        take: Callable[[Document], bool],
+    ) -> None:
+        """Give the documents of an aggregation to `take` until it answers False."""
+        with _mapped(self._timeout):
+            cursor = await self._db[collection].aggregate(
+                pipeline, hint=hint, batchSize=FETCHED
+            )
+            async with cursor:
+                async for document in cursor:
+                    if not take(document):
+                        return
 
     async def count(
         self, collection: str, query: Document, *, hint: Any, limit: int = 0

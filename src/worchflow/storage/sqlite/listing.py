@@ -8,17 +8,26 @@ import json
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...clock import to_milliseconds
 from ...errors import InvalidInput
 from ...records import ExecutionStatus, StoredPage
-from .rows import EXECUTION_COLUMNS, UnreadableRowError, fetch, read_execution
+from ..page_size import PageSize
+from .rows import (
+    EXECUTION_COLUMNS,
+    UnreadableRowError,
+    fetch,
+    read_execution,
+    read_rows,
+)
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
     from ...records import ExecutionQuery, StoredExecution
+    from .rows import Row
 
 logger = logging.getLogger("worchflow.storage.sqlite")
 
@@ -31,6 +40,12 @@ LATEST = 2**63 - 1
 """The last moment there can be. SQLite puts text and bytes after every number."""
 MOSTLY = frozenset({None, ExecutionStatus.COMPLETED})
 """Statuses that tell less than an event's name does."""
+
+WITHOUT_PAYLOADS = EXECUTION_COLUMNS.replace("event_data", "'null'").replace(
+    "result", "NULL"
+)
+Place: TypeAlias = tuple[float, str | bytes]
+"""Creation time and id of a row; damaged ids may be bytes that are no text."""
 
 _EVENTS_OF_FUNCTION = """
     SELECT event_name FROM functions
@@ -66,21 +81,40 @@ def page(
     no place in the order and is not listed.
     """
     search = _search(connection, prefix, query)
-    rows = fetch(connection, _statement(search), search.values)
-    following: tuple[float, str | bytes] | None = None
-    if len(rows) > query.limit:
-        rows = rows[: query.limit]
-        following = (rows[-1][4], rows[-1][0])
-    elif search.filtered and search.index:
+
+    def read(rows: Iterable[Row]) -> tuple[list[StoredExecution], Place | None]:
+        return _filled(rows, query.limit)
+
+    items, following = read_rows(
+        connection,
+        _statement(search, payloads=query.payloads),
+        search.values,
+        read,
+    )
+    if following is None and search.filtered and search.index:
         following = _last_walked(connection, search)
-    items: list[StoredExecution] = []
-    for row in rows:
-        try:
-            items.append(read_execution(row))
-        except UnreadableRowError as error:
-            logger.warning("%s; it is left out of the listing", error)
     cursor = None if following is None else make_cursor(*following)
     return StoredPage(items=items, cursor=cursor)
+
+
+def _filled(
+    rows: Iterable[Row], limit: int
+) -> tuple[list[StoredExecution], Place | None]:
+    """What fits on a page, and its last place if there is more."""
+    size, last = PageSize(limit), None
+    items: list[StoredExecution] = []
+    for row in rows:
+        if size.is_reached:
+            return items, last
+        last = (row[4], row[0])
+        execution = None
+        try:
+            execution = read_execution(row)
+            items.append(execution)
+        except UnreadableRowError as error:
+            logger.warning("%s; it is left out of the listing", error)
+        size.add(execution)
+    return items, None
 
 
 def counts(connection: sqlite3.Connection, prefix: str) -> dict[ExecutionStatus, int]:
@@ -185,13 +219,14 @@ def _add_function_and_status(
         )
 
 
-def _statement(search: Search) -> str:
+def _statement(search: Search, *, payloads: bool = True) -> str:
     """The rows of a page and one more."""
+    columns = EXECUTION_COLUMNS if payloads else WITHOUT_PAYLOADS
     if not search.index:
         # With `+` only the index of ids is left to the planner.
         conditions = [*search.found, *search.filtered, *_alternatives(search)]
         return (
-            f"SELECT {EXECUTION_COLUMNS} FROM executions "  # noqa: S608 - constants
+            f"SELECT {columns} FROM executions "  # noqa: S608 - constants
             f"WHERE +{' AND '.join(conditions)} "
             "ORDER BY +created_at DESC, +id DESC LIMIT :limit"
         )
@@ -199,7 +234,7 @@ def _statement(search: Search) -> str:
     walked = _walked(search, "seq AS place, created_at AS created, id AS name")
     filtered = " AND ".join(search.filtered) or "true"
     return (
-        f"SELECT {EXECUTION_COLUMNS} FROM ({walked}) "  # noqa: S608 - constants
+        f"SELECT {columns} FROM ({walked}) "  # noqa: S608 - constants
         f"CROSS JOIN executions ON seq = place WHERE {filtered} LIMIT :limit"
     )
 

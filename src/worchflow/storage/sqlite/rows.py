@@ -17,8 +17,10 @@ from ...records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
+
+    from ...types import T
 
 Row = tuple[Any, ...]
 Parameters: TypeAlias = "Sequence[Any] | Mapping[str, Any]"
@@ -46,15 +48,28 @@ def fetch(
     connection: sqlite3.Connection, statement: str, parameters: Parameters = ()
 ) -> list[Row]:
     """All rows of a query; text that is no UTF-8 comes as bytes."""
+    return read_rows(connection, statement, parameters, sqlite3.Cursor.fetchall)
+
+
+def read_rows(
+    connection: sqlite3.Connection,
+    statement: str,
+    parameters: Parameters,
+    read: Callable[[sqlite3.Cursor], T],
+) -> T:
+    """What `read` makes of a query's rows; text that is no UTF-8 comes as bytes.
+
+    It is called once more, from the first row on, where there is such text.
+    """
     try:
-        return connection.execute(statement, parameters).fetchall()
+        return read(connection.execute(statement, parameters))
     except sqlite3.OperationalError as error:
         # Python's own complaint about bad text has no code of SQLite.
         if getattr(error, "sqlite_errorcode", None) is not None:
             raise
     connection.text_factory = _decode
     try:
-        return connection.execute(statement, parameters).fetchall()
+        return read(connection.execute(statement, parameters))
     finally:
         connection.text_factory = str
 
