@@ -134,6 +134,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
 
     async def close(self) -> None:
         """Write what is buffered and let go of what this client opened."""
+        self._sender.served.close()
         try:
             if self._sync.in_use:
                 await asyncio.to_thread(self._sync.close)

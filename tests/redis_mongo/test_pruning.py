@@ -17,7 +17,7 @@ from tests.waiting import until
 from worchflow.errors import StoreUnavailable
 from worchflow.records import Claim, ExecutionStatus, StoredExecution
 from worchflow.settlement import Completed, Failed, Settlement
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.storage.redis_mongo import RedisMongoBackend, pruning
 from worchflow.storage.redis_mongo.scripts import NOWHERE
 
 S = ExecutionStatus
@@ -114,9 +114,10 @@ async def test_steps_recorded_by_a_clock_that_is_ahead_go_as_well(
 
 
 async def test_steps_that_say_not_whose_they_are_go_with_it(
-    open_backend: OpenBackend, raw_mongo: Mongo
+    open_backend: OpenBackend, raw_mongo: Mongo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The original's, and what executions of its id left that were deleted alone."""
+    monkeypatch.setattr(pruning, "LEFT", 1)
     backend = await open_backend(ts_compat=True)
     id_ = await ended(backend, raw_mongo)
     step = {"executionId": id_, "timestamp": 2**52, "status": "completed"}

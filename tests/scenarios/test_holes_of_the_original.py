@@ -239,8 +239,8 @@ async def test_u8_what_was_accepted_starts_although_redis_never_heard_of_it(
 
     async with app.client() as client:
         handle = await client.send(order())
-        # As if the sender had died between MongoDB and Redis.
-        assert await asyncio.to_thread(wipe_redis, where)
+        # As if the sender had died between MongoDB and Redis, which is told beside.
+        await until(lambda: asyncio.to_thread(wipe_redis, where))
         async with app.worker(options=WorkerOptions(upkeep_interval=0.1)):
             assert await handle.result(timeout=15) == "done"
 

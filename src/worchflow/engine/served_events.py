@@ -67,6 +67,12 @@ class ServedEvents:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._look(store))
 
+    def close(self) -> None:
+        """Look no more; what was sent a moment ago is not looked at."""
+        if self._task is not None and not self._task.get_loop().is_closed():
+            self._task.cancel()
+        self._task = None
+
     async def _look(self, store: ExecutionStore) -> None:
         await asyncio.sleep(PAUSE)
         names, self._names = self._names, set()

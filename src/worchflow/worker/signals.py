@@ -59,15 +59,15 @@ def stop_on_signals(
             with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
                 loop.add_signal_handler(number, receive, number)
                 installed.append(number)
-                _FORKS.before[number] = before
+                _CHILD_SIGNALS.before[number] = before
         yield received
     finally:
         for number in installed:
             loop.remove_signal_handler(number)
-            _FORKS.before.pop(number, None)
+            _CHILD_SIGNALS.before.pop(number, None)
 
 
-class _Forks:
+class _ChildSignals:
     """Gives a child its signals back.
 
     It inherits the handlers, which write to a socket that its parent reads: a signal
@@ -110,11 +110,11 @@ def _for_child(number: signal.Signals, before: Handler) -> Handler:
     return before
 
 
-_FORKS = _Forks()
+_CHILD_SIGNALS = _ChildSignals()
 
 if sys.platform != "win32":
     os.register_at_fork(
-        before=_FORKS.block,
-        after_in_parent=_FORKS.unblock,
-        after_in_child=_FORKS.restore,
+        before=_CHILD_SIGNALS.block,
+        after_in_parent=_CHILD_SIGNALS.unblock,
+        after_in_child=_CHILD_SIGNALS.restore,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.waiting import until
-from worchflow import Context, Worchflow, WorchflowClient
+from worchflow import Context, Worchflow, WorchflowClient, open_backend
 from worchflow.engine import served_events
 from worchflow.engine.served_events import unserved_warning
 from worchflow.records import WorkerSeen
@@ -99,3 +99,14 @@ async def test_the_client_of_an_app_vouches_for_its_events(
         await client.send({"name": "process-payment", "data": None})
 
         assert client._sender.served._task is None
+
+
+async def test_the_look_ends_with_its_client() -> None:
+    backend = open_backend("sqlite:///:memory:")
+    async with WorchflowClient[Any](backend=backend) as client:
+        await client.send({"name": "nobody", "data": None})
+        look = client._sender.served._task
+
+    assert look is not None
+    await asyncio.wait([look], timeout=5)
+    assert look.cancelled()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .stores import Stores
 
 MARKED: Document = {"pruned": True}
+LEFT = 1000
+"""So many steps that others have left are removed at a time."""
 
 
 class Pruning:
@@ -106,22 +108,22 @@ class Pruning:
             *(steps_of([each["_id"]]) | {STEP_LIFE: life_of(each)} for each in gone),
         )
         fields = ("executionId", STEP_LIFE)
-        left = await mongo.find(
-            STEPS, steps_of([each["_id"] for each in gone]), fields=fields
-        )
-        if not left:
-            return
-        # Without a mark, or of an earlier execution: as long as this one is there,
-        # nothing that was read before is of a later one.
-        there = await mongo.find(EXECUTIONS, _these(gone), fields=("_id",))
-        ids = {each["_id"] for each in there}
-        exact = [
-            {"_id": each["_id"], STEP_LIFE: each.get(STEP_LIFE)}
-            for each in left
-            if each["executionId"] in ids
-        ]
-        if exact:
+        these = steps_of([each["_id"] for each in gone])
+        while left := await mongo.find(STEPS, these, fields=fields, limit=LEFT):
+            # Without a mark, or of an earlier execution: as long as this one is there,
+            # nothing that was read before is of a later one.
+            there = await mongo.find(EXECUTIONS, _these(gone), fields=("_id",))
+            ids = {each["_id"] for each in there}
+            exact = [
+                {"_id": each["_id"], STEP_LIFE: each.get(STEP_LIFE)}
+                for each in left
+                if each["executionId"] in ids
+            ]
+            if not exact:
+                return
             await mongo.delete(STEPS, *exact)
+            if len(left) < LEFT:
+                return
 
 
 def _these(executions: Sequence[Document]) -> Document:
