@@ -36,7 +36,7 @@ GROUPS = {
     "foundations": Group(
         (
             *("errors", "types", "durations", "clock", "ids", "limits"),
-            *("suggestions", "masking", "loop_lock", "forking"),
+            *("suggestions", "masking", "loop_lock", "forking", "repeated_lines"),
         )
     ),
     "data": Group(

@@ -25,6 +25,9 @@ SAYS = {
     "fastapi_app.py": ["202 {'id': 'payment-1', 'duplicate': True}", "409"],
 }
 
+# Of the parcel that is refused for good, which the handler makes up for.
+TRACEBACKS = {"payment_saga.py": 1}
+
 
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("name", SAYS)
@@ -47,7 +50,7 @@ def test_an_example_runs_by_itself(name: str, tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert [line for line in SAYS[name] if line not in done.stdout] == []
-    assert "Traceback" not in done.stderr
+    assert done.stderr.count("Traceback") == TRACEBACKS.get(name, 0), done.stderr
 
 
 def test_every_example_is_run() -> None:

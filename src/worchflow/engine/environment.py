@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from ..repeated_lines import RepeatedLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,3 +31,5 @@ class Environment:
     clock: Clock
     random: Callable[[], float]
     """Uniform in [0, 1), for jitter."""
+    repeated: RepeatedLines = field(default_factory=RepeatedLines)
+    """For lines that every execution would log while a store does not answer."""

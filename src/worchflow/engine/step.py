@@ -262,7 +262,8 @@ class StepExecution(RunningStep):
         pause = 0.1
         while True:
             if error is not None:
-                logger.warning(
+                self._environment.repeated.warning(
+                    logger,
                     "%s; step %s of execution %s is done and waits to be recorded, "
                     "next try in %.1f s",
                     error,
@@ -336,7 +337,6 @@ class StepExecution(RunningStep):
             self._tries,
             type(failure).__name__,
             delay,
-            exc_info=self._environment.payloads.shown(failure),
             extra=self._fields,
         )
 

@@ -61,7 +61,8 @@ class ClaimLoop:
                 pause = 0.1
                 continue
             except StoreUnavailable as error:
-                logger.warning(
+                self._environment.repeated.warning(
+                    logger,
                     "%s; worker %s claims nothing until it answers, next try in %.1f s",
                     error,
                     lease.worker.id,

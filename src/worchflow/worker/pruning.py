@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import StoreUnavailable
 from ..options import KEEP_EVERYTHING
+from ..repeated_lines import RepeatedLines
 from ..storage.pruning import prune_in_batches
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class PruneLoop:
         self._ages = (backend.options.retention or KEEP_EVERYTHING).ages
         self._membership = membership
         self._interval = interval
+        self._repeated = RepeatedLines()
 
     async def run(self) -> None:
         """Prune until cancelled; the first round is after an interval."""
@@ -38,7 +40,9 @@ class PruneLoop:
                 try:
                     await self._round(status, age)
                 except StoreUnavailable as error:
-                    logger.warning("%s; nothing is removed until it answers", error)
+                    self._repeated.warning(
+                        logger, "%s; nothing is removed until it answers", error
+                    )
 
     async def _round(self, status: ExecutionStatus, age: float) -> None:
         removed = 0

@@ -199,7 +199,8 @@ class Running:
             try:
                 return await call()
             except StoreUnavailable as error:
-                logger.warning(
+                self._environment.repeated.warning(
+                    logger,
                     "%s; execution %s %s, next try in %.1f s",
                     error,
                     claim.execution.id,

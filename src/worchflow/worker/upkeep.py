@@ -30,6 +30,7 @@ class UpkeepLoop:
     ) -> None:
         self._store = environment.store
         self._random = environment.random
+        self._repeated = environment.repeated
         self._membership = membership
         self._running = running
         self._interval = options.upkeep_interval
@@ -58,4 +59,6 @@ class UpkeepLoop:
             if swept:
                 logger.info("put %d waiting execution(s) back in the queue", swept)
         except StoreUnavailable as error:
-            logger.warning("%s; upkeep is skipped until it answers", error)
+            self._repeated.warning(
+                logger, "%s; upkeep is skipped until it answers", error
+            )

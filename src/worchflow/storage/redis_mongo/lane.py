@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ...errors import StoreUnavailable
+from ...repeated_lines import RepeatedLines
 from .errors import RedisFull, describe
 from .scripts import ENQUEUE, FOREIGN, ORDER
 from .tasks import end
@@ -54,6 +55,7 @@ class RedisLane:
         self._idle = asyncio.Event()
         self._idle.set()
         self._failing = False
+        self._repeated = RepeatedLines()
         self.lost = 0
         """How many operations were given up; grows only."""
         self.is_full = False
@@ -173,8 +175,11 @@ class RedisLane:
                 await self._send([operation])
             return
         else:
-            logger.warning(
-                "Redis refused an update of %s (%s)", group[0].keys[0], describe(error)
+            self._repeated.warning(
+                logger,
+                "Redis refused an update of %s (%s)",
+                group[0].keys[0],
+                describe(error),
             )
         for operation in group:
             self._give_up(operation)
