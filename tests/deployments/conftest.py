@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -74,3 +78,51 @@ def run(environment: Environment) -> Iterator[Run]:
             os.killpg(group, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+Call = Callable[..., dict[str, Any]]
+
+
+@contextmanager
+def served(folder: Path, environment: Environment, *command: str) -> Generator[Call]:
+    """A server until the end of the block: it has to end with 0 when told to."""
+    with subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env=environment | {"PYTHONUNBUFFERED": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as server:
+        assert server.stderr is not None
+        lines: list[str] = []
+        try:
+            address = None
+            while address is None:
+                line = server.stderr.readline()
+                assert line, "".join(lines)
+                lines.append(line)
+                address = re.search(r"http://127\.0\.0\.1:\d+", line)
+            # uvicorn tells its address before its processes listen.
+            patient = httpx2.HTTPTransport(retries=8)
+            with httpx2.Client(
+                base_url=address[0], timeout=30.0, transport=patient
+            ) as client:
+
+                def call(path: str, method: str = "POST") -> dict[str, Any]:
+                    answer = client.request(
+                        method, path, headers={"Connection": "close"}
+                    )
+                    assert answer.status_code == 200, answer.text
+                    found: dict[str, Any] = answer.json()
+                    return found
+
+                yield call
+            server.send_signal(signal.SIGTERM)
+            rest = server.communicate(timeout=30)[1]
+        except BaseException:
+            os.killpg(server.pid, signal.SIGKILL)
+            print("".join(lines), server.stderr.read())  # noqa: T201 - shown if it fails
+            raise
+    assert server.returncode == 0, rest
+    assert "Traceback" not in "".join(lines) + rest

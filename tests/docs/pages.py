@@ -86,6 +86,8 @@ def run_page(path: Path, replacements: Mapping[str, str], folder: Path) -> int:
     try:
         with asyncio.Runner() as runner:
             for snippet in snippets(path, "python"):
+                if snippet.needs == "process":
+                    continue  # Run by `tests/deployments/test_recipes.py`.
                 _run(snippet, module, runner, replacements, folder)
                 count += 1
     finally:
