@@ -59,6 +59,14 @@ def leading_to(exception: BaseException) -> Iterator[BaseException]:
             continue
 
 
+def is_from_here(exception: BaseException) -> bool:
+    """Whether the library's own code raised it."""
+    place = exception.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and _is_own(place.tb_frame.f_code.co_filename)
+
+
 def as_unicode(text: str) -> str:
     """The text with lone surrogates written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -7,6 +7,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ..errors import WorchflowError
+from ..exception_text import describe, is_from_here
 from .output import json_text, printable, wants_color
 
 if TYPE_CHECKING:
@@ -64,12 +66,21 @@ class PrettyFormatter(logging.Formatter):
         moment = datetime.fromtimestamp(record.created).astimezone()
         text = _whose(record) + record.getMessage()
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
+            text += "\n" + _traceback(self, record.exc_info)
         text = printable(text, lines=True).replace("\n", "\n    ")
         level = f"{record.levelname:<8}"
         if self._color and record.levelname in COLORS:
             level = f"\x1b[{COLORS[record.levelname]}m{level}\x1b[0m"
         return f"{moment:%H:%M:%S} {level} {text}"
+
+
+def _traceback(form: logging.Formatter, exc_info: Any) -> str:
+    """The traceback, bounded and without our frames; with them for a fault of ours."""
+    error: BaseException | None = exc_info[1]
+    is_fault = isinstance(error, BaseException) and is_from_here(error)
+    if error is None or (is_fault and not isinstance(error, WorchflowError)):
+        return form.formatException(exc_info)
+    return describe(error).traceback.rstrip("\n")
 
 
 def _whose(record: logging.LogRecord) -> str:
@@ -103,5 +114,5 @@ class JSONFormatter(logging.Formatter):
         entry |= {name: extras.pop(name) for name in FIELDS if extras.get(name)}
         entry |= {name: value for name, value in extras.items() if value is not None}
         if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
+            entry["traceback"] = _traceback(self, record.exc_info)
         return json_text(entry)

@@ -5,11 +5,15 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+import worchflow
 from worchflow.cli.logs import JSONFormatter, PrettyFormatter, set_up_logging
+from worchflow.exception_text import without_middle
+from worchflow.limits import check_id
 
 
 @pytest.fixture
@@ -67,6 +71,35 @@ def test_an_exception_goes_into_the_json_line() -> None:
 
     entry = json.loads(JSONFormatter().format(failed))
     assert entry["traceback"].endswith("ValueError: no")
+
+
+def charge() -> None:
+    raise ConnectionError("the bank is closed")
+
+
+@pytest.mark.parametrize(
+    ("raising", "ours"),
+    [
+        # A fault of ours is to be found, a refusal is of what the user's code did.
+        (lambda: without_middle(None, 10), True),  # type: ignore[arg-type]
+        (lambda: check_id("ü"), False),
+        (charge, False),
+    ],
+)
+def test_a_traceback_shows_our_frames_only_for_a_fault_of_ours(
+    raising: Callable[[], object], ours: bool
+) -> None:
+    failed = record("failed")
+    try:
+        raising()
+    except Exception:  # noqa: BLE001
+        failed.exc_info = sys.exc_info()
+
+    shown = json.loads(JSONFormatter().format(failed))["traceback"]
+
+    own = str(Path(worchflow.__file__).parent)
+    assert (own in shown) == ours
+    assert "test_logs.py" in shown
 
 
 def test_a_pretty_line_cannot_look_like_two() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ...registry import FunctionRegistry
     from ...worker.worcher import Worcher
 
-logger = logging.getLogger("worchflow.execution")
+logger = logging.getLogger("worchflow.worker")
 
 
 def worker(
