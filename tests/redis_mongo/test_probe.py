@@ -13,6 +13,7 @@ from tests.servers import MongoServer, RedisServer
 from worchflow.errors import ConfigurationError, StoreUnavailable
 from worchflow.options import BackendOptions
 from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.storage.redis_mongo.redis_door import RedisDoor
 
 OPTIONS = BackendOptions(queue_prefix="shop", timeout=5)
 COMMANDS = [
@@ -55,6 +56,23 @@ async def test_each_command_that_a_user_may_not_run_is_named(
         assert command in message, message
         assert "access rights" in message
         assert "secret" not in message
+
+
+async def test_an_old_server_is_told_as_such_and_not_as_one_that_lacks_rights(
+    server: RedisServer,
+    admin: redis.Redis,
+    mongo_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    info = RedisDoor.info
+
+    async def of_an_old_one(door: RedisDoor, section: str) -> dict[str, Any]:
+        return await info(door, section) | {"redis_version": "6.0.16"}
+
+    monkeypatch.setattr(RedisDoor, "info", of_an_old_one)
+    url = user(server, admin, "~shop:* &shop:* +@all -blmove")
+
+    assert "Redis 6.0.16 is too old" in await refusal(url, mongo_url)
 
 
 async def test_keys_and_channels_out_of_reach_are_named(

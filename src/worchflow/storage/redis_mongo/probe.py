@@ -50,7 +50,7 @@ async def probe_redis(stores: Stores) -> None:
     Raises `ConfigurationError` naming what Redis refuses, and `StoreUnavailable`.
     """
     redis, prefix = stores.redis, stores.keys.prefix
-    with _refusals("INFO"):
+    with refusals("INFO"):
         cluster = await redis.info("cluster")
     if cluster.get("cluster_enabled") and not redis.is_cluster:
         raise ConfigurationError(NOT_A_CLUSTER_CLIENT)
@@ -59,7 +59,7 @@ async def probe_redis(stores: Stores) -> None:
         for kind in ("hash", "list", "zset", "text")
     ]
     channel = stores.keys.updates("probe")
-    with _refusals("EVAL"):
+    with refusals("EVAL"):
         call = ScriptCall(PROBE, keys, [channel])
         (answer,) = await redis.run([call])
         if isinstance(answer, RedisFull):
@@ -69,9 +69,9 @@ async def probe_redis(stores: Stores) -> None:
     refused = [_text(each) for each in answer]
     if lasting := [each for each in refused if not _is_passing(each)]:
         raise _refusal("; ".join(lasting))
-    with _refusals("BLMOVE"):
+    with refusals("BLMOVE"):
         await redis.pop(keys[1], keys[1], BLOCK)
-    with _refusals("SUBSCRIBE"):
+    with refusals("SUBSCRIBE"):
         listener = redis.listen()
         try:
             await listener.subscribe(channel)
@@ -94,7 +94,8 @@ async def probe_mongo(mongo: MongoDoor) -> None:
 
 
 @contextmanager
-def _refusals(commands: str) -> Generator[None]:
+def refusals(commands: str) -> Generator[None]:
+    """Raise `ConfigurationError` for what a server that does answer will not do."""
     try:
         yield
     except RedisFull:

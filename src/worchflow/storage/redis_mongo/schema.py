@@ -15,7 +15,7 @@ from .indexes import (
     ENDED_INDEX,
     INDEXES,
 )
-from .probe import probe_mongo, probe_redis
+from .probe import probe_mongo, probe_redis, refusals
 
 if TYPE_CHECKING:
     from .mongo_door import Document
@@ -34,8 +34,10 @@ async def prepare(stores: Stores) -> None:
     Raises `StoreUnavailable`, `ConfigurationError` or `SchemaTooNew`.
     """
     _check_prefix(stores)
+    # First: an old server lacks commands, and that is not a matter of rights.
+    with refusals("INFO"):
+        await _check_redis(stores)
     await probe_redis(stores)
-    await _check_redis(stores)
     await _check_schema(stores)
     await probe_mongo(stores.mongo)
     await _check_indexes(stores)
