@@ -221,44 +221,44 @@ async def test_a_worker_starts_once(app: Worchflow[Any]) -> None:
         await worker.start()
 
 
-async def test_stopping_while_it_starts(make_app: Any) -> None:
-    entering = asyncio.Event()
-    left: list[str] = []
+class EndlessStart:
+    """A lifespan that is entered for ever, and takes a while to leave."""
+
+    def __init__(self, leaving: float = 0) -> None:
+        self.entered = asyncio.Event()
+        self.was_left = False
+        self._leaving = leaving
 
     @asynccontextmanager
-    async def lifespan(app: Worchflow[Any]) -> AsyncGenerator[None]:
+    async def lifespan(self, app: Worchflow[Any]) -> AsyncGenerator[None]:
         try:
-            entering.set()
+            self.entered.set()
             await asyncio.Event().wait()
             yield
         finally:
-            left.append("lifespan")
+            await asyncio.sleep(self._leaving)
+            self.was_left = True
 
-    worker = make_app(lifespan=lifespan).worker()
+
+async def test_stopping_while_it_starts(make_app: Any) -> None:
+    start = EndlessStart()
+    worker = make_app(lifespan=start.lifespan).worker()
     starting = asyncio.create_task(worker.start())
-    await asyncio.wait_for(entering.wait(), 10)
+    await asyncio.wait_for(start.entered.wait(), 10)
     await worker.stop(timeout=5)
 
     with pytest.raises(ConfigurationError, match="stopped while it started"):
         await starting
-    assert left == ["lifespan"]
+    assert start.was_left
     assert worker._membership._keeper is not None
     assert worker._membership._keeper._ended.is_set()
 
 
 async def test_giving_up_a_start_leaves_nothing_behind(make_app: Any) -> None:
-    entering = asyncio.Event()
-
-    @asynccontextmanager
-    async def lifespan(app: Worchflow[Any]) -> AsyncGenerator[None]:
-        entering.set()
-        await asyncio.Event().wait()
-        yield
-
-    app = make_app(lifespan=lifespan)
-    worker = app.worker()
+    start = EndlessStart()
+    worker = make_app(lifespan=start.lifespan).worker()
     starting = asyncio.create_task(worker.start())
-    await asyncio.wait_for(entering.wait(), 10)
+    await asyncio.wait_for(start.entered.wait(), 10)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
@@ -286,26 +286,14 @@ async def test_run_ends_when_it_is_cancelled(app: Worchflow[Any]) -> None:
 async def test_a_signal_while_it_starts_ends_the_start(
     make_app: Any, number: signal.Signals
 ) -> None:
-    entering = asyncio.Event()
-    left: list[str] = []
-
-    @asynccontextmanager
-    async def lifespan(app: Worchflow[Any]) -> AsyncGenerator[None]:
-        try:
-            entering.set()
-            await asyncio.Event().wait()
-            yield
-        finally:
-            await asyncio.sleep(0.3)
-            left.append("lifespan")
-
-    worker = make_app(lifespan=lifespan).worker()
+    start = EndlessStart(0.3)
+    worker = make_app(lifespan=start.lifespan).worker()
     running = asyncio.create_task(worker.run())
-    await asyncio.wait_for(entering.wait(), 10)
+    await asyncio.wait_for(start.entered.wait(), 10)
     os.kill(os.getpid(), number)
 
     assert await asyncio.wait_for(running, 10) is number
-    assert left == ["lifespan"]
+    assert start.was_left
     assert not worker._opened
 
 

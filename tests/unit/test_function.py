@@ -458,6 +458,14 @@ async def says_nothing(ctx):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
     raise NotImplementedError
 
 
+def refuses(source: Any, handler: Any, reason: str) -> None:
+    done: list[Any] = []
+    with pytest.raises(ConfigurationError) as caught:
+        make_binder(source, {}, done.append)(handler)
+    assert reason in caught.value.message
+    assert done == []
+
+
 @pytest.mark.parametrize(
     ("handler", "reason"),
     [
@@ -484,11 +492,7 @@ async def says_nothing(ctx):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
 def test_handlers_that_cannot_work_are_refused(
     source: Any, handler: Any, reason: Any
 ) -> None:
-    done: list[Any] = []
-    with pytest.raises(ConfigurationError) as caught:
-        make_binder(source, {}, done.append)(handler)
-    assert reason in caught.value.message
-    assert done == []
+    refuses(source, handler, reason)
 
 
 @pytest.mark.parametrize(
@@ -505,11 +509,7 @@ def test_handlers_that_cannot_work_are_refused(
 def test_a_handler_of_other_types_than_its_event_is_refused(
     source: Any, handler: Any, reason: str
 ) -> None:
-    done: list[Any] = []
-    with pytest.raises(ConfigurationError) as caught:
-        make_binder(source, {}, done.append)(handler)
-    assert reason in caught.value.message
-    assert done == []
+    refuses(source, handler, reason)
 
 
 @pytest.mark.parametrize(
