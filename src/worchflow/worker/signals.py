@@ -25,6 +25,33 @@ logger = logging.getLogger("worchflow.worker")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class _Terminated(BaseException):
+    """SIGTERM, raised where it arrives."""
+
+
+@contextlib.contextmanager
+def end_on_sigterm() -> Generator[None]:
+    """SIGTERM ends the block, until there is a worker whose loop receives it.
+
+    The kernel drops a SIGTERM that the first process of a container has no handler
+    for: stopped while it imports its app, it would be killed at last. To be called in
+    the main thread.
+    """
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    _CHILD_SIGNALS.before[signal.SIGTERM] = before
+    try:
+        yield
+    except _Terminated:
+        logger.info("SIGTERM received: the worker had not started yet")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        _CHILD_SIGNALS.before.pop(signal.SIGTERM, None)
+
+
 @contextlib.contextmanager
 def stop_on_signals(
     drain: Callable[[], object], stop_now: Callable[[], object]
@@ -59,7 +86,7 @@ def stop_on_signals(
             with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
                 loop.add_signal_handler(number, receive, number)
                 installed.append(number)
-                _CHILD_SIGNALS.before[number] = before
+                _CHILD_SIGNALS.before.setdefault(number, before)
         yield received
     finally:
         for number in installed:

@@ -11,6 +11,7 @@ import typer
 
 from ...errors import ConfigurationError
 from ...records import ExecutionStatus
+from ...worker.signals import end_on_sigterm
 from ..failures import INTERRUPTED
 from ..invocation import Invocation, run
 from ..logs import set_up_logging
@@ -18,6 +19,7 @@ from ..parsing import read_names
 from ..process import calm_the_garbage_collector, loop_factory
 
 if TYPE_CHECKING:
+    from ...app import Worchflow
     from ...notices import ExecutionUpdated, StepCompleted
     from ...registry import FunctionRegistry
     from ...worker.worcher import Worcher
@@ -100,6 +102,22 @@ def worker(
     names = read_names(functions, "--functions")
     # Before the app: what its module logs or sets up for itself comes after.
     set_up_logging(settings["log_format"], settings["log_level"])
+    with end_on_sigterm():
+        app = _load_app(invocation)
+
+        async def work() -> signal.Signals | None:
+            worcher = app.worker(concurrency=settings["concurrency"], functions=names)
+            Narrator(app.registry).listen_to(worcher)
+            return await worcher.run(
+                shutdown_timeout=settings["shutdown_timeout"], burst=burst
+            )
+
+        calm_the_garbage_collector()
+        if run(work(), loop_factory=loop_factory()) is signal.SIGINT:
+            raise typer.Exit(INTERRUPTED)
+
+
+def _load_app(invocation: Invocation) -> Worchflow[Any]:
     app = invocation.load_app()
     if app is None:
         raise ConfigurationError(
@@ -111,17 +129,7 @@ def worker(
             f'the app "{app.name}" has no functions: register them with '
             "@app.function(...) in its module or in one that it imports"
         )
-
-    async def work() -> signal.Signals | None:
-        worcher = app.worker(concurrency=settings["concurrency"], functions=names)
-        Narrator(app.registry).listen_to(worcher)
-        return await worcher.run(
-            shutdown_timeout=settings["shutdown_timeout"], burst=burst
-        )
-
-    calm_the_garbage_collector()
-    if run(work(), loop_factory=loop_factory()) is signal.SIGINT:
-        raise typer.Exit(INTERRUPTED)
+    return app
 
 
 def _one_target(context: typer.Context, target: str | None) -> str | None:
