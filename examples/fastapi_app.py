@@ -24,12 +24,12 @@ from worchflow import (
     Context,
     Event,
     Execution,
+    Page,
     StepRecord,
     Worchflow,
     WorchflowClient,
 )
 from worchflow.integrations.starlette import answer_errors
-from worchflow.records import Page
 
 app = Worchflow("payments")
 

@@ -15,23 +15,16 @@ import worchflow
 
 # Changing this list is changing the interface: docs and changelog have to say so.
 NAMES = [
-    *("ConfigurationError", "Context", "DuplicateStep", "Event", "EventRef"),
-    *("EventValidationError", "Execution", "ExecutionCancelled", "ExecutionConflict"),
-    *("ExecutionFailed", "ExecutionHandle", "ExecutionNotFound", "ExecutionStatus"),
-    *("FunctionAlreadyRegistered", "InvalidInput", "Middleware", "NestedStep"),
-    *("NonRetryable", "PayloadTooLarge", "Retry", "RetryAfter", "SchemaTooNew"),
-    *("SerializationError", "Serializer", "Step", "StepError", "StepFailed"),
-    *("StepRecord", "StepResultChanged", "StoreUnavailable", "SyncContext"),
-    *("UnknownEvent", "Worcher", "Worchflow", "WorchflowClient", "WorchflowError"),
-    *(
-        "WorchflowFunction",
-        "WrongState",
-        "Zoned",
-        "__version__",
-        "create_function",
-        "event",
-    ),
-    *("function", "open_backend"),
+    *("ConfigurationError", "Context", "DuplicateStep", "ErrorInfo", "Event"),
+    *("EventRef", "EventValidationError", "Execution", "ExecutionCancelled"),
+    *("ExecutionConflict", "ExecutionFailed", "ExecutionHandle", "ExecutionNotFound"),
+    *("ExecutionStatus", "FunctionAlreadyRegistered", "InvalidInput", "Limits"),
+    *("Middleware", "NestedStep", "NonRetryable", "Page", "PayloadTooLarge", "Retry"),
+    *("RetryAfter", "SchemaTooNew", "SerializationError", "Serializer", "Step"),
+    *("StepError", "StepFailed", "StepRecord", "StepResultChanged", "StoreUnavailable"),
+    *("SyncContext", "UnknownEvent", "Worcher", "Worchflow", "WorchflowClient"),
+    *("WorchflowError", "WorchflowFunction", "WrongState", "Zoned", "__version__"),
+    *("create_function", "event", "function", "open_backend"),
 ]
 
 

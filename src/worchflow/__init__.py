@@ -32,8 +32,9 @@ from .errors import (
 from .events import Event, EventRef, event
 from .function import WorchflowFunction, create_function, function
 from .handle import ExecutionHandle
+from .limits import Limits
 from .middleware import Middleware
-from .records import Execution, ExecutionStatus, StepRecord
+from .records import ErrorInfo, Execution, ExecutionStatus, Page, StepRecord
 from .retry import Retry
 from .serialization import Serializer
 from .storage import open_backend
@@ -46,6 +47,7 @@ __all__ = [
     "ConfigurationError",
     "Context",
     "DuplicateStep",
+    "ErrorInfo",
     "Event",
     "EventRef",
     "EventValidationError",
@@ -58,9 +60,11 @@ __all__ = [
     "ExecutionStatus",
     "FunctionAlreadyRegistered",
     "InvalidInput",
+    "Limits",
     "Middleware",
     "NestedStep",
     "NonRetryable",
+    "Page",
     "PayloadTooLarge",
     "Retry",
     "RetryAfter",
