@@ -70,6 +70,7 @@ class StepCompleted(ExecutionUpdated):
     name: ClassVar[str] = "step:complete"
     step_id: str
     title: str
+    key: str | None = None
     result: Any = None
 
 
@@ -100,7 +101,7 @@ def encode_notice(notice: Notice) -> str:
         f'"status":"{notice.status}"'
     )
     if isinstance(notice, StepCompleted):
-        text += f',"step_id":{_quoted(notice.step_id)},"title":{_quoted(notice.title)}'
+        text += _step(notice)
     elif isinstance(notice, AttemptFailed):
         text += f',"will_retry":{"true" if notice.will_retry else "false"}'
     return text + "}"
@@ -126,6 +127,7 @@ def step_completed(claim: Claim, step: StoredStep) -> StepCompleted:
         status=ExecutionStatus.PROCESSING,
         step_id=step.step_id,
         title=step.title,
+        key=step.key,
     )
 
 
@@ -135,9 +137,14 @@ def encode_step_completed(claim: Claim, step: StoredStep) -> str:
     return (
         f'{{"name":"step:complete","execution_id":{_quoted(execution.id)},'
         f'"event_name":{_quoted(execution.event_name)},'
-        f'"attempt":{execution.attempt_count + 1},"status":"processing",'
-        f'"step_id":"{step.step_id}","title":{_quoted(step.title)}}}'
+        f'"attempt":{execution.attempt_count + 1},"status":"processing"'
+        f"{_step(step)}}}"
     )
+
+
+def _step(one: StepCompleted | StoredStep) -> str:
+    key = "" if one.key is None else f',"key":{_quoted(one.key)}'
+    return f',"step_id":{_quoted(one.step_id)},"title":{_quoted(one.title)}{key}'
 
 
 def decode_notice(text: str | bytes) -> Notice | None:
@@ -146,6 +153,7 @@ def decode_notice(text: str | bytes) -> Notice | None:
         fields: dict[str, Any] = json.loads(text)
         kind = KINDS[fields.pop("name")]
         fields["status"] = ExecutionStatus(fields["status"])
-        return kind(**fields)
+        known = kind.__dataclass_fields__
+        return kind(**{name: each for name, each in fields.items() if name in known})
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -243,7 +243,7 @@ async def test_a_watcher_is_told_what_happens_to_its_execution(
     async with watcher.watch(id_) as subscription:
         claim = await claim_one(actor, worker)
         start = await next_of(subscription, ExecutionStarted)
-        step = new_step()
+        step = new_step(key="order 7")
         await actor.checkpoint(claim, step)
         recorded = await next_of(subscription, StepCompleted)
         await actor.settle(
@@ -260,7 +260,9 @@ async def test_a_watcher_is_told_what_happens_to_its_execution(
         S.PROCESSING,
     )
     assert isinstance(recorded, StepCompleted)
-    assert (recorded.step_id, recorded.title) == (step.step_id, step.title)
+    assert (recorded.step_id, recorded.title, recorded.key) == (
+        *(step.step_id, step.title, "order 7"),
+    )
     assert completed.status is S.COMPLETED
     await expect(watcher, id_, status=S.COMPLETED)
 

@@ -20,6 +20,7 @@ from worchflow import (
     SyncContext,
     Worchflow,
 )
+from worchflow.notices import StepCompleted
 
 
 class Encryption:
@@ -208,7 +209,9 @@ async def test_an_error_of_the_handler_itself_names_no_step(
     assert execution.error.step is None
 
 
-async def test_the_records_of_keyed_steps_name_their_keys(app: Worchflow[Any]) -> None:
+async def test_keyed_steps_name_their_keys(app: Worchflow[Any]) -> None:
+    told: list[StepCompleted] = []
+
     def notify() -> None:
         pass
 
@@ -218,16 +221,15 @@ async def test_the_records_of_keyed_steps_name_their_keys(app: Worchflow[Any]) -
             await ctx.step.options(key=number).run("Notify", notify)
         await ctx.step.run("Notify", notify)
 
-    async with app.client() as client, app.worker():
+    async with app.client() as client, app.worker() as worker:
+        worker.on("step:complete", told.append)
         handle = await client.send({"name": "notify", "data": None})
         await handle.result(timeout=10)
         steps = await client.steps(handle.id)
 
-    assert [(step.title, step.key) for step in steps] == [
-        ("Notify", "3"),
-        ("Notify", "4"),
-        ("Notify", None),
-    ]
+    keyed = [("Notify", "3"), ("Notify", "4"), ("Notify", None)]
+    assert [(step.title, step.key) for step in steps] == keyed
+    assert [(notice.title, notice.key) for notice in told] == keyed
 
 
 def logged(log: pytest.LogCaptureFixture) -> list[tuple[str, Any]]:

@@ -39,14 +39,27 @@ def claim_of(event_name: str) -> Claim:
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_a_step_encoded_at_once_is_its_notice(text: str) -> None:
+@pytest.mark.parametrize("keyed", [False, True])
+def test_a_step_encoded_at_once_is_its_notice(text: str, keyed: bool) -> None:
     claim = claim_of(text)
-    step = StoredStep(step_id="5" * 32, title=text, status=StepStatus.COMPLETED)
+    step = StoredStep(
+        step_id="5" * 32,
+        title=text,
+        key=text if keyed else None,
+        status=StepStatus.COMPLETED,
+    )
     encoded = encode_step_completed(claim, step)
     notice = step_completed(claim, step)
     assert json.loads(encoded) == json.loads(encode_notice(notice))
     assert decode_notice(encoded) == notice
-    assert notice.attempt == 3
+    assert (notice.attempt, notice.key) == (3, step.key)
+
+
+def test_what_a_newer_version_adds_to_a_notice_is_ignored() -> None:
+    fields = json.loads(encode_started(claim_of("plain")))
+
+    assert isinstance(decode_notice(json.dumps(fields | {"new": 1})), ExecutionStarted)
+    assert decode_notice(json.dumps({"name": "execution:start", "new": 1})) is None
 
 
 @pytest.mark.parametrize("text", ODD)

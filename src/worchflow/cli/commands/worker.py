@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import ConfigurationError
+from ...ids import step_name
 from ...records import ExecutionStatus
 from ...worker.signals import end_on_sigterm
 from ..failures import INTERRUPTED
@@ -159,7 +160,8 @@ class Narrator:
         self._log(notice, "started, attempt %d", notice.attempt)
 
     def _step(self, notice: StepCompleted) -> None:
-        self._log(notice, 'recorded the step "%s"', notice.title, step=notice.title)
+        name = step_name(notice.title, notice.key)
+        self._log(notice, "recorded the step %s", name, step=notice.title)
 
     def _completed(self, notice: ExecutionUpdated) -> None:
         self._log(notice, "completed")
