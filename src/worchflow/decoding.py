@@ -40,6 +40,7 @@ def decode_execution(stored: StoredExecution, payloads: Payloads) -> Execution:
         run_at=stored.run_at,
         worker=stored.worker,
         reason=stored.cancel_reason or stored.reason,
+        cancel_requested=stored.cancel_requested,
     )
 
 

@@ -8,11 +8,19 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic
 
-from .durations import to_seconds
-from .errors import ExecutionCancelled, ExecutionFailed
+from .clock import SystemClock
+from .decoding import decode_execution
+from .durations import span, to_seconds
+from .errors import (
+    ExecutionCancelled,
+    ExecutionFailed,
+    SerializationError,
+    StoreUnavailable,
+)
 from .notices import AttemptFailed, ExecutionCompleted, ExecutionUpdated
 from .records import ErrorInfo, ExecutionStatus
 from .types import R_co
+from .waiting import why_waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -32,6 +40,8 @@ FRESH = 0.05
 """Seconds after its send for which an execution is believed not to have ended …"""
 FIRST_LOOK = 0.02
 """… and is looked at only if nothing was told for so long."""
+LONGEST_LOOK = 1.0
+"""Seconds for finding out what an execution waits for, once there was no result."""
 
 
 class ExecutionHandle(Generic[R_co]):
@@ -64,14 +74,15 @@ class ExecutionHandle(Generic[R_co]):
         """The result, once there is one.
 
         Raises `ExecutionFailed`, `ExecutionCancelled`, `ExecutionNotFound`, and
-        `TimeoutError` after `timeout`; the execution itself goes on then.
+        `TimeoutError` after `timeout`, which says what it waits for; nothing changes
+        for the execution then, and the call may be repeated.
         """
         seconds = None if timeout is None else to_seconds(timeout, "timeout")
         stored = await self._stored() if seconds == 0 else await self._ended(seconds)
         if stored is None or not stored.status.is_terminal:
+            when = f"after {span(seconds)}" if seconds else "yet"
             raise TimeoutError(
-                f"execution {self.id} gave no result within {timeout}; it goes on, "
-                "and handle.result() can be awaited again"
+                f"execution {self.id} has no result {when}{await self._state(stored)}"
             )
         result: R_co = self._decoded(stored)
         return result
@@ -119,6 +130,21 @@ class ExecutionHandle(Generic[R_co]):
                         if notice is None or _ends(notice):
                             stored = await self._stored()
         return stored
+
+    async def _state(self, stored: StoredExecution | None) -> str:
+        """What it waits for, as far as that is known without a long wait."""
+        if stored is None:
+            return "; its store has not answered"
+        backend, workers = self._connection.backend, None
+        with contextlib.suppress(TimeoutError, StoreUnavailable):
+            async with asyncio.timeout(LONGEST_LOOK):
+                workers = await backend.workers()
+        waits = None
+        with contextlib.suppress(SerializationError):
+            execution = decode_execution(stored, self._payloads)
+            lease_ttl = backend.options.lease_ttl
+            waits = why_waiting(execution, SystemClock.now(), workers, lease_ttl)
+        return f": it is {stored.status}. {waits or ''}".rstrip()
 
     def _pause(self, began: float) -> float:
         """Seconds until the next look at the store, if nothing is told."""

@@ -66,7 +66,8 @@ class Execution:
     """One execution. All times are aware datetimes in UTC.
 
     `attempt_count` counts failed attempts, `recoveries` the worker deaths it
-    survived, `reason` says why it waits, `worker` who owns it now.
+    survived, `reason` says why it waits or was cancelled, `worker` who owns it now.
+    `cancel_requested` means that it will end as cancelled once its worker lets go.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Execution:
     run_at: datetime | None
     worker: str | None
     reason: str | None
+    cancel_requested: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 LONGEST_MESSAGE = 200
 """Characters of an error's message; the whole of it is beside the sentence."""
+TO_BE_CANCELLED = (
+    "Its cancellation was requested; it ends as cancelled once its running code stops."
+)
 UPKEEP = 10.0
 """Seconds; between two looks of a worker for what dead ones own, and some room."""
 
@@ -25,7 +28,7 @@ def why_waiting(
     workers: Sequence[WorkerSeen] | None = None,
     lease_ttl: float = 0.0,
 ) -> str | None:
-    """What it waits for; None for one that runs or has ended.
+    """What it waits for; None for one that has ended, or runs and is not cancelled.
 
     With the workers of its store and the length of their leases in seconds it is told
     too that its worker is silent, or that none serves its event.
@@ -34,8 +37,9 @@ def why_waiting(
         return _retrying(execution, now, workers)
     if execution.status is ExecutionStatus.QUEUED:
         return _queued(execution, now, workers)
-    if execution.status is ExecutionStatus.PROCESSING and workers is not None:
-        return _silent(execution, workers, lease_ttl)
+    if execution.status is ExecutionStatus.PROCESSING:
+        silent = None if workers is None else _silent(execution, workers, lease_ttl)
+        return silent or (TO_BE_CANCELLED if execution.cancel_requested else None)
     return None
 
 
@@ -54,12 +58,17 @@ def _silent(
         said = f"{worker} ended with the machine it was on"
     else:
         said = f"{worker} was last heard of {span(own.silent_for)} ago"
+    flagged = execution.cancel_requested
+    takes_over = "cancels it" if flagged else "takes over"
     if own is not None and own.is_alive:
         rest = span(lease_ttl - (own.silent_for or 0.0) + UPKEEP)
-        return f"{said}; unless it is heard of again, another takes over within {rest}."
+        return (
+            f"{said}; unless it is heard of again, another {takes_over} within {rest}."
+        )
     if not any(each.is_alive for each in workers):
-        return f"{said}; a worker takes over once one is started."
-    return f"{said}; it is taken over within {span(lease_ttl + UPKEEP)}."
+        return f"{said}; a worker {takes_over} once one is started."
+    taken_over = "cancelled" if flagged else "taken over"
+    return f"{said}; it is {taken_over} within {span(lease_ttl + UPKEEP)}."
 
 
 def _retrying(

@@ -234,7 +234,9 @@ def test_waiting_ends_at_its_timeout_and_the_execution_goes_on(
 
     assert sent.code == 124
     assert sent.out == ""
-    assert "execution order-1 gave no result within 0.1 s; it goes on" in sent.err
+    assert "execution order-1 has no result after 100 ms: it is queued." in sent.err
+    assert "none is running" in sent.err
+    assert "wait longer: worchflow executions result order-1 --wait" in sent.err
     shown = project.run("executions", "show", "order-1", "-o", "json").json
     assert shown["status"] == "queued"
 

@@ -55,6 +55,7 @@ def test_a_record_comes_back_from_its_json() -> None:
         run_at=None,
         worker=None,
         reason=None,
+        cancel_requested=False,
     )
     page = Page(items=[execution], cursor="next")
     adapter = TypeAdapter(Page[Execution])

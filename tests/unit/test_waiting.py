@@ -8,7 +8,7 @@ import pytest
 from worchflow import Execution, ExecutionStatus
 from worchflow.durations import span
 from worchflow.records import ErrorInfo, WorkerSeen
-from worchflow.waiting import why_waiting
+from worchflow.waiting import TO_BE_CANCELLED, why_waiting
 
 WORKER = 'a worker that serves "pay" and has a free slot'
 NOW = datetime(2030, 1, 31, 8, tzinfo=UTC)
@@ -30,6 +30,7 @@ QUEUED = Execution(
     run_at=None,
     worker=None,
     reason=None,
+    cancel_requested=False,
 )
 RETRYING = replace(
     QUEUED,
@@ -135,6 +136,7 @@ RUNNING = replace(QUEUED, status=ExecutionStatus.PROCESSING, worker="w-1")
             "ended with the machine it was on; it is taken over within 30.0 s.",
         ),
         ([seen("w-2", 1.0)], "is gone; it is taken over within 30.0 s."),
+        ([], "is gone; a worker takes over once one is started."),
     ],
 )
 def test_who_runs_it_is_told_once_it_is_silent(
@@ -143,6 +145,20 @@ def test_who_runs_it_is_told_once_it_is_silent(
     expected = None if sentence is None else f"Its worker w-1 {sentence}"
 
     assert why_waiting(RUNNING, NOW, workers, lease_ttl=20.0) == expected
+
+    flagged = replace(RUNNING, cancel_requested=True)
+    told = why_waiting(flagged, NOW, workers, lease_ttl=20.0)
+    if expected is None:
+        expected = TO_BE_CANCELLED
+    cancelled = expected.replace("takes over", "cancels it")
+    assert told == cancelled.replace("taken over", "cancelled")
+
+
+def test_that_a_running_one_is_to_be_cancelled_is_told() -> None:
+    flagged = replace(RUNNING, cancel_requested=True)
+
+    assert why_waiting(flagged, NOW) == TO_BE_CANCELLED
+    assert why_waiting(replace(flagged, cancel_requested=False), NOW) is None
 
 
 @pytest.mark.parametrize(

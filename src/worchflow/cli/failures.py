@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -81,6 +82,12 @@ def report(error: WorchflowError) -> None:
         talk(trace.rstrip("\n"))
     place = f" {error.place}" if isinstance(error, ExecutionNotFound) else ""
     talk(f"{error}{place} [{error.code}]", label="error: ")
+    if isinstance(error, WaitTimedOut) and error.execution_id:
+        quoted = quote(error.execution_id)
+        talk(
+            f"why it waits: worchflow executions show {quoted}\n"
+            f"wait longer: worchflow executions result {quoted} --wait"
+        )
     if isinstance(error, ExecutionFailed) and error.execution_id:
         talk(
             f"its steps: worchflow executions show {error.execution_id}\n"

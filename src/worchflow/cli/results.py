@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,9 +41,5 @@ async def wait_for_result(
     """The result as plain JSON; `WaitTimedOut` when there is none in time."""
     try:
         return await client.handle(execution_id).result(timeout=seconds)
-    except TimeoutError:
-        raise WaitTimedOut(
-            f"execution {execution_id} gave no result within {seconds:g} s; it goes "
-            f"on: worchflow executions result {quote(execution_id)} --wait",
-            execution_id=execution_id,
-        ) from None
+    except TimeoutError as error:
+        raise WaitTimedOut(str(error), execution_id=execution_id) from None
