@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, overload
 
 from .client import WorchflowClient
+from .durations import to_seconds
 from .errors import ConfigurationError
 from .event_schema import EventSchema
 from .function import make_binder
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from .serialization import Codec, Serializer
     from .storage import AnyDatabase, AnyRedis, LeaseDatabase
     from .storage.base import Backend
-    from .types import D, EventSource, R
+    from .types import D, Duration, EventSource, R
 
 Lifespan: TypeAlias = Callable[["Worchflow[Any]"], AbstractAsyncContextManager[None]]
 AppLifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any]]]
@@ -255,22 +256,26 @@ class Worchflow(Generic[Schema]):
             chosen[name] = function
         return list(chosen.values())
 
-    def lifespan(self, *, concurrency: int | None = None) -> AppLifespan:
+    def lifespan(
+        self, *, concurrency: int | None = None, shutdown_timeout: Duration = 30
+    ) -> AppLifespan:
         """A lifespan for Starlette or FastAPI: `FastAPI(lifespan=app.lifespan())`.
 
         An open client is there as `request.state.worchflow`. With `concurrency` a
         worker runs in the web process too; without, workers are processes of their
-        own.
+        own. When the application ends, that worker waits up to `shutdown_timeout` for
+        the executions it runs, and hands the others back.
         """
+        seconds = to_seconds(shutdown_timeout, "shutdown_timeout")
 
         @contextlib.asynccontextmanager
         async def lifespan(_: Any) -> AsyncGenerator[Mapping[str, Any]]:
             async with contextlib.AsyncExitStack() as stack:
                 client = await stack.enter_async_context(self.client())
                 if concurrency is not None:
-                    await stack.enter_async_context(
-                        self.worker(concurrency=concurrency)
-                    )
+                    worker = self.worker(concurrency=concurrency)
+                    await worker.start()
+                    stack.push_async_callback(worker.stop, seconds)
                 yield {"worchflow": client}
 
         return lifespan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from starlette.testclient import TestClient
 from worchflow import (
     ConfigurationError,
     Context,
+    SerializationError,
     StoreUnavailable,
     Worchflow,
     WorchflowClient,
@@ -63,6 +65,28 @@ async def test_without_a_worker_there_is_only_the_client(make_app: Any) -> None:
         await client.counts()
 
 
+async def test_leaving_waits_for_what_runs_as_long_as_it_may_and_says_so(
+    make_app: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, began = make_app(), asyncio.Event()
+    monkeypatch.setattr("worchflow.worker.worcher.TOLD_AFTER", 0.01)
+
+    @app.function("endless")
+    async def endless(ctx: Context[None]) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    lifespan = app.lifespan(concurrency=1, shutdown_timeout="400ms")
+    async with lifespan(None) as state:
+        handle = await state["worchflow"].send(endless(), id="endless-1")
+        await asyncio.wait_for(began.wait(), 10)
+
+    async with app.client() as client:
+        assert (await client.get(handle.id)).status == "queued"
+    assert "stops once 1 execution(s) have ended, in " in caplog.text
+    assert "at the latest: endless-1" in caplog.text
+
+
 async def test_the_apps_own_lifespan_is_around_its_workers(make_app: Any) -> None:
     events: list[str] = []
 
@@ -101,6 +125,8 @@ async def act(request: Request) -> JSONResponse:
             await client.retry("g")
         case "store":
             raise StoreUnavailable("the database /srv/secret.db does not work")
+        case "result":
+            raise SerializationError("the result no longer decodes to Receipt")
         case _:
             raise ConfigurationError("a mistake of the application")
     return JSONResponse({})
@@ -130,3 +156,4 @@ def test_errors_are_answered_without_telling_where_the_data_is(
             assert where not in answer.text
             assert "/srv" not in answer.text
         assert browser.get("/mistake").status_code == 500
+        assert browser.get("/result").status_code == 500

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse
 
 from ..errors import (
+    EventValidationError,
     ExecutionConflict,
     ExecutionNotFound,
     InvalidInput,
+    SerializationError,
     StoreUnavailable,
     WorchflowError,
     WrongState,
@@ -34,13 +36,18 @@ def answer_errors(app: Starlette) -> None:
     Unknown ids are 404, conflicts and wrong states 409, input that cannot be 422, and
     stores that do not answer 503. The body is `{"detail": …, "code": "WF…"}`, with
     nothing in it about where the data is. Other errors stay what they were: a mistake
-    in the application is a 500. For FastAPI it is the same call.
+    in the application, a stored value that no longer decodes, or an execution that
+    failed are a 500. For FastAPI it is the same call.
     """
     for kind in STATUSES:
         app.add_exception_handler(kind, _answer)
 
 
 async def _answer(_: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, SerializationError) and not isinstance(
+        error, EventValidationError
+    ):
+        raise error  # What is stored and the code disagree: no fault of the request.
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     detail, code = str(error), getattr(error, "code", WorchflowError.code)
     if isinstance(error, StoreUnavailable):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from .. import forking
 from ..clock import SystemClock
-from ..durations import to_seconds
+from ..durations import span, to_seconds
 from ..emitter import Emitter
 from ..engine.environment import Environment
 from ..engine.ownership import Interruption
@@ -54,6 +54,9 @@ State: TypeAlias = Literal[
     "new", "starting", "running", "stopping", "stopped", "one of the parent process"
 ]
 
+TOLD_AFTER = 1.0
+"""Seconds of stopping after which a worker says what it waits for."""
+TOLD_IDS = 3
 LEAST_STEP_THREADS = 32
 """Sync steps of one execution may run in parallel, so a slot can need several."""
 
@@ -295,11 +298,24 @@ class Worcher(Emitter):
         """Wait for what runs, then end it; False if it does not end in time."""
         # Handing back needs a moment of the time that was given.
         reserve = min(2.0, self._deadline.left() / 4)
-        if await self._deadline.keeps(self._running.drained, reserve=reserve):
-            return True
+        tell = asyncio.get_running_loop().call_later(TOLD_AFTER, self._tell_what_runs)
+        try:
+            if await self._deadline.keeps(self._running.drained, reserve=reserve):
+                return True
+        finally:
+            tell.cancel()
         self._running.interrupt_all(Interruption.STOPPING)
         self._deadline.at_least(0.5)
         return await self._deadline.keeps(self._running.drained)
+
+    def _tell_what_runs(self) -> None:
+        ids = sorted(self._running.ids)
+        logger.warning(
+            "the worker stops once %d execution(s) have ended, in %s at the latest: %s",
+            len(ids),
+            span(self._deadline.left()),
+            ", ".join(ids[:TOLD_IDS]) + (", …" if len(ids) > TOLD_IDS else ""),
+        )
 
     async def _let_go(self) -> None:
         try:
