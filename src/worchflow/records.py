@@ -51,8 +51,8 @@ class StepStatus(StrEnum):
 class ErrorInfo:
     """An exception as text: its class name, message and traceback.
 
-    `step` names the step that it came out of, with its key; None for one that came
-    from elsewhere in the handler.
+    `step` is the title of the step that it came out of, followed by ` (key …)` if it
+    has a key; None for one that came from elsewhere in the handler.
     """
 
     type: str

@@ -54,6 +54,11 @@ class StepCall:
         """What messages call it."""
         return step_name(self.title, self.key)
 
+    @property
+    def label(self) -> str:
+        """What `ErrorInfo.step` says: its title, with its key if it has one."""
+        return self.title if self.key is None else f"{self.title} (key {self.key})"
+
 
 class StepRunner(Protocol):
     """What carries out the steps of one attempt."""

@@ -19,7 +19,7 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 EXECUTION_FIELDS = [
     *("id", "event_name", "function_id", "data", "status", "result", "error"),
     *("attempt_count", "recoveries", "created_at", "updated_at", "started_at"),
-    *("finished_at", "run_at", "worker", "reason"),
+    *("finished_at", "run_at", "worker", "reason", "cancel_requested"),
 ]
 
 
@@ -48,6 +48,7 @@ def test_a_completed_execution_is_shown_with_its_steps_in_order(
         "run_at": None,
         "worker": None,
         "reason": None,
+        "cancel_requested": False,
     }
     assert [(s["title"], s["result"], s["attempts"]) for s in steps] == [
         ("Validate payment", 5, 1),
@@ -134,7 +135,7 @@ def test_the_step_that_failed_is_told_and_what_its_retry_waits_for(
         shown,
         re.MULTILINE,
     )
-    assert re.search(r'^failed in +step "Write letter"$', shown, re.MULTILINE)
+    assert re.search(r"^failed in +step Write letter$", shown, re.MULTILINE)
 
 
 def test_eight_characters_of_an_id_are_enough(project: Project, seed: Seed) -> None:

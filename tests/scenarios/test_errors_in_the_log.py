@@ -114,7 +114,7 @@ async def test_what_a_cleanup_raises_after_the_timeout_is_told(
     gc.collect()
 
     assert failed.error_type == "TimeoutError"
-    assert execution.error.step == '"Wait" (key k)'
+    assert execution.error.step == "Wait (key k)"
     cleanup, attempt = raised(caplog)
     assert isinstance(cleanup[1], CardError)
     assert cleanup[0] == logging.WARNING
@@ -134,7 +134,7 @@ async def test_a_result_that_cannot_be_kept_is_told_once_and_nothing_is_left(
     gc.collect()
 
     assert [level for level, _ in raised(caplog)] == [logging.ERROR]
-    assert execution.error.step == '"Id"'
+    assert execution.error.step == "Id"
     assert "never retrieved" not in caplog.text
 
 
@@ -187,8 +187,9 @@ async def test_an_error_names_the_step_it_came_out_of(
 
     _, execution = await run(app, "notify")
 
-    assert execution.error.step == '"Notify" (key 2)'
+    assert execution.error.step == "Notify (key 2)"
     assert 'in step "Notify" (key 2); it has failed for good' in caplog.text
+    assert vars(caplog.records[-1])["step"] == "Notify"
 
 
 async def test_an_error_of_the_handler_itself_names_no_step(

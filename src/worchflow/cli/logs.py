@@ -77,10 +77,17 @@ class PrettyFormatter(logging.Formatter):
 def _traceback(form: logging.Formatter, exc_info: Any) -> str:
     """The traceback, bounded and without our frames; with them for a fault of ours."""
     error: BaseException | None = exc_info[1]
-    is_fault = isinstance(error, BaseException) and is_from_here(error)
-    if error is None or (is_fault and not isinstance(error, WorchflowError)):
+    if error is None or _is_fault(error):
         return form.formatException(exc_info)
     return describe(error).traceback.rstrip("\n")
+
+
+def _is_fault(error: BaseException) -> bool:
+    """Whether the library failed; a `TimeoutError` with a message is a step's."""
+    meant = isinstance(error, WorchflowError) or (
+        isinstance(error, TimeoutError) and bool(error.args)
+    )
+    return is_from_here(error) and not meant
 
 
 def _whose(record: logging.LogRecord) -> str:

@@ -105,9 +105,11 @@ class Attempt:
         self._in_flight = InFlight()
         self.is_over = False
         """Whether no step may start any more."""
-        self._failures: deque[tuple[BaseException, str]] = deque(maxlen=MOST_FAILURES)
+        self._failures: deque[tuple[BaseException, StepCall]] = deque(
+            maxlen=MOST_FAILURES
+        )
         """The newest errors that came out of a step, and which."""
-        self._timed_out_in: list[str] = []
+        self._timed_out_in: list[StepCall] = []
         self._joining: asyncio.Event | None = None
         self._joined_error: Exception | None = None
         self._loop_thread = threading.get_ident()
@@ -208,7 +210,7 @@ class Attempt:
 
     def note_failure(self, error: Exception, call: StepCall) -> None:
         """Remember which step an error came out of."""
-        self._failures.append((error, call.name))
+        self._failures.append((error, call))
         if self._joining is not None and self._joined_error is None:
             self._joined_error = error
 
@@ -220,12 +222,12 @@ class Attempt:
 
     # What the runner calls.
 
-    def step_of(self, error: BaseException) -> str | None:
-        """The name of the step that an error, or what led to it, came out of."""
+    def step_of(self, error: BaseException) -> StepCall | None:
+        """The step that an error, or what led to it, came out of."""
         for cause in leading_to(error):
-            for failure, step in self._failures:
+            for failure, call in self._failures:
                 if failure is cause:
-                    return step
+                    return call
         return None
 
     def begin(self, handler: asyncio.Task[Any]) -> None:
@@ -246,12 +248,12 @@ class Attempt:
         """End the attempt because of the function's timeout, if it is not over."""
         # The handler may have ended in this very turn of the loop.
         if not self.ended.done() and not (self._handler and self._handler.done()):
-            self._timed_out_in = [step.call.name for step in self._running]
+            self._timed_out_in = [step.call for step in self._running]
             self.interrupt(Interruption.TIMEOUT)
 
     def note_timeout(self, error: TimeoutError) -> None:
         """Take an error for that of the steps that ran when the time was up."""
-        self._failures.extend((error, step) for step in self._timed_out_in[:1])
+        self._failures.extend((error, call) for call in self._timed_out_in[:1])
 
     async def join(self) -> None:
         """Finish steps the handler started and did not await; raise their failure.

@@ -14,6 +14,7 @@ from ..types import value
 if TYPE_CHECKING:
     from ..records import Claim
     from ..settlement import Released, Settlement
+    from ..step_call import StepCall
     from .attempt import Attempt
     from .environment import Environment
 
@@ -36,11 +37,12 @@ def failed_outcome(
     delay = None
     if not final:
         delay = decide_retry(error, attempt.number, function.retry, environment.random)
-    info = environment.payloads.encode_error(error, attempt.step_of(error))
+    step = attempt.step_of(error)
+    info = environment.payloads.encode_error(error, step.label if step else None)
     settlement = (
         Failed(error=info) if delay is None else RetryAt(error=info, delay=delay)
     )
-    _log(attempt, error, delay)
+    _log(attempt, error, step, delay)
     readable = environment.payloads.decode_error(info)
     return _outcome(attempt.claim, attempt.number, settlement, readable)
 
@@ -106,13 +108,14 @@ def _outcome(
     return Outcome(settlement=settlement, notice=notice)
 
 
-def _log(attempt: Attempt, error: BaseException, delay: float | None) -> None:
+def _log(
+    attempt: Attempt, error: BaseException, step: StepCall | None, delay: float | None
+) -> None:
     level = logging.ERROR
     follows = "it has failed for good and waits for an explicit retry"
     if delay is not None:
         level = logging.WARNING
         follows = f"the next starts in {delay:.3g} s and runs no recorded step again"
-    step = attempt.step_of(error)
     logger.log(
         level,
         "attempt %d of execution %s (%s) failed with %s%s; %s",
@@ -120,8 +123,8 @@ def _log(attempt: Attempt, error: BaseException, delay: float | None) -> None:
         attempt.claim.execution.id,
         attempt.function.id,
         type(error).__name__,
-        f" in step {step}" if step else "",
+        f" in step {step.name}" if step else "",
         follows,
         exc_info=attempt.environment.payloads.shown(error),
-        extra=attempt.fields | {"step": step},
+        extra=attempt.fields | {"step": step.title if step else None},
     )

@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ..context import Context, ReceivedEvent, SyncContext
+from ..durations import span
 from ..errors import (
     EventValidationError,
     InvalidInput,
@@ -258,7 +259,7 @@ class ExecutionRunner:
     def _timeout(self) -> TimeoutError:
         error = TimeoutError(
             f"{self._function.id} ran longer than its timeout of "
-            f"{self._function.timeout} s"
+            f"{span(self._function.timeout or 0.0)}"
         )
         self.attempt.note_timeout(error)
         return error

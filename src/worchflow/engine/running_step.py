@@ -12,6 +12,7 @@ from inspect import CO_COROUTINE
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..durations import span
 from .ownership import Interrupted
 
 if TYPE_CHECKING:
@@ -207,11 +208,11 @@ class RunningStep(ABC):
         """
         self._timed_out = True
         logger.warning(
-            'step "%s" of execution %s is over its timeout of %s s; it runs in a '
+            'step "%s" of execution %s is over its timeout of %s; it runs in a '
             "thread, so its end is awaited (ctx.cancelled is True in it now)",
             self.call.title,
             self.attempt.claim.execution.id,
-            self.call.timeout,
+            span(self.call.timeout or 0.0),
             extra={**self.attempt.fields, "step": self.call.title},
         )
         await asyncio.wait({thread})
@@ -223,7 +224,7 @@ class RunningStep(ABC):
     def _timeout(self) -> TimeoutError:
         return TimeoutError(
             f'step "{self.call.title}" took longer than its timeout of '
-            f"{self.call.timeout} s"
+            f"{span(self.call.timeout or 0.0)}"
         )
 
 

@@ -70,8 +70,9 @@ class BlockedLoopWatch:
     def _report(self) -> None:
         frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         frame = frames.get(self._loop_thread)
-        stack = "".join(traceback.format_stack(frame)) if frame else "(no frame)\n"
-        where, extra = _culprit(frame)
+        where, extra, depth = _culprit(frame)
+        # Without the frames of the loop and the engine, which are always the same.
+        stack = "".join(traceback.format_stack(frame, depth)) if frame else ""
         logger.warning(
             "the event loop has been blocked for %.1f s %s: nothing else of this "
             "worker runs meanwhile, its lease is kept. Use a plain def for blocking "
@@ -83,17 +84,20 @@ class BlockedLoopWatch:
         )
 
 
-def _culprit(frame: FrameType | None) -> tuple[str, dict[str, object]]:
-    """Which step or handler the blocked stack belongs to."""
+def _culprit(
+    frame: FrameType | None,
+) -> tuple[str, dict[str, object], int | None]:
+    """Which step or handler a stack belongs to, and how many frames are its own."""
+    depth = 0
     while frame is not None:
         owner = frame.f_locals.get("self")
         if isinstance(owner, RunningStep):
             title = owner.call.title
-            return _place(owner.attempt, title), _extra(owner.attempt, title)
+            return _place(owner.attempt, title), _extra(owner.attempt, title), depth
         if isinstance(owner, ExecutionRunner):
-            return _place(owner.attempt, None), _extra(owner.attempt, None)
-        frame = frame.f_back
-    return "outside any handler", {}
+            return _place(owner.attempt, None), _extra(owner.attempt, None), depth
+        frame, depth = frame.f_back, depth + 1
+    return "outside any handler", {}, None
 
 
 def _place(attempt: Host, title: str | None) -> str:

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import worchflow
 from worchflow.cli.logs import JSONFormatter, PrettyFormatter, set_up_logging
 from worchflow.exception_text import without_middle
 from worchflow.limits import check_id
+
+OWN = Path(worchflow.__file__).parent
 
 
 @pytest.fixture
@@ -73,6 +76,11 @@ def test_an_exception_goes_into_the_json_line() -> None:
     assert entry["traceback"].endswith("ValueError: no")
 
 
+def raise_in_the_library(error: Exception) -> None:
+    raising = compile("raise error", str(OWN / "made_up.py"), "exec")
+    exec(raising, {"error": error})  # noqa: S102 - so that a frame is of that file
+
+
 def charge() -> None:
     raise ConnectionError("the bank is closed")
 
@@ -84,6 +92,9 @@ def charge() -> None:
         (lambda: without_middle(None, 10), True),  # type: ignore[arg-type]
         (lambda: check_id("ü"), False),
         (charge, False),
+        # That of a step says what took too long; one without words is a fault.
+        (partial(raise_in_the_library, TimeoutError("took longer than 1 s")), False),
+        (partial(raise_in_the_library, TimeoutError()), True),
     ],
 )
 def test_a_traceback_shows_our_frames_only_for_a_fault_of_ours(
@@ -97,8 +108,7 @@ def test_a_traceback_shows_our_frames_only_for_a_fault_of_ours(
 
     shown = json.loads(JSONFormatter().format(failed))["traceback"]
 
-    own = str(Path(worchflow.__file__).parent)
-    assert (own in shown) == ours
+    assert (str(OWN) in shown) == ours
     assert "test_logs.py" in shown
 
 
