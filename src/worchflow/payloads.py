@@ -86,9 +86,7 @@ class Payloads:
         try:
             decoded = self._parse(text, type)
         except SerializationError as error:
-            flaw = find_unreadable(value) or Flaw(
-                "$", f"would not come back as {_name(type)}: {error.message}"
-            )
+            flaw = find_unreadable(value) or _misread(value, type, kind, error)
         else:
             lost = self._lost_zone(value, decoded, type)
             if lost is None and equal(decoded, value):
@@ -270,6 +268,15 @@ class Payloads:
             return stored if text is stored else str(from_json(text))
         except (SerializationError, ValueError) as error:
             return f"[not readable: {error}]"
+
+
+def _misread(value: Any, type: Any, kind: Kind, error: SerializationError) -> Flaw:
+    """Why the type does not read what was written of the value."""
+    name = _name(type)
+    if value is None and kind != "event":
+        return Flaw("$", f"is None and no {name} (is a `return` missing?)")
+    text = f"is {a_type(value)}, which would not come back as {name}: {error.message}"
+    return Flaw("$", text)
 
 
 def _check_methods(name: str, value: object) -> None:

@@ -158,7 +158,9 @@ def _leaf_flaw(item: Any) -> str | None:
 
 
 def a_type(value: object) -> str:
-    """The name of a value's type with its article."""
+    """The name of a value's type with its article; None is called so."""
+    if value is None:
+        return "None"
     name = type(value).__name__[:80]
     return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 

@@ -161,7 +161,9 @@ def _misfit(value: Any, name: str, adapter: Adapter) -> Flaw:
             include_url=False, include_context=False, include_input=False
         )[0]
         path = "$" + "".join(map(path_part, first["loc"]))
-        return Flaw(shortened(path), f"does not fit its type {name}: {first['msg']}")
+        what = "" if first["loc"] else f"is {a_type(value)} and "
+        text = f"{what}does not fit its type {name}: {first['msg']}"
+        return Flaw(shortened(path), text)
     except Exception as error:  # noqa: BLE001  # users' validators run in here
         return Flaw("$", f"does not fit its type {name}: {origin(error)}")
     if "generator" in schema_kinds(adapter):

@@ -284,6 +284,22 @@ def test_what_would_change_silently_is_refused_with_its_place(
     text.encode()
 
 
+def test_a_forgotten_return_is_told_as_such() -> None:
+    for kind, hint in (("result", True), ("step", True), ("event", False)):
+        with pytest.raises(SerializationError) as raised:
+            Payloads().encode(None, str, kind=kind, where=WHERE)
+
+        told = f"{WHERE}: $ is None and no str (is a `return` missing?). The way out"
+        assert str(raised.value).startswith(told) == hint
+
+
+def test_what_its_type_does_not_read_is_named_with_the_type_it_has() -> None:
+    with pytest.raises(
+        SerializationError, match=r"\$ is an int and does not fit .*str"
+    ):
+        encode(5, str)
+
+
 EQUAL_IS_ENOUGH: list[tuple[Any, Any]] = [
     (int, True),
     (float, 1),

@@ -104,7 +104,7 @@ def test_every_json_value_is_plain(value: object) -> None:
         ({"two words": {"a": b""}}, "$['two words'].a", "is a bytes"),
         ([[1], [2, math.nan]], "$[1][1]", "is nan"),
         ({"a": {1: 2}}, "$.a", "has a key that is an int"),
-        ({"a": {None: 2}}, "$.a", "has a key that is a NoneType"),
+        ({"a": {None: 2}}, "$.a", "has a key that is None"),
         ({Text("k"): 2}, "$", "has a key that is a Text"),
         ({"a": {"b": 1, LONE: 2}}, "$.a", "lone surrogate"),
         ({LONE: 2}, "$", r"'\ud800'"),

@@ -76,7 +76,8 @@ class ExecutionRunner:
             attempt.ctx = self._context()
         except SerializationError as error:
             unfit = EventValidationError(
-                f"{error} The function's event type may have changed since it was sent",
+                f"{error}. It was sent by a program that does not know the function's "
+                "event type, or the type has changed since",
                 field="data",
                 execution_id=self._claim.execution.id,
             )

@@ -81,6 +81,8 @@ def send(
     if data is None and types is not None:
         message = {"name": event, "data": default_data(event, types[event])}
     else:
+        if data is None:
+            talk("no data was given, so null is sent; --app would check it")
         message = {"name": event, "data": read_data(data)}
     out = invocation.output
 
