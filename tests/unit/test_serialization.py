@@ -424,7 +424,7 @@ class HoldsTypedDict:
 UNWRITABLE: list[Any] = [
     (Any, {"items": [{"a b": (4242,)}]}, r"\$\.items\[0\]\['a b'\] is a tuple"),
     (Any, {"a": float("nan")}, r"\$\.a is nan"),
-    (int, "4242", r"\$ does not fit its type int: .*valid integer"),
+    (int, "4242", r"\$ is a str and does not fit its type int: .*valid integer"),
     (list[int], [1, "4242"], r"\$\[1\] does not fit its type list\[int\]"),
     (Order, {"when": NOW}, r"\$\.price does not fit its type Order"),
     (dict[str, Any], {"a": [object()]}, r"\$\.a\[0\] is an object: .*how to write it"),
