@@ -294,9 +294,7 @@ def test_a_forgotten_return_is_told_as_such() -> None:
 
 
 def test_what_its_type_does_not_read_is_named_with_the_type_it_has() -> None:
-    with pytest.raises(
-        SerializationError, match=r"\$ is an int and does not fit"
-    ):
+    with pytest.raises(SerializationError, match=r"\$ is an int and does not fit"):
         encode(5, str)
 
 
