@@ -57,6 +57,21 @@ def test_no_secret_is_printed(project: Project) -> None:
     assert "mongodb://ann:***@127.0.0.1:27099/shop" in for_programs.out
 
 
+def test_the_store_in_use_is_told(project: Project) -> None:
+    code = 'from worchflow import Worchflow\napp = Worchflow("a", sqlite="coded.db")'
+    project.write("coded.py", code)
+    project.write("broken.py", "raise RuntimeError('not today')")
+
+    plain = project.run("config", "show")
+    coded = project.run("config", "show", "--app", "coded:app", "-o", "json")
+    broken = project.run("config", "show", "--app", "broken:app", "-o", "json")
+
+    assert plain.out.endswith(f"\nThe store in use: {project.database}\n")
+    assert coded.json["store"] == str(project.folder / "coded.db")
+    assert (broken.code, broken.json["store"]) == (0, None)
+    assert "RuntimeError: not today" in broken.err
+
+
 def test_a_file_names_the_stores_of_the_app(project: Project) -> None:
     project.write("worchflow.toml", 'app = "shop:app"\nsqlite_path = "filed.db"')
 

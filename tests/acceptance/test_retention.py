@@ -97,5 +97,5 @@ def answer_in_terminal(project: Project, answer: bytes) -> int:
     os.write(controller, answer)
     _, error = process.communicate(timeout=25)
     os.close(controller)
-    assert b"for good?" in error
+    assert b"Permanently remove" in error
     return process.returncode

@@ -179,5 +179,9 @@ def test_in_a_terminal_each_execution_is_one_line_and_its_short_id_is_enough(
     assert re.search(r"^order-1 +queued  hold-[\w-]*…", "\n".join(rows), re.MULTILINE)
     for short in shown:
         assert project.run("executions", "show", short, "-o", "json").code == 0
+    narrow, *_ = plain_lines(
+        run_in_terminal(project, "executions", "list", COLUMNS="70")
+    )
+    assert narrow.split() == ["ID", "STATUS", "EVENT", "CREATED"]
     assert "9c1b5d1e-5b0e-4c43-9d6b-0c2f2e5f1a77  queued" in piped
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", piped)

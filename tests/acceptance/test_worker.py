@@ -172,6 +172,7 @@ def test_the_log_level_hides_the_rest(project: Project, seed: Seed) -> None:
     [
         ((), "no app was named"),
         (("--app", "other:app", "worker", "shop:app"), "two apps were named"),
+        (("worker", "shop:app", "-A", "other:app"), "two apps were named"),
         (("worker", "shop:app", "-c", "0"), "--concurrency=0 must be a whole number"),
         (("worker", "shop:app", "--log-level", "loud"), "must be one of debug, info"),
         (("worker", "shop:app", "--shutdown-timeout", "x"), "is no duration"),

@@ -123,6 +123,6 @@ def _report_usage(error: Any) -> None:
     path = error.ctx.command_path if error.ctx else "worchflow"
     message = error.format_message()
     talk(
-        f"{message} See {path} --help [{ConfigurationError.code}]",
+        f"{message.rstrip('.')}. See {path} --help [{ConfigurationError.code}]",
         label="error: ",
     )

@@ -105,8 +105,11 @@ class Invocation:
     ) -> AsyncGenerator[tuple[WorchflowClient[Any], Backend]]:
         """The same client, and the backend that its first call opens."""
         backend = _backend(app)
-        if not sends:
-            backend.make_nothing()
+        if not sends and backend.make_nothing():
+            talk(
+                f"there is no database at {backend.location}: run this where the "
+                "worker runs, or set WORCHFLOW_SQLITE_PATH"
+            )
         client = (
             WorchflowClient[Any](backend=backend)
             if app is None

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 UNREADABLE = re.compile(r"[^\x20-\x7e]")
 
+LEAST_WIDTH = 12
+"""Characters that a column that gives way keeps, before others are left out."""
+
 STATUS_STYLES = {
     "completed": "green",
     "failed": "red",
@@ -133,16 +136,19 @@ class Output:
         rows: Iterable[Sequence[str]],
         *,
         gives_way: str | None = None,
+        may_go: Sequence[str] = (),
     ) -> None:
         """A table for a person; a status is coloured, and always a word too.
 
-        In a narrow terminal the column that `gives_way` is cut, so that each row
-        stays one line; without such a column cells are folded.
+        In a narrow terminal the columns that `may_go` are left out, the first of them
+        first, then the one that `gives_way` is cut, so that each row stays one line;
+        without such a column cells are folded.
         """
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, header_style="bold")
+        header, rows = _fitting(header, list(rows), gives_way, may_go)
         for name in header:
             rigid = name == "ID" if gives_way is None else name != gives_way
             table.add_column(name, no_wrap=rigid, overflow="fold")
@@ -170,6 +176,31 @@ class Output:
                 text = Text(printable(value, lines=True), STATUS_STYLES.get(value, ""))
                 table.add_row(name, text)
         _print(table)
+
+
+def _fitting(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    gives_way: str | None,
+    may_go: Sequence[str],
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """The columns for which the terminal has room."""
+    from rich.cells import cell_len
+
+    width = _console().width
+    for name in may_go:
+        widths = [
+            max(map(cell_len, (title, *(row[number] for row in rows))))
+            for number, title in enumerate(header)
+            if title != gives_way
+        ]
+        # Two columns are a gap of two apart.
+        if sum(widths) + 2 * len(widths) + LEAST_WIDTH <= width:
+            break
+        gone = header.index(name)
+        header = [*header[:gone], *header[gone + 1 :]]
+        rows = [[*row[:gone], *row[gone + 1 :]] for row in rows]
+    return header, rows
 
 
 def _print(renderable: Any) -> None:

@@ -309,13 +309,13 @@ class Backend(ExecutionStore, ClaimStore):
         `ConfigurationError` when it was made from clients bound to one loop.
         """
 
-    def make_nothing(self) -> None:
+    def make_nothing(self) -> bool:
         """Have nothing made by opening it; call it before.
 
-        Where there is no database yet, this backend has an empty one of its own. A
-        store on servers makes its indexes all the same.
+        Where there is no database yet, this backend has an empty one of its own, and
+        True is returned. A store on servers makes its indexes all the same.
         """
-        return
+        return False
 
     @abstractmethod
     def watch(

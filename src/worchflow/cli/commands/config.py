@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from ...errors import ConfigurationError
+from ..failures import report
 from ..invocation import AppOption, Invocation, OutputOption
 from ..settings import masked, variable
 
@@ -27,7 +29,7 @@ def show(
 
     A flag wins over the environment, the environment over worchflow.toml (or
     [tool.worchflow] in pyproject.toml), the file over the default. Stores that the
-    app names in its code win over all of them.
+    app names in its code win over all of them: the store in use is told last.
     """
     invocation = Invocation.of(context, app=app, output=output)
     shapes = [
@@ -40,9 +42,9 @@ def show(
         }
         for name, each in invocation.settings.values.items()
     ]
-    out = invocation.output
+    out, store = invocation.output, _store(invocation)
     if not out.is_table:
-        out.objects("settings", shapes)
+        out.objects("settings", shapes, store=store)
         return
     values = invocation.settings.values
     out.table(
@@ -56,3 +58,15 @@ def show(
             for name, each in values.items()
         ],
     )
+    if store is not None:
+        out.line("")
+        out.line(f"The store in use: {store}")
+
+
+def _store(invocation: Invocation) -> str | None:
+    """Where the data is; None, and told why, when the settings do not say."""
+    try:
+        return invocation.location(invocation.load_app())
+    except ConfigurationError as error:
+        report(error)
+        return None

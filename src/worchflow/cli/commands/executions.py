@@ -96,7 +96,7 @@ def list_executions(
     if out.is_table:
         if page.items and out.is_terminal:
             rows = short_rows(page.items, datetime.now(UTC))
-            out.table(HEADER, rows, gives_way="EVENT")
+            out.table(HEADER, rows, gives_way="EVENT", may_go=("TOOK", "ATTEMPTS"))
         elif page.items:
             out.table(HEADER, [execution_row(each) for each in page.items])
         else:

@@ -127,5 +127,7 @@ def _ask(statuses: list[Any], age: float | None, *, yes: bool) -> None:
     when = "whose retention has ended" if age is None else f"that ended {span(age)} ago"
     what = f"{' and '.join(statuses)} executions {when}"
     if not sys.stdin.isatty():
-        raise ConfigurationError(f"this removes {what} for good: add --yes to do so")
-    typer.confirm(f"Remove {what} for good?", abort=True, err=True)
+        raise ConfigurationError(
+            f"this would permanently remove {what}: add --yes to do so"
+        )
+    typer.confirm(f"Permanently remove {what}?", abort=True, err=True)

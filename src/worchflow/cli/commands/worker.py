@@ -14,7 +14,7 @@ from ...ids import step_name
 from ...records import ExecutionStatus
 from ...worker.signals import end_on_sigterm
 from ..failures import INTERRUPTED
-from ..invocation import Invocation, run
+from ..invocation import AppOption, Invocation, run
 from ..logs import set_up_logging
 from ..parsing import read_names
 from ..process import calm_the_garbage_collector, loop_factory
@@ -87,13 +87,14 @@ def worker(
             "--log-level", metavar="debug|info|warning|error", show_default="info"
         ),
     ] = None,
+    app: AppOption = None,
 ) -> None:
     """Serve an app's functions.
 
     It runs until a signal or, with --burst, until nothing is left to do. Log lines
     go to stderr. Exit code 0 after SIGTERM or a finished burst, 130 after SIGINT.
     """
-    invocation = Invocation.of(context, app=_one_target(context, target))
+    invocation = Invocation.of(context, app=_one_target(context, target, app))
     settings = invocation.settings.with_flags(
         concurrency=concurrency,
         shutdown_timeout=shutdown_timeout,
@@ -104,11 +105,13 @@ def worker(
     # Before the app: what its module logs or sets up for itself comes after.
     set_up_logging(settings["log_format"], settings["log_level"])
     with end_on_sigterm():
-        app = _load_app(invocation)
+        served = _load_app(invocation)
 
         async def work() -> signal.Signals | None:
-            worcher = app.worker(concurrency=settings["concurrency"], functions=names)
-            Narrator(app.registry).listen_to(worcher)
+            worcher = served.worker(
+                concurrency=settings["concurrency"], functions=names
+            )
+            Narrator(served.registry).listen_to(worcher)
             return await worcher.run(
                 shutdown_timeout=settings["shutdown_timeout"], burst=burst
             )
@@ -133,13 +136,17 @@ def _load_app(invocation: Invocation) -> Worchflow[Any]:
     return app
 
 
-def _one_target(context: typer.Context, target: str | None) -> str | None:
-    before: str | None = context.obj.app
-    if target is not None and before not in (None, target):
+def _one_target(
+    context: typer.Context, target: str | None, app: str | None
+) -> str | None:
+    """The app that is named, as an argument, as an option, or as both."""
+    named = {each for each in (context.obj.app, app, target) if each is not None}
+    if len(named) > 1:
+        first, second = sorted(named)[:2]
         raise ConfigurationError(
-            f'two apps were named, --app "{before}" and "{target}": name one'
+            f'two apps were named, "{first}" and "{second}": name one'
         )
-    return target
+    return next(iter(named), None)
 
 
 @dataclass(frozen=True)

@@ -281,6 +281,7 @@ class Claimer:
                 )
                 continue
             self._redis_is_down = False
+            logger.warning("Redis answers again; work is taken from its queue")
             return
 
 

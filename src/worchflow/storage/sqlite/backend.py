@@ -97,10 +97,12 @@ class SQLiteBackend(Backend):
         clone._place = self._place
         return clone
 
-    def make_nothing(self) -> None:
+    def make_nothing(self) -> bool:
         """Be an empty database in memory if the file is not there."""
-        if not self._place.in_memory and not has_file(Path(self._location)):
-            self._place = replace(self._place, path=MEMORY, memory=Memory())
+        if self._place.in_memory or has_file(Path(self._location)):
+            return False
+        self._place = replace(self._place, path=MEMORY, memory=Memory())
+        return True
 
     async def open(self) -> None:
         """Open the file, making folders, file and tables if need be."""
