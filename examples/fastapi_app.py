@@ -1,13 +1,23 @@
 """A web application that sends events and reads results.
 
+It needs, besides Worchflow:
+
+    pip install fastapi uvicorn             to serve it
+    pip install fastapi httpx2              to try it out without a server
+
+From the folder above this one:
+
     uvicorn examples.fastapi_app:web        serve it
     python examples/fastapi_app.py          try it out without a server
 
 `app.lifespan()` opens one client for the whole application. With `concurrency` a
 worker runs in the web process too, which is handy while developing; in production
-leave it out and start workers as processes of their own:
+leave it out and start workers as separate processes:
 
     worchflow worker examples.fastapi_app:app
+
+Callers are strangers here. So a payment with a misspelt field is refused, and what an
+exception says, its traceback and the worker's id stay inside.
 """
 
 from __future__ import annotations
@@ -15,21 +25,25 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from worchflow import (
     Context,
     Event,
     Execution,
+    ExecutionFailed,
+    NonRetryable,
     Page,
     StepRecord,
     Worchflow,
     WorchflowClient,
 )
 from worchflow.integrations.starlette import answer_errors
+
+LIMIT = 1000
 
 app = Worchflow("payments")
 
@@ -40,11 +54,14 @@ class Receipt(BaseModel):
 
 
 class Pay(Event[Receipt], name="pay"):
+    model_config = ConfigDict(extra="forbid")  # other fields in a request are a 422
     amount: int
     customer: str
 
 
 async def charge(amount: int, customer: str) -> Receipt:
+    if amount > LIMIT:
+        raise NonRetryable(f"{customer} may not spend {amount}")
     return Receipt(transaction=f"txn-{customer}", amount=amount)
 
 
@@ -67,6 +84,11 @@ def open_client(request: Request) -> WorchflowClient:
 
 Client = Annotated[WorchflowClient, Depends(open_client)]
 
+# What strangers are not told: the words and the traceback of an exception, and which
+# worker runs it. Leave this out where all callers may know.
+PRIVATE_ERROR = {"message", "traceback"}
+PRIVATE: dict[str, Any] = {"error": PRIVATE_ERROR, "worker": True}
+
 
 class Accepted(BaseModel):
     id: str
@@ -80,19 +102,22 @@ async def start_payment(order: str, payment: Pay, client: Client) -> Accepted:
     return Accepted(id=handle.id, duplicate=handle.duplicate)
 
 
-@web.get("/payments/{order}")
+@web.get("/payments/{order}", response_model_exclude=PRIVATE)
 async def read_payment(order: str, client: Client) -> Execution:
     """How far a payment is; the records of the library are described in OpenAPI."""
     return await client.get(f"payment-{order}")
 
 
-@web.get("/payments")
+@web.get("/payments", response_model_exclude={"items": {"__all__": PRIVATE}})
 async def list_payments(client: Client, cursor: str | None = None) -> Page[Execution]:
     """The newest payments, fifty at a time."""
     return await client.list(function="pay", cursor=cursor)
 
 
-@web.get("/payments/{order}/steps")
+@web.get(
+    "/payments/{order}/steps",
+    response_model_exclude={"__all__": {"error": PRIVATE_ERROR}},
+)
 async def read_steps(order: str, client: Client) -> list[StepRecord]:
     """What a payment has done so far."""
     return await client.steps(f"payment-{order}")
@@ -105,6 +130,8 @@ async def wait_for_receipt(order: str, client: Client) -> Receipt:
         return await client.handle(f"payment-{order}", Pay).result(timeout=10)
     except TimeoutError as error:
         raise HTTPException(504, "not done yet") from error
+    except ExecutionFailed as error:
+        raise HTTPException(409, "the payment failed") from error
 
 
 def try_it() -> None:
@@ -133,6 +160,17 @@ def try_it() -> None:
         print(other.status_code, other.json())
         assert other.status_code == 409
         assert browser.get("/payments/2").status_code == 404
+
+        misspelt = {"amount": 1, "customer": "cust_1", "amonut": 2}
+        assert browser.post("/payments/2", json=misspelt).status_code == 422
+        browser.post("/payments/3", json=order | {"amount": LIMIT + 1})
+        answer = browser.get("/payments/3/receipt")
+        print(answer.status_code, answer.json())
+        assert answer.status_code == 409
+        failed = browser.get("/payments/3").json()
+        assert failed["error"] == {"type": "NonRetryable", "step": '"Charge"'}
+        assert "worker" not in failed
+        assert "may not spend" not in browser.get("/payments").text
 
 
 if __name__ == "__main__":

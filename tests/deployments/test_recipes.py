@@ -18,31 +18,34 @@ from tests.docs.pages import ROOT, snippets
 
 PAGE = ROOT / "docs" / "deployment.md"
 DJANGO = {
-    "settings.py": """
+    "mysite/settings.py": """
 from pathlib import Path
 
 SECRET_KEY = "for tests"
 ALLOWED_HOSTS = ["127.0.0.1"]
-ROOT_URLCONF = "urls"
+ROOT_URLCONF = "mysite.urls"
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes"]
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": str(Path(__file__).parent / "users.db"),
+        "NAME": str(Path(__file__).parent.parent / "users.db"),
     }
 }
 """,
-    "urls.py": """
+    "mysite/urls.py": """
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from views import join
 
 urlpatterns = [path("join/<str:name>", csrf_exempt(join))]
 """,
-    "wsgi.py": """
+    "mysite/wsgi.py": """
+import os
+
 from django.core.wsgi import get_wsgi_application
 
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
 application = get_wsgi_application()
 """,
 }
@@ -104,11 +107,16 @@ def test_fastapi(folder: Path, environment: Environment, server: str) -> None:
         assert call("/orders/7")["id"] == "order-7"
         finish(folder, environment, *command("worchflow", "api:app"), "--burst")
         answer = call("/orders/7", method="GET")
+        page = call("/orders", method="GET")
 
-    assert (answer["status"], answer["result"]) == (
-        "completed",
-        "order 7 is on its way",
-    )
+    # What callers see is what the page's models list, and nothing else.
+    assert answer == {
+        "id": "order-7",
+        "status": "completed",
+        "result": "order 7 is on its way",
+    }
+    assert page["cursor"] is None
+    assert page["items"] == [answer]
 
 
 def test_flask(folder: Path, environment: Environment) -> None:
@@ -121,11 +129,14 @@ def test_flask(folder: Path, environment: Environment) -> None:
 
 
 def test_django(folder: Path, environment: Environment) -> None:
+    (folder / "mysite").mkdir()
     for name, text in DJANGO.items():
         (folder / name).write_text(text)
-    environment |= {"DJANGO_SETTINGS_MODULE": "settings"}
-    finish(folder, environment, "django", "migrate", "--verbosity", "0")
-    gunicorn = command("gunicorn", "wsgi:application")
+    # As a shell of the user: each process has to find its settings by itself.
+    environment = {k: v for k, v in environment.items() if not k.startswith("DJANGO_")}
+    migrate = ("django", "migrate", "--settings", "mysite.settings")
+    finish(folder, environment, *migrate, "--verbosity", "0")
+    gunicorn = command("gunicorn", "mysite.wsgi:application")
 
     with served(folder, environment, *gunicorn, "--bind", "127.0.0.1:0") as call:
         joined = call("/join/ada")["id"]
