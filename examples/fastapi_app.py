@@ -168,7 +168,7 @@ def try_it() -> None:
         print(answer.status_code, answer.json())
         assert answer.status_code == 409
         failed = browser.get("/payments/3").json()
-        assert failed["error"] == {"type": "NonRetryable", "step": '"Charge"'}
+        assert failed["error"] == {"type": "NonRetryable", "step": "Charge"}
         assert "worker" not in failed
         assert "may not spend" not in browser.get("/payments").text
 
