@@ -51,6 +51,10 @@ application = get_wsgi_application()
 }
 
 
+# The stores are the same to a program; the first recipe shows it.
+on_sqlite = pytest.mark.parametrize("environment", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with every file of the page."""
@@ -119,6 +123,7 @@ def test_fastapi(folder: Path, environment: Environment, server: str) -> None:
     assert page["items"] == [answer]
 
 
+@on_sqlite
 def test_flask(folder: Path, environment: Environment) -> None:
     gunicorn = command("gunicorn", "shop:web")
     with served(folder, environment, *gunicorn, "--bind", "127.0.0.1:0") as call:
@@ -128,6 +133,7 @@ def test_flask(folder: Path, environment: Environment) -> None:
     assert result_of(folder, environment, "order-7") == "order 7 is on its way"
 
 
+@on_sqlite
 def test_django(folder: Path, environment: Environment) -> None:
     (folder / "mysite").mkdir()
     for name, text in DJANGO.items():
@@ -145,6 +151,7 @@ def test_django(folder: Path, environment: Environment) -> None:
     assert result_of(folder, environment, joined) == "welcome ada"
 
 
+@on_sqlite
 def test_process_pools(folder: Path, environment: Environment) -> None:
     assert list(commands("python")) == [["python", "pools.py"]]
 
@@ -163,6 +170,7 @@ def services() -> Iterator[list[str]]:
     yield shlex.split(run[1])
 
 
+@on_sqlite
 @pytest.mark.parametrize("words", list(services()), ids=["container", "systemd"])
 def test_what_a_service_starts_ends_in_order_when_it_is_told_to(
     folder: Path, environment: Environment, words: list[str]
