@@ -14,8 +14,14 @@ from .exception_text import describe
 from .limits import Limits, check_size, short
 from .plain_json import Flaw, a_type, find_flaw, find_text_flaw, same_json, shape
 from .serialization import FlawedValue, JSONSerializer, is_untyped, origin
-from .type_adapters import adapter_for, type_name
-from .value_places import equal, find_difference, find_unreadable, find_unwritable
+from .type_adapters import adapter_for, has_uncompared_fields, type_name
+from .value_places import (
+    equal,
+    find_difference,
+    find_lost_field,
+    find_unreadable,
+    find_unwritable,
+)
 from .zones import find_lost_zone, may_hold_times
 
 if TYPE_CHECKING:
@@ -88,7 +94,7 @@ class Payloads:
         except SerializationError as error:
             flaw = find_unreadable(value) or _misread(value, type, kind, error)
         else:
-            lost = self._lost_zone(value, decoded, type)
+            lost = self._lost(value, decoded, type)
             if lost is None and equal(decoded, value):
                 return self._envelope.seal(text, where), decoded
             flaw = lost or find_difference(value, decoded)
@@ -139,7 +145,7 @@ class Payloads:
             one, other = (self.decode(text, type, where=where) for text in texts)
         except SerializationError:
             return False
-        return equal(one, other) and self._lost_zone(one, other, type) is None
+        return equal(one, other) and self._lost(one, other, type) is None
 
     def shown(self, exception: BaseException) -> BaseException | None:
         """The exception for a log line; None with a codec, for it may quote secrets."""
@@ -249,12 +255,18 @@ class Payloads:
         place = flaw or problem
         return SerializationError(text, field=getattr(place, "path", None))
 
-    def _lost_zone(self, value: Any, decoded: Any, type: Any) -> Flaw | None:
-        if self._is_default and (
-            is_untyped(type) or not may_hold_times(adapter_for(type))
-        ):
+    def _lost(self, value: Any, decoded: Any, type: Any) -> Flaw | None:
+        """What is not the same although it may be equal."""
+        if not self._is_default:
+            return find_lost_zone(value, decoded)
+        if is_untyped(type):
             return None
-        return find_lost_zone(value, decoded)
+        adapter, lost = adapter_for(type), None
+        if may_hold_times(adapter):
+            lost = find_lost_zone(value, decoded)
+        if lost is None and has_uncompared_fields(adapter):
+            lost = find_lost_field(value, decoded)
+        return lost
 
     def _seal_text(self, text: str) -> str:
         try:

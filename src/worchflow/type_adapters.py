@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import types
 import typing
@@ -16,7 +17,7 @@ from .errors import SerializationError
 from .limits import short
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 Adapter: TypeAlias = TypeAdapter[Any]
 
@@ -48,19 +49,41 @@ def adapter_for(annotation: Any) -> Adapter:
 @lru_cache(maxsize=CACHED_TYPES)
 def schema_kinds(adapter: Adapter) -> frozenset[str]:
     """The kinds of pydantic schema that a type is made of, such as `int` or `model`."""
-    kinds: set[str] = set()
+    kinds = (part.get("type") for part in _schema_parts(adapter))
+    return frozenset(kind for kind in kinds if isinstance(kind, str))
+
+
+@lru_cache(maxsize=CACHED_TYPES)
+def has_uncompared_fields(adapter: Adapter) -> bool:
+    """Whether dataclasses in a type have fields that `==` may not look at."""
+    classes = {
+        part["cls"]
+        for part in _schema_parts(adapter)
+        if part.get("type") == "dataclass"
+    }
+    return any(map(uncompared_fields, classes))
+
+
+def uncompared_fields(kind: type) -> list[str]:
+    """The fields of a dataclass that `==` ignores, or that reading does not set."""
+    return [
+        field.name
+        for field in dataclasses.fields(kind)
+        if not (field.compare and field.init)
+    ]
+
+
+def _schema_parts(adapter: Adapter) -> Iterator[dict[str, Any]]:
+    """Every mapping in the schema that pydantic has made of a type."""
     waiting: list[Any] = [adapter.core_schema]
     while waiting:
         part = waiting.pop()
         if isinstance(part, dict):
             inside = cast("dict[str, Any]", part)
-            kind = inside.get("type")
-            if isinstance(kind, str):
-                kinds.add(kind)
+            yield inside
             waiting.extend(item for key, item in inside.items() if key != "metadata")
         elif isinstance(part, list | tuple):
             waiting.extend(cast("Iterable[Any]", part))
-    return frozenset(kinds)
 
 
 def type_name(annotation: Any) -> str:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel
 
 from .plain_json import Flaw, a_type, has_surrogate, path_part
+from .type_adapters import uncompared_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,6 +38,10 @@ ABSENT = object()
 EXCLUDED = (
     "is a field that its exclude= keeps from being written: take exclude= away, or use "
     "a class without the field"
+)
+UNCOMPARED = (
+    "is a field that would come back with another value, which == does not see: leave "
+    "its default, or take init=False and compare=False away"
 )
 READ_ONCE = (Iterator, AsyncIterator, MappingView, range)
 """What gives values without being a container of them."""
@@ -140,6 +145,27 @@ def find_difference(original: Any, decoded: Any) -> Flaw:
             for part in reversed(before | after)
         ]
     return found
+
+
+def find_lost_field(original: Any, decoded: Any) -> Flaw | None:
+    """The first field of a dataclass that has another value and that `==` ignores."""
+    waiting = [("$", original, decoded, 0)]
+    for _ in range(MAX_PLACES):
+        if not waiting:
+            break
+        path, old, new, depth = waiting.pop()
+        before, after = dict(_parts(old)), dict(_parts(new))
+        if dataclasses.is_dataclass(old) and not isinstance(old, type):
+            for part in map(path_part, uncompared_fields(type(old))):
+                if not equal(before[part], after.get(part, ABSENT)):
+                    return Flaw(shortened(path + part), UNCOMPARED, says_how=True)
+        if depth < MAX_DEPTH:
+            waiting += [
+                (path + part, before[part], after[part], depth + 1)
+                for part in reversed(before)
+                if part in after
+            ]
+    return None
 
 
 def _changed(old: Any, new: Any) -> str:

@@ -108,7 +108,9 @@ def _loss_in(value: Any, item: datetime | time) -> Flaw:
     lost, reason = _identity(item), _loss(item)
     place = find_place(
         value,
-        lambda other: reason if _is_zoned(other) and _identity(other) == lost else None,
+        lambda other: (
+            reason if _exceeds_iso(other) and _identity(other) == lost else None
+        ),
     )
     return Flaw(place.path if place else "$", reason, says_how=True)
 
@@ -156,7 +158,7 @@ def _has_name(zone: ZoneInfo) -> bool:
 
 
 def _zoned_times(value: Any) -> Iterator[datetime | time]:
-    """Every time inside `value` whose zone has more than one offset."""
+    """Every time inside `value` of which ISO text keeps less than there is."""
     levels: list[Iterator[Any]] = [iter((value,))]
     parents: list[int] = []
     while levels:
@@ -165,7 +167,7 @@ def _zoned_times(value: Any) -> Iterator[datetime | time]:
                 continue
             inside_of = _way_into(item.__class__)
             if inside_of is None:
-                if _is_zoned(item):
+                if _exceeds_iso(item):
                     yield item
             elif id(item) not in parents:
                 levels.append(iter(inside_of(item)))
@@ -200,12 +202,17 @@ def _fields_of(names: tuple[str, ...], model: BaseModel) -> list[Any]:
     return found
 
 
-def _is_zoned(item: Any) -> bool:
-    """Whether it is a time of a zone whose offset depends on the day."""
+def _exceeds_iso(item: Any) -> bool:
+    """Whether ISO text keeps less of it: its zone's offset depends on the day.
+
+    Without a zone, it is the second one of a time of day that is repeated.
+    """
     if not isinstance(item, datetime | time):
         return False
     zone = item.tzinfo
-    return zone is not None and zone.__class__ is not timezone and not _is_fixed(zone)
+    if zone is None:
+        return item.fold == 1
+    return zone.__class__ is not timezone and not _is_fixed(zone)
 
 
 def _is_fixed(zone: tzinfo) -> bool:
@@ -218,11 +225,18 @@ def _is_fixed(zone: tzinfo) -> bool:
 
 def _identity(item: datetime | time) -> Hashable:
     """What has to be the same when it comes back; `==` ignores the fold."""
-    return id(item.tzinfo), item.replace(tzinfo=None, fold=0), item.utcoffset()
+    zone = item.tzinfo
+    told_apart = item.fold if zone is None else item.utcoffset()
+    return id(zone), item.replace(tzinfo=None, fold=0), told_apart
 
 
 def _loss(item: datetime | time) -> str:
     zone = item.tzinfo
+    if zone is None:
+        return (
+            f"is a {type(item).__name__} without a time zone and with fold=1, which "
+            "would be lost: give it a time zone, or take .replace(fold=0)"
+        )
     name = getattr(zone, "key", None) or type(zone).__name__
     if isinstance(item, time):
         return (

@@ -50,6 +50,14 @@ def test_a_fork_waits_for_who_is_in_a_section(run: Run) -> None:
     assert run("a_fork_waits") == "0\nentered again\n"
 
 
+@pytest.mark.parametrize("environment", ["sqlite"], indirect=True)
+def test_a_child_of_a_step_ends_instead_of_coming_back(run: Run) -> None:
+    refused, codes = run("children_that_come_back").splitlines()
+
+    assert 'step "In the child" was started in a forked child' in refused
+    assert codes == "[3, 1, 0, 4]"
+
+
 def test_clients_that_were_used_before_a_fork(run: Run) -> None:
     out = run("clients_before_a_fork")
 

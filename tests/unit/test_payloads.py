@@ -10,11 +10,12 @@ import typing
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Generic, TypeVar
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -29,6 +30,7 @@ from pydantic import (
     SecretStr,
     field_validator,
 )
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from worchflow.errors import (
     ConfigurationError,
@@ -158,6 +160,28 @@ class Counting:
 
 
 @dataclass
+class Stamped:
+    amount: int
+    stamp: str = field(default_factory=lambda: uuid4().hex, init=False, compare=False)
+
+
+@pydantic_dataclass
+class StampedToo:
+    amount: int
+    stamp: str = field(default="", init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.stamp = uuid4().hex
+
+
+@dataclass
+class Remembering:
+    amount: int
+    note: str = field(default="", compare=False)
+    cache: int | None = field(default=None, init=False, compare=False)
+
+
+@dataclass
 class Shape:
     x: int
 
@@ -265,6 +289,13 @@ SILENT_CHANGES: list[tuple[Any, Any, str]] = [
     (dict[str, int], {LONE: 1}, r"\$\['\\ud800'\] is text with a lone surrogate"),
     (Any, {"a": {LONE: 1}}, r"\$\.a\['\\ud800'\] is text with a lone surrogate"),
     (dict[str, Any], {"a": {LONE: 1}}, r"\$\.a\['\\ud800'\] is text"),
+    # What `==` does not look at
+    (Stamped, Stamped(5), r"\$\.stamp is a field that would come back with another"),
+    (StampedToo, StampedToo(5), r"\$\.stamp is a field"),
+    (list[Stamped | int], [1, Stamped(5)], r"\$\[1\]\.stamp is a field"),
+    (dict[str, Box[Stamped]], {"a": Box(item=Stamped(5))}, r"\$\.a\.item\.stamp is a"),
+    (datetime, datetime(2026, 10, 25, 2, fold=1), r"\$ .* with fold=1"),  # noqa: DTZ001
+    (time, time(2, fold=1), r"\$ .* with fold=1"),
     # Nobody can tell
     (NoEquality, NoEquality(1), r"\$ is a NoEquality, whose class .* __eq__"),
     (Ambiguous, Ambiguous(1), r"\$ is an Ambiguous"),
@@ -304,6 +335,7 @@ EQUAL_IS_ENOUGH: list[tuple[Any, Any]] = [
     (deque[int], deque([1], maxlen=5)),
     (datetime, datetime(2026, 7, 2, tzinfo=ZoneInfo("UTC"))),
     (Derived, Derived(a=1)),
+    (Remembering, Remembering(5, "kept")),
 ]
 
 

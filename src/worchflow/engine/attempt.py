@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import logging
+import os
 import threading
 from collections import deque
 from functools import partial
@@ -55,6 +56,7 @@ class Attempt:
         "_joining",
         "_log",
         "_loop_thread",
+        "_process",
         "_replay",
         "_running",
         "_timed_out_in",
@@ -113,6 +115,7 @@ class Attempt:
         self._joining: asyncio.Event | None = None
         self._joined_error: Exception | None = None
         self._loop_thread = threading.get_ident()
+        self._process = os.getpid()
         self._replay = Replay(claim.steps, told=function.log_replays)
         self._log: ExecutionLog | None = None
 
@@ -120,7 +123,7 @@ class Attempt:
 
     def run(self, call: StepCall) -> Coroutine[Any, Any, Any]:
         """Take the step's identity now; the returned coroutine runs it."""
-        self._refuse_nested(call)
+        self._refuse_here(call)
         task = self._calling_task(call)
         if self.is_over:
             return _never_starts()
@@ -136,7 +139,7 @@ class Attempt:
 
     def run_blocking(self, call: StepCall) -> Any:
         """Run a step from a sync handler's thread and wait for it."""
-        self._refuse_nested(call)
+        self._refuse_here(call)
         thread = threading.current_thread()
         if thread.ident == self._loop_thread:
             raise self._misplaced(
@@ -327,7 +330,13 @@ class Attempt:
                 self._in_flight.add_future(asyncio.ensure_future(step.coroutine))
         return bool(forgotten)
 
-    def _refuse_nested(self, call: StepCall) -> None:
+    def _refuse_here(self, call: StepCall) -> None:
+        if os.getpid() != self._process:
+            raise self._misplaced(
+                call,
+                "in a forked child: steps start in the worker's own process, and a "
+                "child may do the work of one",
+            )
         outer = CURRENT_STEP.get()
         if outer is not None and outer.attempt is self:
             raise NestedStep(

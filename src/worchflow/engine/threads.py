@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import os
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from .ownership import Interrupted
 
@@ -129,7 +132,7 @@ def _run(function: Callable[[], Any], future: Future[Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
-        result = function()
+        result = _called(function)
     except Interrupted as error:
         future.set_exception(error)
     except UNCARRIED as error:
@@ -142,6 +145,33 @@ def _run(function: Callable[[], Any], future: Future[Any]) -> None:
         future.set_result(result)
     finally:
         del function, future  # They hold an error that holds this frame.
+
+
+def _called(function: Callable[[], Any]) -> Any:
+    """What it returns; a child that it has forked ends instead of returning.
+
+    What waits for the result, and the queue of further work, are the parent's.
+    """
+    process = os.getpid()
+    try:
+        return function()
+    finally:
+        if os.getpid() != process:
+            _end_child(sys.exception())
+
+
+def _end_child(error: BaseException | None) -> NoReturn:
+    """End this process as Python ends a program, without the parent's clean-up."""
+    code = 0
+    if isinstance(error, SystemExit) and isinstance(error.code, int | None):
+        code = error.code or 0
+    elif error is not None:
+        code = 1
+        traceback.print_exception(error)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _shown(error: BaseException) -> str:
