@@ -250,6 +250,8 @@ class Payloads:
             flaw is None
             and isinstance(problem, Flaw)
             and not (problem.says_how or is_untyped(type))
+            # Its own class has been named: there is nothing more exact.
+            and type is not value.__class__
         ):
             text = f"{text}. The way out: {_CORRECT[kind]}"
         place = flaw or problem
@@ -288,6 +290,9 @@ def _misread(value: Any, type: Any, kind: Kind, error: SerializationError) -> Fl
     if value is None and kind != "event":
         return Flaw("$", f"is None and no {name} (is a `return` missing?)")
     text = f"is {a_type(value)}, which would not come back as {name}: {error.message}"
+    if "['[key]']" in text:
+        text += ". Keys are text in JSON: make it a list of pairs"
+        return Flaw("$", text, says_how=True)
     return Flaw("$", text)
 
 

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from .errors import SerializationError
@@ -173,7 +173,22 @@ def _misfit(value: Any, name: str, adapter: Adapter) -> Flaw:
             "Sequence[...] instead of Iterable or Generator",
             says_how=True,
         )
-    return Flaw("$", f"is {a_type(value)} and does not fit its type {name}")
+    return find_place(value, _misfit_of_a_model) or Flaw(
+        "$", f"is {a_type(value)} and does not fit its type {name}"
+    )
+
+
+def _misfit_of_a_model(item: Any) -> str | None:
+    """What its class says of a model whose fields were set without being checked."""
+    if not isinstance(item, BaseModel):
+        return None
+    try:
+        item.__class__.model_validate(item.__dict__, strict=True, by_name=True)
+    except ValidationError as error:
+        return f"does not fit its class {type(item).__name__}: {_mismatches(error)}"
+    except Exception as error:  # noqa: BLE001  # users' validators run in here
+        return f"does not fit its class {type(item).__name__}: {origin(error)}"
+    return None
 
 
 def _raw_bytes(item: Any) -> str | None:

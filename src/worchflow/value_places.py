@@ -21,7 +21,7 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretBytes, SecretStr
 
 from .plain_json import Flaw, a_type, has_surrogate, path_part
 from .type_adapters import uncompared_fields
@@ -38,6 +38,10 @@ ABSENT = object()
 EXCLUDED = (
     "is a field that its exclude= keeps from being written: take exclude= away, or use "
     "a class without the field"
+)
+PRIVATE = (
+    "is a private attribute, which is not written: make it a field, or give it a value "
+    "that is the same each time"
 )
 UNCOMPARED = (
     "is a field that would come back with another value, which == does not see: leave "
@@ -108,6 +112,11 @@ def _pydantic_fields(item: Any) -> dict[str, FieldInfo]:
     return cast("dict[str, FieldInfo]", fields) if isinstance(fields, dict) else {}
 
 
+def _private(item: Any) -> Iterable[str]:
+    private: object = getattr(item, "__pydantic_private__", None)
+    return cast("dict[str, Any]", private) if isinstance(private, dict) else ()
+
+
 def _is_excluded(field: FieldInfo) -> bool:
     return bool(field.exclude or field.exclude_if)
 
@@ -115,7 +124,7 @@ def _is_excluded(field: FieldInfo) -> bool:
 def find_difference(original: Any, decoded: Any) -> Flaw:
     """The first place where a value would not come back as it is."""
     found = Flaw("$", _changed(original, decoded))
-    waiting = [("$", original, decoded, 0, False)]
+    waiting = [("$", original, decoded, 0, "")]
     for _ in range(MAX_PLACES):
         if not waiting:
             break
@@ -123,24 +132,24 @@ def find_difference(original: Any, decoded: Any) -> Flaw:
         if equal(old, new):
             continue
         if excluded:
-            return Flaw(shortened(path), EXCLUDED, says_how=True)
+            return Flaw(shortened(path), excluded, says_how=True)
         found = Flaw(shortened(path), _changed(old, new))
         before, after = dict(_parts(old)), dict(_parts(new))
         if type(old) is not type(new) or depth == MAX_DEPTH or not (before or after):
             break
         # What is inside and differs says more; if nothing does, this place stands.
         left_out = {
-            path_part(name)
+            path_part(name): EXCLUDED
             for name, field in _pydantic_fields(old).items()
             if _is_excluded(field)
-        }
+        } | dict.fromkeys(map(path_part, _private(old)), PRIVATE)
         waiting = [
             (
                 path + part,
                 before.get(part, ABSENT),
                 after.get(part, ABSENT),
                 depth + 1,
-                part in left_out,
+                left_out.get(part, ""),
             )
             for part in reversed(before | after)
         ]
@@ -173,6 +182,11 @@ def _changed(old: Any, new: Any) -> str:
         return "is not there but would be after coming back"
     if new is ABSENT:
         return "would not come back"
+    if isinstance(old, SecretStr | SecretBytes):
+        return (
+            f"is {a_type(old)}, which is written as asterisks: keep secrets out of "
+            "what is recorded"
+        )
     if type(old) is not type(new):
         return f"is {a_type(old)} but would come back as {a_type(new)}"
     comparison: object = type(old).__eq__

@@ -208,3 +208,26 @@ def test_an_interrupt_before_anything_runs_ends_with_130(project: Project) -> No
 
     assert ended.code == 130
     assert isinstance(worker, Process)
+
+
+def test_what_the_lifespan_raises_is_told_as_the_apps_own(project: Project) -> None:
+    project.write(
+        "lives.py",
+        "from contextlib import asynccontextmanager\n"
+        "from worchflow import Event, Worchflow\n"
+        "@asynccontextmanager\n"
+        "async def lifespan(app):\n"
+        "    raise ConnectionError('no model server')\n"
+        "    yield\n"
+        "app = Worchflow('lives', lifespan=lifespan)\n"
+        "@app.function('work')\n"
+        "async def work(ctx): ...\n",
+    )
+
+    refused = project.run("worker", "lives:app")
+
+    assert refused.code == 2
+    assert "the app's lifespan raised ConnectionError; see above" in refused.err
+    assert "lives.py" in refused.err
+    assert "worcher.py" not in refused.err
+    assert "bug of Worchflow" not in refused.err

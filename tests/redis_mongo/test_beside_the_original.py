@@ -445,7 +445,7 @@ class Order(Event[Any], name="order"):
 
 @pytest.mark.parametrize("place", ["result", "step", "swallowed step"])
 async def test_a_number_that_the_original_would_change_fails_the_execution_at_once(
-    backend: RedisMongoBackend, place: str
+    backend: RedisMongoBackend, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls: list[str] = []
 
@@ -470,6 +470,10 @@ async def test_a_number_that_the_original_would_change_fails_the_execution_at_on
             await handle_.result(timeout=TIMEOUT)
 
     assert failed.value.error_type == "SerializationError"
+    (line,) = (each for each in caplog.records if each.levelname == "ERROR")
+    assert line.exc_info is not None
+    assert isinstance(line.exc_info[1], SerializationError)
+    assert (vars(line)["function"], vars(line)["attempt"]) == ("order", 1)
     assert calls == [place]
     assert (await stored(backend, handle_.id)).attempt_count == 1
 

@@ -192,6 +192,22 @@ async def test_an_error_names_the_step_it_came_out_of(
     assert vars(caplog.records[-1])["step"] == "Notify"
 
 
+async def test_what_is_no_exception_names_its_step_too(app: Worchflow[Any]) -> None:
+    class Signal(BaseException):
+        pass
+
+    async def raise_signal() -> None:
+        raise Signal
+
+    @app.function("signal", retries=0)
+    async def handler(ctx: Context[None]) -> None:
+        await ctx.step.run("Raise", raise_signal)
+
+    _, execution = await run(app, "signal")
+
+    assert (execution.error.type, execution.error.step) == ("Signal", "Raise")
+
+
 async def test_an_error_of_the_handler_itself_names_no_step(
     app: Worchflow[Any],
 ) -> None:
@@ -286,6 +302,29 @@ async def test_a_replay_logs_nothing_again_unless_it_is_asked_to(
     again = [("start 2", True), ("between 2", True)] if told else []
     # Every recorded step was asked for: what follows may be new.
     assert logged(caplog) == [*first, *again, ("after 2", None), ("end 2", None)]
+
+
+async def test_an_attempt_that_ends_on_a_replay_tells_what_it_logged(
+    app: Worchflow[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "worchflow.execution")
+
+    def fine() -> None:
+        pass
+
+    @app.function("shrinks", retry_delay=0)
+    async def shrinks(ctx: Context[None]) -> None:
+        for number in range(4 - ctx.attempt):
+            await ctx.step.options(key=number).run("Fetch", fine)
+        ctx.log.error("attempt %d", ctx.attempt)
+        if ctx.attempt == 1:
+            raise CardError
+
+    await run(app, "shrinks")
+
+    assert logged(caplog) == [("attempt 1", None), ("attempt 2", True)]
+    record = caplog.records[-1]
+    assert (record.funcName, record.levelno) == ("shrinks", logging.ERROR)
 
 
 async def test_a_step_that_was_not_recorded_ends_the_replay(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -252,6 +253,29 @@ async def test_stopping_while_it_starts(make_app: Any) -> None:
     assert start.was_left
     assert worker._membership._keeper is not None
     assert worker._membership._keeper._ended.is_set()
+
+
+async def test_a_lifespan_that_is_entered_although_it_was_cancelled_is_left(
+    make_app: Any,
+) -> None:
+    entering, was_left = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def lifespan(app: Worchflow[Any]) -> AsyncGenerator[None]:
+        with contextlib.suppress(asyncio.CancelledError):
+            entering.set()
+            await asyncio.Event().wait()
+        yield
+        was_left.set()
+
+    worker = make_app(lifespan=lifespan).worker()
+    starting = asyncio.create_task(worker.start())
+    await asyncio.wait_for(entering.wait(), 10)
+    await worker.stop(timeout=5)
+
+    with pytest.raises(ConfigurationError, match="stopped while it started"):
+        await starting
+    assert was_left.is_set()
 
 
 async def test_giving_up_a_start_leaves_nothing_behind(make_app: Any) -> None:

@@ -184,7 +184,7 @@ async def test_a_failed_step_stays_failed_whatever_the_attempt(
 
 
 async def test_an_execution_that_kills_its_workers_is_given_up(
-    where: dict[str, Any],
+    where: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     options = BackendOptions(
         queue_prefix=where.get("queue_prefix", "worchflow"), lease_ttl=0.2
@@ -236,6 +236,8 @@ async def test_an_execution_that_kills_its_workers_is_given_up(
             assert failed.value.error_type == "poison"
             assert runs == []
             execution = await client.get(handle.id)
+            (line,) = (each for each in caplog.records if "poison" in each.msg)
+            assert (vars(line)["function"], vars(line)["attempt"]) == ("poison", 1)
             # No attempt was made, so none is counted.
             assert execution.attempt_count == 0
             assert execution.status is ExecutionStatus.FAILED

@@ -57,8 +57,8 @@ class AmbiguousId(InvalidInput):
     code = "WF4007"
 
 
-class AppImportError(ConfigurationError):
-    """The user's module raised while it was imported; `traceback` is its own."""
+class AppFailed(ConfigurationError):
+    """The app's module or lifespan raised; `traceback` is its own."""
 
     def __init__(self, message: str, *, traceback: str = "") -> None:
         super().__init__(message)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..app import Worchflow
 from ..errors import ConfigurationError, WorchflowError
 from ..suggestions import did_you_mean
-from .failures import AppImportError
+from .failures import AppFailed
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def load_app(target: str) -> Worchflow[Any]:
     """The app that `target` names; the working directory is importable.
 
-    `ConfigurationError` for a target that names none, `AppImportError` with the
+    `ConfigurationError` for a target that names none, `AppFailed` with the
     user's own traceback when the module raises.
     """
     module_name, _, attribute = target.partition(":")
@@ -78,7 +78,7 @@ def _import(name: str, target: str) -> ModuleType:
         raise _broken(name, error) from error
 
 
-def _broken(name: str, error: BaseException) -> AppImportError:
+def _broken(name: str, error: BaseException) -> AppFailed:
     frames = traceback.extract_tb(error.__traceback__)
     ours = [number for number, frame in enumerate(frames) if frame.filename == __file__]
     own = [
@@ -94,7 +94,7 @@ def _broken(name: str, error: BaseException) -> AppImportError:
         ]
     )
     what = type(error).__name__
-    return AppImportError(
+    return AppFailed(
         f'the module "{name}" raised {what} while it was imported; see above',
         traceback=trace,
     )

@@ -57,7 +57,6 @@ class Attempt:
         "_log",
         "_loop_thread",
         "_process",
-        "_replay",
         "_running",
         "_timed_out_in",
         "_titles",
@@ -74,6 +73,7 @@ class Attempt:
         "ownership",
         "pending",
         "recorded",
+        "replay",
     )
 
     def __init__(
@@ -113,10 +113,10 @@ class Attempt:
         """The newest errors that came out of a step, and which."""
         self._timed_out_in: list[StepCall] = []
         self._joining: asyncio.Event | None = None
-        self._joined_error: Exception | None = None
+        self._joined_error: BaseException | None = None
         self._loop_thread = threading.get_ident()
         self._process = os.getpid()
-        self._replay = Replay(claim.steps, told=function.log_replays)
+        self.replay = Replay(claim.steps, told=function.log_replays)
         self._log: ExecutionLog | None = None
 
     # What the context's step facade calls (see context.StepRunner).
@@ -129,7 +129,7 @@ class Attempt:
             return _never_starts()
         self._refuse_too_many(call)
         identity = self._titles.identify(call.title, call.key, task)
-        self._replay.ask_for(identity)
+        self.replay.ask_for(identity)
         step = StepExecution(self, call, identity)
         if task is not self._handler:
             self._in_flight.add_task(task)
@@ -151,7 +151,7 @@ class Attempt:
             raise Interrupted
         self._refuse_too_many(call)
         identity = self._titles.identify(call.title, call.key, thread)
-        self._replay.ask_for(identity)
+        self.replay.ask_for(identity)
         step = StepExecution(self, call, identity)
         future = asyncio.run_coroutine_threadsafe(step.run(), self.loop)
         try:
@@ -188,7 +188,7 @@ class Attempt:
     def log(self) -> ExecutionLog:
         """The logger of the handler."""
         if self._log is None:
-            self._log = ExecutionLog(self.fields, self._replay)
+            self._log = ExecutionLog(self.fields, self.replay)
         return self._log
 
     @property
@@ -211,7 +211,7 @@ class Attempt:
         if task is not None and task is not self._handler:
             self._in_flight.add_task(task)
 
-    def note_failure(self, error: Exception, call: StepCall) -> None:
+    def note_failure(self, error: BaseException, call: StepCall) -> None:
         """Remember which step an error came out of."""
         self._failures.append((error, call))
         if self._joining is not None and self._joined_error is None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .running_step import CURRENT_STEP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+MOST_HELD = 1000
+"""Lines that an attempt holds back; of more, the newest."""
 
 
 class Replay:
@@ -18,12 +22,14 @@ class Replay:
     was not. `told`: what is logged meanwhile is logged all the same, and marked.
     """
 
-    __slots__ = ("_left", "_recorded", "told")
+    __slots__ = ("_left", "_recorded", "held", "told")
 
     def __init__(self, recorded: Iterable[str], *, told: bool) -> None:
         self._recorded = frozenset(recorded)
         self._left = set(self._recorded)
         self.told = told
+        self.held: deque[logging.LogRecord] = deque(maxlen=MOST_HELD)
+        """Lines that earlier attempts have logged, if the replay ends as it should."""
 
     @property
     def goes_on(self) -> bool:
@@ -36,21 +42,22 @@ class Replay:
             self._left.discard(step_id)
         else:
             self._left.clear()
+        if not self._left:
+            self.held.clear()
+
+    def tell_held(self) -> None:
+        """Log what was held back: the attempt ended otherwise than those before it."""
+        while self.held:
+            LOGGER.handle(self.held.popleft())
 
 
 class ExecutionLog(logging.LoggerAdapter[logging.Logger]):
     """Every line carries the execution, function, attempt and step."""
 
     def __init__(self, fields: Mapping[str, object], replay: Replay) -> None:
-        super().__init__(logging.getLogger("worchflow.execution"), None)
+        super().__init__(_HoldingBack(replay), None)
         self._fields = fields
         self._replay = replay
-
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the name of logging
-        """Whether a line of this level is logged now; on a replay none is."""
-        if self._replay.goes_on and not self._replay.told:
-            return False
-        return super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
         """Add the fields; what the caller gave as `extra` goes before them."""
@@ -60,3 +67,26 @@ class ExecutionLog(logging.LoggerAdapter[logging.Logger]):
             fields["replay"] = True
         kwargs["extra"] = {**fields, **(kwargs.get("extra") or {})}
         return msg, kwargs
+
+
+LOGGER = logging.getLogger("worchflow.execution")
+
+
+class _HoldingBack(logging.Logger):
+    """The logger of one attempt: on a replay its lines wait."""
+
+    def __init__(self, replay: Replay) -> None:
+        super().__init__(LOGGER.name)
+        self.parent = LOGGER
+        self._replay = replay
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the name of logging
+        """As the logger of all attempts says now."""
+        return LOGGER.isEnabledFor(level)
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Hand a line on, or hold it back."""
+        if self._replay.goes_on and not self._replay.told:
+            self._replay.held.append(record)
+        else:
+            LOGGER.handle(record)

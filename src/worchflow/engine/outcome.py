@@ -56,7 +56,8 @@ def unstorable(environment: Environment, claim: Claim, error: Exception) -> Outc
         "good and waits for an explicit retry",
         number,
         claim.execution.id,
-        extra={"execution_id": claim.execution.id},
+        exc_info=environment.payloads.shown(error),
+        extra=_fields(claim, number),
     )
     readable = environment.payloads.decode_error(info)
     return _outcome(claim, number, Failed(error=info), readable)
@@ -82,14 +83,26 @@ def poisoned(claim: Claim) -> Outcome:
         "not tried again before an explicit retry",
         traceback="",
     )
+    number = claim.execution.attempt_count + 1
     logger.error(
         "execution %s of %s fails as poison: %s",
         claim.execution.id,
         claim.execution.event_name,
         error.message,
+        extra=_fields(claim, number),
     )
     settlement = Failed(error=error, attempted=False)
-    return _outcome(claim, claim.execution.attempt_count + 1, settlement, error)
+    return _outcome(claim, number, settlement, error)
+
+
+def _fields(claim: Claim, number: int) -> dict[str, object]:
+    """What log lines carry about an attempt that has ended or was never made."""
+    execution = claim.execution
+    return {
+        "execution_id": execution.id,
+        "function": execution.function_id,
+        "attempt": number,
+    }
 
 
 def _outcome(

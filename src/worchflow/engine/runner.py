@@ -91,7 +91,10 @@ class ExecutionRunner:
         finally:
             if timeout is not None:
                 timeout.cancel()
-        return await self._outcome(handler)
+        outcome = await self._outcome(handler)
+        if outcome is not None and not isinstance(outcome.settlement, Released):
+            attempt.replay.tell_held()
+        return outcome
 
     def _timer(self) -> asyncio.TimerHandle | None:
         seconds = self._function.timeout

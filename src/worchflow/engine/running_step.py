@@ -63,7 +63,7 @@ class Host(Protocol):
         """Count a step as running from now on; `Interrupted` when it is too late."""
         ...
 
-    def note_failure(self, error: Exception, call: StepCall) -> None:
+    def note_failure(self, error: BaseException, call: StepCall) -> None:
         """Remember which step an error came out of."""
         ...
 

@@ -78,7 +78,9 @@ class StepExecution(RunningStep):
                     return await self._run_first()
                 await first.ended()
             return self._replay(recorded)
-        except Exception as error:
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
             attempt.note_failure(error, self.call)
             raise
         finally:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.worker")
 
+RAISED = "It came out of the app's lifespan, while a worker started."
+"""The note on an exception that ends a start."""
 GIVING_UP = 5.0
 """Seconds for a lifespan that is left while it is being entered."""
 
@@ -40,10 +42,15 @@ class Lifespan:
         try:
             await self._entered.wait()
         except asyncio.CancelledError:
+            # Entered all the same, it is left at once.
+            self._leaving.set()
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=GIVING_UP)
             raise
         if self._task.done():
+            error = None if self._task.cancelled() else self._task.exception()
+            if error is not None:
+                error.add_note(RAISED)
             await self._task
 
     async def leave(self, timeout: float) -> None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import ConfigurationError
+from ...exception_text import describe
 from ...ids import step_name
 from ...records import ExecutionStatus
+from ...worker.lifespan import RAISED
 from ...worker.signals import end_on_sigterm
-from ..failures import INTERRUPTED
+from ..failures import INTERRUPTED, AppFailed
 from ..invocation import AppOption, Invocation, run
 from ..logs import set_up_logging
 from ..parsing import read_names
@@ -117,7 +119,16 @@ def worker(
             )
 
         calm_the_garbage_collector()
-        if run(work(), loop_factory=loop_factory()) is signal.SIGINT:
+        try:
+            received = run(work(), loop_factory=loop_factory())
+        except Exception as error:
+            if RAISED not in getattr(error, "__notes__", ()):
+                raise
+            raise AppFailed(
+                f"the app's lifespan raised {type(error).__name__}; see above",
+                traceback=describe(error).traceback,
+            ) from error
+        if received is signal.SIGINT:
             raise typer.Exit(INTERRUPTED)
 
 
