@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from pathlib import PurePath
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -173,9 +174,10 @@ def _misfit(value: Any, name: str, adapter: Adapter) -> Flaw:
             "Sequence[...] instead of Iterable or Generator",
             says_how=True,
         )
-    return find_place(value, _misfit_of_a_model) or Flaw(
-        "$", f"is {a_type(value)} and does not fit its type {name}"
-    )
+    flaw = find_place(value, _misfit_of_a_model)
+    if flaw is not None:
+        return replace(flaw, says_how=True)
+    return Flaw("$", f"is {a_type(value)} and does not fit its type {name}")
 
 
 def _misfit_of_a_model(item: Any) -> str | None:
