@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import Process
-from tests.deployments.conftest import PROGRAMS
+from tests.deployments.conftest import PROGRAMS, Environment
 
 FIRST_PROCESS = ("unshare", "-Ur", "--fork", "--pid", "--mount-proc")
 """Runs a command with the process id 1: signals without a handler are dropped there."""
@@ -28,6 +28,7 @@ def is_there() -> bool:
 
 
 @pytest.mark.skipif(not is_there(), reason="no process namespaces here")
+@pytest.mark.parametrize("environment", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("slow", "line", "left"),
     [
@@ -37,14 +38,13 @@ def is_there() -> bool:
     ],
 )
 def test_the_first_process_heeds_sigterm(
-    tmp_path: Path, slow: str, line: str, left: bool
+    environment: Environment, slow: str, line: str, left: bool
 ) -> None:
-    store = {"WORCHFLOW_SQLITE_PATH": str(tmp_path / "worchflow.db")}
     command = (sys.executable, "-m", "worchflow", "worker", "slow_start:app")
     with subprocess.Popen(
         [*FIRST_PROCESS, *command],
         cwd=PROGRAMS,
-        env=os.environ | store | {"SLOW": slow},
+        env=environment | {"SLOW": slow},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
