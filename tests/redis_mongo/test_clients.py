@@ -267,6 +267,21 @@ async def test_a_client_with_a_short_timeout_waits_in_short_turns(
     await client.close()
 
 
+async def test_redis_is_reached_over_a_unix_socket(
+    open_backend: OpenBackend, start_redis: Callable[..., RedisServer]
+) -> None:
+    server = start_redis(args=("--unixsocket", "redis.sock"))
+    backend = await open_backend(f"unix://{server.folder}/redis.sock?db=1")
+    await one_road(backend)
+    # With nothing to do, the client that waits for work is used as well.
+    worker = await joined(backend)
+    assert list(await backend.claim(worker, 1, 0.05)) == []
+    assert not backend._claimer(worker)._redis_is_down
+    with redis.Redis.from_url(server.url) as over_tcp:
+        users = over_tcp.client_list()
+    assert {user["db"] for user in users if "redis.sock" in user["addr"]} == {"1"}
+
+
 @pytest.fixture
 def cluster_url(start_redis: Callable[..., RedisServer]) -> str:
     """A cluster of one node that has all slots."""

@@ -153,11 +153,14 @@ class UrlConnections:
         try:
             # Its options are untyped in redis-py.
             client_class: Any = Redis
+            # A connection over a Unix socket does not know this option.
+            is_local = self._redis_url.startswith("unix://")
+            tcp: dict[str, Any] = {} if is_local else {"socket_keepalive": True}
             client: Redis = client_class.from_url(
                 self._redis_url,
+                **tcp,
                 socket_timeout=timeout,
                 socket_connect_timeout=min(5.0, self._options.timeout),
-                socket_keepalive=True,
                 protocol=2,
                 retry=Retry(NoBackoff(), 0),
                 health_check_interval=0,
