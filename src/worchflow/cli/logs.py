@@ -24,7 +24,9 @@ def set_up_logging(form: str, level: str, stream: TextIO | None = None) -> None:
     """Send the log lines of the library and of the app to `stream`, else to stderr."""
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(
-        JSONFormatter() if form == "json" else PrettyFormatter(wants_color(handler.stream))
+        JSONFormatter()
+        if form == "json"
+        else PrettyFormatter(wants_color(handler.stream))
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
