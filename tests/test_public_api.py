@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 import worchflow
+from worchflow import ExecutionHandle, WorchflowClient
+from worchflow.emitter import Emitter
+from worchflow.sync_client import SyncClient, SyncExecutionHandle
 
 # Changing this list is changing the interface: docs and changelog have to say so.
 NAMES = [
@@ -114,6 +117,31 @@ def test_everything_callable_is_annotated(name: str, function: Any) -> None:
 
     assert missing == []
     assert signature.return_annotation is not inspect.Signature.empty
+
+
+PAIRS = ((WorchflowClient, SyncClient), (ExecutionHandle, SyncExecutionHandle))
+
+
+def twins() -> Iterator[tuple[str, Any, Any]]:
+    """Every method that works on stores, with the one that blocks."""
+    for asynchronous, blocking in PAIRS:
+        for name, method in inspect.getmembers(asynchronous, inspect.isfunction):
+            if not name.startswith("_") and not hasattr(Emitter, name):
+                label = f"{asynchronous.__name__}.{name}"
+                yield label, method, getattr(blocking, name, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "twin"), [pytest.param(*each[1:], id=each[0]) for each in twins()]
+)
+def test_a_method_and_the_one_that_blocks_are_called_alike(
+    method: Any, twin: Any
+) -> None:
+    def called(function: Any) -> list[tuple[str, Any, Any]]:
+        parameters = inspect.signature(function).parameters.values()
+        return [(each.name, each.kind, each.default) for each in parameters]
+
+    assert called(twin) == called(method)
 
 
 def test_errors_are_one_family_with_codes_of_their_own() -> None:

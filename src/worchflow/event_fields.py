@@ -13,6 +13,7 @@ import typing
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import AliasChoices, AliasPath, BaseModel, RootModel, ValidationError
+from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from typing_extensions import NoExtraItems, is_typeddict
 
@@ -65,8 +66,13 @@ def refuse_unknown_keys(event: str, data_type: Any, data: object) -> None:
         return
     for key in cast("dict[Any, Any]", data):
         if isinstance(key, str) and key not in known:
+            name = _aliased_field(data_type, key)
             raise EventValidationError(
-                unknown_word(key, known, f'the event "{event}"', "field"), field="data"
+                unknown_word(key, known, f'the event "{event}"', "field")
+                if name is None
+                else f'"{key}" is the alias of the field "{name}" of the event '
+                f'"{event}": in a mapping write the field\'s name',
+                field="data",
             )
 
 
@@ -91,7 +97,7 @@ def required_keys(data_type: Any) -> list[str] | None:
     """The keys that data of this type must have; None where it is no such mapping."""
     form = unalias(data_type)
     kind: Any = typing.get_origin(form) or form
-    if _is_model(kind):
+    if _is_model(kind) or _is_pydantic_dataclass(kind):
         fields: Mapping[str, FieldInfo] = kind.__pydantic_fields__
         return [name for name, field in fields.items() if field.is_required()]
     if is_typeddict(kind):
@@ -108,6 +114,11 @@ def _is_model(kind: Any) -> bool:
         and issubclass(kind, BaseModel)
         and not issubclass(kind, RootModel)
     )
+
+
+def _is_pydantic_dataclass(kind: Any) -> bool:
+    """A dataclass whose signature has the aliases of its fields for their names."""
+    return isinstance(kind, type) and is_pydantic_dataclass(kind)
 
 
 def _is_plain(field: FieldInfo | None) -> bool:
@@ -144,30 +155,50 @@ def _aliases(alias: str | AliasPath | AliasChoices | None) -> list[str]:
     return [alias if isinstance(alias, str) else str(alias.path[0])]
 
 
+def _members(data_type: Any) -> list[Any]:
+    """The type itself, or those of a union but None."""
+    form = unalias(data_type)
+    kind = typing.get_origin(form) or form
+    if kind not in (typing.Union, types.UnionType):
+        return [kind]
+    members = [each for each in typing.get_args(form) if each is not types.NoneType]
+    return [kind for member in members for kind in _members(member)]
+
+
+def _aliased_field(data_type: Any, key: str) -> str | None:
+    """The field that has this alias."""
+    for kind in _members(data_type):
+        fields: Mapping[str, FieldInfo] = getattr(kind, "__pydantic_fields__", {})
+        for name, field in fields.items():
+            if key in _aliases(field.validation_alias):
+                return name
+    return None
+
+
 def _keys(data_type: Any) -> set[str] | None:
     """What a mapping of this type may hold; None where that cannot be told."""
-    form = unalias(data_type)
-    origin = typing.get_origin(form) or form
-    if origin in (typing.Union, types.UnionType):
-        members = [
-            _keys(member)
-            for member in typing.get_args(form)
-            if member is not types.NoneType
-        ]
-        if any(keys is None for keys in members):
+    known: set[str] = set()
+    for kind in _members(data_type):
+        keys = _keys_of(kind) if isinstance(kind, type) else None
+        if keys is None:
             return None
-        return {key for keys in members for key in keys or ()}
-    if not isinstance(origin, type):
-        return None
-    if issubclass(origin, BaseModel):
-        return None if _decides_itself(origin) else set(origin.__pydantic_fields__)
-    return _keys_without_a_model(cast("type[Any]", origin))
+        known |= keys
+    return known
+
+
+def _keys_of(kind: type[Any]) -> set[str] | None:
+    if issubclass(kind, BaseModel):
+        return None if _decides_itself(kind) else set(kind.__pydantic_fields__)
+    return _keys_without_a_model(kind)
 
 
 def _keys_without_a_model(kind: type[Any]) -> set[str] | None:
     config: Mapping[str, Any] = getattr(kind, "__pydantic_config__", {})
     if config.get("extra") is not None:
         return None
+    if _is_pydantic_dataclass(kind):
+        fields: Mapping[str, FieldInfo] = kind.__pydantic_fields__
+        return {name for name, field in fields.items() if field.init is not False}
     if is_typeddict(kind):
         extra = getattr(kind, "__extra_items__", NoExtraItems)
         return set(typing.get_type_hints(kind)) if extra is NoExtraItems else None

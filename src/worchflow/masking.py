@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-# Up to the last @: a password that nobody escaped may hold one, or a slash.
-_USER_INFO = re.compile(r"(?<=://)([^:@/\s]*)(:?)[^\s?]*@")
+# Up to the last @: a password that nobody escaped may hold one, a slash, or before any
+# slash a question mark.
+_USER_INFO = re.compile(r"(?<=://)([^:@/\s]*)(:?)(?:[^\s/]*@(?:[^\s?]*@)?|[^\s?]*@)")
 _SECRET_OPTION = re.compile(
     r"([?&][^=&\s]*(?:pass|secret|token|key|credential|properties)[^=&\s]*=)[^&\s]*",
     re.IGNORECASE,

@@ -263,6 +263,7 @@ class SyncClient(Generic[Schema]):
         id_prefix: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
+        payloads: bool = True,
     ) -> Page[Execution]:
         """As `WorchflowClient.list`."""
         portal = self._opened()
@@ -275,5 +276,6 @@ class SyncClient(Generic[Schema]):
                 id_prefix=id_prefix,
                 cursor=cursor,
                 limit=limit,
+                payloads=payloads,
             )
         )

@@ -115,6 +115,27 @@ def test_data_may_be_left_out_where_no_field_is_required(project: Project) -> No
     ) in refused.err
 
 
+@pytest.mark.parametrize(
+    ("data_type", "needs_data"), [("int", True), ("int | None", False)]
+)
+def test_data_of_a_plain_type_may_be_left_out_where_null_is_some(
+    project: Project, data_type: str, needs_data: bool
+) -> None:
+    project.write(
+        "plain.py",
+        "from worchflow import Worchflow, event\n"
+        "app = Worchflow('plain')\n"
+        "@app.function(event('count', REPLACED))\n"
+        "async def count(ctx): ...\n".replace("REPLACED", data_type),
+    )
+
+    sent = project.run("send", "-A", "plain:app", "count", "--id", "c-1")
+
+    told = 'error: the event "count" needs data: give it with -d, as JSON [WF4003]\n'
+    assert (sent.err == told) == needs_data
+    assert (sent.code, sent.out) == ((2, "") if needs_data else (0, "c-1\n"))
+
+
 def test_an_app_without_functions_says_so(project: Project) -> None:
     project.write("empty.py", "from worchflow import Worchflow\napp = Worchflow('e')\n")
 

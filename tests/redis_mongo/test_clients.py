@@ -195,18 +195,44 @@ async def test_a_clone_works_on_another_loop(backend: RedisMongoBackend) -> None
         ("redis://host", "mongo://user:secret@host"),
         ("redis://host", "mongodb://user:sec/ret@host/db"),
         ("redis://host", "mongodb://"),
+        ("redis://:sec/ret@host", "mongodb://host/db"),
+        ("redis://:sec?ret@host/0", "mongodb://host/db"),
+        ("redis://:sec ret/@host/0", "mongodb://host/db"),
+        ("redis://host?password=sec&socket_timeout=ret", "mongodb://host/db"),
+        ("redis://host", "mongodb://user:sec?ret@host/db"),
+        ("redis://host", "mongodb://user:sec ?ret@host/db"),
     ],
 )
 def test_a_bad_url_is_told_without_its_password(redis_url: str, mongo_url: str) -> None:
     with pytest.raises(ConfigurationError, match="URL") as caught:
         RedisMongoBackend.connect(redis_url, mongo_url)
-    assert "secret" not in str(caught.value)
+    assert "sec" not in str(caught.value)
     assert "ret@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["shop", "1/2", "-1"])
+def test_a_redis_database_that_is_no_number_is_refused(number: str) -> None:
+    url = f"redis://:secret@host/{number}"
+    with pytest.raises(ConfigurationError, match=rf"host/{number}.* no number"):
+        RedisMongoBackend.connect(url, "mongodb://host/db")
+
+
+@pytest.mark.parametrize("other", ["{0}_" + "x" * 50, "{0}", "é" * 32])
+async def test_a_database_name_that_mongodb_refuses_is_told(
+    redis_url: str, mongo_url: str, raw_mongo: Mongo, other: str
+) -> None:
+    raw_mongo.meta.insert_one({})
+    name = other.format(raw_mongo.name.upper())
+    backend = RedisMongoBackend.connect(
+        redis_url, mongo_url.replace(raw_mongo.name, name)
+    )
+    with pytest.raises(ConfigurationError, match=name):
+        await backend.open()
 
 
 def test_the_location_has_no_password_and_making_it_no_input_or_output() -> None:
     backend = RedisMongoBackend.connect(
-        "redis://user:secret@nowhere.invalid:1/2",
+        "redis://user:se cret@nowhere.invalid:1/2",
         "mongodb://user:secret@nowhere.invalid:2/?authSource=admin",
         BackendOptions(queue_prefix="shop"),
     )
@@ -265,6 +291,21 @@ async def test_a_client_with_a_short_timeout_waits_in_short_turns(
     await backend.close()
     await cache.aclose()
     await client.close()
+
+
+async def test_redis_is_reached_over_a_unix_socket(
+    open_backend: OpenBackend, start_redis: Callable[..., RedisServer]
+) -> None:
+    server = start_redis(args=("--unixsocket", "redis.sock"))
+    backend = await open_backend(f"unix://{server.folder}/redis.sock?db=1")
+    await one_road(backend)
+    # With nothing to do, the client that waits for work is used as well.
+    worker = await joined(backend)
+    assert list(await backend.claim(worker, 1, 0.05)) == []
+    assert not backend._claimer(worker)._redis_is_down
+    with redis.Redis.from_url(server.url) as over_tcp:
+        users = over_tcp.client_list()
+    assert {user["db"] for user in users if "redis.sock" in user["addr"]} == {"1"}
 
 
 @pytest.fixture

@@ -82,6 +82,8 @@ def test_every_call_has_its_twin(program: Worchflow[Any]) -> None:
         assert [step.title for step in client.steps("d")] == ["double"]
         assert client.handle("d").result() == 8
         assert [each.id for each in client.list(status="completed").items] == ["d"]
+        (bare,) = client.list(status="completed", payloads=False).items
+        assert (bare.id, bare.data) == ("d", None)
         assert client.counts().keys() == set(ExecutionStatus)
         with pytest.raises(ExecutionNotFound):
             client.get("nobody")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 PROLOGUE = """
-import asyncio, sys, threading, time
+import asyncio, logging, sys, threading, time
 from worchflow import Context, Worchflow
 
 app = Worchflow("forgetful", **{where!r})
@@ -108,6 +108,17 @@ async def main():
 asyncio.run(main())
 """
 
+ONE_RUN_AFTER_ANOTHER = """
+async def main():
+    handle = await client.send(work())
+    assert await handle.status() == "queued"
+logging.basicConfig(level=logging.WARNING)
+client = app.client()
+for _ in range(3):
+    asyncio.run(main())
+print("end")
+"""
+
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_it_ends(program: str, where: dict[str, Any], tmp_path: Path) -> None:
@@ -129,14 +140,24 @@ def test_a_client_outlives_a_loop_that_was_just_closed(
     assert done.returncode == 0, done.stderr
 
 
+def test_a_client_is_closed_with_its_loop_without_a_warning(
+    where: dict[str, Any], tmp_path: Path
+) -> None:
+    """The loop lets no asynchronous generator begin then; a warning is an error."""
+    done = run(ONE_RUN_AFTER_ANOTHER, where, tmp_path, "-W", "error")
+
+    assert (done.stdout, done.stderr) == ("end\n", "")
+
+
 def run(
-    program: str, where: dict[str, Any], tmp_path: Path
+    program: str, where: dict[str, Any], tmp_path: Path, *flags: str
 ) -> subprocess.CompletedProcess[str]:
     plain = {name: str(value) for name, value in where.items()}
     file = tmp_path / "program.py"
     file.write_text(PROLOGUE.format(where=plain) + program)
+    flags = flags or ("-W", "error", "-W", "ignore::ResourceWarning")
     return subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", str(file)],
+        [sys.executable, *flags, str(file)],
         capture_output=True,
         text=True,
         check=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypedDict
 
+import pydantic.dataclasses
 import pytest
 from pydantic import (
     AliasChoices,
@@ -119,6 +120,39 @@ def test_a_type_that_takes_any_key_refuses_none(data_type: Any) -> None:
     refuse_unknown_keys("pay", data_type, {"amuont": 5})
 
 
+class Greet(Event[str], name="greet"):
+    user_id: int = Field(alias="userId")
+
+
+class GreetByName(Greet, name="greet-by-name", populate_by_name=True):
+    pass
+
+
+@pydantic.dataclasses.dataclass
+class Greeting:
+    user_id: int = Field(alias="userId")
+    greeted: bool = Field(default=False, init=False)
+
+
+def test_a_field_that_nobody_can_give_is_none_of_a_mapping() -> None:
+    with pytest.raises(EventValidationError, match=r"it takes: user_id$"):
+        refuse_unknown_keys("greet", Greeting, {"greeted": True})
+
+
+@pytest.mark.parametrize("data_type", [Greet, GreetByName, Greeting, Greet | None])
+def test_a_mapping_has_the_names_of_fields_and_is_told_so_of_an_alias(
+    data_type: Any,
+) -> None:
+    refuse_unknown_keys("greet", data_type, {"user_id": 5})
+    with pytest.raises(EventValidationError) as caught:
+        refuse_unknown_keys("greet", data_type, {"userId": 5})
+
+    assert caught.value.message == (
+        '"userId" is the alias of the field "user_id" of the event "greet": in a '
+        "mapping write the field's name"
+    )
+
+
 def test_what_is_decoded_may_have_more() -> None:
     stored = '{"amount": 5, "colour": "red"}'
 
@@ -140,6 +174,7 @@ class Closed(BaseModel, extra="forbid"):
     ("data_type", "required"),
     [
         *((Pay, []), (Fields, []), (Order, ["number"]), (Closed, ["amount"])),
+        *((Greet, ["user_id"]), (Greeting, ["user_id"])),
         *((int, None), (Any, None), (None, None), (Pay | None, None)),
         (RootModel[int], None),
     ],

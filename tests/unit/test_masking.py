@@ -9,6 +9,9 @@ URLS = [
     ("redis://:pw@localhost/0", "redis://:***@localhost/0", "redis://localhost/0"),
     ("rediss://ann:p:w@h/0", "rediss://ann:***@h/0", "rediss://h/0"),
     ("redis://ann@h/0", "redis://ann@h/0", "redis://h/0"),
+    ("redis://:pw?pw@h/0", "redis://:***@h/0", "redis://h/0"),
+    ("redis://ann:p@w?pw@h/0?db=1", "redis://ann:***@h/0?db=1", "redis://h/0?db=1"),
+    ("redis://h/0?client_name=a@b", "redis://h/0?client_name=a@b", None),
     ("redis://h/0?password=pw&db=3", "redis://h/0?password=***&db=3", None),
     (
         "mongodb://ann:p@w/x@h1:1,h2:2/db?w=1",

@@ -24,7 +24,7 @@ LONGEST_VALUE = 80
 def default_data(event: str, data_type: Any) -> dict[str, Any] | None:
     """The data of an event for which none was given.
 
-    `EventValidationError` names the fields that it has to have.
+    `EventValidationError` where it has to have some, with the fields that it needs.
     """
     required = required_keys(data_type)
     if required:
@@ -35,7 +35,15 @@ def default_data(event: str, data_type: Any) -> dict[str, Any] | None:
             f"give it with -d '{example}'",
             field="data",
         )
-    return None if required is None else {}
+    if required is not None:
+        return {}
+    try:
+        adapter_for(data_type).validator.validate_python(None)
+    except ValidationError:
+        raise EventValidationError(
+            f'the event "{event}" needs data: give it with -d, as JSON', field="data"
+        ) from None
+    return None
 
 
 def with_values(

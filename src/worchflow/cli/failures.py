@@ -21,6 +21,7 @@ from ..errors import (
     WrongState,
 )
 from .output import talk
+from .streams import NotWritten, not_written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,8 @@ USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """Click's `UsageError`, which typer has beside it or inside, as its version likes."""
 INTERNAL = 70
 """A bug of the library; `EX_SOFTWARE` of sysexits.h."""
+NO_OUTPUT = 74
+"""Stdout takes nothing; `EX_IOERR` of sysexits.h."""
 TIMED_OUT = 124
 INTERRUPTED = 130
 
@@ -42,6 +45,7 @@ EXIT_CODES: tuple[tuple[type[WorchflowError], int], ...] = (
     (ExecutionNotFound, 4),
     (WrongState, 5),
     (ExecutionConflict, 5),
+    (NotWritten, NO_OUTPUT),
 )
 
 
@@ -108,11 +112,20 @@ def exit_on_errors(command: Callable[[], object]) -> None:
     except typer.Abort:
         talk("aborted")
         sys.exit(1)
-    except Exception:  # noqa: BLE001 - the last one to see it
-        talk(traceback.format_exc())
-        talk("this is a bug of Worchflow: please report it [WF1000]", label="error: ")
-        sys.exit(INTERNAL)
+    except Exception as error:  # noqa: BLE001 - the last one to see it
+        sys.exit(_report_unforeseen(error))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report_unforeseen(error: Exception) -> int:
+    """A bug, unless typer could not print what it prints itself, such as help."""
+    innermost = traceback.extract_tb(error.__traceback__)[-1].name
+    if isinstance(error, OSError) and innermost == "echo":
+        report(not_written(error))
+        return NO_OUTPUT
+    talk(traceback.format_exc())
+    talk("this is a bug of Worchflow: please report it [WF1000]", label="error: ")
+    return INTERNAL
 
 
 def _report_usage(error: Any) -> None:

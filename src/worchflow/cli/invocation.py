@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ..client import WorchflowClient
+from ..errors import ConfigurationError
 from ..storage import open_backend
 from .failures import INTERRUPTED
 from .loading import load_app
@@ -71,7 +72,7 @@ class Invocation:
     ) -> Invocation:
         """From the options before the command and those after it, which win."""
         given: GlobalOptions = context.obj
-        settings = read_settings(Path.cwd(), os.environ)
+        settings = read_settings(_working_directory(), os.environ)
         return cls(
             settings=settings.with_flags(app=app or given.app),
             output=Output(output or given.output or Form.TABLE),
@@ -119,6 +120,15 @@ class Invocation:
             yield client, backend
         finally:
             await client.close()
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "the working directory was removed: change into one that is there"
+        ) from None
 
 
 def _backend(app: Worchflow[Any] | None) -> Backend:

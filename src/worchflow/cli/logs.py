@@ -20,11 +20,13 @@ STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 COLORS = {"DEBUG": 2, "WARNING": 33, "ERROR": 31, "CRITICAL": 31}
 
 
-def set_up_logging(form: str, level: str, stream: TextIO = sys.stderr) -> None:
-    """Send the log lines of the library and of the app to `stream`."""
-    handler = logging.StreamHandler(stream)
+def set_up_logging(form: str, level: str, stream: TextIO | None = None) -> None:
+    """Send the log lines of the library and of the app to `stream`, else to stderr."""
+    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(
-        JSONFormatter() if form == "json" else PrettyFormatter(wants_color(stream))
+        JSONFormatter()
+        if form == "json"
+        else PrettyFormatter(wants_color(handler.stream))
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -19,15 +19,16 @@ from .commands import (
 from .failures import exit_on_errors
 from .invocation import AppOption, GlobalOptions, OutputOption
 from .logs import tell_warnings
-from .output import Form, prepare_streams
+from .output import Form
+from .streams import prepare_streams
 
 app = typer.Typer(
     name="worchflow",
     help="Durable, step-based workflows: run workers, send events, look at executions.",
     epilog=(
         "Exit codes: 0 ok, 1 the execution failed or was cancelled, 2 usage, "
-        "3 a store is unreachable, 4 not found, 5 wrong state, 124 a wait timed out, "
-        "130 interrupted."
+        "3 a store is unreachable, 4 not found, 5 wrong state, 74 stdout takes no "
+        "output, 124 a wait timed out, 130 interrupted."
     ),
     add_completion=False,
     no_args_is_help=True,

@@ -6,10 +6,11 @@ import io
 import json
 import os
 import re
-import signal
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
+
+from .streams import write, write_if_possible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,13 +37,6 @@ class Form(StrEnum):
     TABLE = "table"
     JSON = "json"
     JSONL = "jsonl"
-
-
-def prepare_streams() -> None:
-    """Let no character end the command because the terminal's encoding lacks it."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def printable(text: str, *, lines: bool = False) -> str:
@@ -88,8 +82,7 @@ def talk(text: str, *, label: str = "") -> None:
     """Tell the person at the terminal something that is no data."""
     if label and wants_color(sys.stderr):
         label = f"\x1b[1;31m{label}\x1b[0m"
-    sys.stderr.write(f"{label}{printable(text, lines=True)}\n")
-    sys.stderr.flush()
+    write_if_possible(f"{label}{printable(text, lines=True)}\n")
 
 
 class Output:
@@ -105,15 +98,15 @@ class Output:
 
     def line(self, text: str) -> None:
         """One line for a person."""
-        _write(printable(text))
+        write(f"{printable(text)}\n")
 
     def text(self, text: str) -> None:
         """Several lines for a person."""
-        _write(printable(text, lines=True))
+        write(f"{printable(text, lines=True)}\n")
 
     def object(self, shape: Mapping[str, Any]) -> None:
         """One object as JSON."""
-        _write(json_text(shape, indent=2 if self.form is Form.JSON else None))
+        write(f"{json_text(shape, indent=2 if self.form is Form.JSON else None)}\n")
 
     def objects(
         self, name: str, shapes: Sequence[Mapping[str, Any]], **beside: Any
@@ -206,12 +199,12 @@ def _fitting(
 def _print(renderable: Any) -> None:
     """Without a terminal: plain text, nothing shortened or wrapped."""
     console = _console()
-    if console.is_terminal:
-        console.print(renderable)
-        return
     with console.capture() as captured:
         console.print(renderable)
-    _write("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    shown = captured.get()
+    if not console.is_terminal:
+        shown = "".join(f"{line.rstrip()}\n" for line in shown.splitlines())
+    write(shown)
 
 
 def _console() -> Console:
@@ -219,7 +212,7 @@ def _console() -> Console:
 
     is_terminal = sys.stdout.isatty()
     return Console(
-        file=sys.stdout,
+        file=io.StringIO(),  # what is shown is written as everything else
         color_system="auto" if wants_color(sys.stdout) else None,
         force_terminal=is_terminal,
         width=None if is_terminal else 1_000_000,
@@ -227,13 +220,3 @@ def _console() -> Console:
         highlight=False,
         emoji=False,
     )
-
-
-def _write(text: str) -> None:
-    try:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has enough; Python would complain when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)

@@ -17,9 +17,10 @@ from ...errors import (
 from ...suggestions import did_you_mean
 from ..event_data import default_data, with_values
 from ..invocation import AppOption, Invocation, OutputOption, run
-from ..output import json_text, talk
+from ..output import Output, json_text, talk
 from ..parsing import read_data, read_duration, read_moment
 from ..results import TimeoutOption, WaitOption, wait_for_result, wait_seconds
+from ..streams import NotWritten
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -102,13 +103,21 @@ def send(
             return {**shape, "status": "completed", "result": result}
 
     shape = run(accept())
+    try:
+        _print(shape, out)
+    except NotWritten as error:
+        raise NotWritten(f"{error}; accepted as {shape['id']}") from None
+    if out.is_table and seconds is None:
+        talk(f"accepted in {invocation.location(worchflow)}")
+
+
+def _print(shape: Mapping[str, Any], out: Output) -> None:
     if not out.is_table:
         out.object(shape)
-    elif seconds is None:
-        out.line(shape["id"])
-        talk(f"accepted in {invocation.location(worchflow)}")
-    else:
+    elif "result" in shape:
         out.text(json_text(shape["result"], indent=2))
+    else:
+        out.line(shape["id"])
 
 
 @contextlib.contextmanager

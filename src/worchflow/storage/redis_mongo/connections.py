@@ -153,11 +153,14 @@ class UrlConnections:
         try:
             # Its options are untyped in redis-py.
             client_class: Any = Redis
+            # A connection over a Unix socket does not know this option.
+            is_local = self._redis_url.startswith("unix://")
+            tcp: dict[str, Any] = {} if is_local else {"socket_keepalive": True}
             client: Redis = client_class.from_url(
                 self._redis_url,
+                **tcp,
                 socket_timeout=timeout,
                 socket_connect_timeout=min(5.0, self._options.timeout),
-                socket_keepalive=True,
                 protocol=2,
                 retry=Retry(NoBackoff(), 0),
                 health_check_interval=0,
@@ -167,10 +170,9 @@ class UrlConnections:
             pool: Any = client.connection_pool
             pool.connection_class(**pool.connection_kwargs)
         except (ValueError, TypeError, RedisError) as error:
-            raise ConfigurationError(
-                f"redis_url={without_user(self._redis_url)!r} is no Redis URL "
-                f"({describe(error)}): it looks like redis://host:6379/0"
-            ) from None
+            example = "Redis URL", "redis://host:6379/0"
+            raise _no_url("redis_url", self._redis_url, error, *example) from None
+        _check_number(self._redis_url)
         _check_pool(client, "redis_url=")
         return client
 
@@ -189,10 +191,8 @@ class UrlConnections:
                 )
             return client.get_default_database(DEFAULT_DATABASE)
         except BAD_URL as error:
-            raise ConfigurationError(
-                f"mongo_url={without_user(self._mongo_url)!r} is no MongoDB URL "
-                f"({describe(error)}): it looks like mongodb://host:27017/database"
-            ) from None
+            example = "MongoDB URL", "mongodb://host:27017/database"
+            raise _no_url("mongo_url", self._mongo_url, error, *example) from None
 
 
 class GivenConnections:
@@ -272,11 +272,41 @@ def _check_pool(redis: RedisClient, option: str) -> None:
         )
 
 
+def _check_number(redis_url: str) -> None:
+    parts = urlsplit(redis_url)
+    number = parts.path.strip("/")
+    # redis-py takes what is no number for 0.
+    if parts.scheme != "unix" and number and not number.isdecimal():
+        raise ConfigurationError(
+            f"redis_url={without_user(redis_url)!r} names a database that is no "
+            "number: it looks like redis://host:6379/0"
+        )
+
+
+def _no_url(
+    option: str, url: str, error: Exception, what: str, example: str
+) -> ConfigurationError:
+    shown, reason = without_user(url), describe(error)
+    if shown != url or "@" in shown:
+        # A driver quotes what it takes for a port or an option: a part of the password.
+        reason = f"{type(error).__name__}; is its password percent-encoded?"
+    if "@" in shown:
+        shown = f"{url.partition('://')[0]}://…"
+    return ConfigurationError(
+        f"{option}={shown!r} is no {what} ({reason}): it looks like {example}"
+    )
+
+
 def _location(url: str) -> str:
     parts = urlsplit(without_user(url))
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+    return f"{parts.scheme}://{_hosts(parts.netloc)}{parts.path}"
 
 
 def _mongo_location(url: str, database: str) -> str:
     parts = urlsplit(without_user(url))
-    return f"{parts.scheme}://{parts.netloc}/{database}"
+    return f"{parts.scheme}://{_hosts(parts.netloc)}/{database}"
+
+
+def _hosts(netloc: str) -> str:
+    # A password with a space in it is none for those who look for URLs in a text.
+    return netloc.rpartition("@")[2]

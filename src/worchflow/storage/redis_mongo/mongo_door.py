@@ -37,6 +37,8 @@ DUPLICATE_KEY = 11000
 CONFLICTS = frozenset({85, 86, DUPLICATE_KEY})
 """IndexOptionsConflict, IndexKeySpecsConflict."""
 UNAUTHORIZED = 13
+BAD_NAME = frozenset({73, 13297})
+"""InvalidNamespace, DatabaseDifferCase."""
 NOT_AUTHENTICATED = frozenset({18, 8000})
 """AuthenticationFailed, and what Atlas says instead."""
 
@@ -246,6 +248,12 @@ def _mapped(seconds: float) -> Generator[None]:
             raise ConfigurationError(
                 f"MongoDB does not let this user do what is needed ({describe(error)})"
                 ": give it the role readWrite on the database"
+            ) from error
+        if error.code in BAD_NAME:
+            raise ConfigurationError(
+                f"MongoDB refuses the name of the database ({describe(error)}): it has "
+                "at most 63 bytes, and no other differs from it in upper and lower case"
+                " only"
             ) from error
         raise unavailable(error) from error
     except (TimeoutError, PyMongoError, OSError) as error:

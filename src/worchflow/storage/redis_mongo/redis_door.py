@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import hiredis
@@ -24,7 +24,8 @@ from .errors import RedisFull, describe
 from .tasks import heeding_cancellation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
+    from types import TracebackType
 
     from .scripts import ScriptCall
 
@@ -78,7 +79,7 @@ class RedisDoor:
             )
             for call in calls
         ]
-        async with self._bounded(self._timeout):
+        async with _Bounded(self._timeout):
             answers = await self._send(commands)
             unknown = [
                 index
@@ -108,7 +109,7 @@ class RedisDoor:
         Less where the client itself would not wait that long for the answer.
         """
         block = max(0.01, min(block, self._longest_block))
-        async with self._bounded(block + self._timeout):
+        async with _Bounded(block + self._timeout):
             answer: bytes | None = await self._blocking.execute_command(
                 "BLMOVE", source, target, "LEFT", "RIGHT", block, **RAW
             )
@@ -116,7 +117,7 @@ class RedisDoor:
 
     async def items(self, key: str, count: int) -> list[bytes]:
         """The first items of a list."""
-        async with self._bounded(self._timeout):
+        async with _Bounded(self._timeout):
             answer: list[bytes] = await self._client.execute_command(
                 "LRANGE", key, 0, count - 1, **RAW
             )
@@ -124,14 +125,14 @@ class RedisDoor:
 
     async def heads(self, keys: Sequence[str], count: int) -> list[list[bytes]]:
         """The first items of several lists; none of what is no list."""
-        async with self._bounded(self._timeout):
+        async with _Bounded(self._timeout):
             answers = await self._send([("LRANGE", key, 0, count - 1) for key in keys])
             found = [_read_error(answer) for answer in answers]
         return [each if isinstance(each, list) else [] for each in found]
 
     async def lengths(self, items: Sequence[str], ordered: str) -> int:
         """How many members some lists and a sorted set have together."""
-        async with self._bounded(self._timeout):
+        async with _Bounded(self._timeout):
             commands = [("LLEN", key) for key in items]
             answers = await self._send([*commands, ("ZCARD", ordered)])
             for answer in answers:
@@ -141,17 +142,17 @@ class RedisDoor:
 
     async def remove(self, key: str, item: bytes) -> None:
         """Remove every such item from a list."""
-        async with self._bounded(self._timeout):
+        async with _Bounded(self._timeout):
             await self._client.execute_command("LREM", key, 0, item)
 
     async def remove_first(self, key: str, items: Sequence[bytes]) -> None:
         """Remove each item from a list once, where it comes first."""
-        async with self._bounded(self._timeout):
+        async with _Bounded(self._timeout):
             await self._send([("LREM", key, 1, item) for item in items])
 
     async def remove_keys(self, keys: Sequence[str]) -> None:
         """Remove keys, in one round trip."""
-        async with self._bounded(self._timeout):
+        async with _Bounded(self._timeout):
             for answer in await self._send([("UNLINK", key) for key in keys]):
                 if isinstance(answer, Exception):
                     raise answer
@@ -161,24 +162,24 @@ class RedisDoor:
 
         None where a full Redis does not take the value.
         """
-        async with self._bounded(self._timeout):
+        async with _Bounded(self._timeout):
             _, answer = await self._send([("SET", key, value, "NX"), ("GET", key)])
             return answer if isinstance(answer, bytes) else None
 
     async def hashes(self, keys: Sequence[str]) -> list[dict[str, str] | None]:
         """Several hashes in one round trip; None for what is no hash of text."""
-        async with self._bounded(self._timeout):
+        async with _Bounded(self._timeout):
             answers = await self._send([("HGETALL", key) for key in keys])
         return [_read_hash(answer) for answer in answers]
 
     async def ping(self) -> None:
         """Raise unless Redis answers."""
-        async with self._bounded(self._timeout):
+        async with _Bounded(self._timeout):
             await self._client.ping()
 
     async def info(self, section: str) -> dict[str, Any]:
         """A section of INFO; empty where the user may not ask."""
-        async with self._bounded(self._timeout):
+        async with _Bounded(self._timeout):
             try:
                 answer = await self._client.info(section)
             except ResponseError:
@@ -226,11 +227,6 @@ class RedisDoor:
             await pool.release(connection)
         return answers
 
-    @asynccontextmanager
-    async def _bounded(self, seconds: float) -> AsyncGenerator[None]:
-        async with _mapped(), asyncio.timeout(seconds):
-            yield
-
 
 class RedisListener:
     """One Pub/Sub connection."""
@@ -241,17 +237,17 @@ class RedisListener:
 
     async def subscribe(self, *channels: str) -> None:
         """Ask for messages; `next` returns a confirmation for each channel."""
-        async with _mapped(), asyncio.timeout(self._timeout):
+        async with _Bounded(self._timeout):
             await self._pubsub.subscribe(*channels)
 
     async def unsubscribe(self, *channels: str) -> None:
         """Ask for no more messages of these channels."""
-        async with _mapped(), asyncio.timeout(self._timeout):
+        async with _Bounded(self._timeout):
             await self._pubsub.unsubscribe(*channels)
 
     async def next(self, timeout: float) -> tuple[str, str, str | bytes] | None:
         """The next (kind, channel, data), kind "message" or "subscribe"; or None."""
-        async with _mapped():
+        with _mapped():
             message = await self._pubsub.get_message(timeout=timeout)
         if message is None:
             return None
@@ -264,8 +260,38 @@ class RedisListener:
                 await self._pubsub.aclose()
 
 
-@asynccontextmanager
-async def _mapped() -> AsyncGenerator[None]:
+class _Bounded:
+    """Ends after some seconds, and maps what Redis and its driver raise.
+
+    No generator: a client that is closed with its event loop comes here when that lets
+    no asynchronous generator begin any more.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._mapped = _mapped()
+        self._limit = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        self._mapped.__enter__()
+        await self._limit.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        try:
+            await self._limit.__aexit__(kind, error, traceback)
+        except TimeoutError as late:
+            self._mapped.__exit__(type(late), late, late.__traceback__)
+        else:
+            self._mapped.__exit__(kind, error, traceback)
+
+
+@contextmanager
+def _mapped() -> Generator[None]:
     with heeding_cancellation():
         try:
             yield
