@@ -34,7 +34,7 @@ from worchflow.bench.programs.bare_mongo import (
     update,
 )
 from worchflow.bench.programs.speech import Line, read_settings, serve
-from worchflow.cli.process import calm_the_garbage_collector, loop_factory
+from worchflow.worker.process import calm_the_garbage_collector, loop_factory
 
 BATCHED = """
 local answer, at = 0, 1

@@ -19,8 +19,8 @@ from pymongo import AsyncMongoClient
 
 from tests.servers import MongoServer, RedisServer
 from worchflow.bench.usage import usage_of
-from worchflow.options import BackendOptions
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.model.options import BackendOptions
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.counting import Counting
 
 PREFIX = "bench"

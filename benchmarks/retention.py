@@ -22,8 +22,8 @@ from pymongo import AsyncMongoClient
 from tests.servers import MongoServer, RedisServer
 from worchflow import Worchflow
 from worchflow.bench.programs.worchflow_program import make_app
-from worchflow.records import ExecutionStatus
-from worchflow.storage.pruning import prune_in_batches
+from worchflow.model.records import ExecutionStatus
+from worchflow.storage.contract.pruning import prune_in_batches
 
 STEPS = 3
 

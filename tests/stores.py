@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, cast
 
 from tests.waiting import TIMEOUT, until
-from worchflow.errors import StoreUnavailable
-from worchflow.notices import ExecutionUpdated, Notice
-from worchflow.records import (
+from worchflow.foundations.errors import StoreUnavailable
+from worchflow.model.notices import ExecutionUpdated, Notice
+from worchflow.model.records import (
     Claim,
     ErrorInfo,
     ExecutionStatus,
@@ -22,8 +22,8 @@ from worchflow.records import (
     StoredStep,
     WorkerRecord,
 )
-from worchflow.settlement import Settled, Settlement
-from worchflow.storage.base import Backend, Renewal
+from worchflow.model.settlement import Settled, Settlement
+from worchflow.storage.contract.backend import Backend, Renewal
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.writer import Transaction, one_by_one
 

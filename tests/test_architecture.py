@@ -31,53 +31,29 @@ class Group:
     sealed: bool = False
 
 
-# Imports point down only. A new module gets its place here first.
+# Imports point down only. A new package gets its place here first.
 GROUPS = {
-    "foundations": Group(
-        (
-            *("errors", "types", "durations", "clock", "ids", "limits"),
-            *("suggestions", "masking", "loop_lock", "forking", "repeated_lines"),
-        )
+    "foundations": Group(("foundations",)),
+    "model": Group(("model",), uses=("foundations",)),
+    "serialization": Group(("serialization",), uses=("model",)),
+    "definitions": Group(("definitions",), uses=("serialization",)),
+    "storage contract": Group(
+        ("storage.contract", "storage.__init__"), uses=("model",)
     ),
-    "data": Group(
-        (
-            *("records", "transitions", "settlement", "serialization", "plain_json"),
-            *("options", "middleware", "notices", "emitter"),
-            *("annotations", "type_forms", "type_fit", "payloads", "waiting"),
-            *("envelope", "exception_text", "type_adapters", "value_places"),
-            *("decoding", "zones"),
-        ),
-        uses=("foundations",),
-    ),
-    "definitions": Group(
-        (
-            *("events", "event_fields", "event_schema", "function", "handler"),
-            *("registry", "retry", "context", "step_call"),
-        ),
-        uses=("data",),
-    ),
-    "ledger": Group(("ledger",), uses=("definitions",)),
-    "storage contract": Group(("storage",), uses=("data",)),
     "sqlite": Group(("storage.sqlite",), uses=("storage contract",), sealed=True),
     "redis_mongo": Group(
         ("storage.redis_mongo",), uses=("storage contract",), sealed=True
     ),
-    "storage": Group(("storage.__init__",), uses=("sqlite", "redis_mongo")),
+    "store choice": Group(("storage.choice",), uses=("sqlite", "redis_mongo")),
     "engine": Group(("engine",), uses=("definitions", "storage contract")),
-    "client": Group(
-        (
-            *("client", "connection", "handle", "listing", "pruning"),
-            *("sync_client", "portal"),
-        ),
-        uses=("engine", "storage"),
-    ),
-    "worker": Group(("worker",), uses=("engine", "storage")),
+    "client": Group(("client",), uses=("engine", "store choice")),
+    "worker": Group(("worker",), uses=("engine", "store choice")),
     "app": Group(("app",), uses=("client", "worker")),
+    "ledger": Group(("ledger",), uses=("definitions",)),
     "integrations": Group(("integrations",), uses=("foundations",)),
-    "process": Group(("cli.process",)),
     # It stands beside the app and looks at the stores themselves.
-    "bench": Group(("bench",), uses=("app", "process", "sqlite", "redis_mongo")),
-    "cli": Group(("cli", "__main__"), uses=("app", "bench", "ledger", "process")),
+    "bench": Group(("bench",), uses=("app", "sqlite", "redis_mongo")),
+    "cli": Group(("cli", "__main__"), uses=("app", "bench", "ledger")),
     "testing": Group(("testing",), uses=("app",)),
 }
 
@@ -88,10 +64,13 @@ DRIVERS_IN = ("storage", "bench")
 DRIVER_TYPES_IN = {"client", "worker", "app", "testing"}
 
 # `import` inside a function hides a dependency; these do it to start quickly.
-LAZY_IMPORTS_IN = ("app", "cli", "storage.__init__")
+LAZY_IMPORTS_IN = ("app", "cli", "storage.choice")
 
 # The blocking client names the client it wraps, whose property makes it.
-TWINS = {("sync_client", "client")}
+TWINS = {("client.sync_client", "client.client")}
+
+# Folders that their package's docstring speaks for.
+PARTS_OF_A_PACKAGE = {"bench.programs", "cli.commands"}
 
 EMPTY_NAMES = {"common", "helper", "helpers", "manager", "managers", "util", "utils"}
 MODULE_LINES = 400
@@ -294,7 +273,7 @@ def drivers_outside_storage(tree: Tree) -> Iterator[str]:
 
 def drivers_that_every_user_pays_for(tree: Tree) -> Iterator[str]:
     for module in tree.values():
-        if group_of(module.name) not in {"storage", "storage contract"}:
+        if group_of(module.name) not in {"store choice", "storage contract"}:
             continue
         for found in imports_of(module, tree):
             driver = not found.ours and found.target.split(".")[0] in DRIVERS
@@ -347,14 +326,31 @@ def missing_annotations(tree: Tree) -> Iterator[str]:
                 )
 
 
+def packages_without_a_guide(tree: Tree) -> Iterator[str]:
+    """What lives there, what it may import, where to start."""
+    for module in tree.values():
+        package, _, own_file = module.name.rpartition(".")
+        if own_file != "__init__" or package in PARTS_OF_A_PACKAGE:
+            continue
+        guide = ast.get_docstring(module.tree) or ""
+        if not all(word in guide.lower() for word in ("import", "start with")):
+            yield f"{package}: its docstring says what it imports and where to start"
+
+
 Rule = Callable[[Tree], Iterator[str]]
 
 # Every rule with a small tree that breaks it and nothing else.
 LONG = "\n".join(["def f() -> None:", *["    pass"] * (FUNCTION_LINES + 1)])
 RULES: list[tuple[Rule, dict[str, str]]] = [
     (modules_without_a_place, {"newcomer": ""}),
-    (imports_that_point_up, {"records": "from .client import X", "client": ""}),
-    (imports_that_point_up, {"ids": "import worchflow.records", "records": ""}),
+    (
+        imports_that_point_up,
+        {"model.records": "from ..client.client import X", "client.client": ""},
+    ),
+    (
+        imports_that_point_up,
+        {"foundations.ids": "import worchflow.model.records", "model.records": ""},
+    ),
     (
         imports_that_point_up,
         {"engine.runner": "from ..storage.sqlite import x", "storage.sqlite.x": ""},
@@ -362,7 +358,7 @@ RULES: list[tuple[Rule, dict[str, str]]] = [
     (
         imports_that_point_up,
         {
-            "client": "from .storage.sqlite.backend import B",
+            "client.client": "from ..storage.sqlite.backend import B",
             "storage.sqlite.backend": "",
         },
     ),
@@ -376,30 +372,39 @@ RULES: list[tuple[Rule, dict[str, str]]] = [
     (
         imports_that_point_up,
         {
-            "client": (
+            "client.client": (
                 "from typing import TYPE_CHECKING\n"
-                "if TYPE_CHECKING:\n    from .worker import Worcher"
+                "if TYPE_CHECKING:\n    from ..worker.worcher import Worcher"
             ),
-            "worker.__init__": "",
+            "worker.worcher": "",
         },
     ),
     (
         imports_that_point_up,
-        {"storage.base": "from ..events import E", "events": ""},
+        {
+            "storage.contract.backend": "from ...definitions.events import E",
+            "definitions.events": "",
+        },
     ),
-    (imports_of_the_root, {"client": "from worchflow import Event"}),
-    (imports_of_the_root, {"client": "from . import __version__"}),
+    (imports_of_the_root, {"client.client": "from worchflow import Event"}),
+    (imports_of_the_root, {"client.client": "from .. import __version__"}),
     (imports_of_the_root, {"worker.claims": "import worchflow"}),
     (
         import_cycles,
         {
-            "records": "from .settlement import S",
-            "settlement": "from . import records",
+            "model.records": "from .settlement import S",
+            "model.settlement": "from . import records",
         },
     ),
-    (hidden_imports, {"client": "def f() -> None:\n    from .ids import x", "ids": ""}),
-    (drivers_outside_storage, {"client": "import redis.asyncio"}),
-    (drivers_outside_storage, {"records": "from bson import Int64"}),
+    (
+        hidden_imports,
+        {
+            "client.client": "def f() -> None:\n    from ..model.ids import x",
+            "model.ids": "",
+        },
+    ),
+    (drivers_outside_storage, {"client.client": "import redis.asyncio"}),
+    (drivers_outside_storage, {"model.records": "from bson import Int64"}),
     (
         drivers_outside_storage,
         {
@@ -409,32 +414,42 @@ RULES: list[tuple[Rule, dict[str, str]]] = [
             )
         },
     ),
-    (drivers_that_every_user_pays_for, {"storage.base": "from pymongo import errors"}),
+    (
+        drivers_that_every_user_pays_for,
+        {"storage.contract.backend": "from pymongo import errors"},
+    ),
     (names_that_say_nothing, {"engine.step_utils": ""}),
-    (names_that_say_nothing, {"storage.common.x": ""}),
-    (long_modules, {"client": "\n" * MODULE_LINES}),
-    (long_functions, {"client": LONG}),
-    (missing_annotations, {"client": "def f(a: int, *b) -> None: ..."}),
-    (missing_annotations, {"client": "def f(a: int): ..."}),
+    (names_that_say_nothing, {"engine.common.x": ""}),
+    (long_modules, {"client.client": "\n" * MODULE_LINES}),
+    (long_functions, {"client.client": LONG}),
+    (missing_annotations, {"client.client": "def f(a: int, *b) -> None: ..."}),
+    (missing_annotations, {"client.client": "def f(a: int): ..."}),
+    (packages_without_a_guide, {"engine.__init__": '"""Runs executions."""'}),
 ]
 ALL_RULES = list(dict.fromkeys(rule for rule, _ in RULES))
 
 SOUND = {
-    "errors": "",
-    "records": "from .errors import E\nimport redistribute",
-    "storage.base": "from ..records import R",
-    "storage.__init__": (
-        "from .base import B\n"
+    "foundations.errors": "",
+    "model.records": "from ..foundations.errors import E\nimport redistribute",
+    "storage.contract.backend": "from ...model.records import R",
+    "storage.choice": (
+        "from .contract.backend import B\n"
         "def open_backend() -> B:\n    from .sqlite.backend import S"
     ),
-    "storage.sqlite.backend": "import sqlite3\nfrom ..base import B",
-    "engine.runner": "from worchflow.storage.base import B\nfrom .. import errors",
-    "handle": "from worchflow.engine.runner import R",
-    "client": (
+    "storage.sqlite.backend": "import sqlite3\nfrom ..contract.backend import B",
+    "engine.runner": (
+        "from worchflow.storage.contract.backend import B\n"
+        "from ..foundations import errors"
+    ),
+    "client.__init__": '"""One thing.\n\nIt imports x. Start with `y.py`.\n"""',
+    "client.handle": "from worchflow.engine.runner import R",
+    "client.client": (
         "from typing import TYPE_CHECKING\nfrom .handle import H\n"
         "if TYPE_CHECKING:\n    from redis.asyncio import Redis"
     ),
-    "app": "from . import client\nclass A:\n    def f(self, *, a: int) -> None: ...",
+    "app": (
+        "from .client import client\nclass A:\n    def f(self, *, a: int) -> None: ..."
+    ),
     "cli.main": "def main() -> None:\n    from ..app import A",
 }
 

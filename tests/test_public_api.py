@@ -13,21 +13,22 @@ import pytest
 
 import worchflow
 from worchflow import ExecutionHandle, WorchflowClient
-from worchflow.emitter import Emitter
-from worchflow.sync_client import SyncClient, SyncExecutionHandle
+from worchflow.client.sync_client import SyncClient, SyncExecutionHandle
+from worchflow.engine.emitter import Emitter
 
 # Changing this list is changing the interface: docs and changelog have to say so.
 NAMES = [
-    *("ConfigurationError", "Context", "DuplicateStep", "ErrorInfo", "Event"),
-    *("EventRef", "EventValidationError", "Execution", "ExecutionCancelled"),
+    *("BackendOptions", "ConfigurationError", "Context", "DuplicateStep", "ErrorInfo"),
+    *("Event", "EventRef", "EventValidationError", "Execution", "ExecutionCancelled"),
     *("ExecutionConflict", "ExecutionFailed", "ExecutionHandle", "ExecutionNotFound"),
     *("ExecutionStatus", "FunctionAlreadyRegistered", "InvalidInput", "Limits"),
-    *("Middleware", "NestedStep", "NonRetryable", "Page", "PayloadTooLarge", "Retry"),
-    *("RetryAfter", "SchemaTooNew", "SerializationError", "Serializer", "Step"),
-    *("StepError", "StepFailed", "StepRecord", "StepResultChanged", "StoreUnavailable"),
-    *("SyncContext", "UnknownEvent", "Worcher", "Worchflow", "WorchflowClient"),
-    *("WorchflowError", "WorchflowFunction", "WrongState", "Zoned", "__version__"),
-    *("create_function", "event", "function", "open_backend"),
+    *("Middleware", "NestedStep", "NonRetryable", "Page", "PayloadTooLarge"),
+    *("Retention", "Retry", "RetryAfter", "SchemaTooNew", "SerializationError"),
+    *("Serializer", "Step", "StepError", "StepFailed", "StepRecord"),
+    *("StepResultChanged", "StoreUnavailable", "SyncContext", "UnknownEvent"),
+    *("Worcher", "Worchflow", "WorchflowClient", "WorchflowError", "WorchflowFunction"),
+    *("WorkerOptions", "WrongState", "Zoned", "__version__", "create_function"),
+    *("event", "function", "open_backend"),
 ]
 
 
@@ -58,6 +59,17 @@ def unwrapped(member: Any) -> Any:
 
 def test_the_names_are_frozen() -> None:
     assert worchflow.__all__ == NAMES
+
+
+def test_tracebacks_name_the_errors_as_they_are_imported() -> None:
+    names = [name for name in NAMES if is_error(getattr(worchflow, name))]
+
+    assert "StepFailed" in names
+    assert {getattr(worchflow, name).__module__ for name in names} == {"worchflow"}
+
+
+def is_error(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, worchflow.WorchflowError)
 
 
 def test_star_import_gives_the_names_and_nothing_else() -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from .app import Worchflow
-from .client import WorchflowClient
-from .context import Context, Step, SyncContext
-from .errors import (
+from .client.client import WorchflowClient
+from .client.handle import ExecutionHandle
+from .definitions.context import Context, Step, SyncContext
+from .definitions.events import Event, EventRef, event
+from .definitions.function import WorchflowFunction, create_function, function
+from .definitions.middleware import Middleware
+from .definitions.retry import Retry
+from .foundations.errors import (
     ConfigurationError,
     DuplicateStep,
     EventValidationError,
@@ -29,21 +34,18 @@ from .errors import (
     WorchflowError,
     WrongState,
 )
-from .events import Event, EventRef, event
-from .function import WorchflowFunction, create_function, function
-from .handle import ExecutionHandle
-from .limits import Limits
-from .middleware import Middleware
-from .records import ErrorInfo, Execution, ExecutionStatus, Page, StepRecord
-from .retry import Retry
-from .serialization import Serializer
-from .storage import open_backend
+from .foundations.limits import Limits
+from .model.options import BackendOptions, Retention, WorkerOptions
+from .model.records import ErrorInfo, Execution, ExecutionStatus, Page, StepRecord
+from .serialization.serializer import Serializer
+from .serialization.zones import Zoned
+from .storage.choice import open_backend
 from .worker.worcher import Worcher
-from .zones import Zoned
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BackendOptions",
     "ConfigurationError",
     "Context",
     "DuplicateStep",
@@ -66,6 +68,7 @@ __all__ = [
     "NonRetryable",
     "Page",
     "PayloadTooLarge",
+    "Retention",
     "Retry",
     "RetryAfter",
     "SchemaTooNew",
@@ -84,6 +87,7 @@ __all__ = [
     "WorchflowClient",
     "WorchflowError",
     "WorchflowFunction",
+    "WorkerOptions",
     "WrongState",
     "Zoned",
     "__version__",

@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, overload
 
-from .client import WorchflowClient
-from .durations import to_seconds
-from .errors import ConfigurationError
-from .event_schema import EventSchema
-from .function import make_binder
-from .limits import check_name
-from .options import DEFAULT_RETENTION
-from .registry import FunctionRegistry
-from .storage import StoreChoice, check_choice, make_backend
-from .suggestions import did_you_mean
-from .types import Schema
+from .client.client import WorchflowClient
+from .definitions.event_schema import EventSchema
+from .definitions.function import make_binder
+from .definitions.registry import FunctionRegistry
+from .foundations.durations import to_seconds
+from .foundations.errors import ConfigurationError
+from .foundations.limits import check_name
+from .foundations.suggestions import did_you_mean
+from .foundations.types import Schema
+from .model.options import DEFAULT_RETENTION
+from .storage.choice import StoreChoice, check_choice, make_backend
 from .worker.worcher import Worcher
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from .function import (
+    from .definitions.function import (
         AnyFunction,
         AsyncHandler,
         Binder,
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
         SyncHandler,
         WorchflowFunction,
     )
-    from .limits import Limits
-    from .middleware import Middleware
-    from .options import Durability, Retention, WorkerOptions
-    from .serialization import Codec, Serializer
-    from .storage import AnyDatabase, AnyRedis, LeaseDatabase
-    from .storage.base import Backend
-    from .types import D, Duration, EventSource, R
+    from .definitions.middleware import Middleware
+    from .foundations.limits import Limits
+    from .foundations.types import D, Duration, EventSource, R
+    from .model.options import Durability, Retention, WorkerOptions
+    from .serialization.serializer import Codec, Serializer
+    from .storage.choice import AnyDatabase, AnyRedis, LeaseDatabase
+    from .storage.contract.backend import Backend
 
 Lifespan: TypeAlias = Callable[["Worchflow[Any]"], AbstractAsyncContextManager[None]]
 AppLifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any]]]

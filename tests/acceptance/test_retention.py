@@ -26,7 +26,7 @@ def test_the_retention_of_an_app_is_shown(project: Project) -> None:
         'Worchflow("shop")',
         'Worchflow("shop", retention=Retention(completed="1d", cancelled=None))',
     )
-    shop.write_text(f"from worchflow.options import Retention\n{text}")
+    shop.write_text(f"from worchflow import Retention\n{text}")
 
     kept = {"completed": 86400.0, "failed": 30 * 86400.0, "cancelled": None}
     shown = project.run(*APP, "retention", "show", "-o", "json").json["retention"]

@@ -12,8 +12,8 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import Sentinel
 
 from worchflow import open_backend
-from worchflow.options import BackendOptions
-from worchflow.storage.base import Backend
+from worchflow.model.options import BackendOptions
+from worchflow.storage.contract.backend import Backend
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.redis_door import RedisClient
 

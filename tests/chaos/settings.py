@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.chaos.clients import open_stores
-from worchflow.options import BackendOptions, WorkerOptions
-from worchflow.storage.base import Backend
+from worchflow.model.options import BackendOptions, WorkerOptions
+from worchflow.storage.contract.backend import Backend
 
 
 @dataclass(frozen=True, kw_only=True)

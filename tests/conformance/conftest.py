@@ -17,8 +17,8 @@ from tests.simulation.drivers import Directly, backend_on
 from tests.simulation.mongo_server import MongoServer
 from tests.simulation.redis_server import RedisServer
 from tests.stores import MakeBackend
-from worchflow.options import BackendOptions
-from worchflow.storage.base import Backend
+from worchflow.model.options import BackendOptions
+from worchflow.storage.contract.backend import Backend
 from worchflow.storage.sqlite.backend import SQLiteBackend
 
 Make = Callable[[BackendOptions], Backend]

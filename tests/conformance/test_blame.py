@@ -17,10 +17,10 @@ from tests.stores import (
     nothing_to_claim,
     settle,
 )
-from worchflow.records import Claim, WorkerRecord
-from worchflow.settlement import Failed, Released
-from worchflow.storage.base import Backend
-from worchflow.transitions import KILLED_WORKERS
+from worchflow.model.records import Claim, WorkerRecord
+from worchflow.model.settlement import Failed, Released
+from worchflow.model.transitions import KILLED_WORKERS
+from worchflow.storage.contract.backend import Backend
 
 
 async def joined_with(backend: Backend, quarantine_after: int) -> WorkerRecord:

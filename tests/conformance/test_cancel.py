@@ -21,8 +21,8 @@ from tests.stores import (
     settle,
     stored,
 )
-from worchflow.records import Claim, ExecutionStatus
-from worchflow.settlement import (
+from worchflow.model.records import Claim, ExecutionStatus
+from worchflow.model.settlement import (
     Cancelled,
     Completed,
     Failed,
@@ -31,7 +31,7 @@ from worchflow.settlement import (
     Settled,
     Settlement,
 )
-from worchflow.storage.base import Backend
+from worchflow.storage.contract.backend import Backend
 
 S = ExecutionStatus
 

@@ -30,9 +30,9 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
-from worchflow.records import Claim, ExecutionStatus, WorkerRecord
-from worchflow.settlement import Completed, Released
-from worchflow.storage.base import Backend
+from worchflow.model.records import Claim, ExecutionStatus, WorkerRecord
+from worchflow.model.settlement import Completed, Released
+from worchflow.storage.contract.backend import Backend
 
 CLAIMERS = 8
 

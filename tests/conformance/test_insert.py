@@ -22,8 +22,8 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
-from worchflow.records import ExecutionStatus, StoredExecution
-from worchflow.storage.base import Backend, Inserted
+from worchflow.model.records import ExecutionStatus, StoredExecution
+from worchflow.storage.contract.backend import Backend, Inserted
 
 DUPLICATES = 200
 

@@ -28,9 +28,9 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
-from worchflow.records import ExecutionStatus, StepStatus, WorkerRecord
-from worchflow.settlement import Completed, Released, RetryAt, Settlement
-from worchflow.storage.base import Backend, Renewal
+from worchflow.model.records import ExecutionStatus, StepStatus, WorkerRecord
+from worchflow.model.settlement import Completed, Released, RetryAt, Settlement
+from worchflow.storage.contract.backend import Backend, Renewal
 
 TTL = 0.5
 """Of the lease that one test waits for; the others end leases in the store."""

@@ -16,10 +16,10 @@ from tests.stores import (
     new_execution,
     stored,
 )
-from worchflow.errors import ConfigurationError
-from worchflow.records import ExecutionStatus
-from worchflow.settlement import Completed
-from worchflow.storage.base import Backend
+from worchflow.foundations.errors import ConfigurationError
+from worchflow.model.records import ExecutionStatus
+from worchflow.model.settlement import Completed
+from worchflow.storage.contract.backend import Backend
 
 
 async def test_opening_and_closing_count(backend: Backend) -> None:

@@ -27,10 +27,10 @@ from tests.stores import (
     settle,
     stored,
 )
-from worchflow.errors import InvalidInput
-from worchflow.records import ExecutionQuery, ExecutionStatus, NewExecution
-from worchflow.settlement import Completed, Failed, Released, RetryAt
-from worchflow.storage.base import Backend
+from worchflow.foundations.errors import InvalidInput
+from worchflow.model.records import ExecutionQuery, ExecutionStatus, NewExecution
+from worchflow.model.settlement import Completed, Failed, Released, RetryAt
+from worchflow.storage.contract.backend import Backend
 from worchflow.storage.redis_mongo import counting
 
 S = ExecutionStatus

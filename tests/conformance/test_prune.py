@@ -28,10 +28,16 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
-from worchflow.errors import ExecutionNotFound
-from worchflow.records import ExecutionQuery, ExecutionStatus, StepStatus
-from worchflow.settlement import Cancelled, Completed, Failed, Released, Settlement
-from worchflow.storage.base import Backend
+from worchflow.foundations.errors import ExecutionNotFound
+from worchflow.model.records import ExecutionQuery, ExecutionStatus, StepStatus
+from worchflow.model.settlement import (
+    Cancelled,
+    Completed,
+    Failed,
+    Released,
+    Settlement,
+)
+from worchflow.storage.contract.backend import Backend
 
 S = ExecutionStatus
 LONG = 3600.0

@@ -21,9 +21,9 @@ from tests.stores import (
     settle,
     stored,
 )
-from worchflow.records import Claim, ExecutionStatus, StepStatus
-from worchflow.settlement import Completed, Failed, Released, RetryAt
-from worchflow.storage.base import Backend
+from worchflow.model.records import Claim, ExecutionStatus, StepStatus
+from worchflow.model.settlement import Completed, Failed, Released, RetryAt
+from worchflow.storage.contract.backend import Backend
 
 S = ExecutionStatus
 

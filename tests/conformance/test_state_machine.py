@@ -39,8 +39,8 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
-from worchflow.options import BackendOptions, Durability
-from worchflow.records import (
+from worchflow.model.options import BackendOptions, Durability
+from worchflow.model.records import (
     TERMINAL,
     Claim,
     ExecutionQuery,
@@ -48,7 +48,7 @@ from worchflow.records import (
     StepStatus,
     WorkerRecord,
 )
-from worchflow.settlement import (
+from worchflow.model.settlement import (
     Cancelled,
     Completed,
     Failed,
@@ -56,7 +56,7 @@ from worchflow.settlement import (
     RetryAt,
     Settlement,
 )
-from worchflow.storage.base import Backend
+from worchflow.storage.contract.backend import Backend
 
 S = ExecutionStatus
 T = TypeVar("T")

@@ -18,9 +18,9 @@ from tests.stores import (
     now,
     settle,
 )
-from worchflow.records import StepStatus
-from worchflow.settlement import Completed, Released
-from worchflow.storage.base import Backend
+from worchflow.model.records import StepStatus
+from worchflow.model.settlement import Completed, Released
+from worchflow.storage.contract.backend import Backend
 
 
 async def test_a_recorded_step_is_returned_and_stored_as_it_is(

@@ -21,9 +21,9 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
-from worchflow.records import ExecutionStatus
-from worchflow.storage.base import Backend
-from worchflow.transitions import unserved_reason
+from worchflow.model.records import ExecutionStatus
+from worchflow.model.transitions import unserved_reason
+from worchflow.storage.contract.backend import Backend
 
 S = ExecutionStatus
 

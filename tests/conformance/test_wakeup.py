@@ -27,7 +27,7 @@ from tests.stores import (
     settle,
 )
 from tests.waiting import until
-from worchflow.notices import (
+from worchflow.model.notices import (
     AttemptFailed,
     ExecutionCompleted,
     ExecutionStarted,
@@ -35,9 +35,15 @@ from worchflow.notices import (
     Notice,
     StepCompleted,
 )
-from worchflow.records import Claim, ExecutionStatus
-from worchflow.settlement import Cancelled, Completed, Released, RetryAt, Settlement
-from worchflow.storage.base import Backend, NoticeSubscription
+from worchflow.model.records import Claim, ExecutionStatus
+from worchflow.model.settlement import (
+    Cancelled,
+    Completed,
+    Released,
+    RetryAt,
+    Settlement,
+)
+from worchflow.storage.contract.backend import Backend, NoticeSubscription
 from worchflow.storage.sqlite import claiming
 
 S = ExecutionStatus

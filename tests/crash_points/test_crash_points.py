@@ -14,7 +14,7 @@ import pytest
 from tests.crash_points.injection import Fault, Injection
 from tests.crash_points.points import Crashes, faults_of
 from tests.crash_points.wrapping import APART
-from worchflow.storage.base import Backend
+from worchflow.storage.contract.backend import Backend
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 

@@ -18,7 +18,7 @@ from tests.crash_points.workload import QUARANTINE_AFTER, Driver, make_app
 from tests.crash_points.wrapping import wrap_everything
 from worchflow import WorchflowError, open_backend
 from worchflow.ledger import Ledger
-from worchflow.options import BackendOptions, WorkerOptions
+from worchflow.model.options import BackendOptions, WorkerOptions
 from worchflow.storage.redis_mongo import sweeper
 from worchflow.worker import claiming
 

@@ -20,10 +20,10 @@ from worchflow import (
     WorchflowClient,
     WrongState,
 )
-from worchflow.ids import new_worker_id
+from worchflow.foundations.ids import new_worker_id
 from worchflow.ledger import Kind, Ledger, LedgerMiddleware, read
-from worchflow.records import WorkerRecord
-from worchflow.storage.base import Backend
+from worchflow.model.records import WorkerRecord
+from worchflow.storage.contract.backend import Backend
 
 T = TypeVar("T")
 

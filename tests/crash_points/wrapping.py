@@ -14,9 +14,9 @@ from functools import wraps
 from typing import Any
 
 from tests.crash_points.injection import Injector
-from worchflow.records import Claim, NewExecution, StoredStep
-from worchflow.settlement import Cancelled, Completed, Failed, Released, RetryAt
-from worchflow.storage.base import Backend
+from worchflow.model.records import Claim, NewExecution, StoredStep
+from worchflow.model.settlement import Cancelled, Completed, Failed, Released, RetryAt
+from worchflow.storage.contract.backend import Backend
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.leases import OwnConnection
 from worchflow.storage.redis_mongo.mongo_door import MongoDoor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
 import re
@@ -12,13 +11,15 @@ from typing import Any
 import pytest
 
 import worchflow
+from tests.docs import file_map
 from tests.docs.pages import ROOT, snippets
-from worchflow import Retry, Worchflow, WorchflowError, errors
-from worchflow.function import FunctionOptions
-from worchflow.limits import Limits
-from worchflow.options import BackendOptions, Retention, WorkerOptions
-from worchflow.records import Execution, StepRecord
-from worchflow.step_call import StepOptions
+from worchflow import Retry, Worchflow, WorchflowError
+from worchflow.definitions.function import FunctionOptions
+from worchflow.definitions.step_call import StepOptions
+from worchflow.foundations import errors
+from worchflow.foundations.limits import Limits
+from worchflow.model.options import BackendOptions, Retention, WorkerOptions
+from worchflow.model.records import Execution, StepRecord
 
 DOCS = ROOT / "docs"
 SOURCE = ROOT / "src" / "worchflow"
@@ -126,35 +127,13 @@ def test_every_variable_of_the_environment_is_listed() -> None:
     assert {name for name in read if name not in told} == set()
 
 
-def modules() -> dict[str, str]:
-    """Every file of the library and the sentence that says what it is for."""
-    found = {}
-    for path in sorted(SOURCE.rglob("*")):
-        name = str(path.relative_to(SOURCE))
-        if path.suffix == ".py":
-            docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
-            found[name] = docstring.partition("\n\n")[0].replace("\n", " ")
-        elif path.suffix in {".lua", ".sql"}:
-            first = path.read_text().partition("\n")[0]
-            found[name] = first.removeprefix("-- ")
-    return found
-
-
 def test_the_architecture_page_lists_every_file() -> None:
-    listed = set(ROW.findall(page("architecture.md")))
-
-    rows = {name: f"| `{name}` | {text} |" for name, text in modules().items()}
-    folders = tuple(name for name in listed if name.endswith("/"))
-    missing = [
-        row
-        for name, row in rows.items()
-        if name not in listed and not name.startswith(folders)
-    ]
-    assert missing == [], "add these rows to the table of all files"
+    assert file_map.written() == file_map.file_map(), "python -m tests.docs.file_map"
 
 
 def test_the_architecture_page_names_no_file_that_is_gone() -> None:
-    named = set(PATH.findall(page("architecture.md")))
+    by_hand = page("architecture.md").replace(file_map.written(), "")
+    named = set(PATH.findall(by_hand))
     folders = [
         *(SOURCE, SOURCE / "storage" / "sqlite", SOURCE / "storage" / "redis_mongo"),
         ROOT,

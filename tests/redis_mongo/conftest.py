@@ -13,8 +13,8 @@ from pymongo.database import Database
 from redis.asyncio import Redis
 
 from tests.redis_mongo.commands import Commands
-from worchflow.options import BackendOptions
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.model.options import BackendOptions
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 Mongo = Database[dict[str, Any]]
 

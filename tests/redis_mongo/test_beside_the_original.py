@@ -43,10 +43,10 @@ from worchflow import (
     WorchflowClient,
     function,
 )
-from worchflow.ids import step_id
-from worchflow.records import ExecutionStatus, StepStatus, StoredStep
-from worchflow.settlement import Completed, Failed, Released, RetryAt, Settlement
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.foundations.ids import step_id
+from worchflow.model.records import ExecutionStatus, StepStatus, StoredStep
+from worchflow.model.settlement import Completed, Failed, Released, RetryAt, Settlement
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.original import Original as TakingOver
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -805,7 +805,7 @@ async def test_who_waits_hears_soon_of_what_a_worker_of_the_original_has_done(
     way: str,
 ) -> None:
     """It tells nobody: without looks at the store this would take an hour."""
-    monkeypatch.setattr("worchflow.handle.POLL", 3600.0)
+    monkeypatch.setattr("worchflow.client.handle.POLL", 3600.0)
     async with WorchflowClient(backend=backend) as client:
         id_ = await sent(backend)
         handle = client.handle(id_)

@@ -28,15 +28,15 @@ from tests.stores import (
     new_step,
 )
 from tests.waiting import until
-from worchflow.errors import (
+from worchflow.foundations.errors import (
     ConfigurationError,
     SchemaTooNew,
     StoreUnavailable,
 )
-from worchflow.options import BackendOptions
-from worchflow.records import ExecutionStatus
-from worchflow.settlement import Completed, RetryAt
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.model.options import BackendOptions
+from worchflow.model.records import ExecutionStatus
+from worchflow.model.settlement import Completed, RetryAt
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 
 async def one_road(backend: RedisMongoBackend) -> None:

@@ -12,10 +12,11 @@ from bson import ObjectId
 from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.redis_mongo.profile import profiled
 from tests.stores import ERROR, claimed, counted, insert, new_execution, settle
-from worchflow.errors import StoreUnavailable
-from worchflow.records import ExecutionStatus
-from worchflow.settlement import Completed, Failed
-from worchflow.storage.redis_mongo import RedisMongoBackend, counting
+from worchflow.foundations.errors import StoreUnavailable
+from worchflow.model.records import ExecutionStatus
+from worchflow.model.settlement import Completed, Failed
+from worchflow.storage.redis_mongo import counting
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 S = ExecutionStatus
 DAY = 24 * 3600.0

@@ -20,9 +20,9 @@ from tests.stores import (
     new_step,
     nothing_to_claim,
 )
-from worchflow.records import Claim, WorkerRecord
-from worchflow.settlement import Completed, RetryAt
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.model.records import Claim, WorkerRecord
+from worchflow.model.settlement import Completed, RetryAt
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 FEW, MANY = 50, 2000
 CLAIMED = 20

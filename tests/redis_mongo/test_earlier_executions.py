@@ -12,9 +12,9 @@ import redis
 from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.stores import ERROR, claim_one, insert_one, joined, new_step
 from tests.waiting import until
-from worchflow.records import ExecutionStatus, StepStatus, WorkerRecord
-from worchflow.settlement import Completed, RetryAt
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.model.records import ExecutionStatus, StepStatus, WorkerRecord
+from worchflow.model.settlement import Completed, RetryAt
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 OPTIONS = [{}, {"durability": "fast"}, {"ts_compat": True}]
 ID = "same"

@@ -13,10 +13,11 @@ from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.servers import MongoServer, RedisServer
 from tests.stores import claim_one, insert_one, joined, new_step
 from tests.waiting import until
-from worchflow.errors import StoreUnavailable
-from worchflow.records import Claim, ExecutionStatus, StepStatus, StoredStep
-from worchflow.settlement import Completed
-from worchflow.storage.redis_mongo import RedisMongoBackend, steps
+from worchflow.foundations.errors import StoreUnavailable
+from worchflow.model.records import Claim, ExecutionStatus, StepStatus, StoredStep
+from worchflow.model.settlement import Completed
+from worchflow.storage.redis_mongo import steps
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from tests.stores import (
     new_worker,
 )
 from tests.waiting import until
-from worchflow.records import Claim, ExecutionStatus
-from worchflow.settlement import Completed
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.model.records import Claim, ExecutionStatus
+from worchflow.model.settlement import Completed
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 
 def expire(mongo: Mongo, *worker_ids: str, seconds: int = 1) -> None:

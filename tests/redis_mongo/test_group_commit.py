@@ -23,11 +23,11 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
-from worchflow.errors import SerializationError, StoreUnavailable
-from worchflow.records import Claim, ExecutionStatus
-from worchflow.settlement import Completed, Failed, Released, Settled
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.foundations.errors import SerializationError, StoreUnavailable
+from worchflow.model.records import Claim, ExecutionStatus
+from worchflow.model.settlement import Completed, Failed, Released, Settled
 from worchflow.storage.redis_mongo import group as grouping
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 StartMongo = Callable[..., MongoServer]
 

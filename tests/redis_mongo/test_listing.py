@@ -13,8 +13,9 @@ from bson import Decimal128, ObjectId
 from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.redis_mongo.profile import profiled
 from tests.stores import ids, ignore, insert, new_execution, new_worker
-from worchflow.records import ExecutionQuery, ExecutionStatus
-from worchflow.storage.redis_mongo import RedisMongoBackend, listing
+from worchflow.model.records import ExecutionQuery, ExecutionStatus
+from worchflow.storage.redis_mongo import listing
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 S = ExecutionStatus
 STORED = 1500

@@ -23,11 +23,12 @@ from tests.stores import (
     new_step,
 )
 from tests.waiting import until
-from worchflow.errors import StoreUnavailable
-from worchflow.notices import ExecutionUpdated, encode_notice
-from worchflow.records import ExecutionStatus
-from worchflow.settlement import Completed, Released
-from worchflow.storage.redis_mongo import RedisMongoBackend, hints, missing, sweeper
+from worchflow.foundations.errors import StoreUnavailable
+from worchflow.model.notices import ExecutionUpdated, encode_notice
+from worchflow.model.records import ExecutionStatus
+from worchflow.model.settlement import Completed, Released
+from worchflow.storage.redis_mongo import hints, missing, sweeper
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.redis_door import Answer
 from worchflow.storage.redis_mongo.scripts import ENQUEUE, LET_GO, ScriptCall
 

@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from tests.servers import MongoServer, RedisServer
-from worchflow.errors import ConfigurationError, StoreUnavailable
-from worchflow.options import BackendOptions
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.foundations.errors import ConfigurationError, StoreUnavailable
+from worchflow.model.options import BackendOptions
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.redis_door import RedisDoor
 
 OPTIONS = BackendOptions(queue_prefix="shop", timeout=5)

@@ -14,10 +14,11 @@ from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.redis_mongo.profile import profiled
 from tests.stores import ERROR, claimed, insert_one, new_step, now, settle, stored
 from tests.waiting import until
-from worchflow.errors import StoreUnavailable
-from worchflow.records import Claim, ExecutionStatus, StoredExecution
-from worchflow.settlement import Completed, Failed, Settlement
-from worchflow.storage.redis_mongo import RedisMongoBackend, pruning
+from worchflow.foundations.errors import StoreUnavailable
+from worchflow.model.records import Claim, ExecutionStatus, StoredExecution
+from worchflow.model.settlement import Completed, Failed, Settlement
+from worchflow.storage.redis_mongo import pruning
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.scripts import NOWHERE
 
 S = ExecutionStatus

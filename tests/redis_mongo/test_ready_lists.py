@@ -25,14 +25,11 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
-from worchflow.records import ExecutionStatus
-from worchflow.settlement import Completed, Released
-from worchflow.storage.redis_mongo import (
-    RedisMongoBackend,
-    counting,
-    taking,
-)
-from worchflow.transitions import unserved_reason
+from worchflow.model.records import ExecutionStatus
+from worchflow.model.settlement import Completed, Released
+from worchflow.model.transitions import unserved_reason
+from worchflow.storage.redis_mongo import counting, taking
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 
 async def send(backend: RedisMongoBackend, event: str, count: int) -> list[str]:

@@ -13,12 +13,13 @@ from redis.asyncio import Redis
 
 from tests.redis_mongo.commands import Commands
 from tests.stores import ERROR, EVENT, claim_many, joined, new_execution, new_step
-from worchflow import WorchflowClient, handle
-from worchflow.notices import ExecutionCompleted
-from worchflow.options import BackendOptions
-from worchflow.records import Claim, ExecutionStatus
-from worchflow.settlement import Completed, RetryAt
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow import WorchflowClient
+from worchflow.client import handle
+from worchflow.model.notices import ExecutionCompleted
+from worchflow.model.options import BackendOptions
+from worchflow.model.records import Claim, ExecutionStatus
+from worchflow.model.settlement import Completed, RetryAt
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ from tests.stores import (
     new_step,
 )
 from tests.waiting import until
-from worchflow.errors import ConfigurationError, SerializationError
-from worchflow.ids import step_id
-from worchflow.records import ExecutionQuery, ExecutionStatus
-from worchflow.settlement import Completed, RetryAt
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.foundations.errors import ConfigurationError, SerializationError
+from worchflow.foundations.ids import step_id
+from worchflow.model.records import ExecutionQuery, ExecutionStatus
+from worchflow.model.settlement import Completed, RetryAt
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 
 @pytest.fixture

@@ -11,13 +11,9 @@ import redis
 from tests.redis_mongo.commands import Commands
 from tests.stores import claim_one, insert_one, joined
 from tests.waiting import until
-from worchflow.records import Claim
-from worchflow.storage.redis_mongo import (
-    RedisMongoBackend,
-    connections,
-    hints,
-    taking,
-)
+from worchflow.model.records import Claim
+from worchflow.storage.redis_mongo import connections, hints, taking
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 LONG = 120.0
 """Seconds that a wait lasts which somebody has to end."""

@@ -19,10 +19,10 @@ from tests.stores import (
     new_step,
 )
 from tests.waiting import until
-from worchflow.ids import step_id
-from worchflow.records import ExecutionStatus
-from worchflow.settlement import Completed, Failed, RetryAt
-from worchflow.storage.redis_mongo import RedisMongoBackend
+from worchflow.foundations.ids import step_id
+from worchflow.model.records import ExecutionStatus
+from worchflow.model.settlement import Completed, Failed, RetryAt
+from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 DAY = 24 * 3600
 

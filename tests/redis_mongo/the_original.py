@@ -16,7 +16,7 @@ import redis
 from bson import ObjectId
 
 from tests.redis_mongo.conftest import Mongo
-from worchflow.ids import step_id
+from worchflow.foundations.ids import step_id
 
 UNDEFINED = object()
 

@@ -35,8 +35,8 @@ from worchflow import (
     function,
     open_backend,
 )
-from worchflow.limits import Limits
-from worchflow.options import BackendOptions, WorkerOptions
+from worchflow.foundations.limits import Limits
+from worchflow.model.options import BackendOptions, WorkerOptions
 
 MIB = 1024 * 1024
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.waiting import until
 from worchflow import Context
-from worchflow.records import ExecutionStatus
+from worchflow.model.records import ExecutionStatus
 
 MANY = 300
 

@@ -15,7 +15,7 @@ from worchflow import (
     Middleware,
     Worchflow,
 )
-from worchflow.notices import (
+from worchflow.model.notices import (
     AttemptFailed,
     ErrorRaised,
     ExecutionCompleted,

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tests.stores import new_step
 from worchflow import Context, Event, ExecutionFailed, ExecutionStatus, Worchflow
-from worchflow.ids import step_id
+from worchflow.foundations.ids import step_id
 
 MakeApp = Callable[..., Worchflow[Any]]
 

@@ -27,9 +27,9 @@ from worchflow import (
     NonRetryable,
     Worchflow,
     WorchflowClient,
-    portal,
 )
-from worchflow.portal import Portal
+from worchflow.client import portal
+from worchflow.client.portal import Portal
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from worchflow import ConfigurationError, Context, SyncContext, Worchflow
-from worchflow.options import WorkerOptions
+from worchflow.model.options import WorkerOptions
 
 
 class Crowd:

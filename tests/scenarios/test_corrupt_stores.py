@@ -28,7 +28,7 @@ from worchflow import (
     WorchflowClient,
     WorchflowError,
 )
-from worchflow.options import WorkerOptions
+from worchflow.model.options import WorkerOptions
 
 IN_A_ROW = 6
 LONG_ENOUGH = 1.0

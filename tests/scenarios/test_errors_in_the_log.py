@@ -20,7 +20,7 @@ from worchflow import (
     SyncContext,
     Worchflow,
 )
-from worchflow.notices import StepCompleted
+from worchflow.model.notices import StepCompleted
 
 
 class Encryption:

@@ -17,7 +17,7 @@ from worchflow import (
     NonRetryable,
     Worchflow,
 )
-from worchflow.notices import AttemptFailed, ExecutionCompleted, StepCompleted
+from worchflow.model.notices import AttemptFailed, ExecutionCompleted, StepCompleted
 
 
 class Work(Event[list[int]], name="work"):

@@ -28,7 +28,7 @@ from worchflow import (
     WorchflowClient,
     open_backend,
 )
-from worchflow.options import BackendOptions, WorkerOptions
+from worchflow.model.options import BackendOptions, WorkerOptions
 from worchflow.storage.redis_mongo import sweeper
 
 on_redis = pytest.mark.parametrize("where", ["redis_mongo"], indirect=True)

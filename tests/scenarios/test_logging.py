@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from worchflow import Context, Retry, SyncContext, Worchflow
-from worchflow.options import WorkerOptions
+from worchflow.model.options import WorkerOptions
 
 FIELDS = ("execution_id", "function", "attempt", "step")
 

@@ -12,7 +12,7 @@ import pytest
 from tests.stores import new_worker, renew
 from tests.waiting import until
 from worchflow import Context, Worchflow, open_backend
-from worchflow.options import BackendOptions, WorkerOptions
+from worchflow.model.options import BackendOptions, WorkerOptions
 from worchflow.worker.worcher import Worcher
 
 TTL = 1.0

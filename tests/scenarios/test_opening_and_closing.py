@@ -14,7 +14,7 @@ from worchflow import (
     Worchflow,
     WorchflowClient,
 )
-from worchflow.notices import Ready
+from worchflow.model.notices import Ready
 
 MakeApp = Any
 

@@ -21,8 +21,8 @@ from worchflow import (
     Worchflow,
     WorchflowClient,
 )
-from worchflow.options import BackendOptions, Retention, WorkerOptions
-from worchflow.records import ExecutionStatus
+from worchflow.model.options import BackendOptions, Retention, WorkerOptions
+from worchflow.model.records import ExecutionStatus
 
 SOON = timedelta(milliseconds=1)
 OFTEN = WorkerOptions(prune_interval=0.05, concurrency=10)

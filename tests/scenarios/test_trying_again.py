@@ -30,8 +30,8 @@ from worchflow import (
     Worchflow,
     open_backend,
 )
-from worchflow.options import BackendOptions, WorkerOptions
-from worchflow.storage.base import Backend
+from worchflow.model.options import BackendOptions, WorkerOptions
+from worchflow.storage.contract.backend import Backend
 
 
 async def test_retries_are_counted_and_end(app: Worchflow[Any]) -> None:

@@ -18,7 +18,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from tests.simulation import mongo_server, redis_server
 from tests.simulation.mongo_values import Document
-from worchflow.options import BackendOptions
+from worchflow.model.options import BackendOptions
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.connections import Clients
 from worchflow.storage.redis_mongo.leases import OwnConnection

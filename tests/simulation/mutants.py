@@ -12,9 +12,9 @@ from typing import Any
 from unittest import mock
 
 from worchflow.engine import in_flight
-from worchflow.ids import new_nonce
-from worchflow.records import StepStatus
-from worchflow.storage.base import Inserted
+from worchflow.foundations.ids import new_nonce
+from worchflow.model.records import StepStatus
+from worchflow.storage.contract.backend import Inserted
 from worchflow.storage.redis_mongo import (
     claimer,
     committer,

@@ -15,7 +15,7 @@ from typing import Any
 from tests.simulation.mongo_values import Document
 from tests.simulation.network import Network
 from tests.simulation.processes import Process, World
-from worchflow.ids import step_id
+from worchflow.foundations.ids import step_id
 
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 POISON_AFTER = 7

@@ -29,8 +29,8 @@ from tests.simulation.workload import (
     make_worker,
 )
 from worchflow import Worcher
-from worchflow.errors import ConfigurationError, StoreUnavailable
-from worchflow.options import BackendOptions
+from worchflow.foundations.errors import ConfigurationError, StoreUnavailable
+from worchflow.model.options import BackendOptions
 
 FAULTS_UNTIL = 4.0
 """Virtual seconds in which things go wrong."""

@@ -15,7 +15,7 @@ from tests.simulation.mongo_values import Document
 from tests.simulation.redis_server import RedisServer
 from tests.stores import joined
 from tests.waiting import until
-from worchflow.options import BackendOptions
+from worchflow.model.options import BackendOptions
 
 
 class Cut(Directly):

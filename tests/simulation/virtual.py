@@ -18,8 +18,8 @@ from unittest import mock
 
 from tests.simulation import processes
 from tests.simulation.processes import World, current_process
-from worchflow import clock
 from worchflow.engine import attempt, threads, titles
+from worchflow.foundations import clock
 from worchflow.storage.redis_mongo import election, leases, store_clock, sweeper, upkeep
 from worchflow.worker import blocked_loop, lease, membership
 

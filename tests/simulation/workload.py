@@ -22,14 +22,14 @@ from worchflow import (
     WorchflowClient,
     function,
 )
-from worchflow.errors import (
+from worchflow.foundations.errors import (
     ExecutionCancelled,
     ExecutionFailed,
     ExecutionNotFound,
     StoreUnavailable,
     WrongState,
 )
-from worchflow.options import BackendOptions, WorkerOptions
+from worchflow.model.options import BackendOptions, WorkerOptions
 
 LOOKS = 4
 RETRY = Retry(max_retries=5, delay=0.4, max_delay=2.0)

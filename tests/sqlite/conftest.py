@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.stores import MakeBackend
-from worchflow.options import BackendOptions
+from worchflow.model.options import BackendOptions
 from worchflow.storage.sqlite.backend import SQLiteBackend
 
 

@@ -20,10 +20,10 @@ from tests.stores import (
     notice_of,
 )
 from tests.waiting import until
-from worchflow.notices import ExecutionCompleted
-from worchflow.records import ExecutionStatus
-from worchflow.settlement import Completed
-from worchflow.storage.base import Inserted
+from worchflow.model.notices import ExecutionCompleted
+from worchflow.model.records import ExecutionStatus
+from worchflow.model.settlement import Completed
+from worchflow.storage.contract.backend import Inserted
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.core import Core
 from worchflow.storage.sqlite.mailbox import Answer, Call, Mailbox

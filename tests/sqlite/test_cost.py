@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.stores import new_worker, now
-from worchflow.records import ExecutionQuery, ExecutionStatus
+from worchflow.model.records import ExecutionQuery, ExecutionStatus
 from worchflow.storage.sqlite import claims, listing, settling, steps, workers
 from worchflow.storage.sqlite.claims import ClaimRequest, functions_json
 from worchflow.storage.sqlite.connection import connect_writer, prepare

@@ -30,14 +30,14 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import TIMEOUT, until
-from worchflow.errors import (
+from worchflow.foundations.errors import (
     ExecutionNotFound,
     StoreUnavailable,
     WorchflowError,
 )
-from worchflow.records import ExecutionQuery, ExecutionStatus
-from worchflow.settlement import Completed, Released
-from worchflow.storage.base import Inserted
+from worchflow.model.records import ExecutionQuery, ExecutionStatus
+from worchflow.model.settlement import Completed, Released
+from worchflow.storage.contract.backend import Inserted
 from worchflow.storage.sqlite import mailbox, sessions, writer
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.files import FileLock

@@ -17,9 +17,13 @@ import pytest
 
 from tests.sqlite.conftest import sockets_of
 from tests.stores import MakeBackend, expect, insert_one, new_execution, stored
-from worchflow.errors import ConfigurationError, SchemaTooNew, StoreUnavailable
-from worchflow.options import BackendOptions
-from worchflow.records import ExecutionStatus
+from worchflow.foundations.errors import (
+    ConfigurationError,
+    SchemaTooNew,
+    StoreUnavailable,
+)
+from worchflow.model.options import BackendOptions
+from worchflow.model.records import ExecutionStatus
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.connection import (
     check_version,
@@ -311,7 +315,7 @@ async def test_many_processes_may_open_a_new_file_at_once(path: Path) -> None:
 def test_a_forked_process_is_told_to_open_its_own(path: Path) -> None:
     program = (
         "import asyncio, os, sys\n"
-        "from worchflow.errors import ConfigurationError\n"
+        "from worchflow.foundations.errors import ConfigurationError\n"
         "from worchflow.storage.sqlite.backend import SQLiteBackend\n"
         "backend = SQLiteBackend(sys.argv[1])\n"
         "asyncio.run(backend.open())\n"

@@ -33,14 +33,14 @@ from tests.stores import (
     notice_of,
 )
 from tests.waiting import until
-from worchflow.notices import (
+from worchflow.model.notices import (
     ExecutionCompleted,
     ExecutionStarted,
     ExecutionUpdated,
     StepCompleted,
 )
-from worchflow.records import ExecutionStatus
-from worchflow.settlement import Completed
+from worchflow.model.records import ExecutionStatus
+from worchflow.model.settlement import Completed
 from worchflow.storage.sqlite import claiming, files, peers
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.files import Beside, CommitLock, FileLock, is_free

@@ -14,7 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from ..errors import WorchflowError
+from ..foundations.errors import WorchflowError
 from . import interruption
 
 if TYPE_CHECKING:

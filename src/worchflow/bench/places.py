@@ -9,13 +9,13 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import StoreUnavailable
+from ..foundations.errors import StoreUnavailable
 from ..storage.sqlite.peers import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from ..options import Durability
+    from ..model.options import Durability
 
 
 class Store(ABC):

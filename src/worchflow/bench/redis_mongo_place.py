@@ -11,14 +11,14 @@ import pymongo
 import redis
 from pymongo.errors import PyMongoError
 
-from ..errors import StoreUnavailable
-from ..masking import mask_secrets
+from ..foundations.errors import StoreUnavailable
+from ..foundations.masking import mask_secrets
 from .places import Store
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
-    from ..options import Durability
+    from ..model.options import Durability
 
 
 class RedisMongoStore(Store):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from ..errors import EventValidationError
-from ..event_fields import refuse_unknown_keys, required_keys
-from ..plain_json import path_part
-from ..type_adapters import adapter_for
+from ..definitions.event_fields import refuse_unknown_keys, required_keys
+from ..foundations.errors import EventValidationError
+from ..serialization.plain_json import path_part
+from ..serialization.type_adapters import adapter_for
 from .output import json_text
 
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..durations import span
-from ..records import StepStatus
+from ..foundations.durations import span
+from ..model.records import StepStatus
 from .output import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from ..records import Execution, StepRecord
+    from ..model.records import Execution, StepRecord
     from .output import Output
 
 LONGEST_VALUE = 2000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..errors import (
+from ..foundations.errors import (
     ConfigurationError,
     ExecutionCancelled,
     ExecutionConflict,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ..client import WorchflowClient
-from ..errors import ConfigurationError
-from ..storage import open_backend
+from ..client.client import WorchflowClient
+from ..foundations.errors import ConfigurationError
+from ..storage.choice import open_backend
 from .failures import INTERRUPTED
 from .loading import load_app
 from .output import Form, Output, talk
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from ..app import Worchflow
-    from ..storage.base import Backend
+    from ..storage.contract.backend import Backend
     from .settings import Settings
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..app import Worchflow
-from ..errors import ConfigurationError, WorchflowError
-from ..suggestions import did_you_mean
+from ..foundations.errors import ConfigurationError, WorchflowError
+from ..foundations.suggestions import did_you_mean
 from .failures import AppFailed
 
 if TYPE_CHECKING:

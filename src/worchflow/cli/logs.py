@@ -7,8 +7,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WorchflowError
-from ..exception_text import describe, is_from_here
+from ..foundations.errors import WorchflowError
+from ..serialization.exception_text import describe, is_from_here
 from .output import json_text, printable, wants_color
 
 if TYPE_CHECKING:

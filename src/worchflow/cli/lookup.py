@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ExecutionNotFound
+from ..foundations.errors import ExecutionNotFound
 from .failures import AmbiguousId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..client import WorchflowClient
-    from ..records import Execution
+    from ..client.client import WorchflowClient
+    from ..model.records import Execution
 
 SHORTEST = 8
 """Fewer characters would name an execution by accident."""

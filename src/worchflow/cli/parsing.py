@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..durations import to_seconds
-from ..errors import ConfigurationError, InvalidInput
+from ..foundations.durations import to_seconds
+from ..foundations.errors import ConfigurationError, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from .failures import WaitTimedOut
 from .parsing import read_duration
 
 if TYPE_CHECKING:
-    from ..client import WorchflowClient
+    from ..client.client import WorchflowClient
 
 DEFAULT_TIMEOUT = "30s"
 

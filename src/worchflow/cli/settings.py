@@ -6,12 +6,12 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from ..durations import to_seconds
-from ..errors import ConfigurationError
-from ..limits import check_prefix
-from ..masking import mask_secrets
-from ..storage import DEFAULT_SQLITE_PATH, read_switch
-from ..suggestions import did_you_mean
+from ..foundations.durations import to_seconds
+from ..foundations.errors import ConfigurationError
+from ..foundations.limits import check_prefix
+from ..foundations.masking import mask_secrets
+from ..foundations.suggestions import did_you_mean
+from ..storage.choice import DEFAULT_SQLITE_PATH, read_switch
 from .parsing import read_duration
 
 if TYPE_CHECKING:

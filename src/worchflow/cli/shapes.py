@@ -6,10 +6,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..records import ErrorInfo
+from ..model.records import ErrorInfo
 
 if TYPE_CHECKING:
-    from ..records import Execution, StepRecord
+    from ..model.records import Execution, StepRecord
 
 Shape = dict[str, Any]
 

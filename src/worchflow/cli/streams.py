@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..errors import WorchflowError
+from ..foundations.errors import WorchflowError
 
 if TYPE_CHECKING:
     from typing import TextIO

@@ -16,9 +16,9 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NestedStep, StepError
-from ..exception_text import leading_to
-from ..ids import step_id
+from ..foundations.errors import NestedStep, StepError
+from ..foundations.ids import step_id
+from ..serialization.exception_text import leading_to
 from .execution_log import ExecutionLog, Replay
 from .in_flight import MOST, InFlight
 from .ownership import Interrupted, Interruption
@@ -30,9 +30,9 @@ from .titles import Titles
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from ..context import StepCall
-    from ..function import AnyFunction
-    from ..records import Claim
+    from ..definitions.context import StepCall
+    from ..definitions.function import AnyFunction
+    from ..model.records import Claim
     from .environment import Environment
     from .ownership import Ownership
     from .running_step import Pending

@@ -7,17 +7,17 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ..errors import InvalidInput
-from ..events import is_event
-from ..ids import new_execution_id
-from ..middleware import nest_send
+from ..definitions.events import is_event
+from ..definitions.middleware import nest_send
+from ..foundations.errors import InvalidInput
+from ..foundations.ids import new_execution_id
 from .sending import BATCH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
-    from ..middleware import Middleware
-    from ..types import Stream
+    from ..definitions.middleware import Middleware
+    from ..foundations.types import Stream
     from .sending import Prepared
 
 T = TypeVar("T")

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..repeated_lines import RepeatedLines
+from ..foundations.repeated_lines import RepeatedLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..clock import Clock
-    from ..emitter import Emitter
-    from ..middleware import Middleware
-    from ..payloads import Payloads
-    from ..storage.base import ClaimStore
+    from ..definitions.middleware import Middleware
+    from ..foundations.clock import Clock
+    from ..serialization.payloads import Payloads
+    from ..storage.contract.backend import ClaimStore
+    from .emitter import Emitter
     from .threads import Threads
 
 

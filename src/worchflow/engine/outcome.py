@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..notices import AttemptFailed, ExecutionUpdated
-from ..records import ErrorInfo, ExecutionStatus
-from ..retry import decide_retry
-from ..settlement import Cancelled, Failed, RetryAt
-from ..types import value
+from ..definitions.retry import decide_retry
+from ..foundations.types import value
+from ..model.notices import AttemptFailed, ExecutionUpdated
+from ..model.records import ErrorInfo, ExecutionStatus
+from ..model.settlement import Cancelled, Failed, RetryAt
 
 if TYPE_CHECKING:
-    from ..records import Claim
-    from ..settlement import Released, Settlement
-    from ..step_call import StepCall
+    from ..definitions.step_call import StepCall
+    from ..model.records import Claim
+    from ..model.settlement import Released, Settlement
     from .attempt import Attempt
     from .environment import Environment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 from typing import TYPE_CHECKING, Any, Generic
 
-from ..types import T
+from ..foundations.types import T
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator

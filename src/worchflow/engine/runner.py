@@ -7,19 +7,19 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ..context import Context, ReceivedEvent, SyncContext
-from ..durations import span
-from ..errors import (
+from ..definitions.context import Context, ReceivedEvent, SyncContext
+from ..definitions.middleware import nest_execution
+from ..foundations.durations import span
+from ..foundations.errors import (
     EventValidationError,
     InvalidInput,
     NonRetryable,
     SerializationError,
 )
-from ..middleware import nest_execution
-from ..notices import ExecutionCompleted, ExecutionStarted, ExecutionUpdated
-from ..plain_json import a_type
-from ..records import ExecutionStatus
-from ..settlement import Cancelled, Completed, Released
+from ..model.notices import ExecutionCompleted, ExecutionStarted, ExecutionUpdated
+from ..model.records import ExecutionStatus
+from ..model.settlement import Cancelled, Completed, Released
+from ..serialization.plain_json import a_type
 from .attempt import Attempt
 from .outcome import Outcome, failed_outcome, unfinished
 from .ownership import Interrupted, Interruption
@@ -28,8 +28,8 @@ from .running_step import discard, is_being_cancelled, is_coroutine_function
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ..function import AnyFunction
-    from ..records import Claim
+    from ..definitions.function import AnyFunction
+    from ..model.records import Claim
     from .environment import Environment
     from .ownership import Ownership
 

@@ -12,15 +12,15 @@ from inspect import CO_COROUTINE
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..durations import span
+from ..foundations.durations import span
 from .ownership import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from ..context import StepCall
-    from ..function import AnyFunction
-    from ..records import Claim, StoredStep
+    from ..definitions.context import StepCall
+    from ..definitions.function import AnyFunction
+    from ..model.records import Claim, StoredStep
     from .environment import Environment
     from .ownership import Ownership
     from .threads import ThreadCall, Threads

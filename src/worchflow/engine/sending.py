@@ -6,31 +6,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..durations import to_seconds, to_utc
-from ..errors import (
+from ..definitions.event_fields import fields_made_anew, refuse_unknown_keys
+from ..definitions.events import message_parts
+from ..foundations.durations import to_seconds, to_utc
+from ..foundations.errors import (
     ConfigurationError,
     EventValidationError,
     ExecutionConflict,
     SerializationError,
     StoreUnavailable,
 )
-from ..event_fields import fields_made_anew, refuse_unknown_keys
-from ..events import message_parts
-from ..ids import new_execution_id, new_nonce
-from ..limits import check_id
-from ..records import NewExecution
+from ..foundations.ids import new_execution_id, new_nonce
+from ..foundations.limits import check_id
+from ..model.records import NewExecution
 from .served_events import ServedEvents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from ..clock import Clock
-    from ..event_schema import EventSchema
-    from ..events import MessageParts
-    from ..payloads import Payloads
-    from ..storage.base import ExecutionStore, Inserted
-    from ..types import Duration, Payload
+    from ..definitions.event_schema import EventSchema
+    from ..definitions.events import MessageParts
+    from ..foundations.clock import Clock
+    from ..foundations.types import Duration, Payload
+    from ..serialization.payloads import Payloads
+    from ..storage.contract.backend import ExecutionStore, Inserted
 
 BATCH = 1000
 """Executions per insert; more in one round trip gains nothing measurable."""

@@ -9,15 +9,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..errors import WorchflowError
-from ..suggestions import did_you_mean
-from ..transitions import unserved_reason
+from ..foundations.errors import WorchflowError
+from ..foundations.suggestions import did_you_mean
+from ..model.transitions import unserved_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..records import WorkerSeen
-    from ..storage.base import ExecutionStore
+    from ..model.records import WorkerSeen
+    from ..storage.contract.backend import ExecutionStore
 
 logger = logging.getLogger("worchflow.client")
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from ..annotations import MISSING as UNANNOTATED
-from ..annotations import return_type
-from ..context import MISSING
-from ..errors import InvalidInput, StepFailed, StoreUnavailable
-from ..middleware import nest_step
-from ..notices import StepCompleted, step_completed
-from ..records import ErrorInfo, StepStatus, StoredStep
-from ..retry import decide_retry
+from ..definitions.context import MISSING
+from ..definitions.middleware import nest_step
+from ..definitions.retry import decide_retry
+from ..foundations.errors import InvalidInput, StepFailed, StoreUnavailable
+from ..model.notices import StepCompleted, step_completed
+from ..model.records import ErrorInfo, StepStatus, StoredStep
+from ..serialization.annotations import MISSING as UNANNOTATED
+from ..serialization.annotations import return_type
 from .own_context import InOwnContext
 from .ownership import Interrupted
 from .running_step import RunningStep, discard, is_being_cancelled
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from datetime import datetime
 
-    from ..context import StepCall
+    from ..definitions.context import StepCall
     from .running_step import Host
     from .threads import ThreadCall
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from ..errors import DuplicateStep
-from ..ids import step_id
+from ..foundations.errors import DuplicateStep
+from ..foundations.ids import step_id
 
 
 class Titles:

@@ -1,1 +1,4 @@
-"""What fits Worchflow into other libraries; each module needs the one it names."""
+"""What fits Worchflow into other libraries; each module needs the one it names.
+
+Imports `foundations` only. Start with `starlette.py`, which is for FastAPI too.
+"""

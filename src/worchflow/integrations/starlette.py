@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
 
-from ..errors import (
+from ..foundations.errors import (
     EventValidationError,
     ExecutionConflict,
     ExecutionNotFound,

@@ -2,6 +2,7 @@
 
 Workers append a line for each step they begin and end, whoever breaks things appends
 what was broken, and `check` judges the file: `worchflow verify-ledger` does it too.
+Imports `definitions` and below. Start with `lines.py`, then `verdict.py`.
 """
 
 from __future__ import annotations

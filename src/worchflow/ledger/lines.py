@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError
+from ..foundations.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

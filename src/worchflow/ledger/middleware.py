@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from typing_extensions import override
 
-from ..context import through
-from ..ids import step_id
-from ..middleware import Middleware
+from ..definitions.context import through
+from ..definitions.middleware import Middleware
+from ..foundations.ids import step_id
 from .lines import Kind
 from .writing import Ledger
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
 
-    from ..context import BaseContext
-    from ..step_call import StepCall, StepRunner
+    from ..definitions.context import BaseContext
+    from ..definitions.step_call import StepCall, StepRunner
 
 
 class LedgerMiddleware(Middleware):

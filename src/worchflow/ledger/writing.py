@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError
+from ..foundations.errors import ConfigurationError
 from .lines import Kind, Plan
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ..engine.running_step import is_being_cancelled
-from ..notices import ErrorRaised
+from ..model.notices import ErrorRaised
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from ..emitter import Emitter
+    from ..engine.emitter import Emitter
 
 logger = logging.getLogger("worchflow.worker")
 

@@ -6,14 +6,14 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from ..errors import StoreUnavailable
-from ..notices import ErrorRaised
+from ..foundations.errors import StoreUnavailable
+from ..model.notices import ErrorRaised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..engine.environment import Environment
-    from ..records import Claim
+    from ..model.records import Claim
     from .lease import Lease
     from .membership import Membership
     from .running import Running

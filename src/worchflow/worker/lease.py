@@ -13,14 +13,14 @@ import threading
 from typing import TYPE_CHECKING
 
 from ..engine.ownership import Interrupted
-from ..errors import StoreUnavailable
+from ..foundations.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..clock import Clock
-    from ..records import WorkerRecord
-    from ..storage.base import Backend, Renewal
+    from ..foundations.clock import Clock
+    from ..model.records import WorkerRecord
+    from ..storage.contract.backend import Backend, Renewal
 
 logger = logging.getLogger("worchflow.worker")
 

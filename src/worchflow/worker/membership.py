@@ -9,18 +9,18 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from ..engine.ownership import Interruption
-from ..errors import StoreUnavailable, WorchflowError
-from ..ids import new_worker_id
-from ..records import WorkerRecord
-from ..settlement import Released
+from ..foundations.errors import StoreUnavailable, WorchflowError
+from ..foundations.ids import new_worker_id
+from ..model.records import WorkerRecord
+from ..model.settlement import Released
 from .lease import Lease, LeaseKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from ..clock import Clock
-    from ..options import WorkerOptions
-    from ..storage.base import Backend, Renewal
+    from ..foundations.clock import Clock
+    from ..model.options import WorkerOptions
+    from ..storage.contract.backend import Backend, Renewal
     from .blocked_loop import BlockedLoopWatch
     from .running import Running
 

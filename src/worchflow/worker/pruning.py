@@ -7,14 +7,14 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
-from ..errors import StoreUnavailable
-from ..options import KEEP_EVERYTHING
-from ..repeated_lines import RepeatedLines
-from ..storage.pruning import prune_in_batches
+from ..foundations.errors import StoreUnavailable
+from ..foundations.repeated_lines import RepeatedLines
+from ..model.options import KEEP_EVERYTHING
+from ..storage.contract.pruning import prune_in_batches
 
 if TYPE_CHECKING:
-    from ..records import ExecutionStatus
-    from ..storage.base import Backend
+    from ..model.records import ExecutionStatus
+    from ..storage.contract.backend import Backend
     from .membership import Membership
 
 logger = logging.getLogger("worchflow.worker")

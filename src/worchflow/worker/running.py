@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..engine.outcome import poisoned, unfinished, unstorable
 from ..engine.runner import ExecutionRunner
-from ..errors import SerializationError, StoreUnavailable
-from ..notices import ErrorRaised, ExecutionUpdated
-from ..settlement import Released
+from ..foundations.errors import SerializationError, StoreUnavailable
+from ..model.notices import ErrorRaised, ExecutionUpdated
+from ..model.settlement import Released
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ..definitions.registry import FunctionRegistry
     from ..engine.environment import Environment
     from ..engine.outcome import Outcome
     from ..engine.ownership import Interruption
-    from ..options import WorkerOptions
-    from ..records import Claim
-    from ..registry import FunctionRegistry
-    from ..settlement import Settled
+    from ..model.options import WorkerOptions
+    from ..model.records import Claim
+    from ..model.settlement import Settled
     from .lease import Lease
 
 logger = logging.getLogger("worchflow.worker")

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from ..errors import StoreUnavailable
+from ..foundations.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from ..engine.environment import Environment
-    from ..options import WorkerOptions
+    from ..model.options import WorkerOptions
     from .lease import Lease
     from .membership import Membership
     from .running import Running

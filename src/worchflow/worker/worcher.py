@@ -8,20 +8,20 @@ import logging
 import random
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from .. import forking
-from ..clock import SystemClock
-from ..durations import span, to_seconds
-from ..emitter import Emitter
+from ..definitions.registry import FunctionRegistry
+from ..engine.emitter import Emitter
 from ..engine.environment import Environment
 from ..engine.ownership import Interruption
 from ..engine.threads import Threads
-from ..errors import ConfigurationError, StoreUnavailable, WorchflowError
-from ..limits import Limits
-from ..notices import ErrorRaised, Ready
-from ..options import DEFAULT_RETENTION, WorkerOptions
-from ..payloads import Payloads
-from ..registry import FunctionRegistry
-from ..storage import StoreChoice, make_backend
+from ..foundations import forking
+from ..foundations.clock import SystemClock
+from ..foundations.durations import span, to_seconds
+from ..foundations.errors import ConfigurationError, StoreUnavailable, WorchflowError
+from ..foundations.limits import Limits
+from ..model.notices import ErrorRaised, Ready
+from ..model.options import DEFAULT_RETENTION, WorkerOptions
+from ..serialization.payloads import Payloads
+from ..storage.choice import StoreChoice, make_backend
 from .background import Background
 from .blocked_loop import BlockedLoopWatch
 from .claiming import ClaimLoop
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from ..function import AnyFunction
-    from ..middleware import Middleware
-    from ..options import Retention
-    from ..serialization import Codec, Serializer
-    from ..storage import AnyDatabase, AnyRedis, LeaseDatabase
-    from ..storage.base import Backend
-    from ..types import Duration
+    from ..definitions.function import AnyFunction
+    from ..definitions.middleware import Middleware
+    from ..foundations.types import Duration
+    from ..model.options import Retention
+    from ..serialization.serializer import Codec, Serializer
+    from ..storage.choice import AnyDatabase, AnyRedis, LeaseDatabase
+    from ..storage.contract.backend import Backend
 
 logger = logging.getLogger("worchflow.worker")
 

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-from worchflow import forking
+from worchflow.foundations import forking
 
 section, another = forking.Section(), forking.Section()
 inside = threading.Event()

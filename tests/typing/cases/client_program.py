@@ -19,7 +19,7 @@ from worchflow import (
     event,
     function,
 )
-from worchflow.notices import (
+from worchflow.model.notices import (
     AttemptFailed,
     ErrorRaised,
     ExecutionCompleted,

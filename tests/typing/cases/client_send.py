@@ -17,7 +17,7 @@ from worchflow import (
     event,
     function,
 )
-from worchflow.types import Message
+from worchflow.foundations.types import Message
 
 
 class Receipt(BaseModel):

@@ -8,7 +8,7 @@ import pytest
 
 from worchflow.bench.places import SQLiteStore, nearest_folder
 from worchflow.bench.redis_mongo_place import with_database
-from worchflow.errors import StoreUnavailable
+from worchflow.foundations.errors import StoreUnavailable
 from worchflow.storage.sqlite.peers import folder_of
 
 

@@ -13,8 +13,8 @@ import pytest
 
 import worchflow
 from worchflow.cli.logs import JSONFormatter, PrettyFormatter, set_up_logging
-from worchflow.exception_text import without_middle
-from worchflow.limits import check_id
+from worchflow.foundations.limits import check_id
+from worchflow.serialization.exception_text import without_middle
 
 OWN = Path(worchflow.__file__).parent
 

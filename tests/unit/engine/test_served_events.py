@@ -12,7 +12,7 @@ from tests.waiting import until
 from worchflow import Context, Worchflow, WorchflowClient, open_backend
 from worchflow.engine import served_events
 from worchflow.engine.served_events import unserved_warning
-from worchflow.records import WorkerSeen
+from worchflow.model.records import WorkerSeen
 
 
 def seen(*events: str, alive: bool = True) -> WorkerSeen:

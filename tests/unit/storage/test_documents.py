@@ -11,9 +11,9 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from tests.stores import ERROR, new_execution, new_step
-from worchflow.errors import SerializationError
-from worchflow.options import BackendOptions
-from worchflow.records import Claim, ExecutionStatus, StepStatus, StoredExecution
+from worchflow.foundations.errors import SerializationError
+from worchflow.model.options import BackendOptions
+from worchflow.model.records import Claim, ExecutionStatus, StepStatus, StoredExecution
 from worchflow.storage.redis_mongo.documents import (
     Documents,
     UnreadableError,

@@ -13,7 +13,7 @@ from bson import Decimal128, Int64, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worchflow.errors import SerializationError
+from worchflow.foundations.errors import SerializationError
 from worchflow.storage.redis_mongo.values import (
     AS_TEXT,
     LONGEST_NATIVE,

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from worchflow.emitter import Emitter
+from worchflow.engine.emitter import Emitter
 from worchflow.worker.background import Background
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from worchflow import StoreUnavailable
 from worchflow.engine.ownership import Interrupted
-from worchflow.records import WorkerRecord
-from worchflow.storage.base import Renewal
+from worchflow.model.records import WorkerRecord
+from worchflow.storage.contract.backend import Renewal
 from worchflow.worker.lease import Lease, LeaseKeeper
 
 TTL = 20.0

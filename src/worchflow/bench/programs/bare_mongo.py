@@ -19,9 +19,9 @@ from bson.int64 import Int64
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
-from ...cli.process import calm_the_garbage_collector, loop_factory
-from ...ids import step_id
+from ...foundations.ids import step_id
 from ...storage.redis_mongo.indexes import ENDED_INDEX, INDEXES
+from ...worker.process import calm_the_garbage_collector, loop_factory
 from .speech import Line, read_settings, rounds_of, serve
 
 if TYPE_CHECKING:

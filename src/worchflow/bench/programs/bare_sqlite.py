@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ...ids import step_id
+from ...foundations.ids import step_id
 from ...storage.sqlite.connection import connect_writer, prepare
 from .speech import lines, read_settings, rounds_of, say
 

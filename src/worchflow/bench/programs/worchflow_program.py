@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ...app import Worchflow
-from ...cli.process import calm_the_garbage_collector, loop_factory
-from ...context import Context  # noqa: TC001 - read at run time
-from ...errors import ExecutionFailed, NonRetryable
-from ...records import NewExecution, WorkerRecord
+from ...definitions.context import Context  # noqa: TC001 - read at run time
+from ...foundations.errors import ExecutionFailed, NonRetryable
+from ...model.records import NewExecution, WorkerRecord
+from ...worker.process import calm_the_garbage_collector, loop_factory
 from .speech import (
     Completions,
     Line,
@@ -32,8 +32,8 @@ from .speech import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ...client import WorchflowClient
-    from ...storage.base import Backend
+    from ...client.client import WorchflowClient
+    from ...storage.contract.backend import Backend
 
 SENT_AT_ONCE = 1_000
 IN_FLIGHT = 500

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...errors import ConfigurationError
-from ...options import BackendOptions
+from ...foundations.errors import ConfigurationError
+from ...model.options import BackendOptions
 from ..failures import INTERRUPTED, report
 from ..invocation import Invocation, OutputOption
 from ..output import talk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ...errors import ConfigurationError
+from ...foundations.errors import ConfigurationError
 from ..failures import report
 from ..invocation import AppOption, Invocation, OutputOption
 from ..settings import masked, variable

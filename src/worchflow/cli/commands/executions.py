@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ...errors import WrongState
-from ...waiting import why_waiting
+from ...foundations.errors import WrongState
+from ...model.waiting import why_waiting
 from ..execution_view import execution_row, print_execution, short_rows
 from ..invocation import AppOption, IdArgument, Invocation, OutputOption, run
 from ..lookup import find_execution
@@ -20,8 +20,8 @@ from ..shapes import execution_shape, listed_shape, step_shape
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ...client import WorchflowClient
-    from ...records import Execution, Page, StepRecord
+    from ...client.client import WorchflowClient
+    from ...model.records import Execution, Page, StepRecord
 
 T = TypeVar("T")
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...durations import span
-from ...errors import ConfigurationError
-from ...pruning import checked_ages
-from ...records import TERMINAL, ExecutionStatus
+from ...client.pruning import checked_ages
+from ...foundations.durations import span
+from ...foundations.errors import ConfigurationError
+from ...model.records import TERMINAL, ExecutionStatus
 from ..invocation import AppOption, Invocation, OutputOption, run
 from ..output import talk
 from ..parsing import read_duration
@@ -18,7 +18,7 @@ from ..parsing import read_duration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ...client import WorchflowClient
+    from ...client.client import WorchflowClient
 
 app = typer.Typer(
     help="How long ended executions are kept, and removing them now.",

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...engine.served_events import unserved_warning
-from ...errors import (
+from ...foundations.errors import (
     ConfigurationError,
     EventValidationError,
     StoreUnavailable,
     UnknownEvent,
 )
-from ...suggestions import did_you_mean
+from ...foundations.suggestions import did_you_mean
 from ..event_data import default_data, with_values
 from ..invocation import AppOption, Invocation, OutputOption, run
 from ..output import Output, json_text, talk
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from ...app import Worchflow
-    from ...storage.base import Backend
+    from ...storage.contract.backend import Backend
 
 
 def send(

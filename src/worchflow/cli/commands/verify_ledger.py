@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...errors import ConfigurationError, ExecutionNotFound
+from ...foundations.errors import ConfigurationError, ExecutionNotFound
 from ...ledger import Kind, Line, Plan, check, read
 from ..invocation import AppOption, Invocation, OutputOption, run
 from ..output import talk

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...errors import ConfigurationError
-from ...exception_text import describe
-from ...ids import step_name
-from ...records import ExecutionStatus
+from ...foundations.errors import ConfigurationError
+from ...foundations.ids import step_name
+from ...model.records import ExecutionStatus
+from ...serialization.exception_text import describe
 from ...worker.lifespan import RAISED
+from ...worker.process import calm_the_garbage_collector, loop_factory
 from ...worker.signals import end_on_sigterm
 from ..failures import INTERRUPTED, AppFailed
 from ..invocation import AppOption, Invocation, run
 from ..logs import set_up_logging
 from ..parsing import read_names
-from ..process import calm_the_garbage_collector, loop_factory
 
 if TYPE_CHECKING:
     from ...app import Worchflow
-    from ...notices import ExecutionUpdated, StepCompleted
-    from ...registry import FunctionRegistry
+    from ...definitions.registry import FunctionRegistry
+    from ...model.notices import ExecutionUpdated, StepCompleted
     from ...worker.worcher import Worcher
 
 logger = logging.getLogger("worchflow.worker")

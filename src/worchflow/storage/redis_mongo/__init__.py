@@ -1,7 +1,5 @@
-"""Redis and MongoDB as one store: MongoDB decides, Redis distributes and wakes."""
+"""Redis and MongoDB as one store: MongoDB decides, Redis distributes and wakes.
 
-from __future__ import annotations
-
-from .backend import RedisMongoBackend
-
-__all__ = ["RedisMongoBackend"]
+Imports the storage contract and below. Start with `backend.py`; where a claim is
+decided is `ownership.py`.
+"""

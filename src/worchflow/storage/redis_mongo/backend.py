@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from ... import forking
-from ...errors import ConfigurationError
-from ...loop_lock import LoopLock
-from ...options import BackendOptions
-from ...settlement import Released
-from ..base import Backend
+from ...foundations import forking
+from ...foundations.errors import ConfigurationError
+from ...foundations.loop_lock import LoopLock
+from ...model.options import BackendOptions
+from ...model.settlement import Released
+from ..contract.backend import Backend
 from .claimer import Claimer
 from .committer import Committer
 from .connections import GivenConnections, UrlConnections, longest_block
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
     from pymongo.database import Database
 
-    from ...notices import Notice
-    from ...records import (
+    from ...model.notices import Notice
+    from ...model.records import (
         Claim,
         ExecutionQuery,
         ExecutionStatus,
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
         WorkerRecord,
         WorkerSeen,
     )
-    from ...settlement import Settled, Settlement
-    from ..base import Inserted, NoticeSubscription, Renewal
+    from ...model.settlement import Settled, Settlement
+    from ..contract.backend import Inserted, NoticeSubscription, Renewal
     from .connections import Connections
     from .redis_door import RedisClient
 

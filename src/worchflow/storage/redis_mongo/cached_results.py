@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import StoreUnavailable
+from ...foundations.errors import StoreUnavailable
 from .documents import FAST, LIFE
 
 if TYPE_CHECKING:

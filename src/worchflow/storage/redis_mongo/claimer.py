@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
 
-from ...errors import StoreUnavailable
-from ...ids import new_nonce
+from ...foundations.errors import StoreUnavailable
+from ...foundations.ids import new_nonce
 from .documents import EXECUTIONS
 from .errors import RedisFull
 from .indexes import DUE
@@ -24,7 +24,7 @@ from .triage import Triage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...records import Claim, WorkerRecord
+    from ...model.records import Claim, WorkerRecord
     from .executions import Executions
     from .steps import Steps
     from .stores import Stores

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import bson
 from bson.errors import BSONError
 
-from ...errors import SerializationError, StoreUnavailable, WorchflowError
+from ...foundations.errors import SerializationError, StoreUnavailable, WorchflowError
 from .documents import EXECUTIONS, STEPS
 from .group import Group
 from .mongo_door import CODEC, DUPLICATE_KEY

@@ -17,8 +17,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from ...errors import ConfigurationError
-from ...masking import without_user
+from ...foundations.errors import ConfigurationError
+from ...foundations.masking import without_user
 from .errors import describe
 from .leases import OnTheLoop, OwnConnection
 from .taking import LONGEST_BLOCK
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
     from pymongo.database import Database
 
-    from ...options import BackendOptions
+    from ...model.options import BackendOptions
     from .leases import LeaseStore
     from .mongo_door import MongoDoor
     from .redis_door import RedisClient

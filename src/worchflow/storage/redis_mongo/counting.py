@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from bson.datetime_ms import DatetimeMS
 
-from ...errors import StoreUnavailable
-from ...records import TERMINAL, ExecutionStatus
+from ...foundations.errors import StoreUnavailable
+from ...model.records import TERMINAL, ExecutionStatus
 from .documents import EXECUTIONS, META
 from .indexes import ENDED, LISTING
 from .recount import Recount

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
-from ...clock import from_milliseconds, to_milliseconds
-from ...errors import WorchflowError
-from ...records import ExecutionStatus, StepStatus, StoredExecution, StoredStep
-from ...transitions import CLAIMABLE
+from ...foundations.clock import from_milliseconds, to_milliseconds
+from ...foundations.errors import WorchflowError
+from ...model.records import ExecutionStatus, StepStatus, StoredExecution, StoredStep
+from ...model.transitions import CLAIMABLE
 from .fields import (
     count_of,
     error_fields,
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from ...options import BackendOptions
-    from ...records import Claim, NewExecution
-    from ...types import Payload
+    from ...foundations.types import Payload
+    from ...model.options import BackendOptions
+    from ...model.records import Claim, NewExecution
     from .scripts import Argument
 
 Document: TypeAlias = dict[str, Any]

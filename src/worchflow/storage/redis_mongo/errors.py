@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ...errors import StoreUnavailable
-from ...masking import without_user
+from ...foundations.errors import StoreUnavailable
+from ...foundations.masking import without_user
 
 # What pymongo adds to the reason: the whole of its settings and topology.
 _NOISE = re.compile(r" \(configured timeouts:.*|, Timeout: .*")

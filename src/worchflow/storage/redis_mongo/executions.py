@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
-from ...clock import to_milliseconds
-from ...errors import SerializationError
-from ...notices import ExecutionUpdated, encode_notice
-from ...transitions import RETRYABLE
-from ..base import Inserted
+from ...foundations.clock import to_milliseconds
+from ...foundations.errors import SerializationError
+from ...model.notices import ExecutionUpdated, encode_notice
+from ...model.transitions import RETRYABLE
+from ..contract.backend import Inserted
 from .committer import DUPLICATE
 from .documents import EXECUTIONS, LIVE, STEPS, UnreadableError
 from .scripts import BACK, NOWHERE
@@ -21,7 +21,7 @@ from .values import weight
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...records import NewExecution, StoredExecution
+    from ...model.records import NewExecution, StoredExecution
     from .counting import Counting
     from .documents import Document
     from .stores import Stores

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...records import ErrorInfo
+from ...model.records import ErrorInfo
 from .values import AS_TEXT, to_bson, to_text, whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ...types import Payload
+    from ...foundations.types import Payload
 
 HIDDEN = "failed:"
 """What a failed step's `stepId` begins with where the original must not meet it."""

@@ -13,12 +13,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ...errors import StoreUnavailable
+from ...foundations.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    from ...errors import WorchflowError
+    from ...foundations.errors import WorchflowError
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 

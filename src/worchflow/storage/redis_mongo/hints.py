@@ -9,14 +9,14 @@ from collections import deque
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ...errors import StoreUnavailable
-from ...notices import decode_notice
+from ...foundations.errors import StoreUnavailable
+from ...model.notices import decode_notice
 from .tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from ...notices import Notice
+    from ...model.notices import Notice
     from .keys import Keys
     from .redis_door import RedisDoor, RedisListener
 

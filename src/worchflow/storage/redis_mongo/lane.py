@@ -13,8 +13,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ...errors import StoreUnavailable
-from ...repeated_lines import RepeatedLines
+from ...foundations.errors import StoreUnavailable
+from ...foundations.repeated_lines import RepeatedLines
 from .errors import RedisFull, describe
 from .scripts import ENQUEUE, FOREIGN, ORDER
 from .tasks import end

@@ -10,8 +10,8 @@ import pymongo
 from bson.int64 import Int64
 from pymongo.errors import PyMongoError
 
-from ...errors import StoreUnavailable
-from ..base import Renewal
+from ...foundations.errors import StoreUnavailable
+from ..contract.backend import Renewal
 from .documents import EXECUTIONS, WORKERS
 from .indexes import OWNER, owned_by
 from .mongo_door import CODEC, unavailable, write_concern
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from ...records import WorkerRecord
+    from ...model.records import WorkerRecord
     from .documents import Document
     from .mongo_door import MongoDoor
     from .stores import Stores

@@ -12,17 +12,17 @@ from bson import Decimal128, ObjectId
 from bson.errors import InvalidId
 from bson.int64 import Int64
 
-from ...clock import to_milliseconds
-from ...errors import InvalidInput
-from ...records import ExecutionStatus, StoredPage
-from ..page_size import PageSize
+from ...foundations.clock import to_milliseconds
+from ...foundations.errors import InvalidInput
+from ...model.records import ExecutionStatus, StoredPage
+from ..contract.page_size import PageSize
 from .documents import EXECUTIONS, META, UnreadableError
 from .indexes import BY_EVENT, LISTING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...records import ExecutionQuery, StoredExecution, WorkerRecord
+    from ...model.records import ExecutionQuery, StoredExecution, WorkerRecord
     from .documents import Document, Documents
     from .stores import Stores
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson.datetime_ms import DatetimeMS
 
-from ...errors import StoreUnavailable
+from ...foundations.errors import StoreUnavailable
 from .documents import EXECUTIONS, UnreadableError
 from .indexes import DUE
 from .scripts import BACK, ENQUEUE

@@ -13,7 +13,7 @@ from pymongo import ReadPreference
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from ...errors import ConfigurationError, StoreUnavailable
+from ...foundations.errors import ConfigurationError, StoreUnavailable
 from .errors import describe
 from .tasks import heeding_cancellation
 

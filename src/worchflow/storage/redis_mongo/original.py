@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ...transitions import CLAIMABLE
+from ...model.transitions import CLAIMABLE
 from .documents import ENDED_STATUSES, EXECUTIONS
 from .expressions import CREATED_AT, as_date, as_long
 from .indexes import OWNER, THEIRS, THEIRS_ENDED

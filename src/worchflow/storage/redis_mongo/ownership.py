@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from bson.int64 import Int64
 
-from ...errors import StoreUnavailable
-from ...ids import new_nonce
-from ...notices import encode_started
-from ...records import Claim
-from ...transitions import CLAIMABLE
+from ...foundations.errors import StoreUnavailable
+from ...foundations.ids import new_nonce
+from ...model.notices import encode_started
+from ...model.records import Claim
+from ...model.transitions import CLAIMABLE
 from .documents import EXECUTIONS, FAST, UnreadableError
 from .expressions import as_long
 from .indexes import QUARANTINED
@@ -22,7 +22,7 @@ from .scripts import MISSING, NOWHERE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...records import StoredExecution, StoredStep, WorkerRecord
+    from ...model.records import StoredExecution, StoredStep, WorkerRecord
     from .documents import Document
     from .steps import Steps
     from .stores import Stores

@@ -15,8 +15,8 @@ from redis.exceptions import (
     RedisError,
 )
 
-from ...errors import ConfigurationError, StoreUnavailable
-from ...ids import new_nonce
+from ...foundations.errors import ConfigurationError, StoreUnavailable
+from ...foundations.ids import new_nonce
 from .documents import EXECUTIONS, STEPS, WORKERS
 from .errors import RedisFull, describe
 from .scripts import PROBE, ScriptCall

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
-from ...transitions import RETRYABLE
+from ...model.transitions import RETRYABLE
 from .documents import EXECUTIONS, LIFE, STEP_LIFE, STEPS, life_of
 from .indexes import ENDED, ENDED_OURS, OURS
 from .values import milliseconds_of
@@ -15,7 +15,7 @@ from .values import milliseconds_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...records import ExecutionStatus
+    from ...model.records import ExecutionStatus
     from .counting import Counting
     from .documents import Document
     from .stores import Stores

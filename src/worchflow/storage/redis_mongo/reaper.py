@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
-from ...errors import StoreUnavailable
-from ...transitions import KILLED_WORKERS, UNSURE
+from ...foundations.errors import StoreUnavailable
+from ...model.transitions import KILLED_WORKERS, UNSURE
 from .documents import (
     EXECUTIONS,
     STEPS,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
 
-from ...transitions import unserved_reason
+from ...model.transitions import unserved_reason
 from .documents import EXECUTIONS, WORKERS
 from .indexes import DUE
 from .values import milliseconds_of

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...records import TERMINAL
+from ...model.records import TERMINAL
 from .documents import META
 from .values import milliseconds_of
 

@@ -19,7 +19,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from ...errors import StoreUnavailable
+from ...foundations.errors import StoreUnavailable
 from .errors import RedisFull, describe
 from .tasks import heeding_cancellation
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...records import WorkerSeen
+from ...model.records import WorkerSeen
 from .documents import WORKERS
 from .values import milliseconds_of
 

@@ -6,7 +6,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from ...errors import ConfigurationError, SchemaTooNew
+from ...foundations.errors import ConfigurationError, SchemaTooNew
 from .documents import EXECUTIONS, META, STEPS
 from .indexes import (
     COMPAT,

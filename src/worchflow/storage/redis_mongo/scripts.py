@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ...records import Claim
+    from ...model.records import Claim
     from .keys import Keys
 
 Argument: TypeAlias = str | int

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
-from ...records import ExecutionStatus
-from ...settlement import Cancelled, Completed, Failed, Released, RetryAt
+from ...model.records import ExecutionStatus
+from ...model.settlement import Cancelled, Completed, Failed, Released, RetryAt
 from .documents import due_time, write_nonce
 from .fields import error_fields
 from .scripts import BACK, FRONT, NOWHERE
@@ -16,8 +16,8 @@ from .statements import Likeness, Update
 from .values import weight
 
 if TYPE_CHECKING:
-    from ...records import Claim
-    from ...settlement import Settlement
+    from ...model.records import Claim
+    from ...model.settlement import Settlement
     from .documents import Document, Documents
     from .scripts import Argument
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import StoreUnavailable
-from ...notices import ExecutionUpdated, encode_notice
-from ...records import ExecutionStatus
-from ...settlement import Cancelled, Released, Settled
+from ...foundations.errors import StoreUnavailable
+from ...model.notices import ExecutionUpdated, encode_notice
+from ...model.records import ExecutionStatus
+from ...model.settlement import Cancelled, Released, Settled
 from .documents import LIVE
 from .scripts import NOWHERE
 from .settlements import SettlementUpdate
@@ -15,9 +15,9 @@ from .settlements import SettlementUpdate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...notices import Notice
-    from ...records import Claim
-    from ...settlement import Settlement
+    from ...model.notices import Notice
+    from ...model.records import Claim
+    from ...model.settlement import Settlement
     from .documents import Document
     from .steps import Steps
     from .stores import Stores

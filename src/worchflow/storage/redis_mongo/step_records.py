@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...records import StepStatus
+from ...model.records import StepStatus
 from .committer import DUPLICATE
 from .documents import EXECUTIONS, FATE, LIFE, STEP_LIFE, STEPS, life_of
 from .fields import plain_step_id

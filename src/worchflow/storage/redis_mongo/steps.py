@@ -8,9 +8,9 @@ from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...errors import SerializationError, StoreUnavailable, WorchflowError
-from ...notices import encode_step_completed
-from ...records import StepStatus
+from ...foundations.errors import SerializationError, StoreUnavailable, WorchflowError
+from ...model.notices import encode_step_completed
+from ...model.records import StepStatus
 from .cached_results import cached_results
 from .documents import EXECUTIONS, FATE, STEPS, UnreadableError
 from .step_records import StepRecords
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from ...records import Claim, StoredStep
-    from ...types import Payload
+    from ...foundations.types import Payload
+    from ...model.records import Claim, StoredStep
     from .documents import Document
     from .stores import Stores
 

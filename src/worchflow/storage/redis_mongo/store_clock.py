@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...clock import monotonic, to_milliseconds
+from ...foundations.clock import monotonic, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

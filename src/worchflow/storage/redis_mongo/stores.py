@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...options import BackendOptions
+    from ...model.options import BackendOptions
     from .committer import Committer
     from .documents import Documents
     from .foreign_keys import ForeignKeys

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
 
-from ...errors import StoreUnavailable
+from ...foundations.errors import StoreUnavailable
 from .documents import EXECUTIONS
 from .heads import HeadsLook
 from .indexes import DUE

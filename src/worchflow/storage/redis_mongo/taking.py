@@ -7,14 +7,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ...errors import StoreUnavailable
+from ...foundations.errors import StoreUnavailable
 from .scripts import FRONT
 from .tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...records import WorkerRecord
+    from ...model.records import WorkerRecord
     from .stores import Stores
 
 LONGEST_BLOCK = 2.0

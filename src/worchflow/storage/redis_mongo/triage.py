@@ -8,7 +8,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...transitions import CLAIMABLE
+from ...model.transitions import CLAIMABLE
 from .documents import EXECUTIONS, UnreadableError
 from .scripts import BACK, NOWHERE
 from .unserved import Unserved
@@ -17,7 +17,7 @@ from .values import milliseconds_of, weight
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ...records import StoredExecution, WorkerRecord
+    from ...model.records import StoredExecution, WorkerRecord
     from .documents import Document
     from .executions import Executions
     from .scripts import Argument

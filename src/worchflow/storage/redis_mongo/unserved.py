@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
 
-from ...transitions import CLAIMABLE, HAND_ON_LONGEST, hand_on_delay, unserved_reason
+from ...model.transitions import (
+    CLAIMABLE,
+    HAND_ON_LONGEST,
+    hand_on_delay,
+    unserved_reason,
+)
 from .documents import EXECUTIONS
 from .indexes import DUE
 from .reasons import served_events
@@ -15,7 +20,7 @@ from .scripts import BACK
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ...records import WorkerRecord
+    from ...model.records import WorkerRecord
     from .documents import Document
     from .stores import Stores
 

@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from ...errors import StoreUnavailable
+from ...foundations.errors import StoreUnavailable
 from .tasks import end
 
 if TYPE_CHECKING:

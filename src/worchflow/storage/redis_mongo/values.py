@@ -13,11 +13,11 @@ from bson import DBRef, ObjectId
 from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
 
-from ...clock import from_milliseconds, to_milliseconds
-from ...errors import SerializationError
+from ...foundations.clock import from_milliseconds, to_milliseconds
+from ...foundations.errors import SerializationError
 
 if TYPE_CHECKING:
-    from ...types import Payload
+    from ...foundations.types import Payload
 
 AS_TEXT: Final = "json"
 """The mark of a value that is kept as JSON text."""

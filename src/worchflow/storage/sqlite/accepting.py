@@ -7,11 +7,11 @@ from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from ...clock import to_milliseconds
-from ...notices import ExecutionUpdated
-from ...records import ExecutionStatus
-from ...transitions import RETRYABLE
-from ..base import Inserted
+from ...foundations.clock import to_milliseconds
+from ...model.notices import ExecutionUpdated
+from ...model.records import ExecutionStatus
+from ...model.transitions import RETRYABLE
+from ..contract.backend import Inserted
 from .bulk import execute_rows
 from .rows import EXECUTION_COLUMNS, fetch, json_list, read_execution
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
 
-    from ...records import NewExecution, StoredExecution
+    from ...model.records import NewExecution, StoredExecution
     from .rows import Row
     from .writer import Transaction
 

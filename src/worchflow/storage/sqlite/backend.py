@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ... import forking
-from ...errors import ConfigurationError, StoreUnavailable
-from ...loop_lock import LoopLock
-from ...options import BackendOptions
-from ..base import Backend
+from ...foundations import forking
+from ...foundations.errors import ConfigurationError, StoreUnavailable
+from ...foundations.loop_lock import LoopLock
+from ...model.options import BackendOptions
+from ..contract.backend import Backend
 from . import accepting, listing, pruning, settling, steps, sweeping, workers
 from .claiming import Claiming
 from .connection import has_file
@@ -27,8 +27,8 @@ from .writer import one_by_one
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from ...notices import Notice
-    from ...records import (
+    from ...model.notices import Notice
+    from ...model.records import (
         Claim,
         ExecutionQuery,
         ExecutionStatus,
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
         WorkerRecord,
         WorkerSeen,
     )
-    from ...settlement import Settled, Settlement
-    from ..base import Inserted, NoticeSubscription, Renewal
+    from ...model.settlement import Settled, Settlement
+    from ..contract.backend import Inserted, NoticeSubscription, Renewal
 
 logger = logging.getLogger("worchflow.storage.sqlite")
 

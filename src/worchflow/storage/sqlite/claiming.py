@@ -13,7 +13,7 @@ from .writer import one_by_one
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...records import Claim, WorkerRecord
+    from ...model.records import Claim, WorkerRecord
     from .link import Link
     from .wakeup import Waiter
 

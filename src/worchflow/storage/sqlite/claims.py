@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ...notices import ExecutionStarted
-from ...records import Claim, ExecutionStatus
-from ...transitions import UNSURE
+from ...model.notices import ExecutionStarted
+from ...model.records import Claim, ExecutionStatus
+from ...model.transitions import UNSURE
 from .rows import (
     BAD_ROW,
     EXECUTION_COLUMNS,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from ...records import StoredExecution, StoredStep
+    from ...model.records import StoredExecution, StoredStep
     from .rows import Row
     from .writer import Transaction
 

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from ...errors import ConfigurationError, SchemaTooNew, StoreUnavailable
+from ...foundations.errors import ConfigurationError, SchemaTooNew, StoreUnavailable
 from .files import MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from ...options import Durability
+    from ...model.options import Durability
 
 SCHEMA_VERSION = 3
 OWN_FOLDER = ".worchflow"

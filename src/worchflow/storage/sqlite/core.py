@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ... import forking
-from ...errors import ConfigurationError, StoreUnavailable
+from ...foundations import forking
+from ...foundations.errors import ConfigurationError, StoreUnavailable
 from .connection import (
     check_version,
     connect_lease,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from ...options import Durability
-    from ..base import Renewal
+    from ...model.options import Durability
+    from ..contract.backend import Renewal
     from .hints import Hints
     from .mailbox import Call
     from .wakeup import Wakeup

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from ... import forking
+from ...foundations import forking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,12 +9,12 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...notices import PROGRESS, decode_notice, encode_notice
+from ...model.notices import PROGRESS, decode_notice, encode_notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ...notices import Notice
+    from ...model.notices import Notice
 
 DATAGRAM_NOTICES = 100
 """Notices in one datagram: well below what a socket takes at once."""

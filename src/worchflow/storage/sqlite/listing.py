@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ...clock import to_milliseconds
-from ...errors import InvalidInput
-from ...records import ExecutionStatus, StoredPage
-from ..page_size import PageSize
+from ...foundations.clock import to_milliseconds
+from ...foundations.errors import InvalidInput
+from ...model.records import ExecutionStatus, StoredPage
+from ..contract.page_size import PageSize
 from .rows import (
     EXECUTION_COLUMNS,
     UnreadableRowError,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
-    from ...records import ExecutionQuery, StoredExecution
+    from ...model.records import ExecutionQuery, StoredExecution
     from .rows import Row
 
 logger = logging.getLogger("worchflow.storage.sqlite")

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ... import forking
+from ...foundations import forking
 from .hints import read_datagram
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .rows import json_list
 
 if TYPE_CHECKING:
-    from ...records import ExecutionStatus
+    from ...model.records import ExecutionStatus
     from .writer import Transaction
 
 _ENDED = """

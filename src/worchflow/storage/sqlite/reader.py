@@ -8,8 +8,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ... import forking
-from ...errors import WorchflowError
+from ...foundations import forking
+from ...foundations.errors import WorchflowError
 from .connection import explain
 from .mailbox import Answer, Call
 from .sessions import is_broken

@@ -6,9 +6,9 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ...clock import from_milliseconds, to_milliseconds
-from ...errors import WorchflowError
-from ...records import (
+from ...foundations.clock import from_milliseconds, to_milliseconds
+from ...foundations.errors import WorchflowError
+from ...model.records import (
     ErrorInfo,
     ExecutionStatus,
     StepStatus,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from ...types import T
+    from ...foundations.types import T
 
 Row = tuple[Any, ...]
 Parameters: TypeAlias = "Sequence[Any] | Mapping[str, Any]"

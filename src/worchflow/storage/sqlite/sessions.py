@@ -8,8 +8,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from ... import forking
-from ...errors import StoreUnavailable
+from ...foundations import forking
+from ...foundations.errors import StoreUnavailable
 from .connection import WAL_LIMIT, explain
 
 if TYPE_CHECKING:

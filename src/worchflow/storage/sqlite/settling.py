@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...records import ExecutionStatus
-from ...settlement import (
+from ...foundations.types import value
+from ...model.records import ExecutionStatus
+from ...model.settlement import (
     Cancelled,
     Completed,
     Failed,
@@ -13,7 +14,6 @@ from ...settlement import (
     RetryAt,
     Settled,
 )
-from ...types import value
 from .accepting import due_after, tell_status
 from .bulk import execute_rows
 from .hints import itself
@@ -22,9 +22,9 @@ from .rows import error_row
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...notices import Notice
-    from ...records import Claim, ErrorInfo
-    from ...settlement import Settlement
+    from ...model.notices import Notice
+    from ...model.records import Claim, ErrorInfo
+    from ...model.settlement import Settlement
     from .rows import Row
     from .writer import Transaction
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...errors import ExecutionNotFound
-from ...notices import step_completed
-from ...records import StepStatus
-from ...types import value
+from ...foundations.errors import ExecutionNotFound
+from ...foundations.types import value
+from ...model.notices import step_completed
+from ...model.records import StepStatus
 from .bulk import execute_rows
 from .rows import STEP_COLUMNS, fetch, json_list, read_step, step_row
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from ...records import Claim, StoredStep
+    from ...model.records import Claim, StoredStep
     from .writer import Transaction
 
 _INSERT = f"""

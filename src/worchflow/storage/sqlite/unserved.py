@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...transitions import hand_on_delay, unserved_reason
+from ...model.transitions import hand_on_delay, unserved_reason
 from .accepting import due_after
 from .times import boot_id, lease_now
 

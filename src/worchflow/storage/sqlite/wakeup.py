@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from ...notices import Notice
+    from ...model.notices import Notice
     from .hints import Happening, Hints
 
 logger = logging.getLogger("worchflow.storage.sqlite")

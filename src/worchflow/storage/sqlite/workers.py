@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...clock import to_milliseconds
-from ...records import ExecutionStatus, WorkerSeen
-from ...transitions import KILLED_WORKERS, UNSURE
-from ..base import Renewal
+from ...foundations.clock import to_milliseconds
+from ...model.records import ExecutionStatus, WorkerSeen
+from ...model.transitions import KILLED_WORKERS, UNSURE
+from ..contract.backend import Renewal
 from .accepting import tell_status
 from .claims import functions_json
 from .files import is_free
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
-    from ...records import WorkerRecord
+    from ...model.records import WorkerRecord
     from .writer import Transaction
 
 _JOIN = """

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ...errors import ConfigurationError, StoreUnavailable
+from ...foundations.errors import ConfigurationError, StoreUnavailable
 from .hints import Hints
 from .mailbox import Answer, Call
 from .sessions import is_broken

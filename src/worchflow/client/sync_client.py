@@ -1,0 +1,281 @@
+"""`client.sync`: the client's calls for code without an event loop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, overload
+
+from ..engine.batch import check_stream, in_batches
+from ..engine.sending import BATCH
+from ..foundations import forking
+from ..foundations.errors import ConfigurationError
+from ..foundations.types import R, R_co, Schema
+from .portal import CLOSED, Portal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from types import TracebackType
+    from typing import Self
+
+    from ..foundations.types import Duration, EventSource, Message
+    from ..model.notices import ExecutionUpdated
+    from ..model.records import Execution, ExecutionStatus, Page, StepRecord
+    from .client import WorchflowClient
+    from .handle import ExecutionHandle
+
+
+class SyncExecutionHandle(Generic[R_co]):
+    """`ExecutionHandle` with blocking calls."""
+
+    def __init__(self, portal: Portal[Any], handle: ExecutionHandle[R_co]) -> None:
+        self.id = handle.id
+        self.duplicate = handle.duplicate
+        self._portal = portal
+        self._handle = handle
+
+    def result(self, timeout: Duration | None = None) -> R_co:
+        """As `ExecutionHandle.result`."""
+        return self._portal.call(self._handle.result(timeout))
+
+    def status(self) -> ExecutionStatus:
+        """As `ExecutionHandle.status`."""
+        return self._portal.call(self._handle.status())
+
+    def cancel(self, reason: str | None = None) -> None:
+        """As `ExecutionHandle.cancel`."""
+        self._portal.call(self._handle.cancel(reason))
+
+    def updates(self) -> Iterator[ExecutionUpdated]:
+        """As `ExecutionHandle.updates`."""
+        updates = self._handle.updates()
+
+        async def following() -> ExecutionUpdated | None:
+            return await anext(updates, None)
+
+        try:
+            while (update := self._portal.call(following())) is not None:
+                yield update
+        finally:
+            self._portal.call(updates.aclose())
+
+
+class SyncClient(Generic[Schema]):
+    """The calls of `WorchflowClient`, blocking; usable from any thread.
+
+    Opens at its first call, and again at the first one in a forked child. Needs stores
+    that were given as URLs, as an SQLite path or by the environment: clients bound to
+    an event loop cannot be shared.
+
+    Callbacks and middleware of the client see what happens here as well. They are
+    called on the thread of `client.sync`, "worchflow-sync", and async ones run on its
+    event loop: what belongs to another loop has to be reached from there by
+    `loop.call_soon_threadsafe`. On that thread every call raises `ConfigurationError`.
+    """
+
+    def __init__(self, make_client: Callable[[], WorchflowClient[Any]]) -> None:
+        self._make_client = make_client
+        self._changing = threading.Lock()
+        self._portal: Portal[WorchflowClient[Any]] | None = None
+        self._closing: Portal[WorchflowClient[Any]] | None = None
+        self._closed = False
+        forking.watch(self)
+
+    def after_fork(self) -> None:
+        """Begin anew at the next call: the parent's thread is not in this process."""
+        self._changing = threading.Lock()
+        self._portal = self._closing = None
+
+    def open(self) -> Self:
+        """As `WorchflowClient.open`."""
+        with self._changing:
+            self._closed = False
+        portal = self._opened()
+        portal.call(portal.client.open())
+        return self
+
+    def close(self) -> None:
+        """As `WorchflowClient.close`, and end the thread.
+
+        Returns once it has ended; `ConfigurationError` when it was called in a callback
+        on that thread, or when code there has not ended after a minute.
+        """
+        with self._changing:
+            if self._portal is not None:
+                self._portal.refuse_own_thread()
+                self._portal, self._closing = None, self._portal
+            self._closed = True
+            closing = self._closing
+        # Without the lock: what still runs on the thread may call, and is refused.
+        if closing is not None:
+            closing.close()
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it was opened and not closed since."""
+        return self._portal is not None
+
+    def _opened(self) -> Portal[WorchflowClient[Any]]:
+        with self._changing:
+            if self._portal is None:
+                if self._closed:
+                    raise ConfigurationError(CLOSED)
+                self._portal = Portal(self._make_client())
+            return self._portal
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        self.close()
+
+    @overload
+    def send(
+        self,
+        message: Message[R],
+        /,
+        *,
+        id: str | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+    ) -> SyncExecutionHandle[R]: ...
+    @overload
+    def send(
+        self,
+        message: Schema,
+        /,
+        *,
+        id: str | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+    ) -> SyncExecutionHandle[Any]: ...
+    def send(
+        self,
+        message: Any,
+        /,
+        *,
+        id: str | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+    ) -> SyncExecutionHandle[Any]:
+        """As `WorchflowClient.send`."""
+        portal = self._opened()
+        handle = portal.call(portal.client.send(message, id=id, delay=delay, at=at))
+        return SyncExecutionHandle(portal, handle)
+
+    @overload
+    def send_many(
+        self, messages: Iterable[Message[R]], /
+    ) -> list[SyncExecutionHandle[R]]: ...
+    @overload
+    def send_many(
+        self, messages: Iterable[Message[Any] | Schema], /
+    ) -> list[SyncExecutionHandle[Any]]: ...
+    def send_many(self, messages: Iterable[Any], /) -> list[SyncExecutionHandle[Any]]:
+        """As `WorchflowClient.send_many`."""
+        portal = self._opened()
+        handles = portal.call(portal.client.send_many(messages))
+        return [SyncExecutionHandle(portal, handle) for handle in handles]
+
+    @overload
+    def send_stream(
+        self, messages: Iterable[Message[R]], /, *, batch: int = BATCH
+    ) -> Iterator[SyncExecutionHandle[R]]: ...
+    @overload
+    def send_stream(
+        self, messages: Iterable[Message[Any] | Schema], /, *, batch: int = BATCH
+    ) -> Iterator[SyncExecutionHandle[Any]]: ...
+    def send_stream(
+        self, messages: Iterable[Any], /, *, batch: int = BATCH
+    ) -> Iterator[SyncExecutionHandle[Any]]:
+        """As `WorchflowClient.send_stream`, of plain iterables."""
+        check_stream(messages, batch, Iterable)
+        return (
+            handle
+            for some in in_batches(messages, batch)
+            for handle in self.send_many(some)
+        )
+
+    @overload
+    def handle(
+        self, id: str, event: EventSource[Any, R], /
+    ) -> SyncExecutionHandle[R]: ...
+    @overload
+    def handle(self, id: str, /) -> SyncExecutionHandle[Any]: ...
+    def handle(self, id: str, event: Any = None, /) -> SyncExecutionHandle[Any]:
+        """As `WorchflowClient.handle`."""
+        portal = self._opened()
+        return SyncExecutionHandle(portal, portal.client.handle(id, event))
+
+    def get(self, id: str, /) -> Execution:
+        """As `WorchflowClient.get`."""
+        portal = self._opened()
+        return portal.call(portal.client.get(id))
+
+    def steps(self, id: str, /) -> list[StepRecord]:
+        """As `WorchflowClient.steps`."""
+        portal = self._opened()
+        return portal.call(portal.client.steps(id))
+
+    def counts(self) -> dict[ExecutionStatus, int]:
+        """As `WorchflowClient.counts`."""
+        portal = self._opened()
+        return portal.call(portal.client.counts())
+
+    def retry(self, id: str, /) -> None:
+        """As `WorchflowClient.retry`."""
+        portal = self._opened()
+        portal.call(portal.client.retry(id))
+
+    def prune(
+        self,
+        *,
+        older_than: Duration | None = None,
+        status: ExecutionStatus | str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """As `WorchflowClient.prune`."""
+        portal = self._opened()
+        return portal.call(
+            portal.client.prune(older_than=older_than, status=status, limit=limit)
+        )
+
+    def cancel(self, id: str, /, *, reason: str | None = None) -> None:
+        """As `WorchflowClient.cancel`."""
+        portal = self._opened()
+        portal.call(portal.client.cancel(id, reason=reason))
+
+    # Last, so that the name does not shadow the builtin in annotations above.
+    def list(
+        self,
+        *,
+        status: ExecutionStatus | str | None = None,
+        function: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        id_prefix: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+        payloads: bool = True,
+    ) -> Page[Execution]:
+        """As `WorchflowClient.list`."""
+        portal = self._opened()
+        return portal.call(
+            portal.client.list(
+                status=status,
+                function=function,
+                since=since,
+                until=until,
+                id_prefix=id_prefix,
+                cursor=cursor,
+                limit=limit,
+                payloads=payloads,
+            )
+        )

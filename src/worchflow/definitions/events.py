@@ -1,0 +1,341 @@
+"""Events: what a user sends, and what names them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, overload
+
+from pydantic import BaseModel, ConfigDict
+
+from ..foundations.errors import ConfigurationError, EventValidationError, InvalidInput
+from ..foundations.limits import check_name, short
+from ..foundations.types import D, R
+from ..serialization.type_forms import check_type, resolve, substitute
+from .event_fields import refuse_unknown_arguments
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from typing_extensions import TypeForm, TypeIs
+
+NO_NAMES: Mapping[str, Any] = {}
+
+
+class Event(BaseModel, Generic[R]):
+    """Base class of events: `class Pay(Event[Receipt], name="pay")`.
+
+    The type argument is the result of the event's function, `Any` when left out.
+    The fields are the event's data. Every class that is sent or bound to a function
+    needs a `name` of its own, a subclass too; generic classes in between need none.
+
+    Making one with a field that the class does not have raises pydantic's
+    `ValidationError`, unless its `model_config` says what `extra` fields mean.
+    """
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+    __worchflow_name__: ClassVar[str | None] = None
+    __worchflow_result__: ClassVar[Any]
+
+    def __init_subclass__(cls, *, name: str | None = None, **unknown: Any) -> None:
+        if unknown:
+            raise ConfigurationError(
+                f"class {cls.__name__}: unknown keyword {', '.join(sorted(unknown))}; "
+                'an event class takes name="…" and the settings of pydantic models'
+            )
+        super().__init_subclass__()
+        if name is not None:
+            name = check_event_name(name, f"class {cls.__name__}: name")
+        cls.__worchflow_name__ = name
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, /, **data: Any) -> None:
+            refuse_unknown_arguments(type(self), data)
+            super().__init__(**data)
+
+        # Pydantic calls an `__init__` that is not marked so for data it decodes too.
+        __init__.__pydantic_base_init__ = True
+
+    if TYPE_CHECKING:
+
+        @classmethod
+        def __worchflow_types__(cls) -> tuple[Self, R]: ...
+        def __worchflow_message__(self) -> R: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope(Generic[D, R]):
+    """A message made by `ref(data)` or `function(data)`."""
+
+    name: str
+    data: D = field(repr=False)
+    data_type: Any
+    result_type: Any
+
+    if TYPE_CHECKING:
+
+        def __worchflow_message__(self) -> R: ...
+
+
+@dataclass(frozen=True)
+class EventRef(Generic[D, R]):
+    """A named event whose data has an existing type; call it with data to send it."""
+
+    name: str
+    data_type: Any
+    result_type: Any = Any
+
+    def __post_init__(self) -> None:
+        check_event_name(self.name, "name")
+        for part in ("data_type", "result_type"):
+            checked = check_type(getattr(self, part), f'event "{self.name}": {part}')
+            object.__setattr__(self, part, checked)
+
+    def __call__(self, data: D, /) -> Envelope[D, R]:
+        """The message to send; the data is checked when it is sent."""
+        return Envelope(self.name, data, self.data_type, self.result_type)
+
+    if TYPE_CHECKING:
+
+        def __worchflow_types__(self) -> tuple[D, R]: ...
+
+
+@overload
+def event(name: str, data: type[D]) -> EventRef[D, Any]: ...
+@overload
+def event(name: str, data: type[D], result: type[R]) -> EventRef[D, R]: ...
+@overload
+def event(name: str, data: TypeForm[D]) -> EventRef[D, Any]: ...
+@overload
+def event(name: str, data: TypeForm[D], result: TypeForm[R]) -> EventRef[D, R]: ...
+def event(name: str, data: Any, result: Any = Any) -> EventRef[Any, Any]:
+    """Name an event whose data is an existing type: TypedDict, dataclass, model, int….
+
+    Raises `ConfigurationError` for a bad name or something that is not a type.
+    """
+    return EventRef(name, data, result)
+
+
+def is_event(value: object) -> TypeIs[Event[Any]]:
+    """Whether a value is an instance of an event class."""
+    return isinstance(value, Event)
+
+
+def is_event_class(value: object) -> TypeIs[type[Event[Any]]]:
+    """Whether a value is an event class itself."""
+    return isinstance(value, type) and issubclass(value, Event)
+
+
+def _is_envelope(value: object) -> TypeIs[Envelope[Any, Any]]:
+    return isinstance(value, Envelope)
+
+
+def _is_mapping(value: object) -> TypeIs[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
+
+
+def is_ref(value: object) -> TypeIs[EventRef[Any, Any]]:
+    """Whether a value was made by `event()`."""
+    return isinstance(value, EventRef)
+
+
+class MessageParts(NamedTuple):
+    """What is in a message, whatever its spelling."""
+
+    name: str
+    data: Any
+    data_type: Any
+    result_type: Any
+
+    def __repr__(self) -> str:
+        return f"MessageParts({self.name!r})"
+
+
+def message_parts(message: object) -> MessageParts:
+    """Read an `Event`, an `Envelope` or a mapping with `name` and `data`.
+
+    A mapping's types are `Any`. Raises `EventValidationError` for anything else and
+    `ConfigurationError` for an event class without a name.
+    """
+    if is_event(message):
+        cls = type(message)
+        return MessageParts(event_name(cls), message, cls, result_type(cls))
+    if _is_envelope(message):
+        return MessageParts(
+            message.name, message.data, message.data_type, message.result_type
+        )
+    if _is_mapping(message):
+        return _mapping_parts(message)
+    raise EventValidationError(
+        f"cannot send {_describe(message)}: {_way_out(message)}", field="message"
+    )
+
+
+def _mapping_parts(message: Mapping[Any, Any]) -> MessageParts:
+    if set(message) != {"name", "data"}:
+        way_out = (
+            "an id goes into send(…, id=…)"
+            if "id" in message
+            else 'without data write "data": None'
+        )
+        raise EventValidationError(
+            'a message as a mapping has the keys "name" and "data", this one has '
+            f"{short(list(message))}; {way_out}",
+            field="message",
+        )
+    try:
+        name = check_name(message["name"], "name")
+    except InvalidInput as error:
+        raise EventValidationError(error.message, field="name") from None
+    return MessageParts(name, message["data"], Any, Any)
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if isinstance(value, str):
+        return f"the text {short(value)}"
+    # The value itself may hold what does not belong into a log.
+    return "None" if value is None else f"an object of type {type(value).__name__}"
+
+
+def _way_out(message: object) -> str:
+    if isinstance(message, type):
+        name = message.__name__
+        if is_event_class(message):
+            return f"send an instance of it, {name}(…)"
+        return f'make it an event, event("name", {name}), and send event(data)'
+    if is_ref(message):
+        return "call it with the event's data, ref(data), and send what it returns"
+    if isinstance(message, str):
+        return 'a name alone has no data, send {"name": …, "data": …} or an event'
+    if callable(message):
+        return "call the function with its event's data, function(data)"
+    return (
+        "send an instance of an Event class, what event(…)(data) or function(data) "
+        'returns, or {"name": …, "data": …}'
+    )
+
+
+def as_ref(
+    source: object, local_names: Mapping[str, Any] = NO_NAMES
+) -> EventRef[Any, Any]:
+    """Name, data type and result type of an event class or an `EventRef`.
+
+    Raises `ConfigurationError` for anything else.
+    """
+    if is_ref(source):
+        return source
+    if is_event_class(source):
+        return EventRef(event_name(source), source, result_type(source, local_names))
+    raise ConfigurationError(_no_source(source))
+
+
+def _no_source(source: object) -> str:
+    if is_event(source):
+        name = type(source).__name__
+        return f"{name}(…) is one event: name the class, {name}"
+    if isinstance(source, type):
+        name = source.__name__
+        return (
+            f"the class {name} names no event: derive it from Event, "
+            f'class {name}(Event[…], name="{_kebab(name)}"), '
+            f'or name it, event("{_kebab(name)}", {name})'
+        )
+    if callable(source):
+        name = getattr(source, "__qualname__", type(source).__name__)
+        return (
+            f"{name} names no event: write "
+            '@function(EventClass) or @function("event-name") above the handler'
+        )
+    return (
+        f"{short(source)} names no event: use an Event class, "
+        'event("name", DataType) or the name as text'
+    )
+
+
+def event_name(cls: type[Event[Any]]) -> str:
+    """The event's name; `ConfigurationError` for a class without one of its own."""
+    if cls.__worchflow_name__ is not None:
+        return cls.__worchflow_name__
+    # Wrapped[int] is the class Wrapped with its type filled in, not a subclass.
+    origin = cls.__pydantic_generic_metadata__["origin"]
+    if is_event_class(origin) and origin is not Event:
+        return event_name(origin)
+    inherited = next(
+        (base.__worchflow_name__ for base in _events(cls) if base.__worchflow_name__),
+        None,
+    )
+    plain = cls.__name__.partition("[")[0]
+    reason = f', a subclass does not inherit "{inherited}"' if inherited else ""
+    raise ConfigurationError(
+        f"the event class {cls.__qualname__} has no name{reason}: write "
+        f'class {plain}(…, name="{_kebab(plain)}")'
+    )
+
+
+def result_type(
+    cls: type[Event[Any]], local_names: Mapping[str, Any] = NO_NAMES
+) -> Any:
+    """The result type an event class was declared with, `Any` without one.
+
+    A type given as text, `Event["Receipt"]`, is looked up now, in the class's module
+    and, for a class made inside a function, in `local_names`; `ConfigurationError`
+    while it is not there.
+    """
+    if "__worchflow_result__" not in vars(cls):
+        what = f"the result type of the event class {cls.__qualname__}"
+        found = _declared_result(cls, local_names, what)
+        cls.__worchflow_result__ = check_type(found, what)
+    return cls.__worchflow_result__
+
+
+def _events(cls: type[Event[Any]]) -> list[type[Event[Any]]]:
+    return [base for base in cls.__mro__ if is_event_class(base)]
+
+
+def _declared_result(
+    cls: type[Event[Any]], local_names: Mapping[str, Any], what: str
+) -> Any:
+    known: dict[Any, Any] = {}
+    writer = cls
+    for base in _events(cls):
+        metadata = base.__pydantic_generic_metadata__
+        origin = metadata["origin"]
+        if origin is None:
+            writer = base
+            continue
+        # Text is looked up where it was written: pydantic makes Event["Receipt"]
+        # once, whichever modules write it.
+        names = _names(writer, local_names)
+        resolved = [resolve(argument, names, what) for argument in metadata["args"]]
+        arguments = [substitute(argument, known) for argument in resolved]
+        if origin is Event:
+            return arguments[0]
+        parameters = origin.__pydantic_generic_metadata__["parameters"]
+        known.update(zip(parameters, arguments, strict=True))
+    return Any
+
+
+def _names(
+    writer: type[Event[Any]], local_names: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The names in scope where a class was written, as far as that is known."""
+    module = sys.modules.get(writer.__module__)
+    names = vars(module) if module is not None else dict[str, Any]()
+    return {**names, **local_names} if "<locals>" in writer.__qualname__ else names
+
+
+def check_event_name(value: object, field: str) -> str:
+    """An event name or function id; `ConfigurationError` naming the field."""
+    try:
+        return check_name(value, field)
+    except InvalidInput as error:
+        raise ConfigurationError(error.message) from None
+
+
+def _kebab(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()

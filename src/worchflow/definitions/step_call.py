@@ -1,0 +1,179 @@
+"""One call of `step.run` under its options, checked, and what carries it out."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
+
+from ..foundations.durations import to_seconds
+from ..foundations.errors import ConfigurationError, InvalidInput
+from ..foundations.ids import step_name
+from ..foundations.limits import check_key, check_name
+from ..foundations.suggestions import refuse_unknown
+from ..foundations.types import value
+from ..serialization.type_forms import check_type
+from .retry import Retry
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Coroutine, Mapping
+    from uuid import UUID
+
+    from ..foundations.types import Duration
+
+
+class Missing(Enum):
+    """The type of `MISSING`: no value given, where None would be one."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+
+
+@value
+class StepCall:
+    """One call of `step.run`, checked: what to run, under which options.
+
+    `timeout` is in seconds; `retries` is None for a step without retries of its own.
+    """
+
+    title: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = field(default=(), repr=False)
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    key: str | None = None
+    retries: Retry | None = None
+    timeout: float | None = None
+    as_type: Any = MISSING
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return step_name(self.title, self.key)
+
+    @property
+    def label(self) -> str:
+        """What `ErrorInfo.step` says: its title, with its key if it has one."""
+        return self.title if self.key is None else f"{self.title} (key {self.key})"
+
+
+class StepRunner(Protocol):
+    """What carries out the steps of one attempt."""
+
+    def run(self, call: StepCall) -> Coroutine[Any, Any, Any]:
+        """Take the step's identity now, in the calling task; run it when awaited."""
+        ...
+
+    def run_blocking(self, call: StepCall) -> Any:
+        """Run the step and block the calling thread until its result is durable."""
+        ...
+
+    def idempotency_key(self, title: str | None, key: str | None) -> str:
+        """The stable key of the named step, or of the one that is running here."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this attempt should stop."""
+        ...
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """What the handler logs with."""
+        ...
+
+
+class StepOptions(TypedDict, total=False):
+    """The options of one step.
+
+    `key` tells apart the uses of one title, `retries` gives the step retries of its
+    own, `timeout` bounds each of its tries.
+    """
+
+    key: str | int | UUID
+    retries: int | Retry
+    timeout: Duration
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepSettings:
+    """The options collected so far, checked."""
+
+    key: str | None = None
+    retries: Retry | None = None
+    timeout: float | None = None
+    as_type: Any = MISSING
+
+    def merged(self, options: Mapping[str, Any]) -> StepSettings:
+        """These and the given ones, which win; an error names the wrong one."""
+        refuse_unknown(options, ("key", "retries", "timeout", "as_type"), "a step")
+        checked = {name: CHECKS[name](value) for name, value in options.items()}
+        return replace(self, **checked)
+
+    def call(
+        self,
+        title: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> StepCall:
+        """The call, checked; `InvalidInput` for a bad title or function."""
+        if not isinstance(title, str) and callable(title):
+            raise InvalidInput(
+                'the title comes first: step.run("Charge card", charge, order)',
+                field="title",
+            )
+        if not callable(function):
+            raise InvalidInput(_not_callable(title, function), field="fn")
+        return StepCall(
+            check_name(title, "title"),
+            function,
+            args,
+            kwargs,
+            self.key,
+            self.retries,
+            self.timeout,
+            self.as_type,
+        )
+
+
+UNSET = StepSettings()
+
+
+def check_timeout(value: Duration) -> float:
+    """Seconds of a `timeout` option; `ConfigurationError` for none at all."""
+    seconds = to_seconds(value, "timeout")
+    if seconds == 0:
+        raise ConfigurationError(f"timeout={value!r} must be longer than nothing")
+    return seconds
+
+
+def _check_retries(value: int | Retry) -> Retry:
+    if value is None:
+        raise ConfigurationError(
+            "retries=None: leave it out for a step without retries of its own"
+        )
+    return Retry.of(value)
+
+
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "key": check_key,
+    "retries": _check_retries,
+    "timeout": check_timeout,
+    "as_type": lambda value: check_type(value, "as_type"),
+}
+
+
+def _not_callable(title: str, function: object) -> str:
+    if inspect.isawaitable(function):
+        if inspect.iscoroutine(function):
+            # It never starts; without this, Python warns of a forgotten await.
+            function.close()
+        return (
+            f"step {title!r}: the function was called already: pass it and its "
+            "arguments apart, step.run(title, function, argument)"
+        )
+    return f"step {title!r}: an object of type {type(function).__name__} is no function"

@@ -1,0 +1,241 @@
+"""What the library keeps about executions and steps, as values.
+
+`Execution` and `StepRecord` are what users see, decoded. `StoredExecution` and
+`StoredStep` are the same facts as a store keeps them, payloads still encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
+
+from ..foundations.types import Payload, value
+
+Item = TypeVar("Item")
+
+
+class ExecutionStatus(StrEnum):
+    """Where an execution stands. The words are also what the stores hold."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing happens any more, an explicit retry aside."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset(
+    {ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED}
+)
+
+
+class StepStatus(StrEnum):
+    """A recorded step either gave a result or has failed for good."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorInfo:
+    """An exception as text: its class name, message and traceback.
+
+    `step` is the title of the step that it came out of, followed by ` (key …)` if it
+    has a key; None for one that came from elsewhere in the handler.
+    """
+
+    type: str
+    message: str
+    traceback: str
+    step: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """One execution. All times are aware datetimes in UTC.
+
+    `attempt_count` counts failed attempts, `recoveries` the worker deaths it
+    survived, `reason` says why it waits or was cancelled, `worker` who owns it now.
+    `cancel_requested` means that it will end as cancelled once its worker lets go.
+    """
+
+    id: str
+    event_name: str
+    function_id: str | None
+    data: Any
+    status: ExecutionStatus
+    result: Any
+    error: ErrorInfo | None
+    attempt_count: int
+    recoveries: int
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    run_at: datetime | None
+    worker: str | None
+    reason: str | None
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """One recorded step of an execution.
+
+    `key` is what `step.options(key=...)` tells the uses of one title apart by, as text.
+    """
+
+    execution_id: str
+    step_id: str
+    title: str
+    key: str | None
+    status: StepStatus
+    result: Any
+    error: ErrorInfo | None
+    attempts: int
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page(Generic[Item]):
+    """A part of a listing; pass `cursor` on to get the next, None ends it."""
+
+    items: list[Item]
+    cursor: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewExecution:
+    """An execution to insert. At most one of `delay` and `run_at` is set."""
+
+    id: str
+    event_name: str
+    event_data: Payload
+    nonce: str
+    created_at: datetime
+    delay: float | None = None
+    """Seconds from the store's now until it may run."""
+    run_at: datetime | None = None
+
+
+@value
+class StoredExecution:
+    """An execution as a store holds it."""
+
+    id: str
+    event_name: str
+    event_data: Payload
+    status: ExecutionStatus
+    created_at: datetime
+    updated_at: datetime
+    function_id: str | None = None
+    result: Payload | None = None
+    error: ErrorInfo | None = None
+    """With a codec, `message` and `traceback` are encoded payloads."""
+    attempt_count: int = 0
+    recoveries: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    run_at: datetime | None = None
+    worker: str | None = None
+    reason: str | None = None
+    token: int = 0
+    cancel_requested: bool = False
+    cancel_reason: str | None = None
+    deaths: int = 0
+    """Workers that died while its code ran, since it last recorded a step."""
+    nonce: str = ""
+    """Tells this execution from an earlier one of the same id that was deleted."""
+
+
+@value
+class StoredStep:
+    """A step to record, or as a store holds it."""
+
+    step_id: str
+    title: str
+    status: StepStatus
+    result: Payload | None = None
+    error: ErrorInfo | None = None
+    attempts: int = 1
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    key: str | None = None
+
+
+@value
+class Claim:
+    """One worker's ownership of one execution, fenced by `token`.
+
+    `token` grows with every claim of the execution. `steps` holds everything
+    recorded before this claim, by step id.
+    """
+
+    execution: StoredExecution
+    worker_id: str
+    token: int
+    steps: Mapping[str, StoredStep] = field(default_factory=dict[str, StoredStep])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerRecord:
+    """One start of a worker, as the stores know it."""
+
+    id: str
+    functions: Mapping[str, str]
+    """The id of the function that serves each event, by event name."""
+    concurrency: int
+    host: str
+    pid: int
+    started_at: datetime
+    quarantine_after: int = 2
+    """Executions with so many `deaths` are claimed by `claim_quarantined` alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSeen:
+    """A worker that did not leave, as the others see it."""
+
+    id: str
+    functions: Mapping[str, str]
+    """The id of the function that serves each event, by event name."""
+    silent_for: float | None
+    """Seconds since it renewed its lease; None where no clock can tell."""
+    is_alive: bool
+    """Whether its lease holds and nothing says that its process is gone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExecutionQuery:
+    """Which executions to list: newest first, `limit` at a time."""
+
+    status: ExecutionStatus | None = None
+    function: str | None = None
+    """A function id or an event name."""
+    since: datetime | None = None
+    until: datetime | None = None
+    id_prefix: str | None = None
+    cursor: str | None = None
+    limit: int = 50
+    payloads: bool = True
+    """Whether event data and results are read; without it they are null and None."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredPage:
+    """A part of a listing as the store holds it."""
+
+    items: Sequence[StoredExecution]
+    cursor: str | None

@@ -1,0 +1,43 @@
+"""Pruning in batches small enough that nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from ...model.records import ExecutionStatus
+    from .backend import Backend
+
+FIRST, LARGEST = 10, 500
+SLOW = 1.0
+"""Seconds; a batch that took longer was too large. One execution may have one step
+or a hundred thousand."""
+REST = 3.0
+"""So many times as long as a batch took passes before the next."""
+
+
+async def prune_in_batches(
+    backend: Backend, status: ExecutionStatus, age: float, limit: int | None = None
+) -> AsyncGenerator[int]:
+    """Prune until nothing is left, or `limit` are gone; how many after each batch."""
+    size, removed = FIRST, 0
+    while limit is None or removed < limit:
+        wanted = size if limit is None else min(size, limit - removed)
+        began = time.perf_counter()
+        batch = await backend.prune(status, age, wanted)
+        if not batch:
+            return
+        took = time.perf_counter() - began
+        removed += batch
+        yield batch
+        size = next_size(size, took)
+        await asyncio.sleep(REST * took)
+
+
+def next_size(size: int, took: float) -> int:
+    """The size of the next batch, after one of `size` took so many seconds."""
+    return max(1, size // 2) if took > SLOW else min(LARGEST, size * 2)
