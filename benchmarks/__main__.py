@@ -38,7 +38,7 @@ from worchflow.bench.report import HEADER, LEGEND, table_rows
 from worchflow.bench.sizes import FULL, QUICK, WORKLOADS, Sizes
 from worchflow.bench.systems import COMPARABLE, Bare, System, bare, worchflow
 from worchflow.bench.workloads import Bench
-from worchflow.cli.output import Form, Output, talk
+from worchflow.cli.output import Output, OutputFormat, print_to_stderr
 
 INTERRUPTED = 130
 CONCURRENCY = 1_000
@@ -54,14 +54,14 @@ def main() -> None:
         with signals_noted():
             results = measure(options)
     except KeyboardInterrupt:
-        talk("interrupted")
+        print_to_stderr("interrupted")
         sys.exit(INTERRUPTED)
     except ProgramFailed as error:
-        talk(str(error), label="error: ")
+        print_to_stderr(str(error), label="error: ")
         sys.exit(1)
     for goal in check_goals(results):
         met = {True: "met", False: "NOT MET", None: "not measured"}[goal.met]
-        talk(f"{met}: {goal.text}: {goal.measured}")
+        print_to_stderr(f"{met}: {goal.text}: {goal.measured}")
     if options.json:
         results.write(options.json)
     if options.write_docs:
@@ -117,15 +117,15 @@ def measure(options: argparse.Namespace) -> Results:
         machine = describe_machine(DISK)
         machine["servers"] = servers.versions
         servers.versions |= _server_versions(redis_server, mongo)
-        bench = Bench(own_systems(redis_server, mongo), sizes(options), talk)
+        bench = Bench(own_systems(redis_server, mongo), sizes(options), print_to_stderr)
         chosen = [PEERS_BY_NAME[name] for name in options.peers]
         versions = add_peers(bench, chosen, servers)
-        talk(machine_line(machine))
+        print_to_stderr(machine_line(machine))
         bench.run(options.only)
         compared = {each.name: each.compared_to for each in bench.systems}
-        out = Output(Form.TABLE)
+        out = Output(OutputFormat.TABLE)
         out.table(HEADER, table_rows(summarize(bench.measurements, compared)))
-        talk(LEGEND)
+        print_to_stderr(LEGEND)
         return Results.of(bench, machine, versions)
 
 
@@ -184,7 +184,7 @@ def add_peers(bench: Bench, peers: Sequence[Peer], servers: Servers) -> dict[str
     systems = list(bench.systems)
     for peer in peers:
         check()
-        talk(f"preparing {peer.label}")
+        print_to_stderr(f"preparing {peer.label}")
         try:
             systems.append(peer.system(servers))
             python = python_of(peer.folder or peer.name)

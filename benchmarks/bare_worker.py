@@ -34,7 +34,7 @@ from worchflow.bench.programs.bare_mongo import (
     update,
 )
 from worchflow.bench.programs.speech import Line, read_settings, serve
-from worchflow.worker.process import calm_the_garbage_collector, loop_factory
+from worchflow.worker.process import loop_factory, tune_garbage_collector
 
 BATCHED = """
 local answer, at = 0, 1
@@ -221,7 +221,7 @@ async def measure(settings: Line) -> None:
                 return {"sent": sent}
             return {"seconds": await worker.run(sent)}
 
-        calm_the_garbage_collector()
+        tune_garbage_collector()
         await serve(answer)
 
 

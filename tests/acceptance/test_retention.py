@@ -33,7 +33,7 @@ def test_the_retention_of_an_app_is_shown(project: Project) -> None:
     assert {each["status"]: each["seconds"] for each in shown} == kept
     table = project.run(*APP, "retention", "show").out.splitlines()
     assert [line.split(maxsplit=1) for line in table[1:]] == [
-        ["cancelled", "for ever"],
+        ["cancelled", "forever"],
         ["completed", "1 d"],
         ["failed", "30 d"],
     ]

@@ -15,7 +15,7 @@ from worchflow import open_backend
 from worchflow.model.options import BackendOptions
 from worchflow.storage.contract.backend import Backend
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
-from worchflow.storage.redis_mongo.redis_door import RedisClient
+from worchflow.storage.redis_mongo.redis_gateway import RedisClient
 
 CLUSTER, SENTINEL = "cluster://", "sentinel://"
 

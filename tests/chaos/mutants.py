@@ -45,8 +45,8 @@ MUTANTS = {
     "settle-unowned": Mutant(
         "a settlement asks for no owner and no token (MongoDB)",
         "storage/redis_mongo/statements.py",
-        'return {"owner": likeness.owner, "token": likeness.token}',
-        "return {}",
+        '{"owner": merge_key.owner, "token": merge_key.token}',
+        "{}",
         "test_zombie.py::test_a_frozen_worker_harms_nothing_when_it_goes_on"
         "[redis_mongo]",
         "wrong result",
@@ -140,7 +140,7 @@ MUTANTS = {
     ),
     "first-journal": Mutant(
         "a write is acknowledged by one server alone",
-        "storage/redis_mongo/mongo_door.py",
+        "storage/redis_mongo/mongo_gateway.py",
         '"w": "majority", "j": True',
         '"w": 1, "j": False',
         "test_topologies.py::test_elections_in_a_replica_set_lose_nothing",
@@ -166,7 +166,7 @@ MUTANTS = {
     ),
     "no-quarantine": Mutant(
         "an execution may kill any number of workers",
-        "worker/running.py",
+        "worker/execution_slots.py",
         "if deaths >= self._options.quarantine_deaths:",
         "if deaths >= 10**6:",
         "test_poison.py::test_a_poison_payload_is_stopped_and_harms_no_other[sqlite]",

@@ -1,4 +1,4 @@
-"""One suite for every store: each test gets a way to open backends on one of them."""
+"""One suite forevery store: each test gets a way to open backends on one of them."""
 
 from __future__ import annotations
 

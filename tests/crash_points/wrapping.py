@@ -1,6 +1,6 @@
 """Sends every store call of this process through an injector, for good.
 
-The contract's methods on both stores; behind them every command of the doors to
+The contract's methods on both stores; behind them every command of the gateways to
 MongoDB and Redis, the lease's own connection, and where SQLite begins and commits.
 """
 
@@ -19,8 +19,8 @@ from worchflow.model.settlement import Cancelled, Completed, Failed, Released, R
 from worchflow.storage.contract.backend import Backend
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.leases import OwnConnection
-from worchflow.storage.redis_mongo.mongo_door import MongoDoor
-from worchflow.storage.redis_mongo.redis_door import RedisDoor, RedisListener
+from worchflow.storage.redis_mongo.mongo_gateway import MongoGateway
+from worchflow.storage.redis_mongo.redis_gateway import RedisGateway, RedisListener
 from worchflow.storage.sqlite import connection as sqlite_connection
 from worchflow.storage.sqlite.backend import SQLiteBackend
 
@@ -37,18 +37,18 @@ def wrap_everything(injector: Injector) -> None:
         for name in sorted(Backend.__abstractmethods__ - APART):
             _wrap(injector, backend, name, lambda *args: _subject(args))
         _wrap_sync(injector, backend, "renew")
-    _wrap_door(injector, MongoDoor, _collection)
-    _wrap_door(injector, RedisDoor, _scripts)
+    _wrap_gateway(injector, MongoGateway, _collection)
+    _wrap_gateway(injector, RedisGateway, _scripts)
     for name in ("subscribe", "unsubscribe"):
         _wrap(injector, RedisListener, name, lambda *args: "")
     _wrap_sync(injector, OwnConnection, "run")
     _wrap_sqlite(injector)
 
 
-def _wrap_door(injector: Injector, door: type, naming: Naming) -> None:
-    for name, method in vars(door).items():
+def _wrap_gateway(injector: Injector, gateway: type, naming: Naming) -> None:
+    for name, method in vars(gateway).items():
         if inspect.iscoroutinefunction(method) and not name.startswith("_"):
-            _wrap(injector, door, name, naming)
+            _wrap(injector, gateway, name, naming)
 
 
 def _wrap(injector: Injector, owner: type, name: str, naming: Naming) -> None:

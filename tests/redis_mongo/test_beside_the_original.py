@@ -65,7 +65,7 @@ def original(raw_redis: redis.Redis, raw_mongo: Mongo, prefix: str) -> Original:
 async def sent(backend: RedisMongoBackend, **fields: Any) -> str:
     """Send as our client did long ago; everybody can see it."""
     id_ = await insert_one(backend, **{"created_at": LONG_AGO} | fields)
-    assert await backend._open_parts.stores.lane.flush(5)
+    assert await backend._open_parts.stores.write_behind.flush(5)
     await due_long_ago(backend, id_)
     return id_
 
@@ -111,7 +111,7 @@ async def test_steps_of_both_stay_in_redis_where_the_original_looks_for_them(
     ours = new_step(2, step_id=step_id("ship"), title="ship", result="2")
     await backend.checkpoint(claim, ours)
     await backend.settle(claim, RetryAt(error=ERROR, delay=0), None)
-    assert await backend._open_parts.stores.lane.flush(5)
+    assert await backend._open_parts.stores.write_behind.flush(5)
 
     original.recover()
     assert original.take() == id_
@@ -367,7 +367,7 @@ async def test_what_the_original_sent_and_we_began_is_swept_like_our_own(
     original.send("theirs")
     claim = await claim_one(backend, worker)
     await backend.settle(claim, Released(), None)
-    assert await backend._open_parts.stores.lane.flush(5)
+    assert await backend._open_parts.stores.write_behind.flush(5)
     await due_long_ago(backend, "theirs")
     original.redis.flushdb()
 
@@ -384,7 +384,7 @@ async def test_a_retry_of_ours_is_found_without_its_queue_entry(
     original.take()
     original.fail("theirs")
     await backend.retry("theirs")
-    assert await backend._open_parts.stores.lane.flush(5)
+    assert await backend._open_parts.stores.write_behind.flush(5)
     await due_long_ago(backend, "theirs")
     original.redis.flushdb()
 
@@ -606,7 +606,7 @@ async def test_the_original_runs_and_records_a_step_that_had_failed_for_us(
     await backend.checkpoint(claim, failed_step(title))
     await backend.settle(claim, settlement, None)
     assert [s.status for s in await backend.steps(id_)] == [StepStatus.FAILED]
-    assert await backend._open_parts.stores.lane.flush(5)
+    assert await backend._open_parts.stores.write_behind.flush(5)
 
     if isinstance(settlement, Failed):
         original.retry(id_)
@@ -693,7 +693,7 @@ async def test_what_is_cancelled_while_it_waits_is_not_there_for_the_original(
     _, changed = await backend.cancel(cancelled, None)
 
     assert changed
-    assert await backend._open_parts.stores.lane.flush(5)
+    assert await backend._open_parts.stores.write_behind.flush(5)
     assert [original.take(), original.take()] == [other, None]
 
 
@@ -704,7 +704,7 @@ async def test_what_is_cancelled_while_it_is_delayed_is_not_there_for_the_origin
 
     await backend.cancel(id_, None)
 
-    assert await backend._open_parts.stores.lane.flush(5)
+    assert await backend._open_parts.stores.write_behind.flush(5)
     assert original.redis.exists(f"{original.prefix}:delayed") == 0
     assert original.take() is None
 

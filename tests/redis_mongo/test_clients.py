@@ -54,8 +54,8 @@ async def one_road(backend: RedisMongoBackend) -> None:
     assert again.execution.event_data == '"é"'
     assert (await backend.settle(again, Completed(result="1"), None)).applied
     assert (await asyncio.to_thread(backend.renew, worker.id)).alive
-    assert await backend._open_parts.stores.lane.flush(5)
-    assert backend._open_parts.stores.lane.lost == 0
+    assert await backend._open_parts.stores.write_behind.flush(5)
+    assert backend._open_parts.stores.write_behind.lost == 0
     await backend.leave(worker.id)
 
 

@@ -30,7 +30,7 @@ CLAIMED = 20
 
 async def send(backend: RedisMongoBackend, count: int, **fields: Any) -> None:
     await backend.insert([new_execution(**fields) for _ in range(count)])
-    assert await backend._open_parts.stores.lane.flush(10)
+    assert await backend._open_parts.stores.write_behind.flush(10)
 
 
 def end(raw_mongo: Mongo, prefix: str, count: int) -> None:

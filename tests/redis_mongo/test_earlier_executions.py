@@ -42,7 +42,7 @@ async def live_once(
     await backend.checkpoint(claim, new_step(2, result="101"))
     if ends:
         await backend.settle(claim, Completed(result="1"), None)
-    assert await backend._open_parts.stores.lane.flush(5)
+    assert await backend._open_parts.stores.write_behind.flush(5)
     await until(lambda: mongo.steps.count_documents({}) == 2)
     mongo.executions.delete_many({})
     if not steps_stay:
@@ -187,7 +187,7 @@ async def test_what_it_still_writes_changes_nothing(
     await insert_one(backend, id=ID, event_data="2")
     new = await claim_one(backend, worker)
     await backend.checkpoint(new, new_step(1, result="2"))
-    assert await backend._open_parts.stores.lane.flush(5)
+    assert await backend._open_parts.stores.write_behind.flush(5)
     keys = [f"{prefix}:execution:{ID}", f"{prefix}:steps:{ID}"]
     before = [raw_redis.hgetall(key) for key in keys]
     stores = backend._open_parts.stores
@@ -196,10 +196,10 @@ async def test_what_it_still_writes_changes_nothing(
         "status": "completed",
         "token": 9,
     }
-    stores.lane.put(stores.scripts.step(old, new_step(2).step_id, "101", ""))
-    stores.lane.put(stores.scripts.mark(old, 1, "", lambda _: None))
-    stores.lane.put(stores.scripts.let_go("w", ID, "none", fields=late, ttl=9))
-    assert await stores.lane.flush(5)
+    stores.write_behind.put(stores.scripts.step(old, new_step(2).step_id, "101", ""))
+    stores.write_behind.put(stores.scripts.mark(old, 1, "", lambda _: None))
+    stores.write_behind.put(stores.scripts.release("w", ID, "none", fields=late, ttl=9))
+    assert await stores.write_behind.flush(5)
 
     assert [raw_redis.hgetall(key) for key in keys] == before
     assert [raw_redis.ttl(key) for key in keys] == [-1, -1]
@@ -216,7 +216,7 @@ async def test_a_strict_worker_replays_what_a_fast_one_has_only_told_redis(
     claim = await claim_one(fast, worker)
     step = new_step(1, result="1")
     await fast.checkpoint(claim, step)
-    assert await fast._open_parts.stores.lane.flush(5)
+    assert await fast._open_parts.stores.write_behind.flush(5)
     await until(lambda: raw_mongo.steps.count_documents({}) == 1)
     # As a worker leaves it that dies before MongoDB has the step.
     raw_mongo.steps.delete_many({})

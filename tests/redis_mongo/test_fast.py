@@ -29,17 +29,17 @@ def hold_back(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> asyncio.Event:
     """Keep steps from MongoDB until the event is set."""
-    door = backend._open_parts.stores.mongo
-    insert = door.insert
+    gateway = backend._open_parts.stores.mongo
+    insert = gateway.insert
     go_on = asyncio.Event()
 
     async def delayed(collection: str, documents: Any, timeout: Any = None) -> Any:
         if collection == "steps":
-            # As every call of the door this one ends, when a test forgets it too.
+            # As every call of the gateway this one ends, when a test forgets it too.
             await asyncio.wait({asyncio.ensure_future(go_on.wait())}, timeout=10)
         return await insert(collection, documents, timeout)
 
-    monkeypatch.setattr(door, "insert", delayed)
+    monkeypatch.setattr(gateway, "insert", delayed)
     return go_on
 
 
@@ -197,10 +197,10 @@ async def test_a_value_adopted_at_the_checkpoint_is_no_conflict_at_the_barrier(
     documents = backend._open_parts.stores.documents
     document = documents.new_step(claim, theirs, int)
     raw_mongo.steps.insert_one(document | {"nonce": "another:1"})
-    assert await backend._open_parts.stores.lane.flush(5)
+    assert await backend._open_parts.stores.write_behind.flush(5)
     # Redis holds another value too, so MongoDB has to be asked.
     stores = backend._open_parts.stores
-    stores.lane.put(stores.scripts.step(claim, theirs.step_id, '"theirs"', ""))
+    stores.write_behind.put(stores.scripts.step(claim, theirs.step_id, '"theirs"', ""))
     recorded = await backend.checkpoint(claim, ours)
     assert recorded.result == '"theirs"'
     settled = await backend.settle(claim, Completed(result='"theirs"'), None)

@@ -45,7 +45,7 @@ async def test_what_a_dead_worker_owned_and_took_comes_first(
     expire(raw_mongo, dead.id)
     assert await backend.reap(alive.id, expired=False) == 0
     assert await backend.reap(alive.id, expired=True) == 3
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     assert raw_redis.lrange(f"{prefix}:queue", 0, -1) == ids
     assert not raw_redis.exists(inflight)
     again = await claim_many(backend, alive, 5)
@@ -137,7 +137,7 @@ async def test_a_worker_that_leaves_puts_back_what_it_only_took(
 ) -> None:
     leaving, staying = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     inflight = f"{prefix}:inflight:{leaving.id}"
     raw_redis.lmove(f"{prefix}:queue", inflight, "LEFT", "RIGHT")
     await backend.leave(leaving.id)
@@ -165,7 +165,7 @@ async def test_workers_that_left_cost_the_others_nothing(
 
     async def cost() -> list[int]:
         # What leaving has written to Redis may still be on its way.
-        assert await stores.lane.flush(5)
+        assert await stores.write_behind.flush(5)
         monkeypatch.setattr(stores.mongo, "find", counted_find)
         monkeypatch.setattr(stores.redis, "run", counted_run)
         asked.clear()
@@ -318,7 +318,7 @@ async def test_a_hint_to_cancel_reaches_every_process(
 
     async def heard() -> bool:
         await other.cancel(id_, "enough")
-        other._open_parts.stores.lane.put(
+        other._open_parts.stores.write_behind.put(
             other._open_parts.stores.scripts.hint_cancel(id_)
         )
         return id_ in hinted

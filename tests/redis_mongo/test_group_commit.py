@@ -26,7 +26,7 @@ from tests.waiting import until
 from worchflow.foundations.errors import SerializationError, StoreUnavailable
 from worchflow.model.records import Claim, ExecutionStatus
 from worchflow.model.settlement import Completed, Failed, Released, Settled
-from worchflow.storage.redis_mongo import group as grouping
+from worchflow.storage.redis_mongo import batch_writer
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 StartMongo = Callable[..., MongoServer]
@@ -77,17 +77,17 @@ async def test_a_value_that_bson_cannot_hold_fails_its_own_caller_only(
 async def test_batches_are_no_larger_than_said(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grouping, "BATCH_OPERATIONS", 10)
-    monkeypatch.setattr(grouping, "BATCH_BYTES", 100_000)
-    door = backend._open_parts.stores.mongo
-    insert = door.insert
+    monkeypatch.setattr(batch_writer, "BATCH_OPERATIONS", 10)
+    monkeypatch.setattr(batch_writer, "BATCH_BYTES", 100_000)
+    gateway = backend._open_parts.stores.mongo
+    insert = gateway.insert
     batches: list[tuple[int, int]] = []
 
     async def counted(collection: str, documents: Any, timeout: Any = None) -> Any:
         batches.append((len(documents), sum(len(bson.encode(d)) for d in documents)))
         return await insert(collection, documents, timeout)
 
-    monkeypatch.setattr(door, "insert", counted)
+    monkeypatch.setattr(gateway, "insert", counted)
     await backend.insert([new_execution() for _ in range(95)])
     assert max(count for count, _ in batches) == 10
     batches.clear()
@@ -102,9 +102,9 @@ async def test_batches_are_no_larger_than_said(
 async def test_at_most_three_flights_are_in_the_air(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grouping, "BATCH_OPERATIONS", 5)
-    door = backend._open_parts.stores.mongo
-    insert = door.insert
+    monkeypatch.setattr(batch_writer, "BATCH_OPERATIONS", 5)
+    gateway = backend._open_parts.stores.mongo
+    insert = gateway.insert
     now, most = 0, 0
 
     async def counted(collection: str, documents: Any, timeout: Any = None) -> Any:
@@ -116,7 +116,7 @@ async def test_at_most_three_flights_are_in_the_air(
         finally:
             now -= 1
 
-    monkeypatch.setattr(door, "insert", counted)
+    monkeypatch.setattr(gateway, "insert", counted)
     await asyncio.gather(*(backend.insert([new_execution()]) for _ in range(100)))
     assert most == 3
 
@@ -124,7 +124,7 @@ async def test_at_most_three_flights_are_in_the_air(
 async def test_a_full_queue_holds_callers_back(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grouping, "WAITING_OPERATIONS", 20)
+    monkeypatch.setattr(batch_writer, "WAITING_OPERATIONS", 20)
     group = backend._open_parts.stores.committer._executions
     longest = 0
     submit = group._submit
@@ -166,7 +166,7 @@ async def test_a_write_whose_answer_was_lost_is_recognised(
     outcomes = await failing.insert(new)
     assert [outcome.existing for outcome in outcomes] == [None] * 3
     # All are queued: of one alone the claim would be no "update".
-    assert await failing._open_parts.stores.lane.flush(5)
+    assert await failing._open_parts.stores.write_behind.flush(5)
 
     lose_replies(mongo, "update", 1)
     claims = list(await until(lambda: _claim_despite(failing, worker)))
@@ -238,15 +238,15 @@ async def test_settlements_that_are_alike_share_one_statement(
     worker = await joined(backend)
     await insert(backend, *(new_execution() for _ in range(20)))
     claims = await claim_many(backend, worker, 20, limit=20)
-    door = backend._open_parts.stores.mongo
-    update = door.update
+    gateway = backend._open_parts.stores.mongo
+    update = gateway.update
     sizes: list[int] = []
 
     async def counted(collection: str, statements: Any, timeout: Any = None) -> Any:
         sizes.append(len(statements))
         return await update(collection, statements, timeout)
 
-    monkeypatch.setattr(door, "update", counted)
+    monkeypatch.setattr(gateway, "update", counted)
     large = '"' + "x" * 5000 + '"'
     results = [large, *(f'{{"number":{n}}}' for n in range(18))]
     endings = [*(Completed(result=each) for each in results), Failed(error=ERROR)]

@@ -29,8 +29,8 @@ from worchflow.model.records import ExecutionStatus
 from worchflow.model.settlement import Completed, Released
 from worchflow.storage.redis_mongo import hints, missing, sweeper
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
-from worchflow.storage.redis_mongo.redis_door import Answer
-from worchflow.storage.redis_mongo.scripts import ENQUEUE, LET_GO, ScriptCall
+from worchflow.storage.redis_mongo.redis_gateway import Answer
+from worchflow.storage.redis_mongo.scripts import ENQUEUE, RELEASE, ScriptCall
 
 IN_TIME = 25.0
 """Seconds in which a call with a timeout of a few seconds ends on a busy machine too,
@@ -78,7 +78,7 @@ async def test_nothing_is_lost_when_redis_is_wiped(
     backend: RedisMongoBackend, own_redis: RedisServer, mongo_url: str, prefix: str
 ) -> None:
     ids = [await insert_one(backend) for _ in range(20)]
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     with client(own_redis) as raw:
         raw.flushall()
         worker = await joined(backend)
@@ -95,7 +95,7 @@ async def test_the_sweep_pushes_nothing_twice_within_a_minute(
 ) -> None:
     for _ in range(3):
         await insert_one(backend)
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     with client(own_redis) as raw:
         raw.flushall()
         worker = await joined(backend)
@@ -117,7 +117,7 @@ async def test_what_came_just_before_a_wipe_does_not_wait_for_all_that_is_older(
     old = [await insert_one(backend) for _ in range(3)]
     backdate(mongo_url)
     young = [await insert_one(backend) for _ in range(2)]
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     with client(own_redis) as raw:
         raw.flushall()
 
@@ -140,7 +140,7 @@ async def test_one_key_of_a_foreign_type_keeps_only_its_own_execution_from_the_s
     worker = await joined(backend)
     ids = [await insert_one(backend) for _ in range(5)]
     backdate(mongo_url)
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     others = [*ids[:2], *ids[3:]]
     key = f"{prefix}:execution:{ids[2]}"
     with client(own_redis) as raw:
@@ -175,7 +175,7 @@ async def test_a_sweep_passes_pages_that_redis_refuses(
     worker = await joined(backend)
     ids = [await insert_one(backend) for _ in range(12)]
     same_moment(mongo_url, ids)
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     with client(own_redis) as raw:
         raw.flushall()
         for id_ in ids[:8]:
@@ -190,28 +190,28 @@ async def test_one_key_of_a_foreign_type_takes_no_other_update_of_its_batch_down
     backend: RedisMongoBackend, own_redis: RedisServer, prefix: str, foreign: str
 ) -> None:
     worker = await joined(backend)
-    lane = backend._open_parts.stores.lane
+    write_behind = backend._open_parts.stores.write_behind
     ids = [await insert_one(backend) for _ in range(3)]
     claims = await claim_many(backend, worker, 3)
-    await lane.flush(5)
+    await write_behind.flush(5)
     with client(own_redis) as raw:
         key = f"{prefix}:{foreign}:{ids[1]}"
         raw.delete(key)
         raw.set(key, "of another program")
         sent: list[int] = []
-        run = lane._redis.run
+        run = write_behind._redis.run
 
         async def counted(calls: Sequence[ScriptCall]) -> list[Answer]:
             sent.append(len(calls))
             return await run(calls)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(lane._redis, "run", counted)
+            patch.setattr(write_behind._redis, "run", counted)
             steps = (backend.checkpoint(claim, new_step()) for claim in claims)
             await asyncio.gather(*steps)
             ends = (backend.settle(c, Released(delay=60), None) for c in claims)
             await asyncio.gather(*ends)
-            await lane.flush(5)
+            await write_behind.flush(5)
         inflight = f"{prefix}:inflight:{worker.id}"
         assert raw.llen(inflight) == 0
         assert set(raw.zrange(f"{prefix}:delayed", 0, -1)) == set(ids)
@@ -227,12 +227,12 @@ async def test_scripts_that_the_server_does_not_know_yet_run_in_their_order(
 ) -> None:
     with client(own_redis) as raw:
         # Another process has used only the last of them.
-        raw.script_load(LET_GO.source)
+        raw.script_load(RELEASE.source)
     backend = await open_backend(redis_url=own_redis.url)
     claim = await claimed(backend)
     await backend.checkpoint(claim, new_step())
     await backend.settle(claim, Completed(result="1"), None)
-    await backend._open_parts.stores.lane.flush(30)
+    await backend._open_parts.stores.write_behind.flush(30)
     with client(own_redis) as raw:
         steps = f"{prefix}:steps:{claim.execution.id}"
         assert raw.hexists(steps, new_step().step_id)
@@ -251,26 +251,26 @@ async def test_what_breaks_at_an_answer_of_redis_ends_nothing_else(
     for round_ in range(2):
         for answered in (fail, heard.append):
             later = replace(claim, token=round_ + 5)
-            stores.lane.put(stores.scripts.mark(later, 1, "", answered))
+            stores.write_behind.put(stores.scripts.mark(later, 1, "", answered))
         # The first of the two has marked it already.
         await until(lambda round_=round_: heard == [0] * (round_ + 1))  # type: ignore[misc]
-    assert stores.lane.lost == 0
+    assert stores.write_behind.lost == 0
 
 
 async def test_a_queue_of_a_foreign_type_repeats_nothing_that_was_done(
     backend: RedisMongoBackend, own_redis: RedisServer, prefix: str
 ) -> None:
     worker = await joined(backend)
-    lane = backend._open_parts.stores.lane
+    write_behind = backend._open_parts.stores.write_behind
     ids = [await insert_one(backend) for _ in range(3)]
     claims = await claim_many(backend, worker, 3)
-    await lane.flush(5)
+    await write_behind.flush(5)
     with client(own_redis) as raw:
         inflight = f"{prefix}:inflight:{worker.id}"
         raw.rpush(inflight, *ids)
         raw.set(f"{prefix}:queue", "of another program")
         await asyncio.gather(*(backend.settle(c, Released(), None) for c in claims))
-        await lane.flush(5)
+        await write_behind.flush(5)
         assert sorted(raw.lrange(inflight, 0, -1)) == sorted(ids)
 
 
@@ -289,7 +289,7 @@ async def test_a_sweep_that_ends_early_goes_on_where_it_was(
     ids = [await insert_one(backend) for _ in range(10)]
     backdate(mongo_url)
     stores, election = backend._open_parts.stores, backend._open_parts.election
-    await stores.lane.flush(5)
+    await stores.write_behind.flush(5)
     run, holds = stores.redis.run, election.holds
     pages = iter(range(100))
 
@@ -324,7 +324,7 @@ async def test_a_second_wipe_within_a_minute_delays_nothing(
     worker = await joined(backend)
     backdate(mongo_url)
     for _ in range(2):
-        await backend._open_parts.stores.lane.flush(5)
+        await backend._open_parts.stores.write_behind.flush(5)
         with client(own_redis) as raw:
             raw.flushall()
         assert await backend.sweep(worker.id) == 1
@@ -335,7 +335,7 @@ async def test_the_sweep_leaves_a_deep_backlog_alone(
 ) -> None:
     for _ in range(30):
         await insert_one(backend)
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     worker = await joined(backend)
     backdate(mongo_url)
     assert await backend.sweep(worker.id) == 0
@@ -346,7 +346,7 @@ async def test_what_was_claimed_past_redis_hides_no_backlog_from_the_sweep(
 ) -> None:
     for _ in range(30):
         await insert_one(backend)
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     worker = await joined(backend)
     backdate(mongo_url)
     with client(own_redis) as raw:
@@ -359,7 +359,7 @@ async def test_more_than_a_page_is_swept_in_one_go(
     backend: RedisMongoBackend, own_redis: RedisServer, mongo_url: str, prefix: str
 ) -> None:
     await backend.insert([new_execution() for _ in range(2500)])
-    await backend._open_parts.stores.lane.flush(10)
+    await backend._open_parts.stores.write_behind.flush(10)
     with client(own_redis) as raw:
         raw.flushall()
         worker = await joined(backend)
@@ -376,7 +376,7 @@ async def test_a_wipe_while_executions_run_changes_nothing_for_them(
     claim = await claim_one(backend, worker)
     step = new_step()
     await backend.checkpoint(claim, step)
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     with client(own_redis) as raw:
         raw.flushall()
     await backend.checkpoint(claim, new_step(2))
@@ -393,7 +393,7 @@ async def test_a_claimed_execution_gets_its_hash_back_after_a_wipe(
     backend: RedisMongoBackend, own_redis: RedisServer, prefix: str
 ) -> None:
     id_ = await insert_one(backend)
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     with client(own_redis) as raw:
         raw.delete(f"{prefix}:execution:{id_}")
         await claim_one(backend, await joined(backend))
@@ -415,8 +415,8 @@ async def test_scripts_that_redis_forgot_are_sent_again(
             raw.script_flush()
         await backend.checkpoint(claim, new_step())
         await backend.settle(claim, Completed(result="1"), None)
-        assert await backend._open_parts.stores.lane.flush(5)
-    assert backend._open_parts.stores.lane.lost == 0
+        assert await backend._open_parts.stores.write_behind.flush(5)
+    assert backend._open_parts.stores.write_behind.lost == 0
 
 
 async def test_work_goes_on_without_redis_and_back_with_it(
@@ -474,7 +474,7 @@ async def test_a_frozen_redis_delays_nobody_who_only_writes(
     backend = await open_backend(redis_url=own_redis.url, timeout=2 * IN_TIME)
     await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     own_redis.pause()
     async with asyncio.timeout(IN_TIME):
         await backend.checkpoint(claim, new_step())
@@ -498,7 +498,7 @@ async def test_what_a_lost_answer_had_moved_is_found_again(
 ) -> None:
     worker = await joined(backend)
     id_ = await insert_one(backend)
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     with client(own_redis) as raw:
         # As a pop whose answer was lost on the way leaves it.
         raw.lmove(f"{prefix}:queue", f"{prefix}:inflight:{worker.id}", "LEFT", "RIGHT")
@@ -521,7 +521,7 @@ async def test_notices_come_again_after_redis_was_away(
         stores = backend._open_parts.stores
 
         async def heard() -> bool:
-            stores.lane.put(stores.scripts.tell("e1", encode_notice(notice)))
+            stores.write_behind.put(stores.scripts.tell("e1", encode_notice(notice)))
             return await subscription.next(0.1) == notice
 
         await until(heard)
@@ -563,7 +563,7 @@ async def test_a_full_redis_can_be_drained_and_then_takes_work_again(
 ) -> None:
     worker = await joined(backend)
     before = [await insert_one(backend) for _ in range(5)]
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     with client(own_redis) as raw:
         raw.config_set("maxmemory", "1mb")
         later = await insert_one(backend)
@@ -585,11 +585,11 @@ async def test_a_dropped_acknowledgement_is_repaired(
     worker = await joined(backend)
     id_ = await insert_one(backend)
     claim = await claim_one(backend, worker)
-    lane = backend._open_parts.stores.lane
-    await lane.flush(5)
+    write_behind = backend._open_parts.stores.write_behind
+    await write_behind.flush(5)
     await backend.settle(claim, Completed(result="1"), None)
-    operation = lane._waiting.popleft()
-    lane._give_up(operation)
+    operation = write_behind._waiting.popleft()
+    write_behind._give_up(operation)
     claimer = backend._claimer(worker)
     await until(lambda: not claimer.has_lost)
     assert list(await backend.claim(worker, 1, 0.2)) == []
@@ -622,7 +622,7 @@ async def test_claims_wait_for_mongodb_and_lose_nothing(
     backend = await open_backend(mongo_url=server.database_url("x"), timeout=1.0)
     worker = await joined(backend)
     ids = {await insert_one(backend) for _ in range(6)}
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     await asyncio.to_thread(server.kill)
     with pytest.raises(StoreUnavailable):
         await backend.claim(worker, 2, 0.5)

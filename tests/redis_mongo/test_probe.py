@@ -13,7 +13,7 @@ from tests.servers import MongoServer, RedisServer
 from worchflow.foundations.errors import ConfigurationError, StoreUnavailable
 from worchflow.model.options import BackendOptions
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
-from worchflow.storage.redis_mongo.redis_door import RedisDoor
+from worchflow.storage.redis_mongo.redis_gateway import RedisGateway
 
 OPTIONS = BackendOptions(queue_prefix="shop", timeout=5)
 COMMANDS = [
@@ -64,12 +64,12 @@ async def test_an_old_server_is_told_as_such_and_not_as_one_that_lacks_rights(
     mongo_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    info = RedisDoor.info
+    info = RedisGateway.info
 
-    async def of_an_old_one(door: RedisDoor, section: str) -> dict[str, Any]:
-        return await info(door, section) | {"redis_version": "6.0.16"}
+    async def of_an_old_one(gateway: RedisGateway, section: str) -> dict[str, Any]:
+        return await info(gateway, section) | {"redis_version": "6.0.16"}
 
-    monkeypatch.setattr(RedisDoor, "info", of_an_old_one)
+    monkeypatch.setattr(RedisGateway, "info", of_an_old_one)
     url = user(server, admin, "~shop:* &shop:* +@all -blmove")
 
     assert "Redis 6.0.16 is too old" in await refusal(url, mongo_url)

@@ -173,7 +173,10 @@ async def test_who_is_late_removes_no_step_whatever_says_when_it_was_recorded(
 async def test_what_is_left_to_write_of_a_former_life_comes_before_the_next(
     backend: RedisMongoBackend, raw_redis: redis.Redis, prefix: str
 ) -> None:
-    lane, scripts = backend._open_parts.stores.lane, backend._open_parts.stores.scripts
+    write_behind, scripts = (
+        backend._open_parts.stores.write_behind,
+        backend._open_parts.stores.scripts,
+    )
     ended: dict[str, Any] = {
         "id": "e1",
         "status": "completed",
@@ -199,11 +202,13 @@ async def test_what_is_left_to_write_of_a_former_life_comes_before_the_next(
     )
     claim = Claim(execution=execution, worker_id="w", token=1)
 
-    lane.put(scripts.mark(claim, 1, "", lambda _: None), at_once=False)
-    lane.put(scripts.step(claim, "s", "1", ""), at_once=False)
-    lane.put(scripts.let_go("w", "e1", NOWHERE, fields=ended, ttl=9), at_once=False)
-    lane.put(scripts.enqueue(anew, NOWHERE))
-    assert await lane.flush(5)
+    write_behind.put(scripts.mark(claim, 1, "", lambda _: None), at_once=False)
+    write_behind.put(scripts.step(claim, "s", "1", ""), at_once=False)
+    write_behind.put(
+        scripts.release("w", "e1", NOWHERE, fields=ended, ttl=9), at_once=False
+    )
+    write_behind.put(scripts.enqueue(anew, NOWHERE))
+    assert await write_behind.flush(5)
 
     assert raw_redis.hget(f"{prefix}:execution:e1", "status") == "queued"
     assert raw_redis.exists(f"{prefix}:steps:e1") == 0
@@ -216,7 +221,7 @@ async def test_copies_in_redis_go_even_if_they_would_not_expire(
     prefix: str,
 ) -> None:
     id_ = await ended(backend, raw_mongo)
-    assert await backend._open_parts.stores.lane.flush(5)
+    assert await backend._open_parts.stores.write_behind.flush(5)
     keys = [f"{prefix}:execution:{id_}", f"{prefix}:steps:{id_}"]
     assert [raw_redis.persist(key) for key in keys] == [1, 1]
 

@@ -40,7 +40,7 @@ async def send(backend: RedisMongoBackend, event: str, count: int) -> list[str]:
 
 
 async def flushed(backend: RedisMongoBackend) -> None:
-    assert await backend._open_parts.stores.lane.flush(10)
+    assert await backend._open_parts.stores.write_behind.flush(10)
 
 
 # -- no claim, no order lost

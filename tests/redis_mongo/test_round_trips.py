@@ -101,7 +101,7 @@ async def test_what_a_fail_over_may_take_back_is_not_read(
 
 async def flushed(backend: RedisMongoBackend, commands: Commands) -> Counter[str]:
     """Return what MongoDB was sent since the last time."""
-    assert await backend._open_parts.stores.lane.flush(5)
+    assert await backend._open_parts.stores.write_behind.flush(5)
     seen = commands.seen.copy()
     commands.seen.clear()
     return seen
@@ -109,9 +109,9 @@ async def flushed(backend: RedisMongoBackend, commands: Commands) -> Counter[str
 
 def count_runs(backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Count the round trips of scripts, upkeep aside."""
-    door = backend._open_parts.stores.redis
+    gateway = backend._open_parts.stores.redis
     runs: list[list[str]] = []
-    run = door.run
+    run = gateway.run
 
     async def counted(calls: Any) -> Any:
         names = [call.script.name for call in calls]
@@ -119,7 +119,7 @@ def count_runs(backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch) -> A
             runs.append(names)
         return await run(calls)
 
-    monkeypatch.setattr(door, "run", counted)
+    monkeypatch.setattr(gateway, "run", counted)
     return runs
 
 
@@ -147,7 +147,7 @@ async def test_a_road_of_one_execution(
     runs.clear()
     await backend.settle(claim, Completed(result="1"), None)
     assert await flushed(backend, commands) == {"update executions": 1}
-    assert runs == [["let_go"]]
+    assert runs == [["release"]]
 
 
 async def test_many_executions_share_them(

@@ -258,7 +258,7 @@ async def test_what_a_dead_worker_owned_of_the_original_is_queued_once(
 
     assert await backend.reap(alive.id, expired=False) == 2
 
-    await backend._open_parts.stores.lane.flush(5)
+    await backend._open_parts.stores.write_behind.flush(5)
     assert sorted(raw_redis.lrange(f"{prefix}:queue", 0, -1)) == ids
     assert len(await claim_many(backend, alive, 2)) == 2
 

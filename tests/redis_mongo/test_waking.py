@@ -121,7 +121,7 @@ async def test_an_id_popped_when_the_slots_may_be_full_is_put_back(
     late = await insert_one(backend, event="b")
 
     await until(lambda: raw_redis.lrange(f"{prefix}:ready:b", 0, -1) == [late])
-    assert await backend._open_parts.stores.lane.flush(10)
+    assert await backend._open_parts.stores.write_behind.flush(10)
     assert raw_redis.lrange(f"{prefix}:inflight:{worker.id}", 0, -1) == [first]
     assert (await claim_one(backend, worker)).execution.id == late
     wrong.cancel()

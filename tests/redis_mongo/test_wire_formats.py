@@ -310,14 +310,14 @@ async def test_a_late_write_neither_revives_nor_changes_a_finished_hash(
     await until(lambda: raw_redis.hget(hash_, "status") == "completed")
     before = raw_redis.hgetall(hash_)
     parts = backend._open_parts
-    scripts, lane = parts.stores.scripts, parts.stores.lane
-    lane.put(scripts.mark(claim, 1, "", lambda _: None))
-    lane.put(scripts.step(claim, "late", "1", ""))
+    scripts, write_behind = parts.stores.scripts, parts.stores.write_behind
+    write_behind.put(scripts.mark(claim, 1, "", lambda _: None))
+    write_behind.put(scripts.step(claim, "late", "1", ""))
     late = {"status": "queued", "token": claim.token, "updatedAt": 1}
-    lane.put(scripts.let_go("w", id_, "none", fields=late))
+    write_behind.put(scripts.release("w", id_, "none", fields=late))
     fields = parts.stores.documents.hash_fields(claim.execution)
-    lane.put(scripts.enqueue(fields, "none"))
-    assert await lane.flush(5)
+    write_behind.put(scripts.enqueue(fields, "none"))
+    assert await write_behind.flush(5)
     assert raw_redis.hgetall(hash_) == before
     assert raw_redis.ttl(hash_) > 0
     assert not raw_redis.exists(f"{prefix}:steps:{id_}")

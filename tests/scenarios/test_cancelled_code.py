@@ -310,7 +310,7 @@ async def test_what_a_thread_finishes_while_the_worker_stops_is_kept(
 def _interrupted(worker: Any) -> bool:
     return any(
         runner.attempt.interruption is not None
-        for runner in worker._running._runners.values()
+        for runner in worker._slots._runners.values()
     )
 
 

@@ -146,7 +146,7 @@ async def test_what_somebody_else_recorded_first_is_adopted(
         async with app.client() as client, app.worker() as worker:
             handle = await client.send(race())
             await asyncio.wait_for(began.wait(), 10)
-            runner = worker._running._runners[handle.id]
+            runner = worker._slots._runners[handle.id]
             recorded = new_step(
                 step_id=step_id("load"), title="load", result='"theirs"'
             )

@@ -249,7 +249,7 @@ async def test_a_result_under_a_lost_claim_is_dropped(hasty: MakeHasty) -> None:
 
             await until(reaped)
             go_on.set()
-            await until(lambda: not worker._running.ids)
+            await until(lambda: not worker._slots.ids)
             assert not (await handle.status()).is_terminal
             thaw()
 
@@ -263,11 +263,11 @@ async def test_a_claim_of_unknown_outcome_is_adopted(hasty: MakeHasty) -> None:
     app = hasty()
 
     @app.function("stray")
-    async def stray(ctx: Context[None]) -> int:
+    async def orphaned_claim(ctx: Context[None]) -> int:
         return ctx.token
 
     async with app.client() as client, impatient(app) as worker:
-        start = worker._running.start
+        start = worker._slots.start
         dropped: list[Any] = []
 
         def lose_the_first(claim: Any, lease: Any) -> None:
@@ -276,8 +276,8 @@ async def test_a_claim_of_unknown_outcome_is_adopted(hasty: MakeHasty) -> None:
             dropped.append(claim)
 
         # As after a claim that was made but whose answer never came.
-        worker._running.start = lose_the_first  # type: ignore[method-assign]
-        handle = await client.send(stray())
+        worker._slots.start = lose_the_first  # type: ignore[method-assign]
+        handle = await client.send(orphaned_claim())
 
         assert await handle.result(timeout=10) == dropped[0].token
         assert (await client.get(handle.id)).recoveries == 0

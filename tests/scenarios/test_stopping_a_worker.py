@@ -146,7 +146,7 @@ async def test_a_plain_handler_ends_at_its_next_step(app: Worchflow[Any]) -> Non
         handle = await client.send(plain())
         await until(first_done.is_set)
         stopping = asyncio.create_task(worker.stop(timeout=0))
-        runner = worker._running._runners[handle.id]
+        runner = worker._slots._runners[handle.id]
         await until(lambda: runner.attempt.is_over)
         go_on.set()
         await stopping
@@ -223,7 +223,7 @@ async def test_a_worker_starts_once(app: Worchflow[Any]) -> None:
 
 
 class EndlessStart:
-    """A lifespan that is entered for ever, and takes a while to leave."""
+    """A lifespan that is entered forever, and takes a while to leave."""
 
     def __init__(self, leaving: float = 0) -> None:
         self.entered = asyncio.Event()

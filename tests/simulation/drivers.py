@@ -1,6 +1,6 @@
-"""The surfaces of redis-py and pymongo that the doors use, over a transport.
+"""The surfaces of redis-py and pymongo that the gateways use, over a transport.
 
-The library's own doors, committers, leases and everything above them run unchanged;
+The library's own gateways, committers, leases and everything above them run unchanged;
 what would go to a socket goes to the transport, and drivers' errors come back.
 """
 
@@ -22,7 +22,7 @@ from worchflow.model.options import BackendOptions
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.connections import Clients
 from worchflow.storage.redis_mongo.leases import OwnConnection
-from worchflow.storage.redis_mongo.mongo_door import CODEC, MongoDoor
+from worchflow.storage.redis_mongo.mongo_gateway import CODEC, MongoGateway
 
 
 class Transport(Protocol):
@@ -83,7 +83,7 @@ class SimulatedConnections:
         database: Any = SimulatedDatabase(self._transport, self._options.timeout)
         return Clients(redis, redis, database)
 
-    def lease_store(self, mongo: MongoDoor) -> OwnConnection:
+    def lease_store(self, mongo: MongoGateway) -> OwnConnection:
         """A connection for the lease's thread."""
         timeout = self._options.lease_ttl / 2
         database: Any = LeaseDatabase(self._transport, timeout)

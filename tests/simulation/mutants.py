@@ -20,7 +20,7 @@ from worchflow.storage.redis_mongo import (
     committer,
     executions,
     leases,
-    mongo_door,
+    mongo_gateway,
     ownership,
     reaper,
     settlements,
@@ -61,7 +61,7 @@ def _settle_without_owner() -> list[Change]:
 
     return [
         (settlements.SettlementUpdate, "query", property(query)),
-        (statements, "_owned", lambda likeness: {}),
+        (statements, "_owned", lambda merge_key: {}),
     ]
 
 
@@ -138,7 +138,7 @@ def _no_new_identity() -> list[Change]:
 
 
 def _no_majority() -> list[Change]:
-    return [(mongo_door, "write_concern", lambda timeout: {"w": 1})]
+    return [(mongo_gateway, "write_concern", lambda timeout: {"w": 1})]
 
 
 def _send_without_nonce() -> list[Change]:

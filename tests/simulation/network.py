@@ -276,7 +276,7 @@ class Network:
         self.world.after(self.world.random.uniform(*between), event)
 
 
-class Link:
+class LoopBinding:
     """The transport of one process."""
 
     def __init__(self, process: Process, network: Network) -> None:

@@ -252,7 +252,7 @@ class Oracle:
         if after is not None and after != before:
             return self._claimed(key, old, new)
         if before is not None and after is None:
-            return self._let_go(key, old, new)
+            return self._release(key, old, new)
         return None
 
     def _after_the_end(self, key: str, old: Document, new: Document) -> None:
@@ -273,7 +273,7 @@ class Oracle:
         self._claims[key, new["token"]] = (self.world.now, new["owner"])
         self.counts["claims"] += 1
 
-    def _let_go(self, key: str, old: Document, new: Document) -> None:
+    def _release(self, key: str, old: Document, new: Document) -> None:
         owner, token = old["owner"], old["token"]
         if new.get("recoveries", 0) > old.get("recoveries", 0):
             self.counts["recoveries"] += 1

@@ -18,7 +18,7 @@ from unittest import mock
 
 from tests.simulation import processes
 from tests.simulation.processes import World, current_process
-from worchflow.engine import attempt, threads, titles
+from worchflow.engine import attempt, step_ids, threads
 from worchflow.foundations import clock
 from worchflow.storage.redis_mongo import election, leases, store_clock, sweeper, upkeep
 from worchflow.worker import blocked_loop, lease, membership
@@ -72,7 +72,7 @@ def machine_of(world: World) -> Iterator[None]:
         *INTERVALS,
         *(
             (module, "threading", THREADING)
-            for module in (attempt, blocked_loop, lease, leases, threads, titles)
+            for module in (attempt, blocked_loop, lease, leases, threads, step_ids)
         ),
     ]
     state = random.getstate()

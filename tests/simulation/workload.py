@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, ClassVar, Self, TypeAlias
 
 from tests.simulation.drivers import backend_on
-from tests.simulation.network import Link, Network
+from tests.simulation.network import LoopBinding, Network
 from tests.simulation.oracle import KINDS, Oracle, Plan
 from tests.simulation.processes import Process, current_process
 from worchflow import (
@@ -213,7 +213,7 @@ def make_worker(
     """The real worker, on this process's connections."""
     return Worcher(
         functions,
-        backend=backend_on(Link(process, network), options),
+        backend=backend_on(LoopBinding(process, network), options),
         options=WorkerOptions(
             concurrency=slots,
             heartbeat=1.0,
@@ -232,7 +232,7 @@ class Sender:
     ) -> None:
         self._accepted: dict[str, asyncio.Event] = {}
         self._client = WorchflowClient[Any](
-            backend=backend_on(Link(process, network), options)
+            backend=backend_on(LoopBinding(process, network), options)
         )
 
     async def run(self, plans: list[Plan], random: Random) -> None:

@@ -15,8 +15,8 @@ from worchflow.storage.sqlite.backend import SQLiteBackend
 
 def sockets_of(backend: SQLiteBackend) -> Path:
     """The folder with the sockets: elsewhere when its path would be too long."""
-    assert backend._link is not None
-    peers = backend._link.core.peers
+    assert backend._binding is not None
+    peers = backend._binding.shared.peers
     assert peers is not None
     return peers._folder
 

@@ -25,10 +25,10 @@ from worchflow.model.records import ExecutionStatus
 from worchflow.model.settlement import Completed
 from worchflow.storage.contract.backend import Inserted
 from worchflow.storage.sqlite.backend import SQLiteBackend
-from worchflow.storage.sqlite.core import Core
-from worchflow.storage.sqlite.mailbox import Answer, Call, Mailbox
+from worchflow.storage.sqlite.call_dispatcher import Answer, Call, CallDispatcher
 from worchflow.storage.sqlite.peers import Peers
 from worchflow.storage.sqlite.reader import Reader
+from worchflow.storage.sqlite.shared_database import SharedDatabase
 
 
 class Broken(BaseException):
@@ -43,9 +43,9 @@ def failing(*_: Any, **__: Any) -> Any:
     raise RuntimeError("broken on purpose")
 
 
-def core_of(backend: SQLiteBackend) -> Core:
-    assert backend._link is not None
-    return backend._link.core
+def shared_of(backend: SQLiteBackend) -> SharedDatabase:
+    assert backend._binding is not None
+    return backend._binding.shared
 
 
 async def test_a_publisher_that_breaks_changes_no_outcome_and_ends_no_writer(
@@ -55,7 +55,7 @@ async def test_a_publisher_that_breaks_changes_no_outcome_and_ends_no_writer(
 ) -> None:
     claim = await claimed(backend)
     taken = await insert_one(backend, event_data='"one"')
-    monkeypatch.setattr(core_of(backend)._writer, "_publish", broken)
+    monkeypatch.setattr(shared_of(backend)._writer, "_publish", broken)
 
     new = [new_execution() for _ in range(5)]
     conflicting = new_execution(id=taken, event_data='"another"')
@@ -83,16 +83,16 @@ async def test_a_publisher_that_breaks_changes_no_outcome_and_ends_no_writer(
 async def test_who_cannot_be_told_of_a_commit_keeps_nobody_else_from_it(
     backend: SQLiteBackend, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    core = core_of(backend)
+    shared = shared_of(backend)
     other = sockets_of(backend) / "other.sock"
     if what == "an event loop":
 
         class BrokenWakeup:
             receive = staticmethod(failing)
 
-        monkeypatch.setattr(core, "_wakeups", (BrokenWakeup(), *core._wakeups))
+        monkeypatch.setattr(shared, "_wakeups", (BrokenWakeup(), *shared._wakeups))
     else:
-        monkeypatch.setattr(core._peers, "send", failing)
+        monkeypatch.setattr(shared._peers, "send", failing)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox:
         inbox.bind(str(other))
         inbox.setblocking(False)
@@ -126,7 +126,7 @@ async def test_a_message_that_cannot_be_passed_on_ends_no_listener(
 
 
 async def test_an_answer_that_cannot_be_handed_back_holds_up_no_other() -> None:
-    box = Mailbox(30.0, "here")
+    box = CallDispatcher(30.0, "here")
     sent: list[Call] = []
     first = asyncio.ensure_future(box.call(sent.append, failing))
     second = asyncio.ensure_future(box.call(sent.append))
@@ -159,7 +159,7 @@ async def test_a_connection_that_cannot_be_closed_ends_no_reader() -> None:
         made.append(sqlite3.connect(":memory:", factory=kind, check_same_thread=False))
         return made[-1]
 
-    box = Mailbox(30.0, "here")
+    box = CallDispatcher(30.0, "here")
     reader = Reader("here", connect)
     reader.start()
     for _ in range(4):

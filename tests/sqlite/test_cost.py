@@ -19,7 +19,7 @@ from worchflow.storage.sqlite import claims, listing, settling, steps, workers
 from worchflow.storage.sqlite.claims import ClaimRequest, functions_json
 from worchflow.storage.sqlite.connection import connect_writer, prepare
 from worchflow.storage.sqlite.files import MEMORY
-from worchflow.storage.sqlite.unserved import hand_on
+from worchflow.storage.sqlite.unserved import requeue
 from worchflow.storage.sqlite.workers import JoinRequest
 from worchflow.storage.sqlite.writer import Transaction
 
@@ -152,11 +152,11 @@ def test_handing_on_costs_the_same_whatever_waits(
     connection: sqlite3.Connection,
 ) -> None:
     fill(connection, FEW, "unserved")
-    few = cost_of(connection, lambda tx: hand_on(tx, PREFIX))
+    few = cost_of(connection, lambda tx: requeue(tx, PREFIX))
 
     fill(connection, MANY, "unserved")
 
-    assert cost_of(connection, lambda tx: hand_on(tx, PREFIX)) < few * ALLOWED
+    assert cost_of(connection, lambda tx: requeue(tx, PREFIX)) < few * ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_no_walk_is_longer_than_allowed_and_none_is_lost(
         (workers._OWNED, ("w",)),
         (workers._FORGET, ("p",)),
         (
-            workers._TAKE_BACK,
+            workers._RECLAIM,
             dict.fromkeys(["workers", "prefix", "ids", "deaths", "front", "now"], "[]"),
         ),
         (claims._NEXT_DUE, {"prefix": "p", "functions": "[]", "most_deaths": 1}),

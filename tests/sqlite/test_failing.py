@@ -38,7 +38,7 @@ from worchflow.foundations.errors import (
 from worchflow.model.records import ExecutionQuery, ExecutionStatus
 from worchflow.model.settlement import Completed, Released
 from worchflow.storage.contract.backend import Inserted
-from worchflow.storage.sqlite import mailbox, sessions, writer
+from worchflow.storage.sqlite import call_dispatcher, sessions, writer
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.files import FileLock
 from worchflow.storage.sqlite.times import lease_now, wall_now
@@ -185,7 +185,7 @@ async def test_a_call_that_takes_too_long_fails_and_can_be_repeated(
 ) -> None:
     backend = await make_backend(timeout=0.3)
     assert isinstance(backend, SQLiteBackend)
-    assert backend._link is not None
+    assert backend._binding is not None
     stuck = await _stuck_writer(backend)
     new = new_execution()
 
@@ -199,7 +199,7 @@ async def test_a_call_that_takes_too_long_fails_and_can_be_repeated(
 async def test_more_calls_than_there_is_room_for_wait_their_turn(
     make_backend: MakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mailbox, "CALLS", 5)
+    monkeypatch.setattr(call_dispatcher, "CALLS", 5)
     backend = await make_backend(timeout=0.3)
     news = [new_execution() for _ in range(40)]
 
@@ -483,7 +483,7 @@ class _Stuck:
 
     def start(self) -> None:
         """Put it in line."""
-        task = asyncio.ensure_future(self._backend._link.write(self._wait, None))
+        task = asyncio.ensure_future(self._backend._binding.write(self._wait, None))
         task.add_done_callback(lambda done: done.exception())
 
     def _wait(self, tx: Any, prefix: str, arguments: Sequence[None]) -> Sequence[None]:

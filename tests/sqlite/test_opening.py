@@ -227,7 +227,7 @@ async def test_durability_decides_what_a_commit_waits_for(
 ) -> None:
     backend = await make_backend(durability=durability)
     assert isinstance(backend, SQLiteBackend)
-    assert backend._link is not None
+    assert backend._binding is not None
 
     def ask(tx: Any, _prefix: str, arguments: Sequence[None]) -> list[Any]:
         pragmas = ("synchronous", "journal_mode")
@@ -236,7 +236,7 @@ async def test_durability_decides_what_a_commit_waits_for(
             for _ in arguments
         ]
 
-    assert await backend._link.write(ask, None) == [synchronous, "wal"]
+    assert await backend._binding.write(ask, None) == [synchronous, "wal"]
 
 
 async def test_two_databases_in_memory_share_nothing() -> None:
@@ -257,10 +257,10 @@ async def test_equal_backends_of_one_process_share_their_threads(
 ) -> None:
     one, two = await make_backend(), await make_backend()
     other = await make_backend(durability="fast")
-    links = [backend._link for backend in (one, two, other)]  # type: ignore[attr-defined]
+    links = [backend._binding for backend in (one, two, other)]  # type: ignore[attr-defined]
 
-    assert links[0].core is links[1].core
-    assert links[0].core is not links[2].core
+    assert links[0].shared is links[1].shared
+    assert links[0].shared is not links[2].shared
 
 
 async def test_a_backend_belongs_to_one_event_loop(backend: SQLiteBackend) -> None:
@@ -281,9 +281,9 @@ async def test_a_relative_path_and_a_link_lead_to_the_same_file(
     id_ = await insert_one(one)
 
     await expect(two, id_, status=ExecutionStatus.QUEUED)
-    assert one._link is not None
-    assert two._link is not None
-    assert one._link.core is two._link.core
+    assert one._binding is not None
+    assert two._binding is not None
+    assert one._binding.shared is two._binding.shared
     await one.close()
     await two.close()
 

@@ -43,7 +43,7 @@ from worchflow.model.records import ExecutionStatus
 from worchflow.model.settlement import Completed
 from worchflow.storage.sqlite import claiming, files, peers
 from worchflow.storage.sqlite.backend import SQLiteBackend
-from worchflow.storage.sqlite.files import Beside, CommitLock, FileLock, is_free
+from worchflow.storage.sqlite.files import CommitLock, FileLock, SidecarPaths, is_free
 from worchflow.storage.sqlite.hints import Hints, read_datagram
 from worchflow.storage.sqlite.times import wall_now
 
@@ -217,8 +217,8 @@ def test_a_lock_belongs_to_one_holder(tmp_path: Path) -> None:
 
 
 def test_a_busy_writer_lets_the_one_that_waits_go_first(tmp_path: Path) -> None:
-    beside = Beside(tmp_path / "data.db")
-    busy, waits, third = (CommitLock(beside) for _ in range(3))
+    sidecars = SidecarPaths(tmp_path / "data.db")
+    busy, waits, third = (CommitLock(sidecars) for _ in range(3))
     assert busy.acquire()
     assert not waits.acquire()
 
@@ -233,8 +233,8 @@ def test_a_busy_writer_lets_the_one_that_waits_go_first(tmp_path: Path) -> None:
 
 
 def test_who_stops_waiting_is_in_nobodys_way(tmp_path: Path) -> None:
-    beside = Beside(tmp_path / "data.db")
-    holds, gives_up, waits = (CommitLock(beside) for _ in range(3))
+    sidecars = SidecarPaths(tmp_path / "data.db")
+    holds, gives_up, waits = (CommitLock(sidecars) for _ in range(3))
     assert holds.acquire()
     assert not gives_up.acquire()
     gives_up.give_way()
@@ -246,9 +246,9 @@ def test_who_stops_waiting_is_in_nobodys_way(tmp_path: Path) -> None:
 
 
 def test_a_lease_that_waits_goes_before_every_writer(tmp_path: Path) -> None:
-    beside = Beside(tmp_path / "data.db")
-    holds, next_one, late = (CommitLock(beside) for _ in range(3))
-    lease = CommitLock(beside, first=True)
+    sidecars = SidecarPaths(tmp_path / "data.db")
+    holds, next_one, late = (CommitLock(sidecars) for _ in range(3))
+    lease = CommitLock(sidecars, first=True)
     assert holds.acquire()
     assert not next_one.acquire()
     assert not lease.acquire()
@@ -272,9 +272,9 @@ def test_a_lease_that_waits_goes_before_every_writer(tmp_path: Path) -> None:
 def test_a_frozen_lease_holds_writers_up_once_and_not_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beside = Beside(tmp_path / "data.db")
-    holds, writer, late = (CommitLock(beside) for _ in range(3))
-    frozen = CommitLock(beside, first=True)
+    sidecars = SidecarPaths(tmp_path / "data.db")
+    holds, writer, late = (CommitLock(sidecars) for _ in range(3))
+    frozen = CommitLock(sidecars, first=True)
     assert holds.acquire()
     assert not late.acquire()  # has the turn
     assert not frozen.acquire()

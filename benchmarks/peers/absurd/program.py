@@ -61,13 +61,13 @@ async def sender() -> None:
     async def send(count: int) -> None:
         left = count
 
-        async def lane(app) -> None:
+        async def write_behind(app) -> None:
             nonlocal left
             while left > 0:
                 left -= 1
                 await app.spawn(NAME, {}, queue="default")
 
-        await asyncio.gather(*(lane(app) for app in apps))
+        await asyncio.gather(*(write_behind(app) for app in apps))
 
     async def one() -> None:
         spawned = await apps[0].spawn(NAME, {}, queue="default")

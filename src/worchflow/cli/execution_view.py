@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..foundations.durations import span
+from ..foundations.durations import format_duration
 from ..model.records import StepStatus
 from .output import json_text
 
@@ -55,7 +55,7 @@ def short_rows(
 def _age(seconds: float) -> str:
     """In one unit: `4 s`, `12 min`, `3 h`, `20 d`."""
     whole = max(0, round(seconds))
-    return f"{whole} s" if whole < 60 else " ".join(span(whole).split()[:2])
+    return f"{whole} s" if whole < 60 else " ".join(format_duration(whole).split()[:2])
 
 
 def _short_id(id: str, ids: Iterable[str]) -> str:
@@ -151,4 +151,4 @@ def _moment(moment: datetime | None) -> str | None:
 def _took(started: datetime | None, finished: datetime | None) -> str:
     if started is None or finished is None:
         return ""
-    return span((finished - started).total_seconds())
+    return format_duration((finished - started).total_seconds())

@@ -20,7 +20,7 @@ from ..foundations.errors import (
     WorchflowError,
     WrongState,
 )
-from .output import talk
+from .output import print_to_stderr
 from .streams import NotWritten, not_written
 
 if TYPE_CHECKING:
@@ -83,17 +83,17 @@ def report(error: WorchflowError) -> None:
     """Tell on stderr what happened, the way out, and the error's stable code."""
     trace = getattr(error, "traceback", "")
     if trace:
-        talk(trace.rstrip("\n"))
+        print_to_stderr(trace.rstrip("\n"))
     place = f" {error.place}" if isinstance(error, ExecutionNotFound) else ""
-    talk(f"{error}{place} [{error.code}]", label="error: ")
+    print_to_stderr(f"{error}{place} [{error.code}]", label="error: ")
     if isinstance(error, WaitTimedOut) and error.execution_id:
         quoted = quote(error.execution_id)
-        talk(
+        print_to_stderr(
             f"why it waits: worchflow executions show {quoted}\n"
             f"wait longer: worchflow executions result {quoted} --wait"
         )
     if isinstance(error, ExecutionFailed) and error.execution_id:
-        talk(
+        print_to_stderr(
             f"its steps: worchflow executions show {error.execution_id}\n"
             f"run it again: worchflow executions retry {error.execution_id}"
         )
@@ -110,7 +110,7 @@ def exit_on_errors(command: Callable[[], object]) -> None:
         _report_usage(error)
         sys.exit(USAGE)
     except typer.Abort:
-        talk("aborted")
+        print_to_stderr("aborted")
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - the last one to see it
         sys.exit(_report_unforeseen(error))
@@ -123,8 +123,10 @@ def _report_unforeseen(error: Exception) -> int:
     if isinstance(error, OSError) and innermost == "echo":
         report(not_written(error))
         return NO_OUTPUT
-    talk(traceback.format_exc())
-    talk("this is a bug of Worchflow: please report it [WF1000]", label="error: ")
+    print_to_stderr(traceback.format_exc())
+    print_to_stderr(
+        "this is a bug of Worchflow: please report it [WF1000]", label="error: "
+    )
     return INTERNAL
 
 
@@ -135,7 +137,7 @@ def _report_usage(error: Any) -> None:
         return
     path = error.ctx.command_path if error.ctx else "worchflow"
     message = error.format_message()
-    talk(
+    print_to_stderr(
         f"{message.rstrip('.')}. See {path} --help [{ConfigurationError.code}]",
         label="error: ",
     )

@@ -16,7 +16,7 @@ from ..foundations.errors import ConfigurationError
 from ..storage.choice import open_backend
 from .failures import INTERRUPTED
 from .loading import load_app
-from .output import Form, Output, talk
+from .output import Output, OutputFormat, print_to_stderr
 from .settings import read_settings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ AppOption = Annotated[
     ),
 ]
 OutputOption = Annotated[
-    Form | None,
+    OutputFormat | None,
     typer.Option("--output", "-o", help="How data is printed.", show_default="table"),
 ]
 IdArgument = Annotated[
@@ -52,7 +52,7 @@ class GlobalOptions:
     """What was given before the command."""
 
     app: str | None
-    output: Form | None
+    output: OutputFormat | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +68,14 @@ class Invocation:
         context: typer.Context,
         *,
         app: str | None = None,
-        output: Form | None = None,
+        output: OutputFormat | None = None,
     ) -> Invocation:
         """From the options before the command and those after it, which win."""
         given: GlobalOptions = context.obj
         settings = read_settings(_working_directory(), os.environ)
         return cls(
             settings=settings.with_flags(app=app or given.app),
-            output=Output(output or given.output or Form.TABLE),
+            output=Output(output or given.output or OutputFormat.TABLE),
         )
 
     def load_app(self) -> Worchflow[Any] | None:
@@ -107,7 +107,7 @@ class Invocation:
         """The same client, and the backend that its first call opens."""
         backend = _backend(app)
         if not sends and backend.make_nothing():
-            talk(
+            print_to_stderr(
                 f"there is no database at {backend.location}: run this where the "
                 "worker runs, or set WORCHFLOW_SQLITE_PATH"
             )
@@ -145,5 +145,5 @@ def run(
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             return runner.run(work)
     except KeyboardInterrupt:
-        talk("interrupted")
+        print_to_stderr("interrupted")
         raise typer.Exit(INTERRUPTED) from None

@@ -20,12 +20,14 @@ STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 COLORS = {"DEBUG": 2, "WARNING": 33, "ERROR": 31, "CRITICAL": 31}
 
 
-def set_up_logging(form: str, level: str, stream: TextIO | None = None) -> None:
+def set_up_logging(
+    output_format: str, level: str, stream: TextIO | None = None
+) -> None:
     """Send the log lines of the library and of the app to `stream`, else to stderr."""
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(
         JSONFormatter()
-        if form == "json"
+        if output_format == "json"
         else PrettyFormatter(wants_color(handler.stream))
     )
     root = logging.getLogger()
@@ -76,11 +78,11 @@ class PrettyFormatter(logging.Formatter):
         return f"{moment:%H:%M:%S} {level} {text}"
 
 
-def _traceback(form: logging.Formatter, exc_info: Any) -> str:
+def _traceback(output_format: logging.Formatter, exc_info: Any) -> str:
     """The traceback, bounded and without our frames; with them for a fault of ours."""
     error: BaseException | None = exc_info[1]
     if error is None or _is_fault(error):
-        return form.formatException(exc_info)
+        return output_format.formatException(exc_info)
     return describe(error).traceback.rstrip("\n")
 
 

@@ -19,7 +19,7 @@ from .commands import (
 from .failures import exit_on_errors
 from .invocation import AppOption, GlobalOptions, OutputOption
 from .logs import tell_warnings
-from .output import Form
+from .output import OutputFormat
 from .streams import prepare_streams
 
 app = typer.Typer(
@@ -65,7 +65,7 @@ def global_options(
     ] = False,
 ) -> None:
     """Options before the command; --app and --output may stand behind it too."""
-    context.obj = GlobalOptions(app=app, output=output or Form.TABLE)
+    context.obj = GlobalOptions(app=app, output=output or OutputFormat.TABLE)
 
 
 def main() -> None:

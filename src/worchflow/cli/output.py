@@ -31,7 +31,7 @@ STATUS_STYLES = {
 }
 
 
-class Form(StrEnum):
+class OutputFormat(StrEnum):
     """How data is printed."""
 
     TABLE = "table"
@@ -78,7 +78,7 @@ def wants_color(stream: TextIO) -> bool:
     )
 
 
-def talk(text: str, *, label: str = "") -> None:
+def print_to_stderr(text: str, *, label: str = "") -> None:
     """Tell the person at the terminal something that is no data."""
     if label and wants_color(sys.stderr):
         label = f"\x1b[1;31m{label}\x1b[0m"
@@ -88,13 +88,13 @@ def talk(text: str, *, label: str = "") -> None:
 class Output:
     """Prints data to stdout in one form."""
 
-    def __init__(self, form: Form) -> None:
-        self.form = form
+    def __init__(self, output_format: OutputFormat) -> None:
+        self.output_format = output_format
 
     @property
     def is_table(self) -> bool:
         """Whether a person reads it."""
-        return self.form is Form.TABLE
+        return self.output_format is OutputFormat.TABLE
 
     def line(self, text: str) -> None:
         """One line for a person."""
@@ -106,13 +106,14 @@ class Output:
 
     def object(self, shape: Mapping[str, Any]) -> None:
         """One object as JSON."""
-        write(f"{json_text(shape, indent=2 if self.form is Form.JSON else None)}\n")
+        indent = 2 if self.output_format is OutputFormat.JSON else None
+        write(f"{json_text(shape, indent=indent)}\n")
 
     def objects(
         self, name: str, shapes: Sequence[Mapping[str, Any]], **beside: Any
     ) -> None:
         """Objects as one JSON object under `name`, or each on a line of its own."""
-        if self.form is Form.JSONL:
+        if self.output_format is OutputFormat.JSONL:
             for shape in shapes:
                 self.object(shape)
         else:

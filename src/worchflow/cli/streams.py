@@ -52,18 +52,18 @@ def write_if_possible(text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
     except OSError:
-        _let_go(sys.stderr)
+        _discard(sys.stderr)
 
 
 def not_written(error: OSError) -> NotWritten:
     """What stdout refused; ends the command where its reader has enough."""
-    _let_go(sys.stdout)
+    _discard(sys.stdout)
     if isinstance(error, BrokenPipeError):
         sys.exit(128 + signal.SIGPIPE)
     return NotWritten(f"the output could not be written: {error.strerror}")
 
 
-def _let_go(stream: TextIO) -> None:
+def _discard(stream: TextIO) -> None:
     # Python flushes it at the end, and would complain once more.
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

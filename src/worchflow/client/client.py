@@ -133,7 +133,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         return self
 
     async def close(self) -> None:
-        """Write what is buffered and let go of what this client opened."""
+        """Write what is buffered and close what this client opened."""
         self._sender.served.close()
         try:
             if self._sync.in_use:
@@ -155,7 +155,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
 
     @property
     def retention(self) -> Retention | None:
-        """How long ended executions are kept in its stores; None: for ever."""
+        """How long ended executions are kept in its stores; None: forever."""
         return self._connection.backend.options.retention
 
     @property

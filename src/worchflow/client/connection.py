@@ -88,17 +88,17 @@ class Connection:
             self._emitter.emit(Ready())
 
     async def close(self) -> None:
-        """Let go of the backend; what buffers something writes it first."""
+        """Close the backend; what buffers something writes it first."""
         self._refuse_other_loop()
         async with self._changing.here():
             self._closed = True
             waiting, self._until_the_loop_ends = self._until_the_loop_ends, None
-            await self._let_go()
+            await self._release()
             if waiting is not None:
                 # Dropped instead, it would end later, and find what opened meanwhile.
                 await waiting.aclose()
 
-    async def _let_go(self) -> None:
+    async def _release(self) -> None:
         if self._loop is not None:
             self._loop = None
             await self._emitter.drain(1.0)
@@ -114,7 +114,7 @@ class Connection:
         finally:
             # Collected as garbage after its loop, it must not wait for anything.
             if self._is_open_here():
-                await self._let_go()
+                await self._release()
 
     def _is_open_here(self) -> bool:
         try:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic
 
 from ..foundations.clock import SystemClock
-from ..foundations.durations import span, to_seconds
+from ..foundations.durations import format_duration, to_seconds
 from ..foundations.errors import (
     ExecutionCancelled,
     ExecutionFailed,
@@ -80,7 +80,7 @@ class ExecutionHandle(Generic[R_co]):
         seconds = None if timeout is None else to_seconds(timeout, "timeout")
         stored = await self._stored() if seconds == 0 else await self._ended(seconds)
         if stored is None or not stored.status.is_terminal:
-            when = f"after {span(seconds)}" if seconds else "yet"
+            when = f"after {format_duration(seconds)}" if seconds else "yet"
             raise TimeoutError(
                 f"execution {self.id} has no result {when}{await self._state(stored)}"
             )

@@ -24,7 +24,7 @@ class Client(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of the stores."""
+        """Close the stores."""
         ...
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Self
 
-WAY_OUT = (
+HINT = (
     "each event is a TypedDict with exactly "
     '`name: Literal["event-name"]` and `data: DataType`'
 )
@@ -84,7 +84,7 @@ def _members(events: object) -> Iterator[Any]:
 def _read(member: Any) -> tuple[list[str], Any]:
     origin = typing.get_origin(member) or member
     if not is_typeddict(origin):
-        raise ConfigurationError(f"events: {short(member)} is no TypedDict; {WAY_OUT}")
+        raise ConfigurationError(f"events: {short(member)} is no TypedDict; {HINT}")
     where = f"events: {getattr(member, '__name__', member)}"
     try:
         hints = read_hints(origin, include_extras=True)
@@ -93,10 +93,10 @@ def _read(member: Any) -> tuple[list[str], Any]:
             f"{where} cannot be read ({error}): define its types at module level"
         ) from error
     if set(hints) != {"name", "data"}:
-        raise ConfigurationError(f"{where} has the keys {sorted(hints)}; {WAY_OUT}")
+        raise ConfigurationError(f"{where} has the keys {sorted(hints)}; {HINT}")
     names = unalias(_unqualified(hints["name"]))
     if typing.get_origin(names) is not typing.Literal:
-        raise ConfigurationError(f"{where}.name is {short(names)}; {WAY_OUT}")
+        raise ConfigurationError(f"{where}.name is {short(names)}; {HINT}")
     checked = [check_event_name(n, f"{where}.name") for n in typing.get_args(names)]
     known = dict(
         zip(

@@ -170,20 +170,20 @@ def message_parts(message: object) -> MessageParts:
     if _is_mapping(message):
         return _mapping_parts(message)
     raise EventValidationError(
-        f"cannot send {_describe(message)}: {_way_out(message)}", field="message"
+        f"cannot send {_describe(message)}: {_hint(message)}", field="message"
     )
 
 
 def _mapping_parts(message: Mapping[Any, Any]) -> MessageParts:
     if set(message) != {"name", "data"}:
-        way_out = (
+        hint = (
             "an id goes into send(…, id=…)"
             if "id" in message
             else 'without data write "data": None'
         )
         raise EventValidationError(
             'a message as a mapping has the keys "name" and "data", this one has '
-            f"{short(list(message))}; {way_out}",
+            f"{short(list(message))}; {hint}",
             field="message",
         )
     try:
@@ -202,7 +202,7 @@ def _describe(value: object) -> str:
     return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
-def _way_out(message: object) -> str:
+def _hint(message: object) -> str:
     if isinstance(message, type):
         name = message.__name__
         if is_event_class(message):

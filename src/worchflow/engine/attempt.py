@@ -24,8 +24,8 @@ from .in_flight import MOST, InFlight
 from .ownership import Interrupted, Interruption
 from .running_step import CURRENT_STEP
 from .step import StepExecution
+from .step_ids import StepIdAllocator
 from .threads import ThreadCall
-from .titles import Titles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from ..definitions.context import StepCall
     from ..definitions.function import AnyFunction
     from ..model.records import Claim
-    from .environment import Environment
     from .ownership import Ownership
     from .running_step import Pending
     from .threads import Threads
+    from .worker_runtime import WorkerRuntime
 
 logger = logging.getLogger("worchflow.engine")
 
@@ -58,12 +58,11 @@ class Attempt:
         "_loop_thread",
         "_process",
         "_running",
+        "_step_ids",
         "_timed_out_in",
-        "_titles",
         "claim",
         "ctx",
         "ended",
-        "environment",
         "fatal",
         "function",
         "interruption",
@@ -74,16 +73,17 @@ class Attempt:
         "pending",
         "recorded",
         "replay",
+        "runtime",
     )
 
     def __init__(
         self,
-        environment: Environment,
+        runtime: WorkerRuntime,
         ownership: Ownership,
         claim: Claim,
         function: AnyFunction,
     ) -> None:
-        self.environment = environment
+        self.runtime = runtime
         self.ownership = ownership
         self.claim = claim
         self.function = function
@@ -98,7 +98,7 @@ class Attempt:
         """A result that cannot be stored or decoded: fails the execution at once."""
         self.ctx: Any = None
         self._handler: asyncio.Task[Any] | None = None
-        self._titles = Titles(
+        self._step_ids = StepIdAllocator(
             reuse=function.repeat_titles == "reuse",
             execution_id=claim.execution.id,
         )
@@ -128,7 +128,7 @@ class Attempt:
         if self.is_over:
             return _never_starts()
         self._refuse_too_many(call)
-        identity = self._titles.identify(call.title, call.key, task)
+        identity = self._step_ids.identify(call.title, call.key, task)
         self.replay.ask_for(identity)
         step = StepExecution(self, call, identity)
         if task is not self._handler:
@@ -144,13 +144,13 @@ class Attempt:
         if thread.ident == self._loop_thread:
             raise self._misplaced(
                 call,
-                "from the event loop, which it would block for ever: in an async "
+                "from the event loop, which it would block forever: in an async "
                 "handler annotate the parameter as Context[...]",
             )
         if self.is_over:
             raise Interrupted
         self._refuse_too_many(call)
-        identity = self._titles.identify(call.title, call.key, thread)
+        identity = self._step_ids.identify(call.title, call.key, thread)
         self.replay.ask_for(identity)
         step = StepExecution(self, call, identity)
         future = asyncio.run_coroutine_threadsafe(step.run(), self.loop)
@@ -284,15 +284,15 @@ class Attempt:
         await self._in_flight.end(self._report_late)
 
     def forget(self) -> None:
-        """Let go of what leads back here, once the attempt has its outcome.
+        """Drop what leads back here, once the attempt has its outcome.
 
         An exception holds the frames it came through, and they hold the attempt: in
-        a circle with it they and all their variables, the user's too, would wait for
+        a cycle with it they and all their variables, the user's too, would wait for
         the garbage collector.
         """
         self.ctx = self.fatal = self._handler = self._joined_error = None
         self._failures.clear()
-        self._titles.forget()
+        self._step_ids.forget()
 
     def in_thread(self, threads: Threads, function: Callable[[], Any]) -> ThreadCall:
         """Run `function` in a thread with this context; tracked until it ends."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..model.records import Claim
     from ..model.settlement import Released, Settlement
     from .attempt import Attempt
-    from .environment import Environment
+    from .worker_runtime import WorkerRuntime
 
 logger = logging.getLogger("worchflow.engine")
 
@@ -33,33 +33,33 @@ def failed_outcome(
     attempt: Attempt, error: BaseException, *, final: bool = False
 ) -> Outcome:
     """Retry or fail for good: the policy decides, `final` overrules it."""
-    environment, function = attempt.environment, attempt.function
+    runtime, function = attempt.runtime, attempt.function
     delay = None
     if not final:
-        delay = decide_retry(error, attempt.number, function.retry, environment.random)
+        delay = decide_retry(error, attempt.number, function.retry, runtime.random)
     step = attempt.step_of(error)
-    info = environment.payloads.encode_error(error, step.label if step else None)
+    info = runtime.payloads.encode_error(error, step.label if step else None)
     settlement = (
         Failed(error=info) if delay is None else RetryAt(error=info, delay=delay)
     )
     _log(attempt, error, step, delay)
-    readable = environment.payloads.decode_error(info)
+    readable = runtime.payloads.decode_error(info)
     return _outcome(attempt.claim, attempt.number, settlement, readable)
 
 
-def unstorable(environment: Environment, claim: Claim, error: Exception) -> Outcome:
+def unstorable(runtime: WorkerRuntime, claim: Claim, error: Exception) -> Outcome:
     """The outcome of an attempt whose result the store refuses: failed for good."""
-    info = environment.payloads.encode_error(error)
+    info = runtime.payloads.encode_error(error)
     number = claim.execution.attempt_count + 1
     logger.error(
         "the result of attempt %d of execution %s cannot be stored; it has failed for "
         "good and waits for an explicit retry",
         number,
         claim.execution.id,
-        exc_info=environment.payloads.shown(error),
+        exc_info=runtime.payloads.shown(error),
         extra=_fields(claim, number),
     )
-    readable = environment.payloads.decode_error(info)
+    readable = runtime.payloads.decode_error(info)
     return _outcome(claim, number, Failed(error=info), readable)
 
 
@@ -138,6 +138,6 @@ def _log(
         type(error).__name__,
         f" in step {step.name}" if step else "",
         follows,
-        exc_info=attempt.environment.payloads.shown(error),
+        exc_info=attempt.runtime.payloads.shown(error),
         extra=attempt.fields | {"step": step.title if step else None},
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..definitions.context import Context, ReceivedEvent, SyncContext
 from ..definitions.middleware import nest_execution
-from ..foundations.durations import span
+from ..foundations.durations import format_duration
 from ..foundations.errors import (
     EventValidationError,
     InvalidInput,
@@ -19,7 +19,7 @@ from ..foundations.errors import (
 from ..model.notices import ExecutionCompleted, ExecutionStarted, ExecutionUpdated
 from ..model.records import ExecutionStatus
 from ..model.settlement import Cancelled, Completed, Released
-from ..serialization.plain_json import a_type
+from ..serialization.plain_json import with_article
 from .attempt import Attempt
 from .outcome import Outcome, failed_outcome, unfinished
 from .ownership import Interrupted, Interruption
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from ..definitions.function import AnyFunction
     from ..model.records import Claim
-    from .environment import Environment
     from .ownership import Ownership
+    from .worker_runtime import WorkerRuntime
 
 logger = logging.getLogger("worchflow.engine")
 
@@ -41,13 +41,13 @@ class ExecutionRunner:
 
     def __init__(
         self,
-        environment: Environment,
+        runtime: WorkerRuntime,
         ownership: Ownership,
         claim: Claim,
         function: AnyFunction,
     ) -> None:
-        self.attempt = Attempt(environment, ownership, claim, function)
-        self._environment = environment
+        self.attempt = Attempt(runtime, ownership, claim, function)
+        self._runtime = runtime
         self._claim = claim
         self._function = function
 
@@ -114,8 +114,8 @@ class ExecutionRunner:
             call = function.handler
         else:
             call = self._on_loop
-        if self._environment.middleware:
-            call = nest_execution(self._environment.middleware, call)
+        if self._runtime.middleware:
+            call = nest_execution(self._runtime.middleware, call)
         try:
             value = await call(ctx)
             await attempt.join()
@@ -134,14 +134,14 @@ class ExecutionRunner:
             return await value
         raise NonRetryable(
             f"the handler of {self._function.id} is an async def inside a plain "
-            f"wrapper, which returned {a_type(value)} instead of an awaitable: let the "
-            "wrapper return what it wraps, or be an async def too; or, if it is "
-            "meant to run the handler in a thread, annotate its own parameter as "
-            "SyncContext[...] and leave out functools.wraps"
+            f"wrapper, which returned {with_article(value)} instead of an "
+            "awaitable: let the wrapper return what it wraps, or be an async def too; "
+            "or, if it is meant to run the handler in a thread, annotate its own "
+            "parameter as SyncContext[...] and leave out functools.wraps"
         )
 
     async def _in_thread(self, ctx: Any) -> Any:
-        handler, threads = self._function.handler, self._environment.handler_threads
+        handler, threads = self._function.handler, self._runtime.handler_threads
         call = self.attempt.in_thread(threads, lambda: handler(ctx))
         try:
             return self._plain(await call.result())
@@ -194,7 +194,7 @@ class ExecutionRunner:
             self._function.id,
             type(error).__name__,
             why.value,
-            exc_info=self._environment.payloads.shown(error),
+            exc_info=self._runtime.payloads.shown(error),
             extra=self.attempt.fields,
         )
 
@@ -209,7 +209,7 @@ class ExecutionRunner:
     def _completed(self, value: Any) -> Outcome:
         execution, attempt = self._claim.execution, self.attempt
         try:
-            payload, decoded = self._environment.payloads.encode(
+            payload, decoded = self._runtime.payloads.encode(
                 value,
                 self._function.result_type,
                 kind="result",
@@ -228,7 +228,7 @@ class ExecutionRunner:
 
     def _context(self) -> Context[Any] | SyncContext[Any]:
         execution, attempt = self._claim.execution, self.attempt
-        data = self._environment.payloads.decode(
+        data = self._runtime.payloads.decode(
             execution.event_data,
             self._function.data_type,
             where=f'the data of event "{execution.event_name}"',
@@ -248,7 +248,7 @@ class ExecutionRunner:
         )
 
     def _announce_start(self) -> None:
-        execution, emitter = self._claim.execution, self._environment.emitter
+        execution, emitter = self._claim.execution, self._runtime.emitter
         for kind in (ExecutionStarted, ExecutionUpdated):
             if emitter.listens_to(kind.name):
                 emitter.emit(
@@ -263,7 +263,7 @@ class ExecutionRunner:
     def _timeout(self) -> TimeoutError:
         error = TimeoutError(
             f"{self._function.id} ran longer than its timeout of "
-            f"{span(self._function.timeout or 0.0)}"
+            f"{format_duration(self._function.timeout or 0.0)}"
         )
         self.attempt.note_timeout(error)
         return error

@@ -12,7 +12,7 @@ from inspect import CO_COROUTINE
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..foundations.durations import span
+from ..foundations.durations import format_duration
 from .ownership import Interrupted
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ..definitions.context import StepCall
     from ..definitions.function import AnyFunction
     from ..model.records import Claim, StoredStep
-    from .environment import Environment
     from .ownership import Ownership
     from .threads import ThreadCall, Threads
+    from .worker_runtime import WorkerRuntime
 
 logger = logging.getLogger("worchflow.engine")
 
@@ -44,7 +44,7 @@ class Pending(Protocol):
 class Host(Protocol):
     """The attempt, as far as one of its steps needs it."""
 
-    environment: Environment
+    runtime: WorkerRuntime
     ownership: Ownership
     claim: Claim
     function: AnyFunction
@@ -170,7 +170,7 @@ class RunningStep(ABC):
         timeout = self.call.timeout
         started = asyncio.Event() if timeout is not None else None
         call = self.attempt.in_thread(
-            self.attempt.environment.step_threads,
+            self.attempt.runtime.step_threads,
             partial(self._guarded, asyncio.get_running_loop(), started),
         )
         try:
@@ -212,7 +212,7 @@ class RunningStep(ABC):
             "thread, so its end is awaited (ctx.cancelled is True in it now)",
             self.call.title,
             self.attempt.claim.execution.id,
-            span(self.call.timeout or 0.0),
+            format_duration(self.call.timeout or 0.0),
             extra={**self.attempt.fields, "step": self.call.title},
         )
         await asyncio.wait({thread})
@@ -224,7 +224,7 @@ class RunningStep(ABC):
     def _timeout(self) -> TimeoutError:
         return TimeoutError(
             f'step "{self.call.title}" took longer than its timeout of '
-            f"{span(self.call.timeout or 0.0)}"
+            f"{format_duration(self.call.timeout or 0.0)}"
         )
 
 
@@ -243,6 +243,6 @@ def is_being_cancelled() -> bool:
 
 
 def discard(value: object) -> None:
-    """Let go of what nobody will await; Python would warn of a forgotten await."""
+    """Close what nobody will await; Python would warn of a forgotten await."""
     if inspect.iscoroutine(value):
         value.close()

@@ -1,4 +1,4 @@
-"""From a message to accepted executions: the one path for everybody who sends."""
+"""From a message to accepted executions: the one path foreverybody who sends."""
 
 from __future__ import annotations
 

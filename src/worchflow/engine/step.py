@@ -37,10 +37,10 @@ class StepExecution(RunningStep):
     """One use of `step.run` in one attempt."""
 
     __slots__ = (
-        "_environment",
         "_late",
         "_others",
         "_result_type",
+        "_runtime",
         "_started_at",
         "_tries",
         "coroutine",
@@ -50,7 +50,7 @@ class StepExecution(RunningStep):
         super().__init__(attempt, call, step_id)
         self.coroutine: Coroutine[Any, Any, Any] | None = None
         """What runs it, until it begins."""
-        self._environment = attempt.environment
+        self._runtime = attempt.runtime
         self._others: asyncio.Future[None] | None = None
         self._late: asyncio.Future[Any] | None = None
         """What goes on although the caller was cancelled: a thread, a save."""
@@ -102,7 +102,7 @@ class StepExecution(RunningStep):
         try:
             # Before the function runs: an annotation that cannot be read has no effect.
             self._result_type = self._type()
-            self._started_at = self._environment.clock.now()
+            self._started_at = self._runtime.clock.now()
             value, failed = await InOwnContext(self._try())
             if failed is not None:
                 return await self._record_failure(failed)
@@ -132,7 +132,7 @@ class StepExecution(RunningStep):
         if recorded.status is StepStatus.FAILED:
             raise self._failure(self._plain(recorded.error))
         try:
-            return self._environment.payloads.decode_step(
+            return self._runtime.payloads.decode_step(
                 recorded.result, self._type(), where=self._where
             )
         except InvalidInput as error:
@@ -142,9 +142,9 @@ class StepExecution(RunningStep):
         """Call the function, with the step's own retries if it has any."""
         policy = self.call.retries
         call: Callable[[], Awaitable[Any]] = self.call_function
-        if self._environment.middleware:
+        if self._runtime.middleware:
             call = nest_step(
-                self._environment.middleware, self.attempt.ctx, self.call.title, call
+                self._runtime.middleware, self.attempt.ctx, self.call.title, call
             )
         failure: Exception | None = None
         while True:
@@ -157,9 +157,7 @@ class StepExecution(RunningStep):
                     raise
                 if policy is None:
                     raise failure from error
-                delay = decide_retry(
-                    failure, self._tries, policy, self._environment.random
-                )
+                delay = decide_retry(failure, self._tries, policy, self._runtime.random)
                 if delay is None:
                     return None, failure
                 self._log_retry(failure, delay)
@@ -203,7 +201,7 @@ class StepExecution(RunningStep):
     async def _record(self, value: Any) -> Any:
         """Record a result; returns it as every later reader will see it."""
         try:
-            payload, decoded = self._environment.payloads.encode(
+            payload, decoded = self._runtime.payloads.encode(
                 value, self._result_type, kind="step", where=self._where
             )
             stored = await self._checkpoint(
@@ -217,7 +215,7 @@ class StepExecution(RunningStep):
         return decoded
 
     async def _record_failure(self, failure: Exception) -> Any:
-        info = self._environment.payloads.encode_error(failure)
+        info = self._runtime.payloads.encode_error(failure)
         stored = await self._checkpoint(self._step(StepStatus.FAILED, error=info))
         if stored.status is StepStatus.COMPLETED:
             return self._replay(stored)
@@ -239,12 +237,12 @@ class StepExecution(RunningStep):
             error,
             self._tries,
             self._started_at,
-            self._environment.clock.now(),
+            self._runtime.clock.now(),
             self.call.key,
         )
 
     async def _checkpoint(self, step: StoredStep) -> StoredStep:
-        store, attempt = self._environment.store, self.attempt
+        store, attempt = self._runtime.store, self.attempt
         try:
             try:
                 stored = await store.checkpoint(attempt.claim, step)
@@ -264,7 +262,7 @@ class StepExecution(RunningStep):
         pause = 0.1
         while True:
             if error is not None:
-                self._environment.repeated.warning(
+                self._runtime.repeated.warning(
                     logger,
                     "%s; step %s of execution %s is done and waits to be recorded, "
                     "next try in %.1f s",
@@ -274,12 +272,10 @@ class StepExecution(RunningStep):
                     pause,
                     extra=self._fields,
                 )
-                await asyncio.sleep(pause * (0.5 + self._environment.random()))
+                await asyncio.sleep(pause * (0.5 + self._runtime.random()))
                 pause = min(pause * 2, 5.0)
             try:
-                stored = await self._environment.store.checkpoint(
-                    self.attempt.claim, step
-                )
+                stored = await self._runtime.store.checkpoint(self.attempt.claim, step)
             except StoreUnavailable as failure:
                 error = failure
             else:
@@ -287,7 +283,7 @@ class StepExecution(RunningStep):
                 return stored
 
     def _announce(self, step: StoredStep, result: Any) -> None:
-        emitter = self._environment.emitter
+        emitter = self._runtime.emitter
         if emitter.listens_to(StepCompleted.name):
             notice = step_completed(self.attempt.claim, step)
             emitter.emit(replace(notice, result=result))
@@ -313,7 +309,7 @@ class StepExecution(RunningStep):
     def _plain(self, error: ErrorInfo | None) -> ErrorInfo:
         if error is None:
             return ErrorInfo(type="unknown", message="", traceback="")
-        return self._environment.payloads.decode_error(error)
+        return self._runtime.payloads.decode_error(error)
 
     def _failure(self, error: ErrorInfo) -> StepFailed:
         return StepFailed(
@@ -350,7 +346,7 @@ class StepExecution(RunningStep):
             self.attempt.claim.execution.id,
             self._tries,
             type(failure).__name__,
-            exc_info=self._environment.payloads.shown(failure),
+            exc_info=self._runtime.payloads.shown(failure),
             extra=self._fields,
         )
 

@@ -91,7 +91,7 @@ class ThreadCall:
         loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = loop.create_future()
         self._source = threads.submit(function)
-        # Its callbacks are kept for ever: one of `self` would close a circle.
+        # Its callbacks are kept forever: one of `self` would close a reference cycle.
         self._source.add_done_callback(partial(_ended, loop, self.future))
 
     async def result(self) -> Any:

@@ -55,7 +55,7 @@ def to_utc(moment: datetime, field: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A length of time for people: `120 ms`, `4.2 s`, `3 min 5 s`, `2 d 4 h`."""
     seconds = max(0.0, seconds)
     if seconds < 0.9995:

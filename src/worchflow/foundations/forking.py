@@ -23,7 +23,7 @@ class Inherited(Protocol):
     """What has to be put right in a child before any of its code runs."""
 
     def after_fork(self) -> None:
-        """Let go of what belongs to the parent; never blocks."""
+        """Drop what belongs to the parent; never blocks."""
         ...
 
 
@@ -59,7 +59,7 @@ class Section:
         """Keep it empty from now on; False when somebody does not leave it in time."""
         return self._held.acquire(timeout=timeout)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Undo `hold`."""
         self._held.release()
 
@@ -117,11 +117,11 @@ class _Forks:
         """Undo `prepare` in the parent."""
         held, self._held = self._held, []
         for section in held:
-            section.let_go()
+            section.release()
         self.entering.release()
 
     def put_right(self) -> None:
-        """Undo `prepare` in the child, and have everything let go of the parent."""
+        """Undo `prepare` in the child, and have all drop what is the parent's."""
         inherited = list(self.watched)
         self._kept += inherited
         self._held = []

@@ -56,7 +56,7 @@ class LedgerMiddleware(Middleware):
                 through(ctx, lambda runner: _LedgerRunner(attempt, runner))
             )
         except BaseException:
-            # Also one that was stopped or took too long: its owner lets go of it.
+            # Also one that was stopped or took too long: its owner releases it.
             attempt.tell(Kind.FAILED)
             raise
 

@@ -22,7 +22,7 @@ Durability: TypeAlias = Literal["strict", "fast"]
 class Retention:
     """How long executions are kept after they ended, with their steps.
 
-    Durations by the status they ended with; None keeps them for ever.
+    Durations by the status they ended with; None keeps them forever.
     """
 
     completed: Duration | None = "7d"
@@ -35,12 +35,12 @@ class Retention:
                 raise ConfigurationError(
                     f"retention.{status}={getattr(self, status)!r} would remove "
                     "executions while their results are waited for: give them some "
-                    "time, or None to keep them for ever"
+                    "time, or None to keep them forever"
                 )
 
     @property
     def ages(self) -> Mapping[ExecutionStatus, float]:
-        """Seconds by status, without those that are kept for ever."""
+        """Seconds by status, without those that are kept forever."""
         kept = {
             status: getattr(self, status.value)
             for status in ExecutionStatus
@@ -71,7 +71,7 @@ class BackendOptions:
     finished_ttl: float = 24 * 3600.0
     """How long Redis keeps the hashes of a finished execution."""
     retention: Retention | None = DEFAULT_RETENTION
-    """How long executions are kept after they ended; None: for ever."""
+    """How long executions are kept after they ended; None: forever."""
 
     def __post_init__(self) -> None:
         check_prefix(self.queue_prefix)

@@ -67,7 +67,7 @@ class Execution:
 
     `attempt_count` counts failed attempts, `recoveries` the worker deaths it
     survived, `reason` says why it waits or was cancelled, `worker` who owns it now.
-    `cancel_requested` means that it will end as cancelled once its worker lets go.
+    `cancel_requested` means that it will end as cancelled once its worker releases it.
     """
 
     id: str

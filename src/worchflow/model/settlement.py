@@ -1,4 +1,4 @@
-"""The ways a worker lets go of an execution it owns."""
+"""The ways a worker releases an execution it owns."""
 
 from __future__ import annotations
 

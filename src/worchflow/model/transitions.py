@@ -25,7 +25,7 @@ UNSURE = -1
 KILLED_WORKERS = "workers died while running it"
 """The stored reason of what waits after two deaths and more."""
 
-HAND_ON_LONGEST = 30.0
+MAX_REQUEUE_DELAY = 30.0
 """Seconds; the longest wait of an execution that no live worker serves."""
 
 
@@ -34,9 +34,9 @@ def can_move(before: ExecutionStatus, after: ExecutionStatus) -> bool:
     return after in MOVES[before]
 
 
-def hand_on_delay(times: int) -> float:
+def requeue_delay(times: int) -> float:
     """Seconds an unserved execution waits after being handed on `times` before."""
-    return min(HAND_ON_LONGEST, 2.0 ** min(times, 10))
+    return min(MAX_REQUEUE_DELAY, 2.0 ** min(times, 10))
 
 
 def unserved_reason(event_name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..foundations.durations import span
+from ..foundations.durations import format_duration
 from .records import ExecutionStatus
 
 if TYPE_CHECKING:
@@ -57,18 +57,18 @@ def _silent(
     elif own.silent_for is None:
         said = f"{worker} ended with the machine it was on"
     else:
-        said = f"{worker} was last heard of {span(own.silent_for)} ago"
+        said = f"{worker} was last heard of {format_duration(own.silent_for)} ago"
     flagged = execution.cancel_requested
     takes_over = "cancels it" if flagged else "takes over"
     if own is not None and own.is_alive:
-        rest = span(lease_ttl - (own.silent_for or 0.0) + UPKEEP)
+        rest = format_duration(lease_ttl - (own.silent_for or 0.0) + UPKEEP)
         return (
             f"{said}; unless it is heard of again, another {takes_over} within {rest}."
         )
     if not any(each.is_alive for each in workers):
         return f"{said}; a worker {takes_over} once one is started."
     taken_over = "cancelled" if flagged else "taken over"
-    return f"{said}; it is {taken_over} within {span(lease_ttl + UPKEEP)}."
+    return f"{said}; it is {taken_over} within {format_duration(lease_ttl + UPKEEP)}."
 
 
 def _retrying(
@@ -108,9 +108,11 @@ def _queued(
         return f"It was sent with a delay and is due {_when(execution.run_at, now)}."
     who = _free_worker(execution, workers)
     if execution.started_at is not None:
-        since = span((now - execution.updated_at).total_seconds())
+        since = format_duration((now - execution.updated_at).total_seconds())
         return f"It was handed back {since} ago and goes on with {who}."
-    since = span((now - (execution.run_at or execution.created_at)).total_seconds())
+    since = format_duration(
+        (now - (execution.run_at or execution.created_at)).total_seconds()
+    )
     return f"It has been due for {since} and waits for {who}."
 
 
@@ -132,5 +134,5 @@ def _is_ahead(moment: datetime | None, now: datetime) -> bool:
 def _when(moment: datetime | None, now: datetime) -> str:
     if moment is None:
         return "now"
-    ahead = span((moment - now).total_seconds())
+    ahead = format_duration((moment - now).total_seconds())
     return f"in {ahead}, at {moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -9,7 +9,7 @@ from pydantic_core import from_json
 
 from ..foundations.errors import SerializationError
 from ..foundations.limits import check_size
-from .plain_json import a_type
+from .plain_json import with_article
 from .serializer import origin
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class Envelope:
             if isinstance(result, bytes):
                 return result
             message = (
-                f"{where}: the codec's {direction} returned {a_type(result)} instead "
-                "of bytes"
+                f"{where}: the codec's {direction} returned {with_article(result)} "
+                "instead of bytes"
             )
         raise SerializationError(message)
 

@@ -16,8 +16,15 @@ from ..foundations.errors import (
 from ..foundations.limits import Limits, check_size, short
 from .envelope import CODEC_KEY, Envelope, is_sealed
 from .exception_text import describe
-from .plain_json import Flaw, a_type, find_flaw, find_text_flaw, same_json, shape
-from .serializer import FlawedValue, JSONSerializer, is_untyped, origin
+from .plain_json import (
+    ValueViolation,
+    find_text_violation,
+    find_violation,
+    same_json,
+    shape,
+    with_article,
+)
+from .serializer import JSONSerializer, UnserializableValue, is_untyped, origin
 from .type_adapters import adapter_for, has_uncompared_fields, type_name
 from .value_places import (
     equal,
@@ -96,13 +103,13 @@ class Payloads:
         try:
             decoded = self._parse(text, type)
         except SerializationError as error:
-            flaw = find_unreadable(value) or _misread(value, type, kind, error)
+            violation = find_unreadable(value) or _misread(value, type, kind, error)
         else:
             lost = self._lost(value, decoded, type)
             if lost is None and equal(decoded, value):
                 return self._envelope.seal(text, where), decoded
-            flaw = lost or find_difference(value, decoded)
-        raise self._refusal(flaw, value, type, kind, where)
+            violation = lost or find_difference(value, decoded)
+        raise self._refusal(violation, value, type, kind, where)
 
     def decode(self, payload: Payload | None, type: Any, *, where: str) -> Any:
         """The value of a payload, whoever wrote it.
@@ -200,8 +207,8 @@ class Payloads:
     def _write(self, value: Any, type: Any, kind: Kind, where: str) -> str:
         try:
             text: object = self._serializer.encode(value, type)
-        except FlawedValue as error:
-            raise self._refusal(error.flaw, value, type, kind, where) from None
+        except UnserializableValue as error:
+            raise self._refusal(error.violation, value, type, kind, where) from None
         except SerializationError as error:
             refused = self._refusal(error.message, value, type, kind, where)
             refused.field = refused.field or error.field
@@ -212,11 +219,12 @@ class Payloads:
             ) from None
         if not isinstance(text, str):
             raise SerializationError(
-                f"{where}: the serializer returned {a_type(text)} instead of JSON text"
+                f"{where}: the serializer returned {with_article(text)} instead of "
+                "JSON text"
             )
-        flaw = find_text_flaw(text, depth=self._limits.depth)
-        if flaw is not None:
-            raise self._refusal(flaw, value, type, kind, where)
+        violation = find_text_violation(text, depth=self._limits.depth)
+        if violation is not None:
+            raise self._refusal(violation, value, type, kind, where)
         if is_sealed(text):
             raise SerializationError(
                 f'{where}: an object with "{CODEC_KEY}" as its only key is reserved: '
@@ -227,9 +235,9 @@ class Payloads:
         return text
 
     def _read(self, text: str, type: Any) -> Any:
-        flaw = find_text_flaw(text)
-        if flaw is not None:
-            raise SerializationError(flaw)
+        violation = find_text_violation(text)
+        if violation is not None:
+            raise SerializationError(violation)
         return self._parse(text, type)
 
     def _parse(self, text: str, type: Any) -> Any:
@@ -241,27 +249,32 @@ class Payloads:
             raise SerializationError(f"the serializer raised {origin(error)}") from None
 
     def _refusal(
-        self, problem: Flaw | str, value: Any, type: Any, kind: Kind, where: str
+        self,
+        problem: ValueViolation | str,
+        value: Any,
+        type: Any,
+        kind: Kind,
+        where: str,
     ) -> SerializationError:
         """The error for a value that JSON does not hold, as exact as can be found."""
-        flaw = find_unwritable(value)
-        if flaw is None and is_untyped(type):
-            flaw = find_flaw(value, depth=self._limits.depth)
-        text = f"{where}: {flaw or problem}"
-        if flaw is not None and flaw.needs_type:
+        violation = find_unwritable(value)
+        if violation is None and is_untyped(type):
+            violation = find_violation(value, depth=self._limits.depth)
+        text = f"{where}: {violation or problem}"
+        if violation is not None and violation.needs_type:
             text = f"{text}. Without a type only plain JSON is kept: {_ANNOTATE[kind]}"
         elif (
-            flaw is None
-            and isinstance(problem, Flaw)
+            violation is None
+            and isinstance(problem, ValueViolation)
             and not (problem.says_how or is_untyped(type))
             # Its own class has been named: there is nothing more exact.
             and type is not value.__class__
         ):
             text = f"{text}. The way out: {_CORRECT[kind]}"
-        place = flaw or problem
+        place = violation or problem
         return SerializationError(text, field=getattr(place, "path", None))
 
-    def _lost(self, value: Any, decoded: Any, type: Any) -> Flaw | None:
+    def _lost(self, value: Any, decoded: Any, type: Any) -> ValueViolation | None:
         """What is not the same although it may be equal."""
         if not self._is_default:
             return find_lost_zone(value, decoded)
@@ -288,16 +301,19 @@ class Payloads:
             return f"[not readable: {error}]"
 
 
-def _misread(value: Any, type: Any, kind: Kind, error: SerializationError) -> Flaw:
+def _misread(
+    value: Any, type: Any, kind: Kind, error: SerializationError
+) -> ValueViolation:
     """Why the type does not read what was written of the value."""
     name = _name(type)
     if value is None and kind != "event":
-        return Flaw("$", f"is None and no {name} (is a `return` missing?)")
-    text = f"is {a_type(value)}, which would not come back as {name}: {error.message}"
+        return ValueViolation("$", f"is None and no {name} (is a `return` missing?)")
+    what = with_article(value)
+    text = f"is {what}, which would not come back as {name}: {error.message}"
     if "['[key]']" in text:
         text += ". Keys are text in JSON: make it a list of pairs"
-        return Flaw("$", text, says_how=True)
-    return Flaw("$", text)
+        return ValueViolation("$", text, says_how=True)
+    return ValueViolation("$", text)
 
 
 def _check_methods(name: str, value: object) -> None:

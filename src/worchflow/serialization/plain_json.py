@@ -57,7 +57,7 @@ _STEPS = dict(zip(_BRACKETS, (1, -1, 1, -1), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class ValueViolation:
     """What is wrong at one place in a value; path and reason make a sentence.
 
     `needs_type`: it is nothing that could not be kept if the code named its type.
@@ -73,7 +73,7 @@ class Flaw:
         return f"{self.path} {self.reason}"
 
 
-def find_flaw(value: Any, *, depth: int = MAX_DEPTH) -> Flaw | None:
+def find_violation(value: Any, *, depth: int = MAX_DEPTH) -> ValueViolation | None:
     """The first place that plain JSON cannot hold exactly, or None.
 
     Plain are None and the exact types bool, int (up to 4300 characters), finite float,
@@ -81,8 +81,8 @@ def find_flaw(value: Any, *, depth: int = MAX_DEPTH) -> Flaw | None:
     most `depth` deep.
     """
     if _type_of(value) not in _CONTAINERS:
-        reason = _leaf_flaw(value)
-        return None if reason is None else _flaw([], reason)
+        reason = _leaf_violation(value)
+        return None if reason is None else _violation([], reason)
     parents: list[Any] = []
     labels: list[Label] = []
     levels: list[Iterator[tuple[Label, Any]]] = [iter(((0, value),))]
@@ -94,14 +94,14 @@ def find_flaw(value: Any, *, depth: int = MAX_DEPTH) -> Flaw | None:
                 # Most leaves are ASCII text.
                 if kind is str and item.isascii():
                     continue
-                reason = _leaf_flaw(item)
+                reason = _leaf_violation(item)
                 if reason is None:
                     continue
-                return _flaw([*labels, label], reason)
+                return _violation([*labels, label], reason)
             values_left -= len(item)
-            reason = _container_flaw(item, parents, depth, values_left)
+            reason = _container_violation(item, parents, depth, values_left)
             if reason is not None:
-                return _flaw([*labels, label], reason)
+                return _violation([*labels, label], reason)
             labels.append(label)
             parents.append(item)
             levels.append(_numbered(item) if kind is list else iter(item.items()))
@@ -114,7 +114,7 @@ def find_flaw(value: Any, *, depth: int = MAX_DEPTH) -> Flaw | None:
     return None
 
 
-def _container_flaw(
+def _container_violation(
     item: Any, parents: list[Any], depth: int, values_left: int
 ) -> str | None:
     if len(parents) >= depth:
@@ -126,7 +126,7 @@ def _container_flaw(
     if _type_of(item) is dict:
         for key in item:
             if _type_of(key) is not str:
-                return f"has a key that is {a_type(key)}: {NOT_PLAIN}"
+                return f"has a key that is {with_article(key)}: {NOT_PLAIN}"
             if not key.isascii() and has_surrogate(key):
                 return f"has the key {short(key)}, a lone surrogate: it is no Unicode"
     return None
@@ -141,7 +141,7 @@ def too_deep(depth: int) -> str:
     )
 
 
-def _leaf_flaw(item: Any) -> str | None:
+def _leaf_violation(item: Any) -> str | None:
     kind = _type_of(item)
     if kind is str:
         if not item.isascii() and has_surrogate(item):
@@ -153,11 +153,11 @@ def _leaf_flaw(item: Any) -> str | None:
         if not math.isfinite(item):
             return f"is {item!r}: JSON has finite numbers only"
     elif item is not None and kind is not bool:
-        return f"is {a_type(item)}: {NOT_PLAIN}"
+        return f"is {with_article(item)}: {NOT_PLAIN}"
     return None
 
 
-def a_type(value: object) -> str:
+def with_article(value: object) -> str:
     """The name of a value's type with its article; None is called so."""
     if value is None:
         return "None"
@@ -174,7 +174,7 @@ def has_surrogate(text: str) -> bool:
     return False
 
 
-def find_text_flaw(text: str, *, depth: int = MAX_DEPTH) -> str | None:
+def find_text_violation(text: str, *, depth: int = MAX_DEPTH) -> str | None:
     """Why JSON text should not be parsed, or None: depth, NaN, lone surrogates.
 
     Whether it is JSON at all is for the parser to say.
@@ -233,11 +233,11 @@ def shape(text: str) -> str:
     return f"an object with {', '.join(parts[:6] + more) or 'no keys'}"
 
 
-def _flaw(labels: list[Label], reason: str) -> Flaw:
+def _violation(labels: list[Label], reason: str) -> ValueViolation:
     parts = [path_part(label) for label in labels[1:]]
     if len(parts) > 12:
         parts[8:-3] = ["..."]
-    return Flaw("$" + "".join(parts), reason, reason.endswith(NOT_PLAIN))
+    return ValueViolation("$" + "".join(parts), reason, reason.endswith(NOT_PLAIN))
 
 
 def path_part(label: object) -> str:

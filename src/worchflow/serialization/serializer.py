@@ -12,7 +12,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from ..foundations.errors import SerializationError
-from .plain_json import MAX_DEPTH, Flaw, a_type, find_flaw, path_part, too_deep
+from .plain_json import (
+    MAX_DEPTH,
+    ValueViolation,
+    find_violation,
+    path_part,
+    too_deep,
+    with_article,
+)
 from .type_adapters import adapter_for, schema_kinds, type_name
 from .value_places import find_place, find_unwritable, shortened
 
@@ -62,12 +69,12 @@ class Codec(Protocol):
         ...
 
 
-class FlawedValue(SerializationError):
+class UnserializableValue(SerializationError):
     """A value that cannot be written, with what is wrong with it."""
 
-    def __init__(self, flaw: Flaw) -> None:
-        super().__init__(str(flaw), field=flaw.path)
-        self.flaw = flaw
+    def __init__(self, violation: ValueViolation) -> None:
+        super().__init__(str(violation), field=violation.path)
+        self.violation = violation
 
 
 class JSONSerializer(Serializer):
@@ -79,9 +86,9 @@ class JSONSerializer(Serializer):
     def encode(self, value: Any, type: Any) -> str:
         """The value as JSON text; bytes are base64, fields go by their names."""
         if is_untyped(type) or (value.__class__ is type and type in PLAIN_TYPES):
-            flaw = find_flaw(value)
-            if flaw is not None:
-                raise FlawedValue(flaw)
+            violation = find_violation(value)
+            if violation is not None:
+                raise UnserializableValue(violation)
             return to_json(value).decode()
         adapter = adapter_for(type)
         try:
@@ -89,8 +96,8 @@ class JSONSerializer(Serializer):
                 value, round_trip=True, by_alias=False, warnings="error"
             ).decode()
         except Exception as error:  # noqa: BLE001  # users' serializers run in here
-            flaw = _explain(error, value, type, adapter)
-        raise FlawedValue(flaw)
+            violation = _explain(error, value, type, adapter)
+        raise UnserializableValue(violation)
 
     def decode(self, text: str, type: Any) -> Any:
         """The value of a type from JSON text, which may come from elsewhere."""
@@ -127,33 +134,41 @@ def origin(error: BaseException) -> str:
     return f"{type(error).__name__} ({file}, line {place.tb_lineno})"
 
 
-def _explain(error: Exception, value: Any, type: Any, adapter: Adapter) -> Flaw:
+def _explain(
+    error: Exception, value: Any, type: Any, adapter: Adapter
+) -> ValueViolation:
     """Why a typed value was not written; pydantic itself does not say where."""
     message = str(error)
     name = type_name(type)
     if not isinstance(error, PydanticSerializationError):
-        return Flaw("$", f"was not written: its own code raised {origin(error)}")
-    flaw = find_unwritable(value)
-    if flaw is None and "invalid utf-8" in message:
-        flaw = find_place(value, _raw_bytes)
-    if flaw is None:
-        flaw = find_place(
+        return ValueViolation(
+            "$", f"was not written: its own code raised {origin(error)}"
+        )
+    violation = find_unwritable(value)
+    if violation is None and "invalid utf-8" in message:
+        violation = find_place(value, _raw_bytes)
+    if violation is None:
+        violation = find_place(
             value,
             lambda item: (
-                f"is {a_type(item)}: its type {name} does not say how to write it"
+                f"is {with_article(item)}: its type {name} does not say how to write it"
                 if f"unknown type: {item.__class__}" in message
                 else None
             ),
         )
-    if flaw is None and ("depth exceeded" in message or "Circular" in message):
-        flaw = Flaw("$", f"contains itself, or {too_deep(MAX_DEPTH)}", says_how=True)
-    if flaw is None and "Error calling function" in message:
+    if violation is None and ("depth exceeded" in message or "Circular" in message):
+        violation = ValueViolation(
+            "$", f"contains itself, or {too_deep(MAX_DEPTH)}", says_how=True
+        )
+    if violation is None and "Error calling function" in message:
         called = message.rpartition("Error calling function ")[2].split(":")
-        flaw = Flaw("$", f"was not written: {' raised'.join(called[:2])}")
-    return flaw or _misfit(value, name, adapter)
+        violation = ValueViolation(
+            "$", f"was not written: {' raised'.join(called[:2])}"
+        )
+    return violation or _misfit(value, name, adapter)
 
 
-def _misfit(value: Any, name: str, adapter: Adapter) -> Flaw:
+def _misfit(value: Any, name: str, adapter: Adapter) -> ValueViolation:
     """Where a value is not of its type."""
     try:
         adapter.validator.validate_python(value, strict=True)
@@ -162,22 +177,24 @@ def _misfit(value: Any, name: str, adapter: Adapter) -> Flaw:
             include_url=False, include_context=False, include_input=False
         )[0]
         path = "$" + "".join(map(path_part, first["loc"]))
-        what = "" if first["loc"] else f"is {a_type(value)} and "
+        what = "" if first["loc"] else f"is {with_article(value)} and "
         text = f"{what}does not fit its type {name}: {first['msg']}"
-        return Flaw(shortened(path), text)
+        return ValueViolation(shortened(path), text)
     except Exception as error:  # noqa: BLE001  # users' validators run in here
-        return Flaw("$", f"does not fit its type {name}: {origin(error)}")
+        return ValueViolation("$", f"does not fit its type {name}: {origin(error)}")
     if "generator" in schema_kinds(adapter):
-        return Flaw(
+        return ValueViolation(
             "$",
             f"has the type {name}, which is read only once: name list[...] or "
             "Sequence[...] instead of Iterable or Generator",
             says_how=True,
         )
-    flaw = find_place(value, _misfit_of_a_model)
-    if flaw is not None:
-        return replace(flaw, says_how=True)
-    return Flaw("$", f"is {a_type(value)} and does not fit its type {name}")
+    violation = find_place(value, _misfit_of_a_model)
+    if violation is not None:
+        return replace(violation, says_how=True)
+    return ValueViolation(
+        "$", f"is {with_article(value)} and does not fit its type {name}"
+    )
 
 
 def _misfit_of_a_model(item: Any) -> str | None:

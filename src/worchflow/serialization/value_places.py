@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from .plain_json import Flaw, a_type, has_surrogate, path_part
+from .plain_json import ValueViolation, has_surrogate, path_part, with_article
 from .type_adapters import uncompared_fields
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ READ_ONCE = (Iterator, AsyncIterator, MappingView, range)
 """What gives values without being a container of them."""
 
 
-def find_place(value: Any, reason_of: Callable[[Any], str | None]) -> Flaw | None:
+def find_place(
+    value: Any, reason_of: Callable[[Any], str | None]
+) -> ValueViolation | None:
     """The first value or key inside `value` for which `reason_of` gives a reason."""
     waiting = [("$", value, 0)]
     for _ in range(MAX_PLACES):
@@ -60,26 +62,26 @@ def find_place(value: Any, reason_of: Callable[[Any], str | None]) -> Flaw | Non
         path, item, depth = waiting.pop()
         reason = reason_of(item)
         if reason is not None:
-            return Flaw(shortened(path), reason)
+            return ValueViolation(shortened(path), reason)
         if depth < MAX_DEPTH:
             found = [(path + part, i, depth + 1) for part, i in _parts(item, keys=True)]
             waiting.extend(reversed(found))
     return None
 
 
-def find_unwritable(value: Any) -> Flaw | None:
+def find_unwritable(value: Any) -> ValueViolation | None:
     """The first value that no JSON can hold, whatever its type says."""
     return find_place(value, _unwritable)
 
 
-def find_unreadable(value: Any) -> Flaw | None:
+def find_unreadable(value: Any) -> ValueViolation | None:
     """The first value that lacks, once written, what its class needs to be read."""
-    flaw = find_place(value, _unreadable)
-    return flaw and dataclasses.replace(flaw, says_how=True)
+    violation = find_place(value, _unreadable)
+    return violation and dataclasses.replace(violation, says_how=True)
 
 
 def _unwritable(item: Any) -> str | None:
-    kind = a_type(item)
+    kind = with_article(item)
     if isinstance(item, Awaitable):
         return (
             f"is {kind} that was not awaited: put `await` before the call that gives it"
@@ -121,9 +123,9 @@ def _is_excluded(field: FieldInfo) -> bool:
     return bool(field.exclude or field.exclude_if)
 
 
-def find_difference(original: Any, decoded: Any) -> Flaw:
+def find_difference(original: Any, decoded: Any) -> ValueViolation:
     """The first place where a value would not come back as it is."""
-    found = Flaw("$", _changed(original, decoded))
+    found = ValueViolation("$", _changed(original, decoded))
     waiting = [("$", original, decoded, 0, "")]
     for _ in range(MAX_PLACES):
         if not waiting:
@@ -132,8 +134,8 @@ def find_difference(original: Any, decoded: Any) -> Flaw:
         if equal(old, new):
             continue
         if excluded:
-            return Flaw(shortened(path), excluded, says_how=True)
-        found = Flaw(shortened(path), _changed(old, new))
+            return ValueViolation(shortened(path), excluded, says_how=True)
+        found = ValueViolation(shortened(path), _changed(old, new))
         before, after = dict(_parts(old)), dict(_parts(new))
         if type(old) is not type(new) or depth == MAX_DEPTH or not (before or after):
             break
@@ -156,7 +158,7 @@ def find_difference(original: Any, decoded: Any) -> Flaw:
     return found
 
 
-def find_lost_field(original: Any, decoded: Any) -> Flaw | None:
+def find_lost_field(original: Any, decoded: Any) -> ValueViolation | None:
     """The first field of a dataclass that has another value and that `==` ignores."""
     waiting = [("$", original, decoded, 0)]
     for _ in range(MAX_PLACES):
@@ -167,7 +169,9 @@ def find_lost_field(original: Any, decoded: Any) -> Flaw | None:
         if dataclasses.is_dataclass(old) and not isinstance(old, type):
             for part in map(path_part, uncompared_fields(type(old))):
                 if not equal(before[part], after.get(part, ABSENT)):
-                    return Flaw(shortened(path + part), UNCOMPARED, says_how=True)
+                    return ValueViolation(
+                        shortened(path + part), UNCOMPARED, says_how=True
+                    )
         if depth < MAX_DEPTH:
             waiting += [
                 (path + part, before[part], after[part], depth + 1)
@@ -184,18 +188,18 @@ def _changed(old: Any, new: Any) -> str:
         return "would not come back"
     if isinstance(old, SecretStr | SecretBytes):
         return (
-            f"is {a_type(old)}, which is written as asterisks: keep secrets out of "
-            "what is recorded"
+            f"is {with_article(old)}, which is written as asterisks: keep secrets out "
+            "of what is recorded"
         )
     if type(old) is not type(new):
-        return f"is {a_type(old)} but would come back as {a_type(new)}"
+        return f"is {with_article(old)} but would come back as {with_article(new)}"
     comparison: object = type(old).__eq__
     if comparison is object.__eq__:
         return (
-            f"is {a_type(old)}, whose class does not define __eq__: nobody can tell "
-            "whether it would come back as it is"
+            f"is {with_article(old)}, whose class does not define __eq__: nobody can "
+            "tell whether it would come back as it is"
         )
-    return f"is {a_type(old)} that would come back with another value"
+    return f"is {with_article(old)} that would come back with another value"
 
 
 def equal(one: Any, other: Any) -> bool:

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel
 from pydantic_core import core_schema
 
-from .plain_json import Flaw
+from .plain_json import ValueViolation
 from .type_adapters import CACHED_TYPES, schema_kinds
 from .value_places import find_place
 
@@ -87,7 +87,7 @@ clock time changes.
 """
 
 
-def find_lost_zone(value: Any, decoded: Any) -> Flaw | None:
+def find_lost_zone(value: Any, decoded: Any) -> ValueViolation | None:
     """The first time in `value` whose zone is not in what came back, `decoded`.
 
     Equality does not tell: times of two zones are equal when they are the same
@@ -104,7 +104,7 @@ def find_lost_zone(value: Any, decoded: Any) -> Flaw | None:
     return None
 
 
-def _loss_in(value: Any, item: datetime | time) -> Flaw:
+def _loss_in(value: Any, item: datetime | time) -> ValueViolation:
     lost, reason = _identity(item), _loss(item)
     place = find_place(
         value,
@@ -112,7 +112,7 @@ def _loss_in(value: Any, item: datetime | time) -> Flaw:
             reason if _exceeds_iso(other) and _identity(other) == lost else None
         ),
     )
-    return Flaw(place.path if place else "$", reason, says_how=True)
+    return ValueViolation(place.path if place else "$", reason, says_how=True)
 
 
 def may_hold_times(adapter: Adapter) -> bool:

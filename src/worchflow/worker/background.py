@@ -31,7 +31,7 @@ class Background:
         task.add_done_callback(self._ended)
 
     def keep_up(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
-        """Run `loop` for ever: when it fails, it starts again after a second."""
+        """Run `loop` forever: when it fails, it starts again after a second."""
         self.spawn(self._repeated(name, loop))
 
     async def end(self) -> None:

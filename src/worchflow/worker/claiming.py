@@ -12,11 +12,11 @@ from ..model.notices import ErrorRaised
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..engine.environment import Environment
+    from ..engine.worker_runtime import WorkerRuntime
     from ..model.records import Claim
+    from .execution_slots import ExecutionSlots
     from .lease import Lease
     from .membership import Membership
-    from .running import Running
 
 logger = logging.getLogger("worchflow.worker")
 
@@ -34,10 +34,10 @@ class ClaimLoop:
     """Fills free slots with claims for as long as it runs."""
 
     def __init__(
-        self, running: Running, environment: Environment, membership: Membership
+        self, slots: ExecutionSlots, runtime: WorkerRuntime, membership: Membership
     ) -> None:
-        self._running = running
-        self._environment = environment
+        self._slots = slots
+        self._runtime = runtime
         self._membership = membership
         self._has_more = False
         """Whether the last claim found as much as was asked for."""
@@ -48,8 +48,8 @@ class ClaimLoop:
         """Claim until cancelled."""
         pause = 0.1
         while True:
-            await self._running.wait_free()
-            if self._has_more and self._running.free_share < FEW:
+            await self._slots.wait_free()
+            if self._has_more and self._slots.free_share < FEW:
                 await asyncio.sleep(PAUSE)
             lease = self._membership.lease
             if lease is None or not lease.holds():
@@ -61,40 +61,40 @@ class ClaimLoop:
                 pause = 0.1
                 continue
             except StoreUnavailable as error:
-                self._environment.repeated.warning(
+                self._runtime.repeated.warning(
                     logger,
                     "%s; worker %s claims nothing until it answers, next try in %.1f s",
                     error,
                     lease.worker.id,
                     pause,
                 )
-                self._environment.emitter.emit(ErrorRaised(error=error))
-            await asyncio.sleep(pause * (0.5 + self._environment.random()))
+                self._runtime.emitter.emit(ErrorRaised(error=error))
+            await asyncio.sleep(pause * (0.5 + self._runtime.random()))
             pause = min(pause * 2, 5.0)
 
     async def _claim(self, lease: Lease) -> bool:
         """Start what can be claimed; whether there was anything."""
-        store, running = self._environment.store, self._running
-        strays = self._membership.strays()
-        if strays:
-            some = frozenset(sorted(strays)[: running.free])
+        store, slots = self._runtime.store, self._slots
+        orphaned_claims = self._membership.orphaned_claims()
+        if orphaned_claims:
+            some = frozenset(sorted(orphaned_claims)[: slots.free])
             claims = await store.adopt(lease.worker, some)
         elif quarantined := await self._claim_quarantined(lease):
             claims = [quarantined]
         else:
-            limit = running.free
+            limit = slots.free
             claims = await store.claim(lease.worker, limit, WAIT)
             self._has_more = len(claims) == limit
         for claim in claims:
-            running.start(claim, lease)
-        if not (strays or claims or running.ids):
+            slots.start(claim, lease)
+        if not (orphaned_claims or claims or slots.ids):
             self.on_idle()
         return bool(claims)
 
     async def _claim_quarantined(self, lease: Lease) -> Claim | None:
         """An execution for the quarantine slot, if that is free and one may wait."""
-        running = self._running
-        if not (running.may_be_quarantined and running.quarantine_is_free):
+        slots = self._slots
+        if not (slots.may_be_quarantined and slots.quarantine_is_free):
             return None
-        running.may_be_quarantined = False
-        return await self._environment.store.claim_quarantined(lease.worker)
+        slots.may_be_quarantined = False
+        return await self._runtime.store.claim_quarantined(lease.worker)

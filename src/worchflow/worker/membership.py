@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..model.options import WorkerOptions
     from ..storage.contract.backend import Backend, Renewal
     from .blocked_loop import BlockedLoopWatch
-    from .running import Running
+    from .execution_slots import ExecutionSlots
 
 logger = logging.getLogger("worchflow.worker")
 
@@ -33,14 +33,14 @@ class Membership:
     def __init__(
         self,
         backend: Backend,
-        running: Running,
+        slots: ExecutionSlots,
         options: WorkerOptions,
         functions: Mapping[str, str],
         clock: Clock,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._backend = backend
-        self._running = running
+        self._slots = slots
         self._options = options
         self._functions = functions
         self._clock = clock
@@ -77,7 +77,7 @@ class Membership:
         )
         self._keeper.start(asyncio.get_running_loop(), self._renewed)
 
-    def strays(self) -> frozenset[str]:
+    def orphaned_claims(self) -> frozenset[str]:
         """What this worker owned at the last beat and does not run; asked for once.
 
         A claim of unknown outcome leaves such executions, to be adopted. A claim in
@@ -85,7 +85,7 @@ class Membership:
         some may have ended since the beat, which adopting them tells.
         """
         owned, self._owned = self._owned, frozenset()
-        return owned - self._running.ids
+        return owned - self._slots.ids
 
     async def leave(self, *, drained: bool) -> None:
         """Stop renewing; with nothing left to own, end the identity at once."""
@@ -94,10 +94,10 @@ class Membership:
             await self._keeper.stop()
         lease = self.lease
         if lease is not None and drained and not lease.lost:
-            await self._release_strays(lease)
+            await self._release_orphaned_claims(lease)
             await self._backend.leave(lease.worker.id)
 
-    async def _release_strays(self, lease: Lease) -> None:
+    async def _release_orphaned_claims(self, lease: Lease) -> None:
         """Hand back what a claim took that was cut off by the stop."""
         renewal = await asyncio.to_thread(self._backend.renew, lease.worker.id)
         for claim in await self._backend.adopt(lease.worker, renewal.owned):
@@ -116,7 +116,7 @@ class Membership:
             self._fenced(lease)
             return
         for execution_id in renewal.cancelled:
-            self._running.interrupt(execution_id, Interruption.CANCELLED)
+            self._slots.interrupt(execution_id, Interruption.CANCELLED)
         self._owned = renewal.owned
 
     def _fenced(self, lease: Lease) -> None:
@@ -127,7 +127,7 @@ class Membership:
             lease.ttl,
         )
         self.lease = None
-        self._running.interrupt_all(Interruption.LOST)
+        self._slots.interrupt_all(Interruption.LOST)
         self._spawn(self._rejoin())
 
     async def _rejoin(self) -> None:
@@ -138,7 +138,7 @@ class Membership:
             except WorchflowError as error:
                 logger.warning("%s; joining again in %.1f s", error, pause)
             except Exception:
-                # Without an identity this worker would do nothing for ever.
+                # Without an identity this worker would do nothing forever.
                 logger.exception("joining failed; joining again in %.1f s", pause)
             else:
                 logger.info("the worker goes on with a new identity")
@@ -147,7 +147,7 @@ class Membership:
             pause = min(pause * 2, 5.0)
 
     def _hinted(self, execution_id: str) -> None:
-        if execution_id in self._running.ids and execution_id not in self._asking:
+        if execution_id in self._slots.ids and execution_id not in self._asking:
             self._asking.add(execution_id)
             self._spawn(self._cancel_if_asked(execution_id))
 
@@ -160,4 +160,4 @@ class Membership:
         finally:
             self._asking.discard(execution_id)
         if stored is not None and stored.cancel_requested:
-            self._running.interrupt(execution_id, Interruption.CANCELLED)
+            self._slots.interrupt(execution_id, Interruption.CANCELLED)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 YOUNG_OBJECTS = 5_000
-"""New objects between two looks for circles, 700 by Python's default. Ten times as
-many gain nothing more, and a user's circles may hold much memory."""
+"""New objects between two searches for reference cycles, 700 by Python's default.
+Ten times as many gain nothing more, and a user's cycles may hold much memory."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -24,12 +24,12 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def calm_the_garbage_collector() -> None:
+def tune_garbage_collector() -> None:
     """Let it look less often, and never again at what was imported.
 
-    Executions leave no circles of objects behind, so almost everything is freed
+    Executions leave no reference cycles behind, so almost everything is freed
     without it, and looking at hundreds of running ones again and again costs a busy
-    worker much of its time. Circles of the user's own are found a little later.
+    worker much of its time. Cycles of the user's own are found a little later.
     """
     gc.collect()
     gc.freeze()

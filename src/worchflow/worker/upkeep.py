@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from ..foundations.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from ..engine.environment import Environment
+    from ..engine.worker_runtime import WorkerRuntime
     from ..model.options import WorkerOptions
+    from .execution_slots import ExecutionSlots
     from .lease import Lease
     from .membership import Membership
-    from .running import Running
 
 logger = logging.getLogger("worchflow.worker")
 
@@ -23,16 +23,16 @@ class UpkeepLoop:
 
     def __init__(
         self,
-        running: Running,
-        environment: Environment,
+        slots: ExecutionSlots,
+        runtime: WorkerRuntime,
         membership: Membership,
         options: WorkerOptions,
     ) -> None:
-        self._store = environment.store
-        self._random = environment.random
-        self._repeated = environment.repeated
+        self._store = runtime.store
+        self._random = runtime.random
+        self._repeated = runtime.repeated
         self._membership = membership
-        self._running = running
+        self._slots = slots
         self._interval = options.upkeep_interval
 
     async def run(self) -> None:
@@ -54,7 +54,7 @@ class UpkeepLoop:
                     "their last recorded step",
                     reaped,
                 )
-            self._running.may_be_quarantined = True
+            self._slots.may_be_quarantined = True
             swept = await self._store.sweep(lease.worker.id)
             if swept:
                 logger.info("put %d waiting execution(s) back in the queue", swept)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..definitions.registry import FunctionRegistry
 from ..engine.emitter import Emitter
-from ..engine.environment import Environment
 from ..engine.ownership import Interruption
 from ..engine.threads import Threads
+from ..engine.worker_runtime import WorkerRuntime
 from ..foundations import forking
 from ..foundations.clock import SystemClock
-from ..foundations.durations import span, to_seconds
+from ..foundations.durations import format_duration, to_seconds
 from ..foundations.errors import ConfigurationError, StoreUnavailable, WorchflowError
 from ..foundations.limits import Limits
 from ..model.notices import ErrorRaised, Ready
@@ -26,10 +26,10 @@ from .background import Background
 from .blocked_loop import BlockedLoopWatch
 from .claiming import ClaimLoop
 from .deadline import Deadline
+from .execution_slots import ExecutionSlots
 from .lifespan import Lifespan
 from .membership import Membership
 from .pruning import PruneLoop
-from .running import Running
 from .signals import stop_on_signals
 from .upkeep import UpkeepLoop
 
@@ -104,7 +104,7 @@ class Worcher(Emitter):
         self._opened = False
         self._lifespan = Lifespan(lifespan)
         self._clock = SystemClock()
-        self._environment = Environment(
+        self._runtime = WorkerRuntime(
             store=self._backend,
             payloads=Payloads(
                 serializer=serializer, codec=codec, limits=limits or Limits()
@@ -116,19 +116,19 @@ class Worcher(Emitter):
             clock=self._clock,
             random=random.random,
         )
-        self._running = Running(self._environment, self._registry, self.options)
+        self._slots = ExecutionSlots(self._runtime, self._registry, self.options)
         self._background = Background(self)
         self._membership = Membership(
             self._backend,
-            self._running,
+            self._slots,
             self.options,
             self._registry.events,
             self._clock,
             self._background.spawn,
         )
-        self._claiming = ClaimLoop(self._running, self._environment, self._membership)
+        self._claiming = ClaimLoop(self._slots, self._runtime, self._membership)
         self._upkeep = UpkeepLoop(
-            self._running, self._environment, self._membership, self.options
+            self._slots, self._runtime, self._membership, self.options
         )
         self._watch: BlockedLoopWatch | None = None
         self._state: State = "new"
@@ -282,11 +282,11 @@ class Worcher(Emitter):
             await self._background.end()
             drained = await self._drain()
             if drained:
-                await self._let_go()
+                await self._release()
             else:
-                self._running.abandon()
+                self._slots.abandon()
                 await self._membership.leave(drained=False)
-                self._leaving_late = asyncio.ensure_future(self._let_go_late())
+                self._leaving_late = asyncio.ensure_future(self._release_late())
             await self._leave_lifespan()
             await self.drain(0.5)
         finally:
@@ -300,24 +300,24 @@ class Worcher(Emitter):
         reserve = min(2.0, self._deadline.left() / 4)
         tell = asyncio.get_running_loop().call_later(TOLD_AFTER, self._tell_what_runs)
         try:
-            if await self._deadline.keeps(self._running.drained, reserve=reserve):
+            if await self._deadline.keeps(self._slots.drained, reserve=reserve):
                 return True
         finally:
             tell.cancel()
-        self._running.interrupt_all(Interruption.STOPPING)
+        self._slots.interrupt_all(Interruption.STOPPING)
         self._deadline.at_least(0.5)
-        return await self._deadline.keeps(self._running.drained)
+        return await self._deadline.keeps(self._slots.drained)
 
     def _tell_what_runs(self) -> None:
-        ids = sorted(self._running.ids)
+        ids = sorted(self._slots.ids)
         logger.warning(
             "the worker stops once %d execution(s) have ended, in %s at the latest: %s",
             len(ids),
-            span(self._deadline.left()),
+            format_duration(self._deadline.left()),
             ", ".join(ids[:TOLD_IDS]) + (", …" if len(ids) > TOLD_IDS else ""),
         )
 
-    async def _let_go(self) -> None:
+    async def _release(self) -> None:
         try:
             async with asyncio.timeout(max(1.0, self._deadline.left())):
                 await self._leave(drained=True)
@@ -327,8 +327,8 @@ class Worcher(Emitter):
                 "back is taken over when the lease ends",
                 error,
             )
-        self._environment.handler_threads.close()
-        self._environment.step_threads.close()
+        self._runtime.handler_threads.close()
+        self._runtime.step_threads.close()
 
     async def _leave_lifespan(self) -> None:
         try:
@@ -337,10 +337,10 @@ class Worcher(Emitter):
             logger.exception("leaving the lifespan failed; the worker stops anyway")
             self.emit(ErrorRaised(error=error))
 
-    async def _let_go_late(self) -> None:
+    async def _release_late(self) -> None:
         """After the deadline: what ends yet is recorded and handed back even so."""
-        await self._running.drained()
-        await self._let_go()
+        await self._slots.drained()
+        await self._release()
 
     async def _leave(self, *, drained: bool) -> None:
         if self._watch is not None:

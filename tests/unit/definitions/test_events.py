@@ -365,7 +365,7 @@ def test_a_message_as_a_mapping_has_data_of_any_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "way_out"),
+    ("message", "hint"),
     [
         ({"name": "x"}, '"data": None'),
         ({"data": 1}, "has ['data']"),
@@ -385,16 +385,16 @@ def test_a_message_as_a_mapping_has_data_of_any_type() -> None:
     ],
 )
 def test_anything_else_is_no_message_and_the_error_tells_the_way_out(
-    message: Any, way_out: Any
+    message: Any, hint: Any
 ) -> None:
     with pytest.raises(EventValidationError) as caught:
         message_parts(message)
-    assert way_out in caught.value.message
+    assert hint in caught.value.message
     assert caught.value.field in {"message", "name"}
 
 
 @pytest.mark.parametrize(
-    ("source", "way_out"),
+    ("source", "hint"),
     [
         (Pay(amount=1), "Pay(…) is one event: name the class, Pay"),
         (Receipt, 'class Receipt(Event[…], name="receipt")'),
@@ -404,11 +404,11 @@ def test_anything_else_is_no_message_and_the_error_tells_the_way_out(
     ],
 )
 def test_anything_else_names_no_event_and_the_error_tells_the_way_out(
-    source: Any, way_out: Any
+    source: Any, hint: Any
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
         as_ref(source)
-    assert way_out in caught.value.message
+    assert hint in caught.value.message
 
 
 def test_no_repr_and_no_error_shows_data() -> None:

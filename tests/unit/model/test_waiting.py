@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from worchflow import Execution, ExecutionStatus
-from worchflow.foundations.durations import span
+from worchflow.foundations.durations import format_duration
 from worchflow.model.records import ErrorInfo, WorkerSeen
 from worchflow.model.waiting import TO_BE_CANCELLED, why_waiting
 
@@ -197,4 +197,4 @@ def test_that_no_worker_serves_it_is_told(
 def test_a_length_of_time_is_told_in_two_units_at_most(
     seconds: float, text: str
 ) -> None:
-    assert span(seconds) == text
+    assert format_duration(seconds) == text

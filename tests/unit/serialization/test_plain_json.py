@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pydantic_core import from_json, to_json
 
 from worchflow.serialization.plain_json import (
-    find_flaw,
-    find_text_flaw,
+    find_text_violation,
+    find_violation,
     same_json,
     shape,
 )
@@ -63,10 +63,10 @@ def test_a_list_that_contains_itself_is_found_and_ends() -> None:
     value: list[Any] = [1]
     value.append([value, value])
 
-    flaw = find_flaw({"a": value})
+    violation = find_violation({"a": value})
 
-    assert flaw is not None
-    assert flaw.reason == "contains itself"
+    assert violation is not None
+    assert violation.reason == "contains itself"
 
 
 def test_a_value_that_multiplies_itself_is_refused_before_it_is_written_out(
@@ -77,15 +77,15 @@ def test_a_value_that_multiplies_itself_is_refused_before_it_is_written_out(
     for _ in range(60):
         value = [value, value]
 
-    flaw = find_flaw(value)
+    violation = find_violation(value)
 
-    assert flaw is not None
-    assert "more than 1000" in flaw.reason
+    assert violation is not None
+    assert "more than 1000" in violation.reason
 
 
 @given(plain_values)
 def test_every_json_value_is_plain(value: object) -> None:
-    assert find_flaw(value) is None
+    assert find_violation(value) is None
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_every_json_value_is_plain(value: object) -> None:
 def test_what_is_not_plain_is_found_with_its_place(
     value: object, path: str, reason: str
 ) -> None:
-    flaw = find_flaw(value)
+    violation = find_violation(value)
 
-    assert flaw is not None
-    assert (flaw.path, reason in flaw.reason) == (path, True), str(flaw)
+    assert violation is not None
+    assert (violation.path, reason in violation.reason) == (path, True), str(violation)
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,10 @@ def test_what_is_not_plain_is_found_with_its_place(
 def test_a_flaw_tells_whether_naming_a_type_would_help(
     value: object, needs_type: bool
 ) -> None:
-    flaw = find_flaw(value, depth=1)
+    violation = find_violation(value, depth=1)
 
-    assert flaw is not None
-    assert flaw.needs_type is needs_type
+    assert violation is not None
+    assert violation.needs_type is needs_type
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_flaw_tells_whether_naming_a_type_would_help(
     ["😀", {"é": "\u2028\x00"}, -0.0, 5e-324, [True, None]],
 )
 def test_odd_values_that_json_holds_exactly_are_plain(value: object) -> None:
-    assert find_flaw(value) is None
+    assert find_violation(value) is None
 
 
 @pytest.mark.parametrize(
@@ -151,31 +151,31 @@ def test_odd_values_that_json_holds_exactly_are_plain(value: object) -> None:
 def test_an_int_is_plain_up_to_the_digits_that_parsers_read(longest: int) -> None:
     sign = 1 if longest > 0 else -1
 
-    assert find_flaw(longest) is None
-    assert find_flaw([longest + sign]) is not None
+    assert find_violation(longest) is None
+    assert find_violation([longest + sign]) is not None
     assert from_json(to_json(longest)) == longest
 
 
 @pytest.mark.parametrize("limit", [1, 64, 100])
 def test_depth_counts_nested_containers(limit: int) -> None:
-    assert find_flaw(nested(limit), depth=limit) is None
-    assert find_text_flaw(json.dumps(nested(limit)), depth=limit) is None
+    assert find_violation(nested(limit), depth=limit) is None
+    assert find_text_violation(json.dumps(nested(limit)), depth=limit) is None
 
-    flaw = find_flaw(nested(limit + 1), depth=limit)
-    text_flaw = find_text_flaw(json.dumps(nested(limit + 1)), depth=limit)
+    violation = find_violation(nested(limit + 1), depth=limit)
+    text_violation = find_text_violation(json.dumps(nested(limit + 1)), depth=limit)
 
-    assert flaw is not None
-    assert f"more than {limit} levels" in flaw.reason
-    assert text_flaw is not None
-    assert f"more than {limit} levels" in text_flaw
+    assert violation is not None
+    assert f"more than {limit} levels" in violation.reason
+    assert text_violation is not None
+    assert f"more than {limit} levels" in text_violation
 
 
 def test_siblings_do_not_add_to_the_depth() -> None:
     wide = [{"a": [1]} for _ in range(500)]
 
-    assert find_flaw(wide, depth=3) is None
-    assert find_text_flaw(json.dumps(wide), depth=3) is None
-    assert find_text_flaw(json.dumps(wide), depth=2) is not None
+    assert find_violation(wide, depth=3) is None
+    assert find_text_violation(json.dumps(wide), depth=3) is None
+    assert find_text_violation(json.dumps(wide), depth=2) is not None
 
 
 @pytest.mark.parametrize(
@@ -198,10 +198,10 @@ def test_siblings_do_not_add_to_the_depth() -> None:
     ],
 )
 def test_text_that_is_not_safe_to_parse_is_refused(text: str, reason: str) -> None:
-    flaw = find_text_flaw(text)
+    violation = find_text_violation(text)
 
-    assert flaw is not None
-    assert reason in flaw
+    assert violation is not None
+    assert reason in violation
 
 
 @pytest.mark.parametrize(
@@ -221,19 +221,19 @@ def test_text_that_is_not_safe_to_parse_is_refused(text: str, reason: str) -> No
     ],
 )
 def test_what_only_looks_unsafe_is_left_to_the_parser(text: str) -> None:
-    assert find_text_flaw(text) is None
+    assert find_text_violation(text) is None
 
 
 def test_text_of_quotes_that_never_end_is_scanned_in_one_go() -> None:
     text = '"' + r"\"" * 500_000 + "[" * 200 + "NaN"
 
-    assert find_text_flaw(text) is None
+    assert find_text_violation(text) is None
 
 
 @given(plain_values)
 def test_the_text_of_a_plain_value_has_no_flaw(value: object) -> None:
-    assert find_text_flaw(json.dumps(value)) is None
-    assert find_text_flaw(json.dumps(value, ensure_ascii=False)) is None
+    assert find_text_violation(json.dumps(value)) is None
+    assert find_text_violation(json.dumps(value, ensure_ascii=False)) is None
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_the_loop_is_asyncios_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.usefixtures("collector")
 def test_what_is_there_is_never_looked_at_again() -> None:
     frozen = gc.get_freeze_count()
-    process.calm_the_garbage_collector()
+    process.tune_garbage_collector()
     assert gc.get_freeze_count() > frozen + 1000
     assert gc.isenabled()
     assert gc.get_threshold()[0] == process.YOUNG_OBJECTS > 700
@@ -43,7 +43,7 @@ def test_what_is_there_is_never_looked_at_again() -> None:
 
 @pytest.mark.usefixtures("collector")
 def test_circles_are_still_found() -> None:
-    process.calm_the_garbage_collector()
+    process.tune_garbage_collector()
     circle: list[object] = []
     circle.append(circle)
     del circle

@@ -21,7 +21,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from ...foundations.ids import step_id
 from ...storage.redis_mongo.indexes import ENDED_INDEX, INDEXES
-from ...worker.process import calm_the_garbage_collector, loop_factory
+from ...worker.process import loop_factory, tune_garbage_collector
 from .speech import Line, read_settings, rounds_of, serve
 
 if TYPE_CHECKING:
@@ -47,15 +47,15 @@ async def prepare(database: Database, count: int, value: Any = None) -> list[str
 
 
 async def run(database: Database, ids: list[str], value: Any = 1) -> float:
-    """Claim, three checkpoints and settle for every id; returns the seconds."""
+    """Claim, three checkpoints and settle forevery id; returns the seconds."""
     batches = in_batches(ids)
     began = time.perf_counter()
 
-    async def lane() -> None:
+    async def write_behind() -> None:
         while batches:
             await _road(database, batches.pop(), value)
 
-    await asyncio.gather(*(lane() for _ in range(IN_FLIGHT)))
+    await asyncio.gather(*(write_behind() for _ in range(IN_FLIGHT)))
     return time.perf_counter() - began
 
 
@@ -64,13 +64,13 @@ async def run_unsent(database: Database, count: int, value: Any = 1) -> float:
     batches = in_batches([str(uuid4()) for _ in range(count)])
     began = time.perf_counter()
 
-    async def lane() -> None:
+    async def write_behind() -> None:
         while batches:
             ids = batches.pop()
             await insert(database, [_execution(each, value) for each in ids])
             await _road(database, ids, value)
 
-    await asyncio.gather(*(lane() for _ in range(IN_FLIGHT)))
+    await asyncio.gather(*(write_behind() for _ in range(IN_FLIGHT)))
     return time.perf_counter() - began
 
 
@@ -241,7 +241,7 @@ async def measure(settings: Line) -> None:
                 return {"seconds": await run_unsent(database, line["whole"], value)}
             return {"seconds": await latency(database, rounds_of(line))}
 
-        calm_the_garbage_collector()
+        tune_garbage_collector()
         await serve(answer)
 
 

@@ -180,10 +180,10 @@ async def gather_in_flight(
     """Make `count` calls, `in_flight` of them at a time."""
     left = count
 
-    async def lane() -> None:
+    async def write_behind() -> None:
         nonlocal left
         while left > 0:
             left -= 1
             await send()
 
-    await asyncio.gather(*(lane() for _ in range(min(in_flight, count))))
+    await asyncio.gather(*(write_behind() for _ in range(min(in_flight, count))))

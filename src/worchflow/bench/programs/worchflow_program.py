@@ -17,7 +17,7 @@ from ...app import Worchflow
 from ...definitions.context import Context  # noqa: TC001 - read at run time
 from ...foundations.errors import ExecutionFailed, NonRetryable
 from ...model.records import NewExecution, WorkerRecord
-from ...worker.process import calm_the_garbage_collector, loop_factory
+from ...worker.process import loop_factory, tune_garbage_collector
 from .speech import (
     Completions,
     Line,
@@ -79,7 +79,7 @@ async def worker(app: Worchflow[Any], settings: Line) -> None:
     worcher = app.worker(concurrency=settings["concurrency"])
     worcher.on("execution:complete", lambda _: completions.add())
     worcher.on("ready", lambda _: completions.begin())
-    calm_the_garbage_collector()  # as `worchflow worker` does
+    tune_garbage_collector()  # as `worchflow worker` does
     say(ready=True)
     await go.wait()
     async with worcher:
@@ -191,7 +191,7 @@ async def fill(
         min(SENT_AT_ONCE, count - start) for start in range(0, count, SENT_AT_ONCE)
     ]
 
-    async def lane() -> None:
+    async def write_behind() -> None:
         while batches:
             now = datetime.now(UTC)
             await backend.insert(
@@ -208,7 +208,7 @@ async def fill(
                 ]
             )
 
-    await asyncio.gather(lane(), lane())
+    await asyncio.gather(write_behind(), write_behind())
 
 
 ROLES: dict[str, Callable[[Worchflow[Any], Line], Awaitable[None]]] = {

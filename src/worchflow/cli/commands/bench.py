@@ -13,7 +13,7 @@ from ...foundations.errors import ConfigurationError
 from ...model.options import BackendOptions
 from ..failures import INTERRUPTED, report
 from ..invocation import Invocation, OutputOption
-from ..output import talk
+from ..output import print_to_stderr
 from ..parsing import read_names
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def bench(
                 out=invocation.output,
             )
     except KeyboardInterrupt:
-        talk("interrupted")
+        print_to_stderr("interrupted")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -164,10 +164,10 @@ def _measure(
     asyncio.run(_check(store))
     check()
     machine = describe_machine(nearest_folder(Path.cwd()))
-    talk(machine_line(machine))
-    talk(f"{store.name}, {store.durability}: {store.location}")
+    print_to_stderr(machine_line(machine))
+    print_to_stderr(f"{store.name}, {store.durability}: {store.location}")
     ours = worchflow(store, workers=workers, concurrency=concurrency)
-    measured = Bench([ours, bare(store, ours.name)], sizes, talk)
+    measured = Bench([ours, bare(store, ours.name)], sizes, print_to_stderr)
     try:
         measured.run(workloads)
     except ProgramFailed as error:
@@ -194,7 +194,7 @@ def _print(out: Output, measured: Bench, machine: dict[str, Any], store: Store) 
     summaries = summarize(measured.measurements, compared)
     if out.is_table:
         out.table(HEADER, table_rows(summaries))
-        talk(LEGEND)
+        print_to_stderr(LEGEND)
         return
     out.objects(
         "results",

@@ -12,10 +12,10 @@ from ...model.waiting import why_waiting
 from ..execution_view import execution_row, print_execution, short_rows
 from ..invocation import AppOption, IdArgument, Invocation, OutputOption, run
 from ..lookup import find_execution
-from ..output import json_text, talk
+from ..output import json_text, print_to_stderr
 from ..parsing import read_past
 from ..results import TimeoutOption, WaitOption, wait_for_result, wait_seconds
-from ..shapes import execution_shape, listed_shape, step_shape
+from ..schemas import execution_schema, listed_schema, step_schema
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -102,12 +102,12 @@ def list_executions(
         else:
             where = invocation.location(invocation.load_app())
             filtered = any((status, function, since, until, id_prefix, cursor))
-            talk(f"no execution{' fits' if filtered else 's'} in {where}")
+            print_to_stderr(f"no execution{' fits' if filtered else 's'} in {where}")
     else:
-        shapes = [listed_shape(each) for each in page.items]
+        shapes = [listed_schema(each) for each in page.items]
         out.objects("executions", shapes, cursor=page.cursor)
     if page.cursor is not None:
-        talk(f"there are more: --cursor {page.cursor}")
+        print_to_stderr(f"there are more: --cursor {page.cursor}")
 
 
 @app.command()
@@ -141,9 +141,9 @@ def show(
         return
     out.object(
         {
-            **execution_shape(execution),
+            **execution_schema(execution),
             "waiting": waits,
-            "steps": [step_shape(step) for step in steps],
+            "steps": [step_schema(step) for step in steps],
         }
     )
 
@@ -230,7 +230,7 @@ def _tell(invocation: Invocation, execution: Execution, what: str) -> None:
         out.line(execution.id)
     else:
         out.object({"id": execution.id, "status": execution.status})
-    talk(f"execution {execution.id} {what}")
+    print_to_stderr(f"execution {execution.id} {what}")
 
 
 def _with_client(

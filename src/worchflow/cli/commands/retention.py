@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...client.pruning import checked_ages
-from ...foundations.durations import span
+from ...foundations.durations import format_duration
 from ...foundations.errors import ConfigurationError
 from ...model.records import TERMINAL, ExecutionStatus
 from ..invocation import AppOption, Invocation, OutputOption, run
-from ..output import talk
+from ..output import print_to_stderr
 from ..parsing import read_duration
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def show(
     ]
     if invocation.output.is_table:
         rows = [
-            (status, span(ages[status]) if status in ages else "for ever")
+            (status, format_duration(ages[status]) if status in ages else "forever")
             for status in sorted(TERMINAL)
         ]
         invocation.output.table(("STATUS", "KEPT"), rows)
@@ -100,7 +100,7 @@ def run_now(
         invocation.output.line(str(removed))
     else:
         invocation.output.object({"removed": removed})
-    talk(f"removed {removed} execution(s)")
+    print_to_stderr(f"removed {removed} execution(s)")
 
 
 async def _remove(
@@ -116,7 +116,7 @@ async def _remove(
         removed += gone
         if gone < part:
             break
-        talk(f"removed {removed} so far")
+        print_to_stderr(f"removed {removed} so far")
     return removed
 
 
@@ -124,7 +124,11 @@ def _ask(statuses: list[Any], age: float | None, *, yes: bool) -> None:
     """Ask on a terminal; without one, `--yes` has to be there."""
     if yes or not statuses:
         return
-    when = "whose retention has ended" if age is None else f"that ended {span(age)} ago"
+    when = (
+        "whose retention has ended"
+        if age is None
+        else f"that ended {format_duration(age)} ago"
+    )
     what = f"{' and '.join(statuses)} executions {when}"
     if not sys.stdin.isatty():
         raise ConfigurationError(

@@ -17,7 +17,7 @@ from ...foundations.errors import (
 from ...foundations.suggestions import did_you_mean
 from ..event_data import default_data, with_values
 from ..invocation import AppOption, Invocation, OutputOption, run
-from ..output import Output, json_text, talk
+from ..output import Output, json_text, print_to_stderr
 from ..parsing import read_data, read_duration, read_moment
 from ..results import TimeoutOption, WaitOption, wait_for_result, wait_seconds
 from ..streams import NotWritten
@@ -83,7 +83,7 @@ def send(
         message = {"name": event, "data": default_data(event, types[event])}
     else:
         if data is None:
-            talk("no data was given, so null is sent; --app would check it")
+            print_to_stderr("no data was given, so null is sent; --app would check it")
         message = {"name": event, "data": read_data(data)}
     out = invocation.output
 
@@ -93,12 +93,14 @@ def send(
                 handle = await client.send(message, id=id, delay=later, at=moment)
             shape = {"id": handle.id, "duplicate": handle.duplicate}
             if handle.duplicate:
-                talk("there is an equal execution under this id already: this is it")
+                print_to_stderr(
+                    "there is an equal execution under this id already: this is it"
+                )
             if seconds is None:
                 if worchflow is None:
                     await _warn_if_unserved(event, backend)
                 return shape
-            talk(f"accepted as {handle.id}, waiting for its result")
+            print_to_stderr(f"accepted as {handle.id}, waiting for its result")
             result = await wait_for_result(client, handle.id, seconds)
             return {**shape, "status": "completed", "result": result}
 
@@ -108,7 +110,7 @@ def send(
     except NotWritten as error:
         raise NotWritten(f"{error}; accepted as {shape['id']}") from None
     if out.is_table and seconds is None:
-        talk(f"accepted in {invocation.location(worchflow)}")
+        print_to_stderr(f"accepted in {invocation.location(worchflow)}")
 
 
 def _print(shape: Mapping[str, Any], out: Output) -> None:
@@ -135,7 +137,7 @@ async def _warn_if_unserved(event: str, backend: Backend) -> None:
     with contextlib.suppress(StoreUnavailable):
         warning = unserved_warning(event, await backend.workers())
         if warning is not None:
-            talk(warning, label="warning: ")
+            print_to_stderr(warning, label="warning: ")
 
 
 def _types(app: Worchflow[Any], event: str) -> Mapping[str, Any]:

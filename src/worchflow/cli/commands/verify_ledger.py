@@ -12,7 +12,7 @@ import typer
 from ...foundations.errors import ConfigurationError, ExecutionNotFound
 from ...ledger import Kind, Line, Plan, check, read
 from ..invocation import AppOption, Invocation, OutputOption, run
-from ..output import talk
+from ..output import print_to_stderr
 from ..parsing import read_counts, read_duration
 
 if TYPE_CHECKING:
@@ -143,6 +143,8 @@ def _tell(invocation: Invocation, report: Report) -> None:
         return
     out.text(str(report))
     if report.violations:
-        talk("a promise was broken: please report it with the ledger")
+        print_to_stderr("a promise was broken: please report it with the ledger")
     elif report.doubts:
-        talk("no promise was broken, but too little happened to show anything")
+        print_to_stderr(
+            "no promise was broken, but too little happened to show anything"
+        )

@@ -14,7 +14,7 @@ from ...foundations.ids import step_name
 from ...model.records import ExecutionStatus
 from ...serialization.exception_text import describe
 from ...worker.lifespan import RAISED
-from ...worker.process import calm_the_garbage_collector, loop_factory
+from ...worker.process import loop_factory, tune_garbage_collector
 from ...worker.signals import end_on_sigterm
 from ..failures import INTERRUPTED, AppFailed
 from ..invocation import AppOption, Invocation, run
@@ -113,12 +113,12 @@ def worker(
             worcher = served.worker(
                 concurrency=settings["concurrency"], functions=names
             )
-            Narrator(served.registry).listen_to(worcher)
+            ExecutionLogger(served.registry).listen_to(worcher)
             return await worcher.run(
                 shutdown_timeout=settings["shutdown_timeout"], burst=burst
             )
 
-        calm_the_garbage_collector()
+        tune_garbage_collector()
         try:
             received = run(work(), loop_factory=loop_factory())
         except Exception as error:
@@ -161,7 +161,7 @@ def _one_target(
 
 
 @dataclass(frozen=True)
-class Narrator:
+class ExecutionLogger:
     """Logs what happens to executions, with ids and names as fields of their own."""
 
     registry: FunctionRegistry

@@ -229,7 +229,7 @@ class ClaimStore(ABC):
     async def settle(
         self, claim: Claim, settlement: Settlement, notice: Notice | None
     ) -> Settled:
-        """Let go of an execution: the only way a holder does.
+        """Release an execution: the only way a holder does.
 
         Applied only while (worker, token) still own it; a repeated call after an
         unknown outcome recognises its own write. A non-terminal settlement of an
@@ -296,7 +296,7 @@ class Backend(ExecutionStore, ClaimStore):
 
     @abstractmethod
     async def close(self) -> None:
-        """Write what is still buffered, then let go of everything it made."""
+        """Write what is still buffered, then close everything it made."""
 
     @abstractmethod
     async def check(self) -> None:

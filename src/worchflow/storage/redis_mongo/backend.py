@@ -23,15 +23,14 @@ from .executions import Executions
 from .foreign_keys import ForeignKeys
 from .hints import Hints
 from .keys import Keys
-from .lane import RedisLane
 from .leases import Leases
 from .listing import Listing
-from .mongo_door import MongoDoor
+from .mongo_gateway import MongoGateway
 from .open_parts import OpenParts
 from .ownership import begin
 from .pruning import Pruning
 from .reaper import Reaper
-from .redis_door import RedisDoor
+from .redis_gateway import RedisGateway
 from .roster import workers_seen
 from .schema import prepare
 from .scripts import Scripts
@@ -42,6 +41,7 @@ from .stores import Stores
 from .sweeper import Sweeper
 from .unserved import Unserved
 from .upkeep import Upkeep
+from .write_behind import WriteBehindQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from ...model.settlement import Settled, Settlement
     from ..contract.backend import Inserted, NoticeSubscription, Renewal
     from .connections import Connections
-    from .redis_door import RedisClient
+    from .redis_gateway import RedisClient
 
 LEAVE_TIMEOUT = 1.0
 """Seconds to wait for Redis when a worker leaves; what it misses is repaired."""
@@ -169,15 +169,15 @@ class RedisMongoBackend(Backend):
         options, clients = self.options, self._connections.open()
         keys, documents = Keys(options.queue_prefix), Documents(options)
         scripts = Scripts(keys, shared=options.ts_compat)
-        mongo = MongoDoor(clients.db, options.timeout)
-        redis = RedisDoor(
+        mongo = MongoGateway(clients.db, options.timeout)
+        redis = RedisGateway(
             clients.redis,
             clients.blocking,
             options.timeout,
             longest_block(clients.blocking),
         )
         foreign_keys = ForeignKeys()
-        lane = RedisLane(redis, scripts, foreign_keys)
+        write_behind = WriteBehindQueue(redis, scripts, foreign_keys)
         stores = Stores(
             options=options,
             keys=keys,
@@ -187,7 +187,7 @@ class RedisMongoBackend(Backend):
             mongo=mongo,
             redis=redis,
             committer=Committer(mongo, options.timeout, documents.id_field),
-            lane=lane,
+            write_behind=write_behind,
             foreign_keys=foreign_keys,
         )
         try:
@@ -195,7 +195,7 @@ class RedisMongoBackend(Backend):
             await prepare(stores)
             return self._put_together(stores)
         except BaseException:
-            await lane.close()
+            await write_behind.close()
             await self._connections.close()
             raise
 
@@ -239,7 +239,7 @@ class RedisMongoBackend(Backend):
             await parts.upkeep.close()
             await parts.hints.close()
             await parts.stores.committer.close()
-            await parts.stores.lane.close()
+            await parts.stores.write_behind.close()
             await asyncio.to_thread(parts.lease_store.close)
         finally:
             await self._connections.close()
@@ -295,7 +295,7 @@ class RedisMongoBackend(Backend):
         parts = self._open_parts
         await parts.leases.join(worker)
         await parts.listing.remember(worker)
-        await Unserved(parts.stores, worker).welcome()
+        await Unserved(parts.stores, worker).requeue_deferred()
         parts.hints.call_on_cancel(worker.id, on_cancel)
         self._claimer(worker)
 
@@ -315,7 +315,7 @@ class RedisMongoBackend(Backend):
         if claimer is not None:
             for claim in await claimer.close():
                 await parts.settling.settle(claim, Released(), None)
-            await parts.stores.lane.flush(LEAVE_TIMEOUT)
+            await parts.stores.write_behind.flush(LEAVE_TIMEOUT)
         parts.hints.forget(worker_id)
         parts.forget(worker_id)
         await parts.reaper.end(worker_id)

@@ -121,13 +121,13 @@ class Claimer:
         stores = self._stores
         items = await stores.redis.items(self._inflight, LONGEST_INFLIGHT)
         known = self._held + Counter(await self._read_ids(self._taker.popped))
-        stray = Counter(await self._read_ids(items)) - known
-        if stray:
-            kept = await self._taker.keep(list(stray.elements()))
+        orphaned_claim = Counter(await self._read_ids(items)) - known
+        if orphaned_claim:
+            kept = await self._taker.keep(list(orphaned_claim.elements()))
             ids = await self._read_ids(kept)
             self._held.update(ids)
             self._taken.extend(ids)
-        self._lost_seen = stores.lane.lost
+        self._lost_seen = stores.write_behind.lost
 
     def wake(self, event: str | None) -> None:
         """Let a waiting claim look again; see `Taker.wake`."""
@@ -136,7 +136,7 @@ class Claimer:
     @property
     def has_lost(self) -> bool:
         """Whether updates for Redis were given up since it was reconciled."""
-        return self._stores.lane.lost != self._lost_seen
+        return self._stores.write_behind.lost != self._lost_seen
 
     def released(self, execution_id: str, _: int = 0) -> None:
         """An id has left the inflight list."""

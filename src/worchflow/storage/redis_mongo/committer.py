@@ -15,16 +15,16 @@ import bson
 from bson.errors import BSONError
 
 from ...foundations.errors import SerializationError, StoreUnavailable, WorchflowError
+from .batch_writer import BatchWriter
 from .documents import EXECUTIONS, STEPS
-from .group import Group
-from .mongo_door import CODEC, DUPLICATE_KEY
+from .mongo_gateway import CODEC, DUPLICATE_KEY
 from .statements import Update, statements
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from .group import Write
-    from .mongo_door import Document, MongoDoor, Refusal
+    from .batch_writer import Write
+    from .mongo_gateway import Document, MongoGateway, Refusal
 
 TOO_LARGE = frozenset({10334, 17419, 17420, 17280})
 UNENCODABLE = (BSONError, OverflowError, UnicodeError, RecursionError)
@@ -47,14 +47,14 @@ class Committer:
     waits for another.
     """
 
-    def __init__(self, mongo: MongoDoor, timeout: float, id_field: str) -> None:
+    def __init__(self, mongo: MongoGateway, timeout: float, id_field: str) -> None:
         self._mongo = mongo
         self._timeout = timeout
         self._id_field = id_field
-        self._executions = Group(self._insert_executions, timeout)
-        self._steps = Group(self._insert_steps, timeout)
-        self._updates = Group(self._update_executions, timeout)
-        self._groups = (self._executions, self._steps, self._updates)
+        self._executions = BatchWriter(self._insert_executions, timeout)
+        self._steps = BatchWriter(self._insert_steps, timeout)
+        self._updates = BatchWriter(self._update_executions, timeout)
+        self._batch_writers = (self._executions, self._steps, self._updates)
 
     # -- what callers do; `size` is at least the bytes of what they hand in
 
@@ -87,11 +87,13 @@ class Committer:
 
     def oldest_age(self) -> float:
         """Seconds for which the oldest unanswered write has been waiting."""
-        return max(group.oldest_age() for group in self._groups)
+        return max(batch_writer.oldest_age() for batch_writer in self._batch_writers)
 
     async def close(self) -> None:
         """Send what waits; returns when every write was answered or has failed."""
-        await asyncio.gather(*(group.close() for group in self._groups))
+        await asyncio.gather(
+            *(batch_writer.close() for batch_writer in self._batch_writers)
+        )
 
     # -- how it works
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from ...model.options import BackendOptions
     from .leases import LeaseStore
-    from .mongo_door import MongoDoor
-    from .redis_door import RedisClient
+    from .mongo_gateway import MongoGateway
+    from .redis_gateway import RedisClient
 
 DEFAULT_DATABASE = "worchflow"
 REDIS_CONNECTIONS = 16
@@ -65,7 +65,7 @@ class Connections(Protocol):
         """The clients; makes no connection yet."""
         ...
 
-    def lease_store(self, mongo: MongoDoor) -> LeaseStore:
+    def lease_store(self, mongo: MongoGateway) -> LeaseStore:
         """The connection of the leases."""
         ...
 
@@ -101,7 +101,7 @@ class UrlConnections:
         self._clients = self._make()
         return self._clients
 
-    def lease_store(self, mongo: MongoDoor) -> LeaseStore:
+    def lease_store(self, mongo: MongoGateway) -> LeaseStore:
         """A sync client of its own."""
         del mongo
         timeout = self._options.lease_ttl / 2
@@ -222,7 +222,7 @@ class GivenConnections:
         self._is_in_use = True
         return self._clients
 
-    def lease_store(self, mongo: MongoDoor) -> LeaseStore:
+    def lease_store(self, mongo: MongoGateway) -> LeaseStore:
         """The given sync database, else the event loop."""
         timeout = self._options.lease_ttl / 2
         lease_db = self._lease_db

@@ -54,7 +54,7 @@ class Executions:
             self._inserted(document, existing.get(document["id"]), now)
             for document in documents
         ]
-        # The lane's turn, before the sender's next: a worker waits for it.
+        # The write-behind queue first, before the sender's next: a worker waits for it.
         await asyncio.sleep(0)
         return inserted
 
@@ -79,7 +79,7 @@ class Executions:
         if changed is None:
             return await self.get(execution_id), False
         if not changed.status.is_terminal:
-            stores.lane.put(stores.scripts.hint_cancel(execution_id))
+            stores.write_behind.put(stores.scripts.hint_cancel(execution_id))
         return changed, True
 
     async def cancel_waiting(self, execution_id: str) -> bool:
@@ -123,19 +123,19 @@ class Executions:
         """Show an execution in Redis and put its id where it belongs."""
         stores = self._stores
         fields = stores.documents.hash_fields(execution)
-        stores.lane.put(stores.scripts.enqueue(fields, place, is_new=is_new))
+        stores.write_behind.put(stores.scripts.enqueue(fields, place, is_new=is_new))
 
     def tell(self, execution: StoredExecution) -> None:
         """Publish that an execution changed its status."""
-        self._stores.lane.put(
+        self._stores.write_behind.put(
             self._stores.scripts.tell(execution.id, updated_notice(execution))
         )
 
     def show_finished(self, execution: StoredExecution) -> None:
         """Show in Redis how an execution ended that no worker held."""
         stores = self._stores
-        stores.lane.put(
-            stores.scripts.let_go(
+        stores.write_behind.put(
+            stores.scripts.release(
                 "",
                 execution.id,
                 NOWHERE,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ...model.notices import Notice
     from .keys import Keys
-    from .redis_door import RedisDoor, RedisListener
+    from .redis_gateway import RedisGateway, RedisListener
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
@@ -56,10 +56,10 @@ class Subscription:
 
 
 class Hints:
-    """One connection that listens for everybody, and comes back after an outage."""
+    """One connection that listens foreverybody, and comes back after an outage."""
 
     def __init__(
-        self, redis: RedisDoor, keys: Keys, on_ready: Callable[[str | None], None]
+        self, redis: RedisGateway, keys: Keys, on_ready: Callable[[str | None], None]
     ) -> None:
         self._redis = redis
         self._keys = keys
@@ -132,7 +132,7 @@ class Hints:
             self._unwatched.add(channel)
 
     async def _subscribe(self, *channels: str) -> None:
-        """Ask for channels; a new connection asks for everything again."""
+        """Ask for channels; a new connection asks foreverything again."""
         if self._listener is not None:
             with suppress(StoreUnavailable):
                 await self._listener.subscribe(*channels)

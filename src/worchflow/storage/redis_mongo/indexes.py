@@ -55,7 +55,7 @@ ENDED_INDEX: Document = {
 THEIRS, THEIRS_ENDED = "worchflow_theirs", "worchflow_theirs_ended"
 COMPAT: list[Document] = [
     {
-        # What the original has sent stays for ever, and is not met again and again.
+        # What the original has sent stays forever, and is not met again and again.
         "name": ENDED_OURS,
         "key": ENDED_KEY,
         "partialFilterExpression": {"finishedAt": {"$exists": True}} | OURS,

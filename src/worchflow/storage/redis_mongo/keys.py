@@ -46,7 +46,7 @@ class Keys:
         return self._steps + execution_id
 
     def inflight(self, worker_id: str) -> str:
-        """List of the ids a worker took and has not let go of."""
+        """List of the ids a worker took and has not released."""
         return self._inflight + worker_id
 
     def updates(self, execution_id: str) -> str:

@@ -14,7 +14,7 @@ from ...foundations.errors import StoreUnavailable
 from ..contract.backend import Renewal
 from .documents import EXECUTIONS, WORKERS
 from .indexes import OWNER, owned_by
-from .mongo_door import CODEC, unavailable, write_concern
+from .mongo_gateway import CODEC, unavailable, write_concern
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ...model.records import WorkerRecord
     from .documents import Document
-    from .mongo_door import MongoDoor
+    from .mongo_gateway import MongoGateway
     from .stores import Stores
 
 
@@ -35,7 +35,7 @@ class LeaseStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what it made."""
+        """Close what it made."""
         ...
 
 
@@ -80,7 +80,7 @@ class OnTheLoop:
     """Renews on the backend's event loop: a loop that is blocked loses its leases."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, mongo: MongoDoor, timeout: float
+        self, loop: asyncio.AbstractEventLoop, mongo: MongoGateway, timeout: float
     ) -> None:
         self._loop = loop
         self._mongo = mongo

@@ -16,7 +16,7 @@ from ...model.transitions import CLAIMABLE
 from .documents import EXECUTIONS, FAST, UnreadableError
 from .expressions import as_long
 from .indexes import QUARANTINED
-from .mongo_door import is_refusal
+from .mongo_gateway import is_refusal
 from .scripts import MISSING, NOWHERE
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class Ownership:
 
     def _show(self, claim: Claim) -> None:
         execution = claim.execution
-        self._stores.lane.put(
+        self._stores.write_behind.put(
             self._stores.scripts.mark(
                 claim,
                 self._stores.clock.now(),
@@ -218,7 +218,7 @@ class Ownership:
         """After a wipe, or when the push was lost, there is no hash yet."""
         if answer == MISSING:
             fields = self._stores.documents.hash_fields(execution)
-            self._stores.lane.put(self._stores.scripts.enqueue(fields, NOWHERE))
+            self._stores.write_behind.put(self._stores.scripts.enqueue(fields, NOWHERE))
 
     async def _fail_unreadable(
         self, document: Document, error: UnreadableError

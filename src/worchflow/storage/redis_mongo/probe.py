@@ -24,7 +24,7 @@ from .scripts import PROBE, ScriptCall
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from .mongo_door import MongoDoor
+    from .mongo_gateway import MongoGateway
     from .stores import Stores
 
 BLOCK = 0.01
@@ -80,7 +80,7 @@ async def probe_redis(stores: Stores) -> None:
             await listener.close()
 
 
-async def probe_mongo(mongo: MongoDoor) -> None:
+async def probe_mongo(mongo: MongoGateway) -> None:
     """Find, change and remove a document that no collection has.
 
     Raises `ConfigurationError` where the user may not, and `StoreUnavailable`.

@@ -18,7 +18,7 @@ from .indexes import (
 from .probe import probe_mongo, probe_redis, refusals
 
 if TYPE_CHECKING:
-    from .mongo_door import Document
+    from .mongo_gateway import Document
     from .stores import Stores
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")

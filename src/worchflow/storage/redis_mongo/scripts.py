@@ -1,4 +1,4 @@
-"""The typed door to the Lua scripts: one call moves many executions at once."""
+"""The typed calls of the Lua scripts: one call moves many executions at once."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ ENQUEUE = _load("enqueue", *READY_LISTS)
 MARK = _load("mark", GUARD)
 STEP = _load("step", GUARD)
 PROBE = _load("probe")
-LET_GO = _load("let_go", *READY_LISTS)
+RELEASE = _load("release", *READY_LISTS)
 
-ORDER = (ENQUEUE, MARK, STEP, LET_GO)
+ORDER = (ENQUEUE, MARK, STEP, RELEASE)
 """The road of an execution: its writes in one batch are applied in this order."""
 
 
@@ -93,7 +93,7 @@ class Scripts:
         self._is_shared = "1" if shared else ""
         self._shared = {
             ENQUEUE: (keys.queue, keys.delayed, keys.ready),
-            LET_GO: (keys.queue, keys.delayed, keys.ready),
+            RELEASE: (keys.queue, keys.delayed, keys.ready),
         }
 
     def call(self, script: Script, operations: Sequence[Operation]) -> ScriptCall:
@@ -236,7 +236,7 @@ class Scripts:
         keys = (self._keys.execution(execution_id), self._keys.steps(execution_id))
         return Operation(STEP, keys, (0, "", "", "", "", channel, message), SMALL)
 
-    def let_go(
+    def release(
         self,
         worker_id: str,
         execution_id: str,
@@ -256,7 +256,7 @@ class Scripts:
         if self._is_shared and not worker_id:
             taken_from = self._keys.queue
         return Operation(
-            LET_GO,
+            RELEASE,
             (
                 taken_from,
                 self._keys.execution(execution_id),

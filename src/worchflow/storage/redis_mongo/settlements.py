@@ -12,7 +12,7 @@ from ...model.settlement import Cancelled, Completed, Failed, Released, RetryAt
 from .documents import due_time, write_nonce
 from .fields import error_fields
 from .scripts import BACK, FRONT, NOWHERE
-from .statements import Likeness, Update
+from .statements import MergeKey, Update
 from .values import weight
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ STATUS = {
 UNSET_OWNERSHIP = {"owner": "", "claim": ""}
 UNSET_COMPLETED = ("owner", "claim", "cancelRequested", "cancelReason")
 """What a completed execution does not have."""
-LARGEST_ALIKE = 2048
+MAX_MERGEABLE_BYTES = 2048
 """Characters of a result; a thousand of them share a statement of at most 16 MiB."""
 UNSET_ERROR = dict.fromkeys(("error", "errorStack", "errorType", "errorStep"), "")
 
@@ -103,13 +103,13 @@ class SettlementUpdate:
         return Update(
             execution_id,
             values,
-            likeness=Likeness(
+            merge_key=MergeKey(
                 self._claim.worker_id,
                 Int64(self._claim.token),
                 removed,
                 is_shared=self._documents.is_shared,
             ),
-            alone=len(settlement.result) > LARGEST_ALIKE,
+            separate=len(settlement.result) > MAX_MERGEABLE_BYTES,
         )
 
     @property

@@ -1,4 +1,4 @@
-"""How a holder lets go of an execution."""
+"""How the holder of a claim releases its execution."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Settling:
     async def settle(
         self, claim: Claim, settlement: Settlement, notice: Notice | None
     ) -> Settled:
-        """Let go of an execution, if the claim still holds it."""
+        """Release an execution, if the claim still holds it."""
         if not (self._steps.is_flushed(claim) or await self._steps.barrier(claim)):
             # What the handler computed with is not what is recorded. It runs again
             # on the recorded values.
@@ -79,8 +79,8 @@ class Settling:
     ) -> None:
         stores = self._stores
         ttl = stores.options.finished_ttl if update.is_terminal else 0
-        stores.lane.put(
-            stores.scripts.let_go(
+        stores.write_behind.put(
+            stores.scripts.release(
                 claim.worker_id,
                 claim.execution.id,
                 update.place,
@@ -93,8 +93,8 @@ class Settling:
 
     def _acknowledge(self, claim: Claim, status: ExecutionStatus | None) -> None:
         notice = None if status is None else _updated(claim, status)
-        self._stores.lane.put(
-            self._stores.scripts.let_go(
+        self._stores.write_behind.put(
+            self._stores.scripts.release(
                 claim.worker_id,
                 claim.execution.id,
                 NOWHERE,

@@ -1,4 +1,4 @@
-"""Update statements: one for each update, or one for many that are alike.
+"""Update statements: one for each update, or one for many that can be merged.
 
 MongoDB plans every statement anew unless it names a document by `_id` alone, and
 planning is most of what an update costs it: one statement that settles a hundred
@@ -15,11 +15,11 @@ from .documents import LIVE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .group import Write
-    from .mongo_door import Document
+    from .batch_writer import Write
+    from .mongo_gateway import Document
 
 
-class Likeness(NamedTuple):
+class MergeKey(NamedTuple):
     """What updates have in common that one statement can apply."""
 
     owner: str
@@ -34,25 +34,25 @@ class Likeness(NamedTuple):
 class Update(NamedTuple):
     """The update of one execution: `change` for what `query` finds.
 
-    With a likeness `change` is what it sets, and there is no query. `alone`: it is
-    too large to share a statement.
+    With a merge key `change` is what it sets, and there is no query. `separate`: it
+    is too large to share a statement.
     """
 
     id: str
     change: Any
     query: Document | None = None
-    likeness: Likeness | None = None
-    alone: bool = False
+    merge_key: MergeKey | None = None
+    separate: bool = False
 
     def statement(self, id_field: str) -> Document:
         """The statement for this one alone."""
-        if self.likeness is None:
+        if self.merge_key is None:
             return {"q": self.query, "u": self.change}
         return {
-            "q": {id_field: self.id, **_owned(self.likeness)},
+            "q": {id_field: self.id, **_owned(self.merge_key)},
             "u": {
                 "$set": self.change,
-                "$unset": dict.fromkeys(self.likeness.removed, ""),
+                "$unset": dict.fromkeys(self.merge_key.removed, ""),
             },
         }
 
@@ -69,23 +69,23 @@ def statements(
     writes: Sequence[Write], id_field: str, *, together: bool
 ) -> list[Statement]:
     """What carries out the writes; with `together`, in as few as can be."""
-    alike: dict[Likeness | None, list[Write]] = {}
+    mergeable: dict[MergeKey | None, list[Write]] = {}
     for write in writes:
         update: Update = write.body
-        likeness = update.likeness if together and not update.alone else None
-        alike.setdefault(likeness, []).append(write)
-    single = alike.pop(None, [])
+        merge_key = update.merge_key if together and not update.separate else None
+        mergeable.setdefault(merge_key, []).append(write)
+    single = mergeable.pop(None, [])
     batch: list[Statement] = []
-    for likeness, group in alike.items():
-        if likeness is None or len(group) == 1:
+    for merge_key, group in mergeable.items():
+        if merge_key is None or len(group) == 1:
             single += group
         else:
-            batch.append(Statement(_joint(likeness, group, id_field), group))
+            batch.append(Statement(_joint(merge_key, group, id_field), group))
     batch += [Statement(each.body.statement(id_field), [each]) for each in single]
     return batch
 
 
-def _joint(likeness: Likeness, writes: Sequence[Write], id_field: str) -> Document:
+def _joint(merge_key: MergeKey, writes: Sequence[Write], id_field: str) -> Document:
     """One statement for many: each document takes what stands beside its own id."""
     ids = [write.body.id for write in writes]
     own = {
@@ -95,15 +95,15 @@ def _joint(likeness: Likeness, writes: Sequence[Write], id_field: str) -> Docume
         ]
     }
     return {
-        "q": {id_field: {"$in": ids}, **_owned(likeness)},
+        "q": {id_field: {"$in": ids}, **_owned(merge_key)},
         "u": [
             {"$replaceWith": {"$mergeObjects": ["$$ROOT", own]}},
-            {"$unset": list(likeness.removed)},
+            {"$unset": list(merge_key.removed)},
         ],
         "multi": True,
     }
 
 
-def _owned(likeness: Likeness) -> Document:
-    owned: Document = {"owner": likeness.owner, "token": likeness.token}
-    return owned | {"status": {"$in": LIVE}} if likeness.is_shared else owned
+def _owned(merge_key: MergeKey) -> Document:
+    owned: Document = {"owner": merge_key.owner, "token": merge_key.token}
+    return owned | {"status": {"$in": LIVE}} if merge_key.is_shared else owned

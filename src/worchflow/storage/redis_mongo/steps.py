@@ -33,7 +33,7 @@ GONE_WORKERS = 1000
 """How many workers that are gone are remembered: code of their claims may run yet."""
 
 
-class Flight(NamedTuple):
+class ClaimKey(NamedTuple):
     """A claim, as the key of what it has written and MongoDB has not confirmed."""
 
     worker_id: str
@@ -65,7 +65,7 @@ class Steps:
         self._stores = stores
         self._records = StepRecords(stores)
         self._is_fast = stores.options.durability == "fast"
-        self._unflushed: dict[Flight, list[Unflushed]] = {}
+        self._unflushed: dict[ClaimKey, list[Unflushed]] = {}
         self._gone: dict[str, None] = {}
 
     async def checkpoint(self, claim: Claim, step: StoredStep) -> StoredStep:
@@ -82,7 +82,7 @@ class Steps:
         stored = await self._records.record(document, _size(step))
         recorded = self._recorded(step, document, stored)
         if step.status is StepStatus.COMPLETED:
-            stores.lane.put(
+            stores.write_behind.put(
                 stores.scripts.step(
                     claim,
                     step.step_id,
@@ -96,7 +96,7 @@ class Steps:
 
     def is_flushed(self, claim: Claim) -> bool:
         """Whether MongoDB has every checkpoint of a claim that may still settle."""
-        return _flight(claim) not in self._unflushed and not self._is_over(claim)
+        return _claim_key(claim) not in self._unflushed and not self._is_over(claim)
 
     def forget(self, worker_id: str) -> None:
         """A worker is gone: nothing it has claimed settles by it any more.
@@ -108,7 +108,7 @@ class Steps:
         self._gone[worker_id] = None
         if len(self._gone) > GONE_WORKERS:
             del self._gone[next(iter(self._gone))]
-        self._keep(lambda flight: flight.worker_id != worker_id)
+        self._keep(lambda claim_key: claim_key.worker_id != worker_id)
 
     async def barrier(self, claim: Claim) -> bool:
         """Wait until all checkpoints of this claim are in MongoDB.
@@ -119,23 +119,23 @@ class Steps:
         """
         if self._is_over(claim):
             return False
-        for document, size, task in self._unflushed.get(_flight(claim), ()):
+        for document, size, task in self._unflushed.get(_claim_key(claim), ()):
             try:
                 stored = await asyncio.shield(task)
             except StoreUnavailable:
                 stored = await self._records.record(document, size)
             if not _is_own(stored, document):
-                self._unflushed.pop(_flight(claim), None)
+                self._unflushed.pop(_claim_key(claim), None)
                 return False
-        self._unflushed.pop(_flight(claim), None)
+        self._unflushed.pop(_claim_key(claim), None)
         return True
 
     async def all(self, execution_id: str) -> list[StoredStep]:
         """Everything recorded for one execution, oldest first."""
         own = [
             entry.task
-            for flight, entries in self._unflushed.items()
-            if flight.execution_id == execution_id
+            for claim_key, entries in self._unflushed.items()
+            if claim_key.execution_id == execution_id
             for entry in entries
         ]
         if own:
@@ -208,7 +208,7 @@ class Steps:
     ) -> StoredStep:
         stores, loop = self._stores, asyncio.get_running_loop()
         cached: asyncio.Future[int] = loop.create_future()
-        stores.lane.put(
+        stores.write_behind.put(
             stores.scripts.step(
                 claim,
                 step.step_id,
@@ -219,10 +219,10 @@ class Steps:
         )
         size = _size(step)
         task = asyncio.ensure_future(self._records.record(document, size))
-        flight = _flight(claim)
+        claim_key = _claim_key(claim)
         entry = Unflushed(document, size, task)
-        self._unflushed.setdefault(flight, []).append(entry)
-        task.add_done_callback(partial(self._flushed, flight, document))
+        self._unflushed.setdefault(claim_key, []).append(entry)
+        task.add_done_callback(partial(self._flushed, claim_key, document))
         answers: set[asyncio.Future[Any]] = {cached, task}
         await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
         if not task.done() and cached.result() == 1:
@@ -231,20 +231,20 @@ class Steps:
             stored = await asyncio.shield(task)
         except WorchflowError:
             # Nobody goes on with it: whoever saves the step does so anew.
-            self._forget(flight, task)
+            self._forget(claim_key, task)
             raise
         recorded = self._recorded(step, document, stored)
         # The handler goes on with what is recorded: no conflict is left.
-        self._forget(flight, task)
+        self._forget(claim_key, task)
         return recorded
 
     def _flushed(
-        self, flight: Flight, document: Document, task: asyncio.Future[Document]
+        self, claim_key: ClaimKey, document: Document, task: asyncio.Future[Document]
     ) -> None:
         if task.cancelled() or task.exception() is not None:
             return  # The barrier sends it again.
         if _is_own(task.result(), document):
-            self._forget(flight, task)
+            self._forget(claim_key, task)
 
     def _is_over(self, claim: Claim) -> bool:
         return claim.worker_id in self._gone
@@ -254,23 +254,25 @@ class Steps:
         if self._unflushed:
             tokens = {each["id"]: each.get("token", 0) for each in executions}
             self._keep(
-                lambda flight: flight.token >= tokens.get(flight.execution_id, 0)
+                lambda claim_key: (
+                    claim_key.token >= tokens.get(claim_key.execution_id, 0)
+                )
             )
 
-    def _keep(self, is_kept: Callable[[Flight], bool]) -> None:
+    def _keep(self, is_kept: Callable[[ClaimKey], bool]) -> None:
         self._unflushed = {
-            flight: entries
-            for flight, entries in self._unflushed.items()
-            if is_kept(flight)
+            claim_key: entries
+            for claim_key, entries in self._unflushed.items()
+            if is_kept(claim_key)
         }
 
-    def _forget(self, flight: Flight, task: asyncio.Future[Document]) -> None:
-        entries = self._unflushed.get(flight, [])
+    def _forget(self, claim_key: ClaimKey, task: asyncio.Future[Document]) -> None:
+        entries = self._unflushed.get(claim_key, [])
         rest = [entry for entry in entries if entry.task is not task]
         if rest:
-            self._unflushed[flight] = rest
+            self._unflushed[claim_key] = rest
         else:
-            self._unflushed.pop(flight, None)
+            self._unflushed.pop(claim_key, None)
 
     def _recorded(
         self, step: StoredStep, document: Document, stored: Document
@@ -334,8 +336,8 @@ def _is_own(stored: Document, document: Document) -> bool:
     return stored is document or stored.get("nonce") == document["nonce"]
 
 
-def _flight(claim: Claim) -> Flight:
-    return Flight(claim.worker_id, claim.execution.id, claim.token)
+def _claim_key(claim: Claim) -> ClaimKey:
+    return ClaimKey(claim.worker_id, claim.execution.id, claim.token)
 
 
 def _answer(future: asyncio.Future[int], answer: int) -> None:

@@ -9,7 +9,7 @@ from ...foundations.clock import monotonic, to_milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .mongo_door import MongoDoor
+    from .mongo_gateway import MongoGateway
 
 LONGEST_ROUND_TRIP = 1.0
 """Seconds; a slower sample says too little about the server's clock."""
@@ -23,7 +23,7 @@ class StoreClock:
     """
 
     def __init__(
-        self, mongo: MongoDoor, monotonic: Callable[[], float] = monotonic
+        self, mongo: MongoGateway, monotonic: Callable[[], float] = monotonic
     ) -> None:
         self._mongo = mongo
         self._monotonic = monotonic

@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from .documents import Documents
     from .foreign_keys import ForeignKeys
     from .keys import Keys
-    from .lane import RedisLane
-    from .mongo_door import MongoDoor
-    from .redis_door import RedisDoor
+    from .mongo_gateway import MongoGateway
+    from .redis_gateway import RedisGateway
     from .scripts import Scripts
     from .store_clock import StoreClock
+    from .write_behind import WriteBehindQueue
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stores:
-    """The two doors, the two roads to them, and the formats."""
+    """The two gateways, the queues in front of them, and the formats."""
 
     options: BackendOptions
     keys: Keys
     documents: Documents
     scripts: Scripts
     clock: StoreClock
-    mongo: MongoDoor
-    redis: RedisDoor
+    mongo: MongoGateway
+    redis: RedisGateway
     committer: Committer
-    lane: RedisLane
+    write_behind: WriteBehindQueue
     foreign_keys: ForeignKeys

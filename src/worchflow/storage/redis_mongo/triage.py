@@ -32,7 +32,7 @@ LOGGED = 1000
 class Verdict(Enum):
     """What a look at one document says about its id."""
 
-    GONE = "let go of"
+    GONE = "released"
     UNSERVED = "for others"
     CLAIMABLE = "claimable"
 
@@ -91,7 +91,7 @@ class Triage:
                     # Its hash did not say its event: the next time it is sorted by it.
                     execution = stores.documents.execution(document)
                     self._executions.enqueue(execution, NOWHERE)
-                self._let_go(document["id"], place)
+                self._release_claim(document["id"], place)
         if unknown := [each for each in ids if each not in found]:
             result.claimable += await self._adopt_from_redis(unknown)
         return result
@@ -109,14 +109,14 @@ class Triage:
             self._taken_or_done(execution)
         elif execution.cancel_requested:
             await self._executions.cancel_waiting(execution_id)
-            self._let_go(execution_id, NOWHERE)
+            self._release_claim(execution_id, NOWHERE)
         elif (due := _due(document)) > stores.clock.now():
-            self._let_go(execution_id, due)
+            self._release_claim(execution_id, due)
         elif execution.event_name not in self._worker.functions:
             return Verdict.UNSERVED
         elif execution.deaths >= self._worker.quarantine_after:
             # It is found in MongoDB when a quarantine slot is free.
-            self._let_go(execution_id, NOWHERE)
+            self._release_claim(execution_id, NOWHERE)
         else:
             return Verdict.CLAIMABLE
         return Verdict.GONE
@@ -131,7 +131,7 @@ class Triage:
         elif execution.worker is None:
             self.set_aside(execution.id, f"it is {execution.status} without an owner")
             return
-        self._let_go(execution.id, NOWHERE, fields, ttl)
+        self._release_claim(execution.id, NOWHERE, fields, ttl)
 
     async def _adopt_from_redis(self, ids: Sequence[str]) -> list[str]:
         """Give ids that only Redis knows a document, as if they had been sent to us."""
@@ -160,17 +160,17 @@ class Triage:
             self._logged[execution_id] = None
             if len(self._logged) > LOGGED:
                 del self._logged[next(iter(self._logged))]
-        self._let_go(execution_id, NOWHERE)
+        self._release_claim(execution_id, NOWHERE)
 
-    def _let_go(
+    def _release_claim(
         self,
         execution_id: str,
         place: str | int,
         fields: dict[str, Argument] | None = None,
         ttl: int = 0,
     ) -> None:
-        self._stores.lane.put(
-            self._stores.scripts.let_go(
+        self._stores.write_behind.put(
+            self._stores.scripts.release(
                 self._worker.id,
                 execution_id,
                 place,

@@ -8,8 +8,8 @@ from bson.datetime_ms import DatetimeMS
 
 from ...model.transitions import (
     CLAIMABLE,
-    HAND_ON_LONGEST,
-    hand_on_delay,
+    MAX_REQUEUE_DELAY,
+    requeue_delay,
     unserved_reason,
 )
 from .documents import EXECUTIONS
@@ -46,11 +46,11 @@ class Unserved:
             for document in documents
         ]
 
-    async def welcome(self) -> None:
+    async def requeue_deferred(self) -> None:
         """Make due what has waited for a worker such as this one."""
         stores = self._stores
         now = stores.clock.now()
-        longest = now + int(HAND_ON_LONGEST * 1000) + 1000
+        longest = now + int(MAX_REQUEUE_DELAY * 1000) + 1000
         query: Document = {
             "queuePrefix": stores.documents.prefix,
             "dueAt": {"$gt": DatetimeMS(now), "$lte": DatetimeMS(longest)},
@@ -77,15 +77,15 @@ class Unserved:
 
     def _queue(self, execution_ids: Iterable[str]) -> None:
         for execution_id in execution_ids:
-            self._stores.lane.put(
-                self._stores.scripts.let_go(self._worker.id, execution_id, BACK)
+            self._stores.write_behind.put(
+                self._stores.scripts.release(self._worker.id, execution_id, BACK)
             )
 
     async def _postpone(self, document: Document) -> int:
         stores = self._stores
         times = document.get("handOns")
         times = times if isinstance(times, int) else 0
-        due = stores.clock.now() + int(hand_on_delay(times) * 1000)
+        due = stores.clock.now() + int(requeue_delay(times) * 1000)
         change = {
             "$set": {
                 "dueAt": DatetimeMS(due),

@@ -1,4 +1,4 @@
-"""What an open backend does beside its calls: due work, the clock, stray ids."""
+"""What an open backend does beside its calls: due work, the clock, orphaned ids."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ from ..contract.backend import Backend
 from . import accepting, listing, pruning, settling, steps, sweeping, workers
 from .claiming import Claiming
 from .connection import has_file
-from .core import Memory, Place
 from .files import MEMORY, FileLock, remove_files
-from .link import Link, read_all
+from .loop_binding import LoopBinding, read_all
 from .peers import Interest
+from .shared_database import DatabaseConfig, Memory
 from .times import WallClockWatch, lease_now
 from .writer import one_by_one
 
@@ -67,13 +67,13 @@ class SQLiteBackend(Backend):
         self._location = (
             MEMORY if in_memory else str(Path(path).expanduser().absolute())
         )
-        self._place = Place(
+        self._config = DatabaseConfig(
             path=self._location,
             durability=self.options.durability,
             timeout=self.options.timeout,
             memory=Memory() if in_memory else None,
         )
-        self._link: Link | None = None
+        self._binding: LoopBinding | None = None
         self._opened = 0
         self._changing = LoopLock()
         self._claiming = Claiming()
@@ -82,8 +82,8 @@ class SQLiteBackend(Backend):
         forking.watch(self)
 
     def after_fork(self) -> None:
-        """Be closed in the child, where the core's threads are not."""
-        self._link, self._opened = None, 0
+        """Be closed in the child, where the threads of the database are not."""
+        self._binding, self._opened = None, 0
         self._locks, self._claiming = {}, Claiming()
 
     @property
@@ -94,46 +94,48 @@ class SQLiteBackend(Backend):
     def clone(self) -> SQLiteBackend:
         """A second backend on the same database, for another event loop."""
         clone = SQLiteBackend(self._location, self.options)
-        clone._place = self._place
+        clone._config = self._config
         return clone
 
     def make_nothing(self) -> bool:
         """Be an empty database in memory if the file is not there."""
-        if self._place.in_memory or has_file(Path(self._location)):
+        if self._config.in_memory or has_file(Path(self._location)):
             return False
-        self._place = replace(self._place, path=MEMORY, memory=Memory())
+        self._config = replace(self._config, path=MEMORY, memory=Memory())
         return True
 
     async def open(self) -> None:
         """Open the file, making folders, file and tables if need be."""
         async with self._changing.here():
-            if self._link is not None and self._link.mailbox.loop.is_closed():
-                await self._let_go()
-            if self._link is None:
-                self._link = await Link.open(self._place, self.options.queue_prefix)
+            if self._binding is not None and self._binding.dispatcher.loop.is_closed():
+                await self._release()
+            if self._binding is None:
+                self._binding = await LoopBinding.open(
+                    self._config, self.options.queue_prefix
+                )
                 logger.info("data is kept in %s", self.location)
-            elif self._link.mailbox.loop is not asyncio.get_running_loop():
+            elif self._binding.dispatcher.loop is not asyncio.get_running_loop():
                 raise self._wrong_loop()
             self._opened += 1
 
     async def close(self) -> None:
         """Undo one `open`; the last closes the file once everything is written."""
         async with self._changing.here():
-            if self._link is None:
+            if self._binding is None:
                 return
             self._opened -= 1
             if self._opened:
                 return
-            await self._let_go()
+            await self._release()
 
-    async def _let_go(self) -> None:
-        link, self._link, self._opened = self._link, None, 0
-        if link is None:
+    async def _release(self) -> None:
+        binding, self._binding, self._opened = self._binding, None, 0
+        if binding is None:
             return
-        await link.close()
+        await binding.close()
         self._claiming = Claiming()
         for worker_id in tuple(self._locks):
-            await asyncio.to_thread(self._end_worker, link, worker_id, known=False)
+            await asyncio.to_thread(self._end_worker, binding, worker_id, known=False)
 
     async def check(self) -> None:
         """Take the write lock once."""
@@ -184,36 +186,36 @@ class SQLiteBackend(Backend):
         self, worker: WorkerRecord, on_cancel: Callable[[str], None]
     ) -> None:
         """Lock the worker's file, then register it with a lease."""
-        link = self._ready
-        await self._lock_for(link, worker.id)
+        binding = self._ready
+        await self._lock_for(binding, worker.id)
         request = workers.JoinRequest(worker=worker, lease=self._lease_milliseconds)
         try:
-            await link.write(_join, request)
+            await binding.write(_join, request)
         except BaseException:
             # Not known to have joined: whoever sees its row may take it for dead.
-            await asyncio.to_thread(self._end_worker, link, worker.id, known=False)
+            await asyncio.to_thread(self._end_worker, binding, worker.id, known=False)
             raise
-        link.wakeup.add_worker(worker.id, on_cancel)
+        binding.wakeup.add_worker(worker.id, on_cancel)
 
     def renew(self, worker_id: str) -> Renewal:
         """Renew the lease on the lease thread's own connection."""
-        link = self._ready
+        binding = self._ready
         request = workers.RenewRequest(
             worker_id=worker_id, lease=self._lease_milliseconds
         )
-        renewal = link.core.renew(workers.renew, link.prefix, request)
+        renewal = binding.shared.renew(workers.renew, binding.prefix, request)
         if not renewal.alive:
-            self._end_worker(link, worker_id, known=True)
+            self._end_worker(binding, worker_id, known=True)
         return renewal
 
     async def leave(self, worker_id: str) -> None:
         """End a worker; its file lock tells the others at once."""
-        link = self._ready
+        binding = self._ready
         unstarted = self._claiming.forget(worker_id)
         request = workers.LeaveRequest(worker_id=worker_id, unstarted=unstarted)
-        link.wakeup.remove_worker(worker_id)
-        await link.write(_leave, request)
-        await asyncio.to_thread(self._end_worker, link, worker_id, known=True)
+        binding.wakeup.remove_worker(worker_id)
+        await binding.write(_leave, request)
+        await asyncio.to_thread(self._end_worker, binding, worker_id, known=True)
 
     async def claim(
         self, worker: WorkerRecord, limit: int, wait: float
@@ -249,7 +251,7 @@ class SQLiteBackend(Backend):
     async def settle(
         self, claim: Claim, settlement: Settlement, notice: Notice | None
     ) -> Settled:
-        """Let go of an execution while it is still owned."""
+        """Release an execution while it is still owned."""
         request = settling.SettleRequest(
             claim=claim, settlement=settlement, notice=notice
         )
@@ -257,27 +259,27 @@ class SQLiteBackend(Backend):
 
     async def workers(self) -> Sequence[WorkerSeen]:
         """The workers that did not leave, by lease and file lock."""
-        link = self._ready
-        beside = link.core.beside
+        binding = self._ready
+        sidecars = binding.shared.sidecars
         request = workers.LookRequest(
             lease=self._lease_milliseconds,
-            lock_of=None if beside is None else beside.worker_lock,
+            lock_of=None if sidecars is None else sidecars.worker_lock,
         )
-        return await link.read(workers.look, request)
+        return await binding.read(workers.look, request)
 
     async def reap(self, worker_id: str, *, expired: bool) -> int:
         """Take back what dead workers own."""
-        link = self._ready
-        beside = link.core.beside
+        binding = self._ready
+        sidecars = binding.shared.sidecars
         request = workers.ReapRequest(
             worker_id=worker_id,
             asked_at=lease_now(),
             expired=expired,
-            lock_of=None if beside is None else beside.worker_lock,
+            lock_of=None if sidecars is None else sidecars.worker_lock,
         )
-        reaped = await link.write(_reap, request)
-        if beside is not None and reaped.workers:
-            locks = [beside.worker_lock(id_) for id_ in reaped.workers]
+        reaped = await binding.write(_reap, request)
+        if sidecars is not None and reaped.workers:
+            locks = [sidecars.worker_lock(id_) for id_ in reaped.workers]
             await asyncio.to_thread(remove_files, locks)
         return reaped.executions
 
@@ -294,22 +296,24 @@ class SQLiteBackend(Backend):
         self, execution_id: str, *, progress: bool = True
     ) -> AsyncGenerator[NoticeSubscription, None]:
         """Subscribe to notices about one execution."""
-        link = self._ready
-        with link.wakeup.watching_one(execution_id, progress=progress) as subscription:
-            peers = link.core.peers
+        binding = self._ready
+        with binding.wakeup.watching_one(
+            execution_id, progress=progress
+        ) as subscription:
+            peers = binding.shared.peers
             interest = Interest.PROGRESS if progress else Interest.ENDS
             if peers is not None and not peers.asked_for(interest):
                 await asyncio.to_thread(peers.ask_for, interest)
             yield subscription
 
     @property
-    def _ready(self) -> Link:
-        link = self._link
-        if link is None:
+    def _ready(self) -> LoopBinding:
+        binding = self._binding
+        if binding is None:
             raise ConfigurationError(
                 f"the backend on {self.location} is not open: call open() first"
             )
-        return link
+        return binding
 
     @property
     def _lease_milliseconds(self) -> int:
@@ -321,12 +325,12 @@ class SQLiteBackend(Backend):
             "clone() to get one for this loop"
         )
 
-    async def _lock_for(self, link: Link, worker_id: str) -> None:
-        beside = link.core.beside
-        if beside is None or worker_id in self._locks:
+    async def _lock_for(self, binding: LoopBinding, worker_id: str) -> None:
+        sidecars = binding.shared.sidecars
+        if sidecars is None or worker_id in self._locks:
             return
         try:
-            lock = await asyncio.to_thread(FileLock, beside.worker_lock(worker_id))
+            lock = await asyncio.to_thread(FileLock, sidecars.worker_lock(worker_id))
         except OSError as error:
             raise StoreUnavailable(
                 f"no worker can join at {self.location}: its lock file cannot be made: "
@@ -336,9 +340,9 @@ class SQLiteBackend(Backend):
         lock.acquire()
         self._locks[worker_id] = lock
 
-    def _end_worker(self, link: Link, worker_id: str, *, known: bool) -> None:
+    def _end_worker(self, binding: LoopBinding, worker_id: str, *, known: bool) -> None:
         """Release a worker's lock; its file stays unless its end is known anyway."""
-        link.core.end_lease(worker_id)
+        binding.shared.end_lease(worker_id)
         lock = self._locks.pop(worker_id, None)
         if lock is not None:
             lock.close()

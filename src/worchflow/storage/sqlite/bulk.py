@@ -53,8 +53,8 @@ def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 def _names(template: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the values before the rows and after them, as often as they occur."""
     names = [name for _, name, _, _ in Formatter().parse(template) if name]
-    place = names.index(ROWS)
-    return tuple(names[:place]), tuple(names[place + 1 :])
+    config = names.index(ROWS)
+    return tuple(names[:config]), tuple(names[config + 1 :])
 
 
 @cache

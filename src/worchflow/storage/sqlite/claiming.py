@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...model.records import Claim, WorkerRecord
-    from .link import Link
+    from .loop_binding import LoopBinding
     from .wakeup import Waiter
 
 POLL = 0.25
@@ -35,7 +35,7 @@ class Claiming:
         """Of the last claim of each worker: what is kept wakes who waits now."""
 
     async def claim(
-        self, link: Link, worker: WorkerRecord, limit: int, wait: float
+        self, binding: LoopBinding, worker: WorkerRecord, limit: int, wait: float
     ) -> Sequence[Claim]:
         """Up to `limit` claims, waiting up to `wait` seconds for the first."""
         clock = asyncio.get_running_loop().time
@@ -51,22 +51,24 @@ class Claiming:
             most_deaths=worker.quarantine_after - 1,
         )
         due = claims.DueRequest(functions=functions, most_deaths=request.most_deaths)
-        with link.wakeup.waiting(frozenset(worker.functions)) as waiter:
+        with binding.wakeup.waiting(frozenset(worker.functions)) as waiter:
             self._waiters[worker.id] = waiter
             while True:
                 if kept := self._hand_out(worker.id, limit):
                     return kept
                 waiter.clear()
-                taken = await link.write(
-                    _claim, request, unwanted=partial(self._keep, worker.id)
+                taken = await binding.write(
+                    _claim, request, on_orphaned=partial(self._keep, worker.id)
                 )
                 if taken.claims:
                     return taken.claims
                 if clock() >= deadline:
                     return self._hand_out(worker.id, limit)
-                await _wait_for_work(link, waiter, due, taken.next_due, deadline)
+                await _wait_for_work(binding, waiter, due, taken.next_due, deadline)
 
-    async def claim_quarantined(self, link: Link, worker: WorkerRecord) -> Claim | None:
+    async def claim_quarantined(
+        self, binding: LoopBinding, worker: WorkerRecord
+    ) -> Claim | None:
         """The oldest execution that has too many deaths for `claim`, or None."""
         request = claims.ClaimRequest(
             worker_id=worker.id,
@@ -74,26 +76,26 @@ class Claiming:
             limit=1,
             least_deaths=worker.quarantine_after,
         )
-        taken = await link.write(
-            _claim, request, unwanted=partial(self._keep, worker.id)
+        taken = await binding.write(
+            _claim, request, on_orphaned=partial(self._keep, worker.id)
         )
         return taken.claims[0] if taken.claims else None
 
-    async def begin(self, link: Link, claim: Claim) -> bool:
+    async def begin(self, binding: LoopBinding, claim: Claim) -> bool:
         """Mark that the code of an execution begins."""
         request = claims.BeginRequest(
             execution_id=claim.execution.id,
             worker_id=claim.worker_id,
             token=claim.token,
         )
-        return await link.write(_begin, request)
+        return await binding.write(_begin, request)
 
     async def adopt(
-        self, link: Link, worker: WorkerRecord, execution_ids: frozenset[str]
+        self, binding: LoopBinding, worker: WorkerRecord, execution_ids: frozenset[str]
     ) -> Sequence[Claim]:
         """What the worker holds among the ids, whether it was handed out or not."""
         request = claims.AdoptRequest(worker_id=worker.id, ids=sorted(execution_ids))
-        held = await link.write(_adopt, request)
+        held = await binding.write(_adopt, request)
         for claim in held:
             self._kept.get(worker.id, {}).pop(claim.execution.id, None)
         return held
@@ -119,7 +121,7 @@ class Claiming:
 
 
 async def _wait_for_work(
-    link: Link,
+    binding: LoopBinding,
     waiter: Waiter,
     request: claims.DueRequest,
     next_due: int | None,
@@ -132,6 +134,6 @@ async def _wait_for_work(
         soon = POLL if due is None else max(0.0, (due - wall_now()) / 1000)
         if await waiter.wait(min(left, soon, POLL)):
             return
-        due = await link.read(claims.next_due, request)
+        due = await binding.read(claims.next_due, request)
         if due is not None and due <= wall_now():
             return

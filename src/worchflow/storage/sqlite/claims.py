@@ -19,7 +19,7 @@ from .rows import (
     read_execution,
 )
 from .steps import steps_by_execution
-from .unserved import hand_on
+from .unserved import requeue
 
 if TYPE_CHECKING:
     import sqlite3
@@ -160,7 +160,7 @@ def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
         return Taken()
     found = _candidates(tx, prefix, request)
     if not found:
-        hand_on(tx, prefix)
+        requeue(tx, prefix)
         due = DueRequest(functions=request.functions, most_deaths=request.most_deaths)
         then = next_due(tx.connection, prefix, due)
         return Taken(next_due=then if then is not None and then > tx.now else None)

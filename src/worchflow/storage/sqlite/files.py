@@ -91,10 +91,10 @@ class CommitLock:
     the others leave the turn to them. Not for two threads.
     """
 
-    def __init__(self, beside: Beside, *, first: bool = False) -> None:
-        self._turn = FileLock(beside.turn)
-        self._lock = FileLock(beside.commit_lock)
-        self._firsts = FileLock(beside.firsts)
+    def __init__(self, sidecars: SidecarPaths, *, first: bool = False) -> None:
+        self._turn = FileLock(sidecars.turn)
+        self._lock = FileLock(sidecars.commit_lock)
+        self._firsts = FileLock(sidecars.firsts)
         self._is_first = first
         self._has_turn = False
         self._yields_since: float | None = None
@@ -163,7 +163,7 @@ def remove_files(paths: Sequence[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-class Beside:
+class SidecarPaths:
     """Where the files beside a database are."""
 
     def __init__(self, database: Path) -> None:

@@ -281,11 +281,11 @@ class Peers:
 
 def folder_of(database: Path) -> Path:
     """A folder beside the database, or a short one where temporary files go."""
-    beside = database.with_name(f"{database.name}.sockets")
+    sidecars = database.with_name(f"{database.name}.sockets")
     if sys.platform == "win32":
-        return beside
-    if len(os.fsencode(beside)) + len("/0123456789ab.sock") <= LONGEST_PATH:
-        return beside
+        return sidecars
+    if len(os.fsencode(sidecars)) + len("/0123456789ab.sock") <= LONGEST_PATH:
+        return sidecars
     digest = hashlib.sha256(os.fsencode(database)).hexdigest()[:16]
     return Path(tempfile.gettempdir(), f"worchflow-{os.getuid()}-{digest}")
 

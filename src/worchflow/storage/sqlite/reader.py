@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...foundations import forking
 from ...foundations.errors import WorchflowError
+from .call_dispatcher import Answer, Call
 from .connection import explain
-from .mailbox import Answer, Call
 from .sessions import is_broken
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ class Reader:
         while (question := self._queue.get()) is not None:
             act, call = question
             if call.future.done():
-                call.mailbox.deliver([Answer(call)])
+                call.dispatcher.deliver([Answer(call)])
                 continue
             with in_sqlite:
                 answer, connection = self._ask(act, call, connection)
-            call.mailbox.deliver([answer])
+            call.dispatcher.deliver([answer])
         if connection is not None:
             with in_sqlite:
                 connection.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .unserved import hand_on
+from .unserved import requeue
 
 if TYPE_CHECKING:
     from .writer import Transaction
@@ -22,7 +22,7 @@ def sweep(tx: Transaction, prefix: str, clock_may_be_back: bool) -> int:  # noqa
     Nothing else is ever out of the queue in one file: every change of an execution
     and its place in the queue are one transaction.
     """
-    hand_on(tx, prefix)
+    requeue(tx, prefix)
     if not clock_may_be_back:
         return 0
     values = {"prefix": prefix, "now": tx.now}

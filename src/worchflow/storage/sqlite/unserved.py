@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...model.transitions import hand_on_delay, unserved_reason
+from ...model.transitions import requeue_delay, unserved_reason
 from .accepting import due_after
 from .times import boot_id, lease_now
 
@@ -59,7 +59,7 @@ _PUT_BACK = """
 """
 
 
-def hand_on(tx: Transaction, prefix: str) -> None:
+def requeue(tx: Transaction, prefix: str) -> None:
     """Put off what is due and what no live worker serves, some at a time."""
     parameters = {"prefix": prefix, "boot_id": boot_id(), "lease_now": lease_now()}
     room = AT_MOST
@@ -67,7 +67,7 @@ def hand_on(tx: Transaction, prefix: str) -> None:
         due = tx.connection.execute(_DUE, (prefix, event_name, tx.now, room)).fetchall()
         reason = unserved_reason(event_name)
         counts = [n if isinstance(n, int) else 0 for _, n in due]
-        times = [due_after(tx.now, hand_on_delay(count)) for count in counts]
+        times = [due_after(tx.now, requeue_delay(count)) for count in counts]
         tx.connection.executemany(
             _PUT_OFF,
             [

@@ -62,7 +62,7 @@ _FIRST = """
     ORDER BY started_at, id LIMIT 1
 """
 
-_BURY = "UPDATE workers SET dead = 1 WHERE id IN (SELECT value FROM json_each(?))"
+_MARK_DEAD = "UPDATE workers SET dead = 1 WHERE id IN (SELECT value FROM json_each(?))"
 
 _FORGET = """
     DELETE FROM workers WHERE dead AND queue_prefix = ?
@@ -74,7 +74,7 @@ _LEFT_BEHIND = """
         AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
 """
 
-_TAKE_BACK = f"""
+_RECLAIM = f"""
     UPDATE executions SET owner = NULL, recoveries = recoveries + :deaths,
         deaths = CASE
             WHEN :deaths = 0 THEN deaths
@@ -201,8 +201,8 @@ def renew(
 def leave(tx: Transaction, prefix: str, request: LeaveRequest) -> None:
     """End a worker. What it never started goes back, the rest waits to be reaped."""
     ids = json_list(list(request.unstarted))
-    _take_back(tx, prefix, [request.worker_id], deaths=0, ids=ids)
-    tx.connection.execute(_BURY, (json_list([request.worker_id]),))
+    _reclaim_from(tx, prefix, [request.worker_id], deaths=0, ids=ids)
+    tx.connection.execute(_MARK_DEAD, (json_list([request.worker_id]),))
     tx.connection.execute(_FORGET, (prefix,))
 
 
@@ -226,8 +226,8 @@ def reap(tx: Transaction, prefix: str, request: ReapRequest) -> Reaped:
     ]
     if not gone:
         return Reaped()
-    tx.connection.execute(_BURY, (json_list(gone),))
-    taken = _take_back(tx, prefix, gone, deaths=1)
+    tx.connection.execute(_MARK_DEAD, (json_list(gone),))
+    taken = _reclaim_from(tx, prefix, gone, deaths=1)
     tx.connection.execute(_FORGET, (prefix,))
     return Reaped(executions=taken, workers=gone)
 
@@ -264,7 +264,7 @@ def ping(tx: Transaction, _prefix: str, _: None) -> None:
     tx.connection.execute("SELECT count(*) FROM workers").fetchone()
 
 
-def _take_back(
+def _reclaim_from(
     tx: Transaction,
     prefix: str,
     workers: list[str],
@@ -281,7 +281,7 @@ def _take_back(
     if not left:
         return 0
     changes = {"deaths": deaths, "front": front(tx.now), "now": tx.now}
-    tx.connection.execute(_TAKE_BACK, which | changes)
+    tx.connection.execute(_RECLAIM, which | changes)
     tx.connection.execute(_SAY_WHY, {"ids": json_list([row[0] for row in left])})
     for row in left:
         try:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ...foundations.errors import ConfigurationError, StoreUnavailable
+from .call_dispatcher import Answer, Call
 from .hints import Hints
-from .mailbox import Answer, Call
 from .sessions import is_broken
 from .times import wall_now
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
-    from .mailbox import Mailbox
+    from .call_dispatcher import CallDispatcher
     from .sessions import Session
 
 logger = logging.getLogger("worchflow.storage.sqlite")
@@ -136,8 +136,8 @@ class Writer:
                 return batch
 
     def _write(self, batch: list[Operation]) -> None:
-        wanted = [operation for operation in batch if not _is_unwanted(operation)]
-        outcomes: dict[Operation, Outcome] = dict.fromkeys(batch, UNWANTED)
+        wanted = [operation for operation in batch if not _is_orphaned(operation)]
+        outcomes: dict[Operation, Outcome] = dict.fromkeys(batch, ORPHANED)
         hints = Hints()
         try:
             hints = self._commit(wanted, outcomes)
@@ -178,16 +178,18 @@ class Writer:
 
 
 Outcome = tuple[Any, BaseException | None]
-UNWANTED: Outcome = (None, StoreUnavailable("nobody waits for this any more"))
+ORPHANED: Outcome = (None, StoreUnavailable("nobody waits for this any more"))
 
 
-def _is_unwanted(operation: Operation) -> bool:
+def _is_orphaned(operation: Operation) -> bool:
     """Whether it was asked for by a claim that nobody waits for any more.
 
     Anything else is done even so: a step that was made is worth recording.
     """
     call = operation.caller
-    return isinstance(call, Call) and call.unwanted is not None and call.future.done()
+    return (
+        isinstance(call, Call) and call.on_orphaned is not None and call.future.done()
+    )
 
 
 def _together(tx: Transaction, batch: list[Operation]) -> dict[Operation, Outcome]:
@@ -225,18 +227,18 @@ def _one_after_another(
 
 def _answer(outcomes: dict[Operation, Outcome]) -> None:
     """Answer all callers, each event loop at once."""
-    by_mailbox: dict[Mailbox, list[Answer]] = {}
+    by_dispatcher: dict[CallDispatcher, list[Answer]] = {}
     for operation, (value, error) in outcomes.items():
         caller = operation.caller
         if isinstance(caller, Call):
             answer = Answer(caller, value, error)
-            by_mailbox.setdefault(caller.mailbox, []).append(answer)
+            by_dispatcher.setdefault(caller.dispatcher, []).append(answer)
         elif error is not None:
             caller.set_exception(error)
         else:
             caller.set_result(value)
-    for mailbox, answers in by_mailbox.items():
-        mailbox.deliver(answers)
+    for dispatcher, answers in by_dispatcher.items():
+        dispatcher.deliver(answers)
 
 
 def _same(error: StoreUnavailable | ConfigurationError) -> Outcome:

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 Shape = dict[str, Any]
 
 
-def execution_shape(execution: Execution) -> Shape:
+def execution_schema(execution: Execution) -> Shape:
     """Every field of an execution under its own name."""
     return {name: _plain(value) for name, value in vars(execution).items()}
 
 
-def listed_shape(execution: Execution) -> Shape:
+def listed_schema(execution: Execution) -> Shape:
     """The same without what a listing does not read: data and result."""
-    shape = execution_shape(execution)
+    shape = execution_schema(execution)
     return {name: shape[name] for name in shape if name not in {"data", "result"}}
 
 
-def step_shape(step: StepRecord) -> Shape:
+def step_schema(step: StepRecord) -> Shape:
     """Every field of a step but the execution's id, which is around it."""
     return {
         name: _plain(value)

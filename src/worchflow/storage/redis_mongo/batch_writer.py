@@ -1,6 +1,6 @@
-"""A group of writes of one kind: concurrent callers share their round trips.
+"""Writes of one kind in batches: concurrent callers share their round trips.
 
-A write leaves at once while fewer than three flights are in the air, else it joins
+A write leaves at once while fewer than three batches are in flight, else it joins
 the next one; nothing ever waits for company. Every caller waits for its own outcome.
 """
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-FLIGHTS = 3
+MAX_BATCHES_IN_FLIGHT = 3
 BATCH_OPERATIONS = 1000
 BATCH_BYTES = 16 * 1024 * 1024
-WORTHWHILE = 100
-"""Operations below which a batch is not shared out among the free flights."""
+MIN_SPLIT_OPERATIONS = 100
+"""Operations below which a batch is not split to fill what may be in flight."""
 WAITING_OPERATIONS = 10_000
 WAITING_BYTES = 64 * 1024 * 1024
 
@@ -57,7 +57,7 @@ class Write:
             self.future.exception()  # A caller that was cancelled does not fetch it.
 
 
-class Group:
+class BatchWriter:
     """Collects writes and sends them in batches; `send` answers every write."""
 
     def __init__(
@@ -68,10 +68,10 @@ class Group:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Write] = deque()
         self._waiting_bytes = 0
-        self._flights: dict[asyncio.Task[None], Sequence[Write]] = {}
+        self._in_flight: dict[asyncio.Task[None], Sequence[Write]] = {}
         self._scheduled = False
-        self._room = asyncio.Event()
-        self._room.set()
+        self._has_capacity = asyncio.Event()
+        self._has_capacity.set()
 
     def add(self, body: Any, size: int) -> Awaitable[Outcome]:
         """Send a write with others; to be awaited, at once, for its outcome."""
@@ -88,8 +88,8 @@ class Group:
             len(self._waiting) >= WAITING_OPERATIONS
             or self._waiting_bytes >= WAITING_BYTES
         ):
-            self._room.clear()
-            await self._wait_for_room()
+            self._has_capacity.clear()
+            await self._wait_for_capacity()
         return self._submit(body, size)
 
     async def _add_later(self, body: Any, size: int) -> Outcome:
@@ -103,43 +103,47 @@ class Group:
             # At the end of this turn of the loop: what was submitted in the same
             # turn leaves together.
             self._scheduled = True
-            self._loop.call_soon(self._start_flights)
+            self._loop.call_soon(self._start_batches)
         return write.future
 
     def oldest_age(self) -> float:
         """Seconds for which the oldest unanswered write has been waiting."""
         oldest = min(
-            (batch[0].submitted_at for batch in self._flights.values()),
+            (batch[0].submitted_at for batch in self._in_flight.values()),
             default=self._waiting[0].submitted_at if self._waiting else None,
         )
         return 0.0 if oldest is None else time.monotonic() - oldest
 
     async def close(self) -> None:
         """Send what waits; returns when every write was answered or has failed."""
-        while self._waiting or self._flights:
-            self._start_flights()
-            if self._flights:
-                await asyncio.wait(self._flights)
+        while self._waiting or self._in_flight:
+            self._start_batches()
+            if self._in_flight:
+                await asyncio.wait(self._in_flight)
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_capacity(self) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                await self._room.wait()
+                await self._has_capacity.wait()
         except TimeoutError:
             raise StoreUnavailable(
                 f"{len(self._waiting)} writes wait for MongoDB, and none was taken "
                 f"for {self._timeout:g} s"
             ) from None
 
-    def _start_flights(self) -> None:
+    def _start_batches(self) -> None:
         self._scheduled = False
-        while self._waiting and (free := FLIGHTS - len(self._flights)) > 0:
-            # Shared among the free flights: while MongoDB works on one batch, this
+        while (
+            self._waiting and (free := MAX_BATCHES_IN_FLIGHT - len(self._in_flight)) > 0
+        ):
+            # Split into what may leave now: while MongoDB works on one batch, this
             # process works on the answers of another.
-            batch = self._take_batch(max(WORTHWHILE, -(-len(self._waiting) // free)))
+            batch = self._take_batch(
+                max(MIN_SPLIT_OPERATIONS, -(-len(self._waiting) // free))
+            )
             task = self._loop.create_task(self._send(batch))
-            self._flights[task] = batch
-            task.add_done_callback(self._landed)
+            self._in_flight[task] = batch
+            task.add_done_callback(self._batch_ended)
 
     def _take_batch(self, most: int) -> list[Write]:
         most = min(most, BATCH_OPERATIONS)
@@ -149,8 +153,8 @@ class Group:
             self._waiting_bytes = 0
         else:
             batch = self._take_some(most)
-        if not self._room.is_set():
-            self._room.set()
+        if not self._has_capacity.is_set():
+            self._has_capacity.set()
         return batch
 
     def _take_some(self, most: int) -> list[Write]:
@@ -165,13 +169,13 @@ class Group:
             batch.append(write)
         return batch
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        batch = self._flights.pop(task)
+    def _batch_ended(self, task: asyncio.Task[None]) -> None:
+        batch = self._in_flight.pop(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            logger.error("a flight failed unexpectedly", exc_info=error)
+            logger.error("a batch failed unexpectedly", exc_info=error)
         for write in batch:
             if not write.future.done():
-                # Nobody waits for ever, whatever went wrong.
+                # Nobody waits forever, whatever went wrong.
                 write.fail(StoreUnavailable("the write was given up: see the log"))
-        self._start_flights()
+        self._start_batches()

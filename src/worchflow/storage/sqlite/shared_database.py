@@ -22,7 +22,7 @@ from .connection import (
     create_file,
     prepare,
 )
-from .files import MEMORY, Beside, CommitLock
+from .files import MEMORY, CommitLock, SidecarPaths
 from .peers import Interest, Peers
 from .reader import Reader
 from .sessions import Session
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from ...model.options import Durability
     from ..contract.backend import Renewal
+    from .call_dispatcher import Call
     from .hints import Hints
-    from .mailbox import Call
     from .wakeup import Wakeup
     from .workers import RenewRequest
     from .writer import Transaction
@@ -63,7 +63,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Place:
+class DatabaseConfig:
     """Which database, and how it is written. `memory` tells those apart."""
 
     path: str
@@ -77,40 +77,40 @@ class Place:
         return self.path == MEMORY
 
 
-class Core:
+class SharedDatabase:
     """The writer, the readers and the peers of one database. Blocks while it opens."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, config: DatabaseConfig) -> None:
+        self.config = config
         self.users = 0
         forking.watch(self)
-        self.beside: Beside | None = None
+        self.sidecars: SidecarPaths | None = None
         self._wakeups: tuple[Wakeup, ...] = ()
-        self._leases: dict[str, LeaseLine] = {}
+        self._leases: dict[str, LeaseConnection] = {}
         self._peers: Peers | None = None
         self._reader: Reader | None = None
-        if not place.in_memory:
-            self.beside = Beside(Path(place.path))
-            self._peers = Peers(self.beside.database, self._tell, self._is_watching)
-            self._reader = Reader(place.path, partial(connect_reader, place.path))
-            create_file(self.beside.database)
+        if not config.in_memory:
+            self.sidecars = SidecarPaths(Path(config.path))
+            self._peers = Peers(self.sidecars.database, self._tell, self._is_watching)
+            self._reader = Reader(config.path, partial(connect_reader, config.path))
+            create_file(self.sidecars.database)
         self._session = self._session_for(
-            partial(connect_writer, place.path, place.durability)
+            partial(connect_writer, config.path, config.durability)
         )
-        self._writer = Writer(self._session, place.timeout, self.publish)
+        self._writer = Writer(self._session, config.timeout, self.publish)
 
     def start(self) -> None:
         """Open the database and start the threads, or leave nothing behind."""
         check_version()
-        deadline = time.monotonic() + self.place.timeout
+        deadline = time.monotonic() + self.config.timeout
         try:
             with self._session.alone(deadline):
                 connection = self._session.open(deadline)
                 self._session.retry(
-                    lambda: prepare(connection, self.place.path), deadline
+                    lambda: prepare(connection, self.config.path), deadline
                 )
-            if self.beside is not None:
-                self.beside.workers.mkdir(mode=0o700, exist_ok=True)
+            if self.sidecars is not None:
+                self.sidecars.workers.mkdir(mode=0o700, exist_ok=True)
         except BaseException:
             self._session.close(deadline)
             raise
@@ -125,16 +125,16 @@ class Core:
         if self._peers is not None:
             self._peers.close()
         if self._reader is not None:
-            self._reader.stop(self.place.timeout)
+            self._reader.stop(self.config.timeout)
         for worker_id in list(self._leases):
             self.end_lease(worker_id)
-        if self._writer.stop(2 * self.place.timeout):
-            self._session.close(time.monotonic() + self.place.timeout)
+        if self._writer.stop(2 * self.config.timeout):
+            self._session.close(time.monotonic() + self.config.timeout)
         else:
-            logger.error("the writer of %s hangs; it is left behind", self.place.path)
+            logger.error("the writer of %s hangs; it is left behind", self.config.path)
 
     def after_fork(self) -> None:
-        """Nothing to let go of here: it is kept, for SQLite's connections.
+        """Nothing to release here: it is kept, for SQLite's connections.
 
         SQLite forbids closing in a child what its parent has opened.
         """
@@ -156,7 +156,7 @@ class Core:
                 lambda connection: act(connection, prefix, argument), call
             )
             return
-        write = one_by_one(_in_line(act))
+        write = one_by_one(_on_connection(act))
         self._writer.submit(Operation(write, prefix, argument, call))
 
     def publish(self, hints: Hints) -> None:
@@ -191,13 +191,13 @@ class Core:
         request: RenewRequest,
     ) -> Renewal:
         """Renew a lease from the lease's own thread, past everything in line."""
-        timeout = min(self.place.timeout, request.lease / 2000)
-        if self.place.in_memory:
-            return self._renew_in_line(act, prefix, request, timeout)
+        timeout = min(self.config.timeout, request.lease / 2000)
+        if self.config.in_memory:
+            return self._renew_on_connection(act, prefix, request, timeout)
         line = self._leases.get(request.worker_id)
         if line is None:
-            connect = partial(connect_lease, self.place.path)
-            line = self._leases[request.worker_id] = LeaseLine(
+            connect = partial(connect_lease, self.config.path)
+            line = self._leases[request.worker_id] = LeaseConnection(
                 self._session_for(connect, first=True)
             )
         return line.renew(lambda c: act(c, prefix, request), timeout)
@@ -208,14 +208,14 @@ class Core:
         if line is not None:
             line.close()
 
-    def _renew_in_line(
+    def _renew_on_connection(
         self,
         act: Callable[[sqlite3.Connection, str, RenewRequest], Renewal],
         prefix: str,
         request: RenewRequest,
         timeout: float,
     ) -> Renewal:
-        write = one_by_one(_in_line(act))
+        write = one_by_one(_on_connection(act))
         answer: Future[Renewal] = Future()
         self._writer.submit(Operation(write, prefix, request, answer))
         try:
@@ -226,15 +226,15 @@ class Core:
     def _session_for(
         self, connect: Callable[[], sqlite3.Connection], *, first: bool = False
     ) -> Session:
-        if self.beside is None:
-            return Session(self.place.path, connect)
+        if self.sidecars is None:
+            return Session(self.config.path, connect)
         try:
-            lock = CommitLock(self.beside, first=first)
+            lock = CommitLock(self.sidecars, first=first)
         except OSError as error:
             raise StoreUnavailable(
-                f"the database {self.place.path} cannot be locked: {error}"
+                f"the database {self.config.path} cannot be locked: {error}"
             ) from error
-        return Session(self.place.path, connect, lock, self.beside.wal)
+        return Session(self.config.path, connect, lock, self.sidecars.wal)
 
     def _tell(self, hints: Hints) -> None:
         for wakeup in self._wakeups:
@@ -248,7 +248,7 @@ class Core:
         return any(wakeup.watches(progress=progress) for wakeup in self._wakeups)
 
 
-class LeaseLine:
+class LeaseConnection:
     """A connection for one lease, which no queue of writes can hold up."""
 
     def __init__(self, session: Session) -> None:
@@ -275,43 +275,43 @@ class LeaseLine:
             self._in_use.release()
 
 
-def _in_line(
+def _on_connection(
     act: Callable[[sqlite3.Connection, str, A], R],
 ) -> Callable[[Transaction, str, A], R]:
     return lambda tx, prefix, argument: act(tx.connection, prefix, argument)
 
 
-class Cores:
-    """The open cores of this process."""
+class SharedDatabases:
+    """The databases that this process has open."""
 
     def __init__(self) -> None:
-        self._open: dict[Place, Core] = {}
+        self._open: dict[DatabaseConfig, SharedDatabase] = {}
         self._changing = threading.Lock()
         forking.watch(self)
 
-    def acquire(self, place: Place) -> Core:
-        """The core of a place, opened if nobody has it open. Blocks."""
-        if place.memory is not None:
-            place.memory.open_here()
+    def acquire(self, config: DatabaseConfig) -> SharedDatabase:
+        """The database of a configuration, opened if nobody has it open. Blocks."""
+        if config.memory is not None:
+            config.memory.open_here()
         else:
-            place = replace(place, path=os.path.realpath(place.path))
+            config = replace(config, path=os.path.realpath(config.path))
         with self._changing:
-            core = self._open.get(place)
-            if core is None:
-                core = Core(place)
-                core.start()
-                self._open[place] = core
-            core.users += 1
-            return core
+            shared = self._open.get(config)
+            if shared is None:
+                shared = SharedDatabase(config)
+                shared.start()
+                self._open[config] = shared
+            shared.users += 1
+            return shared
 
-    def release(self, core: Core) -> None:
+    def release(self, shared: SharedDatabase) -> None:
         """Give it back; the last user closes it. Blocks."""
         with self._changing:
-            core.users -= 1
-            if core.users:
+            shared.users -= 1
+            if shared.users:
                 return
-            self._open.pop(core.place, None)
-            core.stop()
+            self._open.pop(shared.config, None)
+            shared.stop()
 
     def after_fork(self) -> None:
         """Begin anew: the parent's threads are not here, and its lock may be held."""
@@ -319,4 +319,4 @@ class Cores:
         self._changing = threading.Lock()
 
 
-CORES = Cores()
+SHARED_DATABASES = SharedDatabases()

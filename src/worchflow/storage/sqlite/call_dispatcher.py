@@ -1,4 +1,4 @@
-"""Brings the answers of the store's threads to one event loop, in time."""
+"""Dispatches calls to the store's threads and their answers to one event loop."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Call:
     `unwanted` gets the answer when the caller stopped waiting before it came.
     """
 
-    mailbox: Mailbox
+    dispatcher: CallDispatcher
     future: asyncio.Future[Any]
     deadline: float
-    unwanted: Callable[[Any], None] | None = None
+    on_orphaned: Callable[[Any], None] | None = None
 
 
 class Answer(NamedTuple):
@@ -40,10 +40,10 @@ class Answer(NamedTuple):
     error: BaseException | None = None
 
 
-def _hand_back(unwanted: Callable[[Any], None], value: Any) -> None:
+def _hand_back(on_orphaned: Callable[[Any], None], value: Any) -> None:
     """Give an answer to whom it is of use; the answers after it must not suffer."""
     try:
-        unwanted(value)
+        on_orphaned(value)
     except Exception:
         logger.exception("an answer that nobody waits for any more was lost")
 
@@ -52,7 +52,7 @@ def _has_result(future: asyncio.Future[Any]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
 
 
-class Mailbox:
+class CallDispatcher:
     """The calls of one event loop. Everything but `deliver` runs on that loop.
 
     A call whose answer does not come in time fails with `StoreUnavailable`; what it
@@ -66,22 +66,22 @@ class Mailbox:
         self._waiting: dict[Call, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
-        self._room = CALLS
+        self._capacity = CALLS
         self._freed = asyncio.Event()
 
     async def call(
         self,
         send: Callable[[Call], None],
-        unwanted: Callable[[Any], None] | None = None,
+        on_orphaned: Callable[[Any], None] | None = None,
     ) -> Any:
         """Hand a call to a thread of the store and wait for the answer."""
         if self._closed:
             raise self._gone()
-        if not self._room:
-            await self._wait_for_room()
-        self._room -= 1
+        if not self._capacity:
+            await self._wait_for_capacity()
+        self._capacity -= 1
         deadline = self.loop.time() + self._timeout
-        call = Call(self, self.loop.create_future(), deadline, unwanted)
+        call = Call(self, self.loop.create_future(), deadline, on_orphaned)
         self._waiting[call] = None
         if self._timer is None:
             self._timer = self.loop.call_at(deadline, self._expire)
@@ -90,8 +90,8 @@ class Mailbox:
             return await call.future
         except asyncio.CancelledError:
             # Cancelled in the very turn in which the answer came.
-            if unwanted is not None and _has_result(call.future):
-                unwanted(call.future.result())
+            if on_orphaned is not None and _has_result(call.future):
+                on_orphaned(call.future.result())
             raise
 
     def deliver(self, answers: Sequence[Answer]) -> None:
@@ -116,13 +116,13 @@ class Mailbox:
         self._waiting.clear()
 
     def _settle(self, answers: Sequence[Answer]) -> None:
-        self._room += len(answers)
+        self._capacity += len(answers)
         self._freed.set()
         for call, value, error in answers:
             self._waiting.pop(call, None)
             if call.future.done():
-                if call.unwanted is not None and error is None:
-                    _hand_back(call.unwanted, value)
+                if call.on_orphaned is not None and error is None:
+                    _hand_back(call.on_orphaned, value)
             elif error is not None:
                 call.future.set_exception(error)
             else:
@@ -141,10 +141,10 @@ class Mailbox:
                 self._timer = self.loop.call_at(call.deadline, self._expire)
                 break
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_capacity(self) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                while not self._room:
+                while not self._capacity:
                     self._freed.clear()
                     await self._freed.wait()
         except TimeoutError:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Environment:
+class WorkerRuntime:
     """The worker's side of an attempt."""
 
     store: ClaimStore

@@ -1,4 +1,4 @@
-"""The Redis lane: writes that nobody waits for, in order, many per round trip.
+"""The write-behind queue of Redis: writes that nobody waits for, many per round trip.
 
 MongoDB decided before anything enters here, so losing all of it only delays work:
 the sweep, the reconciliation of the inflight lists and the next claim repair it.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .foreign_keys import ForeignKeys
-    from .redis_door import RedisDoor
+    from .redis_gateway import RedisGateway
     from .scripts import Operation, Script, Scripts
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
@@ -38,11 +38,11 @@ CLOSE_TIMEOUT = 2.0
 """Seconds for the rest at closing; what is left then is repaired by others."""
 
 
-class RedisLane:
+class WriteBehindQueue:
     """One pipeline in flight at a time, first in first out."""
 
     def __init__(
-        self, redis: RedisDoor, scripts: Scripts, foreign_keys: ForeignKeys
+        self, redis: RedisGateway, scripts: Scripts, foreign_keys: ForeignKeys
     ) -> None:
         self._redis = redis
         self._scripts = scripts
@@ -229,7 +229,7 @@ def _answer(operation: Operation, answer: int) -> None:
         if operation.answered is not None:
             operation.answered(answer)
     except Exception:
-        # It must neither end the lane nor make the rest of the batch look lost.
+        # It must neither end the queue nor make the rest of the batch look lost.
         logger.exception("what follows from an answer of Redis was not done")
 
 

@@ -8,7 +8,7 @@ from hashlib import md5
 import pytest
 
 from worchflow import DuplicateStep
-from worchflow.engine.titles import Titles
+from worchflow.engine.step_ids import StepIdAllocator
 
 TASK, OTHER = object(), object()
 
@@ -17,12 +17,12 @@ def digest(text: str) -> str:
     return md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def titles(*, reuse: bool = False) -> Titles:
-    return Titles(reuse=reuse, execution_id="e-1")
+def step_ids(*, reuse: bool = False) -> StepIdAllocator:
+    return StepIdAllocator(reuse=reuse, execution_id="e-1")
 
 
 def test_the_first_use_is_the_originals_hash_and_later_ones_count() -> None:
-    uses = titles()
+    uses = step_ids()
 
     assert [uses.identify("Charge", None, TASK) for _ in range(3)] == [
         digest("Charge"),
@@ -32,7 +32,7 @@ def test_the_first_use_is_the_originals_hash_and_later_ones_count() -> None:
 
 
 def test_keys_name_steps_whatever_their_order_and_user() -> None:
-    uses = titles()
+    uses = step_ids()
 
     assert uses.identify("Charge", "b", TASK) == digest("Charge\x1f:b")
     assert uses.identify("Charge", "a", OTHER) == digest("Charge\x1f:a")
@@ -42,7 +42,7 @@ def test_keys_name_steps_whatever_their_order_and_user() -> None:
 
 
 def test_no_title_key_and_count_mean_the_same_step() -> None:
-    uses = titles()
+    uses = step_ids()
     seen = {
         uses.identify("a", None, TASK),
         uses.identify("a", None, TASK),
@@ -56,7 +56,7 @@ def test_no_title_key_and_count_mean_the_same_step() -> None:
 
 
 def test_a_title_belongs_to_the_first_that_uses_it() -> None:
-    uses = titles()
+    uses = step_ids()
     uses.identify("Charge", None, TASK)
     uses.identify("Refund", None, OTHER)
     with pytest.raises(DuplicateStep, match="options\\(key=") as refused:
@@ -67,7 +67,7 @@ def test_a_title_belongs_to_the_first_that_uses_it() -> None:
 
 
 def test_reuse_makes_every_use_the_first() -> None:
-    uses = titles(reuse=True)
+    uses = step_ids(reuse=True)
     ids = {uses.identify("Charge", None, user) for user in (TASK, TASK, OTHER)}
 
     assert ids == {digest("Charge")}
@@ -75,7 +75,7 @@ def test_reuse_makes_every_use_the_first() -> None:
 
 
 def test_threads_that_come_together_do_not_share_a_title() -> None:
-    uses = titles()
+    uses = step_ids()
     barrier = threading.Barrier(8, timeout=10)
     accepted: list[str] = []
     refused: list[DuplicateStep] = []

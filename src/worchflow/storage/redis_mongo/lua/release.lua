@@ -1,4 +1,4 @@
--- Lets go of executions: off the inflight list, the hash as it stands now, and back
+-- Releases executions: off the inflight list, the hash as it stands now, and back
 -- to where the id belongs. Removes before it adds: a full Redis can be drained.
 -- KEYS: queue, delayed, ready, then inflight list, execution and steps hash of each. The
 -- queue may stand for an inflight list: then the id is taken out of it wherever it is.

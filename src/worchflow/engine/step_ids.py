@@ -8,7 +8,7 @@ from ..foundations.errors import DuplicateStep
 from ..foundations.ids import step_id
 
 
-class Titles:
+class StepIdAllocator:
     """Numbers the uses of titles in one attempt.
 
     The count of a title is stable only if its uses follow one another, so a title
@@ -40,7 +40,7 @@ class Titles:
         return step_id(title, use=use)
 
     def forget(self) -> None:
-        """Let go of the tasks and threads that used titles."""
+        """Forget the tasks and threads that used titles."""
         self._uses.clear()
 
     def _duplicate(self, title: str) -> DuplicateStep:

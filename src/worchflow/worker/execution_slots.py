@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..definitions.registry import FunctionRegistry
-    from ..engine.environment import Environment
     from ..engine.outcome import Outcome
     from ..engine.ownership import Interruption
+    from ..engine.worker_runtime import WorkerRuntime
     from ..model.options import WorkerOptions
     from ..model.records import Claim
     from ..model.settlement import Settled
@@ -30,16 +30,16 @@ logger = logging.getLogger("worchflow.worker")
 T = TypeVar("T")
 
 
-class Running:
+class ExecutionSlots:
     """Runs claims in at most `concurrency` slots; a slot is free after settlement."""
 
     def __init__(
         self,
-        environment: Environment,
+        runtime: WorkerRuntime,
         registry: FunctionRegistry,
         options: WorkerOptions,
     ) -> None:
-        self._environment = environment
+        self._runtime = runtime
         self._registry = registry
         self._options = options
         self._slots: dict[str, asyncio.Task[None]] = {}
@@ -126,7 +126,7 @@ class Running:
                 extra={"execution_id": execution_id},
                 exc_info=error,
             )
-            self._environment.emitter.emit(ErrorRaised(error=error))
+            self._runtime.emitter.emit(ErrorRaised(error=error))
 
     async def _run(self, claim: Claim, lease: Lease) -> None:
         outcome = await self._attempt(claim, lease)
@@ -141,7 +141,7 @@ class Running:
         try:
             settled = await self._settle(claim, lease, outcome)
         except SerializationError as error:
-            outcome = unstorable(self._environment, claim, error)
+            outcome = unstorable(self._runtime, claim, error)
             settled = await self._settle(claim, lease, outcome)
         if settled is not None:
             self._announce(claim, outcome, settled)
@@ -158,7 +158,7 @@ class Running:
             return unfinished(claim, Released(delay=1.0))
         if claim.execution.recoveries and not await self._begin(claim, lease):
             return None
-        runner = ExecutionRunner(self._environment, lease, claim, function)
+        runner = ExecutionRunner(self._runtime, lease, claim, function)
         self._runners[claim.execution.id] = runner
         try:
             return await runner.run()
@@ -173,7 +173,7 @@ class Running:
 
     async def _begin(self, claim: Claim, lease: Lease) -> bool:
         """Record that its code begins: the next death counts. False: claim lost."""
-        store = self._environment.store
+        store = self._runtime.store
         begun = await self._stored(
             lambda: store.begin(claim), lease, claim, "waits to begin"
         )
@@ -182,7 +182,7 @@ class Running:
     async def _settle(
         self, claim: Claim, lease: Lease, outcome: Outcome
     ) -> Settled | None:
-        store, ending = self._environment.store, type(outcome.settlement).__name__
+        store, ending = self._runtime.store, type(outcome.settlement).__name__
         return await self._stored(
             lambda: store.settle(claim, outcome.settlement, outcome.notice),
             lease,
@@ -199,7 +199,7 @@ class Running:
             try:
                 return await call()
             except StoreUnavailable as error:
-                self._environment.repeated.warning(
+                self._runtime.repeated.warning(
                     logger,
                     "%s; execution %s %s, next try in %.1f s",
                     error,
@@ -208,7 +208,7 @@ class Running:
                     pause,
                     extra=_fields(claim),
                 )
-            await asyncio.sleep(pause * (0.5 + self._environment.random()))
+            await asyncio.sleep(pause * (0.5 + self._runtime.random()))
             pause = min(pause * 2, 5.0)
         return None
 
@@ -221,7 +221,7 @@ class Running:
                 extra=_fields(claim),
             )
             return
-        emitter, notice = self._environment.emitter, outcome.notice
+        emitter, notice = self._runtime.emitter, outcome.notice
         if settled.status is notice.status and not emitter.listens_to(
             ExecutionUpdated.name
         ):

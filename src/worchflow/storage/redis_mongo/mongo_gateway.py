@@ -59,7 +59,7 @@ class Written:
     refused: Mapping[int, Refusal]
 
 
-class MongoDoor:
+class MongoGateway:
     """MongoDB as this library needs it.
 
     Every write is acknowledged by a majority's journals and every read is of the

@@ -45,7 +45,7 @@ RAW: Final = {"NEVER_DECODE": True}
 """Asks redis-py for bytes, whatever `decode_responses` says."""
 
 
-class RedisDoor:
+class RedisGateway:
     """Redis as this library needs it.
 
     Every method but `pop` and `listen` answers or raises within `timeout` seconds.

@@ -1,0 +1,99 @@
+"""Binds one event loop to a shared database: ask, wait, be told."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from .call_dispatcher import CallDispatcher
+from .shared_database import SHARED_DATABASES
+from .wakeup import Wakeup
+from .writer import Operation
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+    from .call_dispatcher import Call
+    from .shared_database import DatabaseConfig, SharedDatabase
+    from .writer import Act
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+class LoopBinding:
+    """An event loop's use of a shared database, under one queue prefix."""
+
+    def __init__(self, shared: SharedDatabase, prefix: str) -> None:
+        self.shared = shared
+        self.wakeup = Wakeup(prefix)
+        self.dispatcher = CallDispatcher(shared.config.timeout, shared.config.path)
+        self.prefix = prefix
+        shared.add(self.wakeup)
+
+    @classmethod
+    async def open(cls, config: DatabaseConfig, prefix: str) -> LoopBinding:
+        """Open the database, or share the one that is open."""
+        opening = asyncio.get_running_loop().run_in_executor(
+            None, SHARED_DATABASES.acquire, config
+        )
+        try:
+            shared = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_give_back)
+            raise
+        return cls(shared, prefix)
+
+    async def close(self) -> None:
+        """Wait for the calls under way, then give the database back.
+
+        Of a loop that is closed nobody waits for any call.
+        """
+        if not self.dispatcher.loop.is_closed():
+            await self.dispatcher.drain()
+        self.shared.remove(self.wakeup)
+        await asyncio.shield(asyncio.to_thread(SHARED_DATABASES.release, self.shared))
+        self.dispatcher.close()
+
+    async def write(
+        self,
+        act: Act[A, R],
+        argument: A,
+        *,
+        size: int = 0,
+        on_orphaned: Callable[[R], None] | None = None,
+    ) -> R:
+        """Have the writer do it and return what came of it once it is durable."""
+        shared = self.shared
+
+        def send(call: Call) -> None:
+            shared.submit(Operation(act, self.prefix, argument, call, size))
+
+        return cast("R", await self.dispatcher.call(send, on_orphaned))
+
+    async def read(
+        self, act: Callable[[sqlite3.Connection, str, A], R], argument: A
+    ) -> R:
+        """Look something up, past everything that waits to be written."""
+        shared = self.shared
+
+        def send(call: Call) -> None:
+            shared.read(act, self.prefix, argument, call)
+
+        return cast("R", await self.dispatcher.call(send))
+
+
+def _give_back(opening: asyncio.Future[SharedDatabase]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        threading.Thread(
+            target=SHARED_DATABASES.release, args=(opening.result(),)
+        ).start()
+
+
+def read_all(
+    act: Callable[[sqlite3.Connection, str], R],
+) -> Callable[[sqlite3.Connection, str, Any], R]:
+    """A question about all of a prefix, as one with an argument."""
+    return lambda connection, prefix, _: act(connection, prefix)
