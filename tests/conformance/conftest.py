@@ -48,7 +48,7 @@ def _sqlite_memory() -> Make:
         backend = SQLiteBackend(":memory:", options)
         if made:
             # As `clone` does, but with options of its own.
-            backend._place = made[0]._place
+            backend._config = made[0]._config
         made.append(backend)
         return backend
 

@@ -73,6 +73,6 @@ async def test_a_process_may_break_at_any_store_call(
     assert not missed, "never came up:\n" + "\n".join(missed)
     assert set(hits) == set(map(str, Fault))
     called = {point.name.partition(" ")[0].partition(".")[2] for point in points}
-    assert Backend.__abstractmethods__ - APART - called == {"check"}, (
-        "which changes nothing"
+    assert Backend.__abstractmethods__ - APART - called == {"check", "workers"}, (
+        "which change nothing"
     )

@@ -99,7 +99,7 @@ async def test_batches_are_no_larger_than_said(
     assert sum(count for count, _ in batches) == 4
 
 
-async def test_at_most_three_flights_are_in_the_air(
+async def test_at_most_three_batches_are_in_flight(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_writer, "BATCH_OPERATIONS", 5)
