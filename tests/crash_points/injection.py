@@ -54,6 +54,8 @@ BEFORE = (
     *(Fault.CANCEL_BEFORE, Fault.TIMEOUT_NOT_APPLIED),
 )
 LATER = (Fault.TIMEOUT_NOT_APPLIED, Fault.TIMEOUT_APPLIED)
+DYING = 0.5
+"""Seconds within which a process that killed itself has ended for certain."""
 
 
 @dataclass(frozen=True, order=True)
@@ -140,11 +142,14 @@ class Injector:
     def _strike(self, fault: Fault) -> None:
         """Tell the ledger; then, if it is to be, end at this instruction."""
         kills = fault in KILLS
+        now = time.monotonic()
         self._ledger.write(
             Kind.FAULT,
+            # What other threads write until the signal ends them comes before it.
+            time=now + DYING if kills else now,
             fault=str(fault),
             target=os.getpid() if kills else 0,
-            asked=time.monotonic(),
+            asked=now,
         )
         if kills:
             os.kill(os.getpid(), signal.SIGKILL)
