@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -68,6 +69,8 @@ LAZY_IMPORTS_IN = ("app", "cli", "storage.choice")
 
 # The blocking client names the client it wraps, whose property makes it.
 TWINS = {("client.sync_client", "client.client")}
+
+GUIDED_TO = re.compile(r"`([\w/]+)\.py`")
 
 # Folders that their package's docstring speaks for.
 PARTS_OF_A_PACKAGE = {"bench.programs", "cli.commands"}
@@ -335,6 +338,9 @@ def packages_without_a_guide(tree: Tree) -> Iterator[str]:
         guide = ast.get_docstring(module.tree) or ""
         if not all(word in guide.lower() for word in ("import", "start with")):
             yield f"{package}: its docstring says what it imports and where to start"
+        for path in GUIDED_TO.findall(guide):
+            if f"{package}.{path.replace('/', '.')}" not in tree:
+                yield f"{package}: its docstring names {path}.py, which is not there"
 
 
 Rule = Callable[[Tree], Iterator[str]]
@@ -425,6 +431,10 @@ RULES: list[tuple[Rule, dict[str, str]]] = [
     (missing_annotations, {"client.client": "def f(a: int, *b) -> None: ..."}),
     (missing_annotations, {"client.client": "def f(a: int): ..."}),
     (packages_without_a_guide, {"engine.__init__": '"""Runs executions."""'}),
+    (
+        packages_without_a_guide,
+        {"engine.__init__": '"""It imports x. Start with `gone.py`."""'},
+    ),
 ]
 ALL_RULES = list(dict.fromkeys(rule for rule, _ in RULES))
 
@@ -441,7 +451,7 @@ SOUND = {
         "from worchflow.storage.contract.backend import B\n"
         "from ..foundations import errors"
     ),
-    "client.__init__": '"""One thing.\n\nIt imports x. Start with `y.py`.\n"""',
+    "client.__init__": '"""One thing.\n\nIt imports x. Start with `handle.py`.\n"""',
     "client.handle": "from worchflow.engine.runner import R",
     "client.client": (
         "from typing import TYPE_CHECKING\nfrom .handle import H\n"

@@ -41,6 +41,16 @@ def test_an_id_of_other_work_is_refused(project: Project) -> None:
     assert "[WF3002]" in again.err
 
 
+def test_sending_without_data_and_without_an_app_says_that_null_is_sent(
+    project: Project,
+) -> None:
+    bare = project.run("send", "anything", "-o", "json")
+    given = project.run("send", "anything", "-d", "null", "-o", "json")
+
+    assert "no data was given, so null is sent" in bare.err
+    assert "no data was given" not in given.err
+
+
 def test_without_an_app_any_event_goes_to_the_stores_of_the_environment(
     project: Project,
 ) -> None:

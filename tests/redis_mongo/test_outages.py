@@ -420,7 +420,10 @@ async def test_scripts_that_redis_forgot_are_sent_again(
 
 
 async def test_work_goes_on_without_redis_and_back_with_it(
-    backend: RedisMongoBackend, own_redis: RedisServer, prefix: str
+    backend: RedisMongoBackend,
+    own_redis: RedisServer,
+    prefix: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     worker = await joined(backend)
     await asyncio.to_thread(own_redis.kill)
@@ -435,6 +438,10 @@ async def test_work_goes_on_without_redis_and_back_with_it(
 
     await asyncio.to_thread(own_redis.start)
     await until(lambda: not backend._claimer(worker)._redis_is_down)
+    told = [each.getMessage() for each in caplog.records]
+    lost, back = (each for each in told if "work is taken from" in each)
+    assert lost.endswith("work is taken from MongoDB until it does")
+    assert back == "Redis answers again; work is taken from its queue"
     await backend.check()
     id_ = await insert_one(backend)
     with client(own_redis) as raw:
