@@ -15,6 +15,7 @@ import pytest
 import redis
 from blockbuster import blockbuster_ctx
 
+import worchflow.storage.redis_mongo.backend  # noqa: F401  # reads files, so before a loop
 from tests.servers import MongoServer, RedisServer, Server, ServerNotFoundError
 from tests.topologies import Topology
 

@@ -23,7 +23,8 @@ from worchflow.model.records import (
     WorkerRecord,
 )
 from worchflow.model.settlement import Settled, Settlement
-from worchflow.storage.contract.backend import Backend, Renewal
+from worchflow.storage.contract.backend import Backend
+from worchflow.storage.contract.workers import Renewal
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.writer import Transaction, one_by_one
 
@@ -111,7 +112,7 @@ def ignore(execution_id: str) -> None:
 async def joined(backend: Backend, *events: str) -> WorkerRecord:
     """Make a worker and let it join."""
     worker = new_worker(*events)
-    await backend.join(worker, ignore)
+    await backend.workers.join(worker, ignore)
     return worker
 
 
@@ -120,7 +121,7 @@ async def renew(backend: Backend, worker_id: str) -> Renewal:
 
     async def renewed() -> Renewal | None:
         with contextlib.suppress(StoreUnavailable):
-            return await asyncio.to_thread(backend.renew, worker_id)
+            return await asyncio.to_thread(backend.workers.renew, worker_id)
         return None
 
     renewal = await until(renewed)
@@ -131,7 +132,7 @@ async def renew(backend: Backend, worker_id: str) -> Renewal:
 async def end_lease(backend: Backend, worker_id: str) -> None:
     """Let a worker's lease have ended long ago."""
     if isinstance(backend, SQLiteBackend):
-        await backend._ready.write(_end_lease, worker_id)
+        await backend._ready().write(_end_lease, worker_id)
         return
     mongo = cast("Any", backend)._open_parts.stores.mongo
     ended = {"$set": {"expiresAt": datetime(2020, 1, 1, tzinfo=UTC)}}
@@ -147,7 +148,7 @@ def _end_lease(tx: Transaction, _: str, worker_id: str) -> None:
 
 async def insert(backend: Backend, *executions: NewExecution) -> list[str]:
     """Insert executions that must be accepted now; their ids."""
-    outcomes = await backend.insert(executions)
+    outcomes = await backend.executions.insert(executions)
     assert [o.id for o in outcomes] == [e.id for e in executions]
     assert [o.existing for o in outcomes] == [None] * len(executions)
     return [o.id for o in outcomes]
@@ -168,7 +169,7 @@ async def claim_many(
     async def enough() -> bool:
         left = count - len(claims)
         if left:
-            claims.extend(await backend.claim(worker, min(limit, left), 0.2))
+            claims.extend(await backend.claims.claim(worker, min(limit, left), 0.2))
         return len(claims) == count
 
     await until(enough)
@@ -192,17 +193,17 @@ async def claimed(backend: Backend, **fields: Any) -> Claim:
 
 async def nothing_to_claim(backend: Backend, worker: WorkerRecord) -> bool:
     """Whether a claim comes back empty, given a moment."""
-    return not await backend.claim(worker, 10, 0.1)
+    return not await backend.claims.claim(worker, 10, 0.1)
 
 
 async def settle(backend: Backend, claim: Claim, settlement: Settlement) -> Settled:
     """Settle without a notice."""
-    return await backend.settle(claim, settlement, None)
+    return await backend.claims.settle(claim, settlement, None)
 
 
 async def stored(backend: Backend, id: str) -> StoredExecution:
     """Return an execution that must be there."""
-    execution = await backend.get(id)
+    execution = await backend.executions.get(id)
     assert execution is not None
     return execution
 
@@ -219,7 +220,7 @@ async def everything(
     backend: Backend, id: str
 ) -> tuple[StoredExecution, list[StoredStep]]:
     """Return all that is stored about an execution, to compare it later."""
-    return await stored(backend, id), await backend.steps(id)
+    return await stored(backend, id), await backend.steps.all(id)
 
 
 async def counted(
@@ -229,7 +230,7 @@ async def counted(
     wanted = dict.fromkeys(ExecutionStatus, 0) | expected
 
     async def same() -> dict[ExecutionStatus, int] | None:
-        found = await backend.counts()
+        found = await backend.counting.by_status()
         return found if found == wanted else None
 
     counts = await until(same, TIMEOUT)

@@ -81,7 +81,7 @@ MUTANTS = {
     ),
     "same-token": Mutant(
         "a claim keeps the token of the one before",
-        "storage/sqlite/claims.py",
+        "storage/sqlite/claim_sql.py",
         "token = token + 1, status = 'processing'",
         "token = max(token, 1), status = 'processing'",
         "test_kill.py::test_killed_workers_lose_nothing[sqlite]",
@@ -106,7 +106,7 @@ MUTANTS = {
     ),
     "no-replay-sqlite": Mutant(
         "an execution that changes hands brings no recorded steps (SQLite)",
-        "storage/sqlite/claims.py",
+        "storage/sqlite/claim_sql.py",
         "    if not claimed_before:\n",
         "    if claimed_before or not claimed_before:\n",
         "test_poison.py::test_a_poison_payload_is_stopped_and_harms_no_other[sqlite]",
@@ -123,7 +123,7 @@ MUTANTS = {
     ),
     "no-leases": Mutant(
         "nobody looks at ended leases (SQLite)",
-        "storage/sqlite/workers.py",
+        "storage/sqlite/worker_sql.py",
         "or (request.expired and not in_time)",
         "",
         "test_zombie.py::test_a_frozen_worker_harms_nothing_when_it_goes_on[sqlite]",
@@ -132,7 +132,7 @@ MUTANTS = {
     "no-sweep": Mutant(
         "what Redis lost is not looked for",
         "worker/upkeep.py",
-        "swept = await self._store.sweep(lease.worker.id)",
+        "swept = await self._store.sweeping.sweep(lease.worker.id)",
         "swept = 0",
         "test_redis_faults.py::test_a_wiped_or_restarted_redis_loses_nothing"
         "[without AOF]",

@@ -122,7 +122,7 @@ async def refusal(send: Callable[..., object], number: int) -> StoreUnavailable:
             await send(message, id=f"refused-{number}-{attempt}")
         except StoreUnavailable as error:
             return error
-    raise AssertionError("there is room foreverything")
+    raise AssertionError("there is room for everything")
 
 
 def waited(lines: Callable[[], list[Line]]) -> float:

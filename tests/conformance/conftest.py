@@ -1,4 +1,4 @@
-"""One suite forevery store: each test gets a way to open backends on one of them."""
+"""One suite for every store: each test gets a way to open backends on one of them."""
 
 from __future__ import annotations
 
@@ -140,3 +140,14 @@ def no_thread_is_left() -> Iterator[None]:
         if thread not in before and thread.name.startswith("worchflow-")
     ]
     assert left == []
+
+
+@pytest.fixture(params=["same backend", "two backends"])
+async def pair(
+    request: pytest.FixtureRequest, make_backend: MakeBackend
+) -> tuple[Backend, Backend]:
+    """Who acts and who waits."""
+    first = await make_backend()
+    if request.param == "same backend":
+        return first, first
+    return first, await make_backend()

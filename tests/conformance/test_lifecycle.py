@@ -55,7 +55,7 @@ async def test_a_closed_backend_says_so(make_backend: MakeBackend) -> None:
     await backend.close()
 
     with pytest.raises(ConfigurationError, match="open"):
-        await backend.get("any")
+        await backend.executions.get("any")
 
 
 async def test_several_openings_at_once_are_one(backend: Backend) -> None:
@@ -88,7 +88,7 @@ async def test_a_claim_that_waits_ends_when_its_backend_is_closed(
 ) -> None:
     backend = await make_backend()
     worker = await joined(backend)
-    waiting = asyncio.ensure_future(backend.claim(worker, 1, 60.0))
+    waiting = asyncio.ensure_future(backend.claims.claim(worker, 1, 60.0))
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -109,7 +109,7 @@ async def test_a_clone_serves_another_event_loop(backend: Backend) -> None:
         try:
             assert (await stored(clone, id_)) == before
             claim = await claim_one(clone, await joined(clone))
-            await clone.settle(claim, Completed(result='"cloned"'), None)
+            await clone.claims.settle(claim, Completed(result='"cloned"'), None)
             return claim.execution.id
         finally:
             await clone.close()

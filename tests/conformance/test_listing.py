@@ -44,7 +44,7 @@ def aged(seconds: float, **fields: Any) -> NewExecution:
 
 async def listed(backend: Backend, **query: Any) -> list[str]:
     """The ids of one page without a next one."""
-    page = await backend.list(ExecutionQuery(**query))
+    page = await backend.listing.page(ExecutionQuery(**query))
     assert page.cursor is None
     return ids(page.items)
 
@@ -67,7 +67,7 @@ async def test_a_listed_execution_is_the_stored_one(backend: Backend) -> None:
     claim = await claim_one(backend, worker)
     await settle(backend, claim, RetryAt(error=ERROR, delay=60.0))
 
-    page = await backend.list(ExecutionQuery())
+    page = await backend.listing.page(ExecutionQuery())
 
     assert list(page.items) == [await stored(backend, claim.execution.id)]
 
@@ -87,7 +87,7 @@ async def test_pages_cover_everything_once(backend: Backend, limit: int) -> None
 
     found, cursor = [], None
     while True:
-        page = await backend.list(ExecutionQuery(limit=limit, cursor=cursor))
+        page = await backend.listing.page(ExecutionQuery(limit=limit, cursor=cursor))
         assert len(page.items) <= limit
         found += ids(page.items)
         cursor = page.cursor
@@ -103,11 +103,11 @@ async def test_what_arrives_while_paging_neither_repeats_nor_hides_others(
 ) -> None:
     news = [aged(n) for n in range(10)]
     await insert(backend, *news)
-    first = await backend.list(ExecutionQuery(limit=4))
+    first = await backend.listing.page(ExecutionQuery(limit=4))
 
     await insert(backend, *(aged(100 + n) for n in range(5)))
 
-    second = await backend.list(ExecutionQuery(limit=50, cursor=first.cursor))
+    second = await backend.listing.page(ExecutionQuery(limit=50, cursor=first.cursor))
     found = ids(first.items) + ids(second.items)
     assert found == [new.id for new in reversed(news)]
     assert second.cursor is None
@@ -128,7 +128,7 @@ async def test_by_status(backend: Backend) -> None:
             await settle(backend, claim, settlement)
     made[S.QUEUED] = await insert_one(backend)
     made[S.CANCELLED] = await insert_one(backend)
-    await backend.cancel(made[S.CANCELLED], None)
+    await backend.executions.cancel(made[S.CANCELLED], None)
 
     for status in ExecutionStatus:
         assert await listed(backend, status=status) == [made[status]]
@@ -146,7 +146,7 @@ async def test_by_event_name(backend: Backend) -> None:
 
 async def test_by_function_id(backend: Backend) -> None:
     worker = new_worker(functions={"pay": "payments", "refund": "payments", "x": "y"})
-    await backend.join(worker, ignore)
+    await backend.workers.join(worker, ignore)
     claimed = await insert(backend, aged(1, event="pay"), aged(2, event="refund"))
     other = await insert_one(backend, event="x")
     await claim_many(backend, worker, 3)
@@ -178,8 +178,8 @@ async def test_by_the_beginning_of_the_id(backend: Backend) -> None:
     assert await listed(backend, id_prefix="zz") == []
     assert await listed(backend, id_prefix="a%") == []
     assert await listed(backend, id_prefix="a.c") == []
-    page = await backend.list(ExecutionQuery(id_prefix="ab", limit=3))
-    rest = await backend.list(
+    page = await backend.listing.page(ExecutionQuery(id_prefix="ab", limit=3))
+    rest = await backend.listing.page(
         ExecutionQuery(id_prefix="ab", limit=3, cursor=page.cursor)
     )
     assert ids(page.items) + ids(rest.items) == ["abc", "ab", "abd", "abc2", "abc1"]
@@ -205,8 +205,10 @@ async def test_filters_add_up(backend: Backend) -> None:
     }
     assert await listed(backend, **query) == ["b-3", "b-1"]
     assert await listed(backend, **query, since=news[2].created_at) == ["b-3"]
-    page = await backend.list(ExecutionQuery(**query, limit=1))
-    rest = await backend.list(ExecutionQuery(**query, limit=1, cursor=page.cursor))
+    page = await backend.listing.page(ExecutionQuery(**query, limit=1))
+    rest = await backend.listing.page(
+        ExecutionQuery(**query, limit=1, cursor=page.cursor)
+    )
     assert [*ids(page.items), *ids(rest.items)] == ["b-3", "b-1"]
 
 
@@ -229,7 +231,7 @@ async def test_a_cursor_of_somebody_else_is_refused(
     backend: Backend, cursor: str
 ) -> None:
     with pytest.raises(InvalidInput) as caught:
-        await backend.list(ExecutionQuery(cursor=cursor))
+        await backend.listing.page(ExecutionQuery(cursor=cursor))
 
     assert caught.value.field == "cursor"
 
@@ -245,9 +247,9 @@ async def test_counts_follow_every_move(
     await counted(backend, {S.PROCESSING: 1})
     await settle(backend, claim, Failed(error=ERROR))
     await counted(backend, {S.FAILED: 1})
-    await backend.retry(id_)
+    await backend.executions.retry(id_)
     await counted(backend, {S.QUEUED: 1})
-    await backend.cancel(id_, None)
+    await backend.executions.cancel(id_, None)
     await counted(backend, {S.CANCELLED: 1})
 
 
@@ -271,8 +273,8 @@ async def test_a_page_holds_about_eight_mebibytes(backend: Backend) -> None:
     news = [aged(number, event_data=large) for number in range(4)]
     await insert(backend, *news)
 
-    first = await backend.list(ExecutionQuery(limit=200))
-    second = await backend.list(ExecutionQuery(limit=200, cursor=first.cursor))
+    first = await backend.listing.page(ExecutionQuery(limit=200))
+    second = await backend.listing.page(ExecutionQuery(limit=200, cursor=first.cursor))
 
     assert len(first.items) == 3
     assert first.cursor is not None
@@ -285,8 +287,8 @@ async def test_one_execution_has_room_on_a_page_however_large(backend: Backend) 
     news = [aged(number, event_data=larger) for number in range(2)]
     await insert(backend, *news)
 
-    page = await backend.list(ExecutionQuery(limit=2))
-    rest = await backend.list(ExecutionQuery(limit=2, cursor=page.cursor))
+    page = await backend.listing.page(ExecutionQuery(limit=2))
+    rest = await backend.listing.page(ExecutionQuery(limit=2, cursor=page.cursor))
 
     assert ids((*page.items, *rest.items)) == ids(news[::-1])
     assert len(page.items) == 1
@@ -298,9 +300,9 @@ async def test_a_listing_without_payloads_reads_none(
 ) -> None:
     claim = await claimed(backend, id="a1", event_data='"data"')
     await settle(backend, claim, Completed(result='"result"'))
-    full = await backend.list(ExecutionQuery(**filters))
+    full = await backend.listing.page(ExecutionQuery(**filters))
 
-    bare = await backend.list(ExecutionQuery(payloads=False, **filters))
+    bare = await backend.listing.page(ExecutionQuery(payloads=False, **filters))
 
     assert [each.result for each in full.items] == ['"result"']
     assert bare.items == [

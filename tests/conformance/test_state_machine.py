@@ -194,7 +194,7 @@ class Histories(RuleBasedStateMachine):
             self.runner.close()
 
     async def check_whole(self) -> None:
-        page = await self.backends[0].list(ExecutionQuery(limit=1000))
+        page = await self.backends[0].listing.page(ExecutionQuery(limit=1000))
         assert {execution.id for execution in page.items} == set(self.model)
         counts = {
             status: sum(one.status is status for one in self.model.values())
@@ -205,7 +205,7 @@ class Histories(RuleBasedStateMachine):
     @rule(target=executions, delayed=st.booleans(), via=st.integers(0, 1))
     def insert(self, delayed: bool, via: int) -> str:
         new = new_execution(delay=FAR if delayed else None)
-        (outcome,) = self.run(self.backends[via].insert([new]))
+        (outcome,) = self.run(self.backends[via].executions.insert([new]))
         assert outcome.existing is None
         self.model[new.id] = Expected(due=not delayed)
         return new.id
@@ -215,7 +215,7 @@ class Histories(RuleBasedStateMachine):
         if id_ not in self.model:
             return
         new = new_execution(id_, event_data='"other"')
-        (outcome,) = self.run(self.backends[via].insert([new]))
+        (outcome,) = self.run(self.backends[via].executions.insert([new]))
         assert outcome.existing == self.run(stored(self.backends[via], id_))
 
     @precondition(lambda self: len(self.workers) < MOST_WORKERS)
@@ -230,7 +230,7 @@ class Histories(RuleBasedStateMachine):
         eligible = {id_ for id_, one in self.model.items() if one.eligible}
         count = min(limit, len(eligible))
         if not count:
-            assert not self.run(backend.claim(worker, limit, 0.0))
+            assert not self.run(backend.claims.claim(worker, limit, 0.0))
             return multiple()
         claims = self.run(claim_many(backend, worker, count, limit))
         assert {claim.execution.id for claim in claims} <= eligible
@@ -253,7 +253,7 @@ class Histories(RuleBasedStateMachine):
             return  # Nobody promises what becomes of a step without its execution.
         if one.token != claim.token and one.owner is None:
             return  # It may be a failure that a retry removed: nobody promises either.
-        recorded = self.run(backend.checkpoint(claim, step))
+        recorded = self.run(backend.steps.checkpoint(claim, step))
         expected = one.steps.setdefault(step.step_id, (step.status, step.result))
         assert (recorded.status, recorded.result) == expected
 
@@ -261,7 +261,7 @@ class Histories(RuleBasedStateMachine):
     def settle(self, claim: Claim, how: str, via: int) -> None:
         settlement = SETTLEMENTS[how]
         one = self.model.get(claim.execution.id, Expected())
-        settled = self.run(self.backends[via].settle(claim, settlement, None))
+        settled = self.run(self.backends[via].claims.settle(claim, settlement, None))
         if one.owner == claim.worker_id and one.token == claim.token:
             one.settle(settlement)
             assert settled.applied
@@ -272,10 +272,13 @@ class Histories(RuleBasedStateMachine):
     @rule(id_=executions, via=st.integers(0, 1))
     def cancel(self, id_: str, via: int) -> None:
         if id_ not in self.model:
-            assert self.run(self.backends[via].cancel(id_, "stop")) == (None, False)
+            assert self.run(self.backends[via].executions.cancel(id_, "stop")) == (
+                None,
+                False,
+            )
             return
         one = self.model[id_]
-        _, changed = self.run(self.backends[via].cancel(id_, "stop"))
+        _, changed = self.run(self.backends[via].executions.cancel(id_, "stop"))
         assert changed == (not one.status.is_terminal and not one.flagged)
         if changed and one.owner is None:
             one.end(S.CANCELLED)
@@ -285,10 +288,10 @@ class Histories(RuleBasedStateMachine):
     @rule(id_=executions, via=st.integers(0, 1))
     def retry(self, id_: str, via: int) -> None:
         if id_ not in self.model:
-            assert self.run(self.backends[via].retry(id_)) == (None, False)
+            assert self.run(self.backends[via].executions.retry(id_)) == (None, False)
             return
         one = self.model[id_]
-        execution, queued = self.run(self.backends[via].retry(id_))
+        execution, queued = self.run(self.backends[via].executions.retry(id_))
         assert queued == (one.status in (S.FAILED, S.CANCELLED))
         if queued:
             one.retry()
@@ -302,8 +305,8 @@ class Histories(RuleBasedStateMachine):
         self.run(self.prune_all(status, via, len(ended)))
         for id_ in ended:
             del self.model[id_]
-            assert self.run(self.backends[1 - via].get(id_)) is None
-            assert self.run(self.backends[via].steps(id_)) == []
+            assert self.run(self.backends[1 - via].executions.get(id_)) is None
+            assert self.run(self.backends[via].steps.all(id_)) == []
 
     async def prune_all(self, status: ExecutionStatus, via: int, count: int) -> None:
         removed = 0
@@ -311,7 +314,7 @@ class Histories(RuleBasedStateMachine):
         # What ended in this very moment is not older than nothing.
         async def all_gone() -> bool:
             nonlocal removed
-            removed += await self.backends[via].prune(status, 0.0, 2)
+            removed += await self.backends[via].retention.prune(status, 0.0, 2)
             return removed >= count
 
         await until(all_gone)
@@ -320,7 +323,7 @@ class Histories(RuleBasedStateMachine):
     @rule(number=st.integers(0, 3))
     def renew(self, number: int) -> None:
         backend, worker = list(self.workers.values())[number % len(self.workers)]
-        renewal = self.run(asyncio.to_thread(backend.renew, worker.id))
+        renewal = self.run(asyncio.to_thread(backend.workers.renew, worker.id))
         owned = {id_ for id_, one in self.model.items() if one.owner == worker.id}
         assert renewal.alive
         assert renewal.owned == owned
@@ -337,7 +340,7 @@ class Histories(RuleBasedStateMachine):
         held = [id_ for id_, one in self.model.items() if one.owner == victim]
         reaper = next(iter(self.workers))
         await end_lease(self.backends[0], victim)
-        await self.workers[reaper][0].reap(reaper, expired=True)
+        await self.workers[reaper][0].workers.reap(reaper, expired=True)
         owners = [(await stored(self.backends[0], id_)).worker for id_ in held]
         assert owners == [None] * len(held)
         self.mourn(victim)
@@ -367,7 +370,7 @@ class Histories(RuleBasedStateMachine):
             assert (execution.error == ERROR) == one.failed or one.status.is_terminal
             if not one.status.is_terminal:
                 assert execution.cancel_requested == one.flagged
-            assert _as_expected(await self.backends[1].steps(id_)) == one.steps
+            assert _as_expected(await self.backends[1].steps.all(id_)) == one.steps
 
 
 def _as_expected(steps: Any) -> dict[str, tuple[StepStatus, str | None]]:

@@ -29,19 +29,19 @@ async def test_a_recorded_step_is_returned_and_stored_as_it_is(
     claim = await claimed(backend)
     step = new_step(attempts=3)
 
-    recorded = await backend.checkpoint(claim, step)
+    recorded = await backend.steps.checkpoint(claim, step)
 
     assert recorded == step
-    assert await backend.steps(claim.execution.id) == [step]
+    assert await backend.steps.all(claim.execution.id) == [step]
 
 
 async def test_the_key_of_a_step_comes_back(backend: Backend) -> None:
     claim = await claimed(backend)
     keyed, other = new_step(1, title="Notify", key="ü 3"), new_step(2, title="Notify")
     for step in (keyed, other):
-        await backend.checkpoint(claim, step)
+        await backend.steps.checkpoint(claim, step)
 
-    steps = await backend.steps(claim.execution.id)
+    steps = await backend.steps.all(claim.execution.id)
     found = {step.step_id: step.key for step in steps}
 
     assert found == {keyed.step_id: "ü 3", other.step_id: None}
@@ -51,9 +51,9 @@ async def test_a_failed_step_is_recorded_with_its_error(backend: Backend) -> Non
     claim = await claimed(backend)
     step = new_step(status=StepStatus.FAILED, result=None, error=ERROR)
 
-    assert await backend.checkpoint(claim, step) == step
+    assert await backend.steps.checkpoint(claim, step) == step
 
-    assert await backend.steps(claim.execution.id) == [step]
+    assert await backend.steps.all(claim.execution.id) == [step]
 
 
 @pytest.mark.parametrize(
@@ -72,22 +72,22 @@ async def test_a_step_result_comes_back_unchanged(
 ) -> None:
     claim = await claimed(backend)
 
-    recorded = await backend.checkpoint(claim, new_step(result=result))
+    recorded = await backend.steps.checkpoint(claim, new_step(result=result))
 
     assert recorded.result == result
-    (step,) = await backend.steps(claim.execution.id)
+    (step,) = await backend.steps.all(claim.execution.id)
     assert step.result == result
 
 
 async def test_the_first_write_of_a_step_wins(backend: Backend) -> None:
     claim = await claimed(backend)
-    first = await backend.checkpoint(claim, new_step(result='"first"'))
+    first = await backend.steps.checkpoint(claim, new_step(result='"first"'))
     before = await everything(backend, claim.execution.id)
 
-    second = await backend.checkpoint(
+    second = await backend.steps.checkpoint(
         claim, new_step(result='"second"', title="other", attempts=9)
     )
-    failed = await backend.checkpoint(
+    failed = await backend.steps.checkpoint(
         claim, new_step(status=StepStatus.FAILED, result=None, error=ERROR)
     )
 
@@ -100,12 +100,12 @@ async def test_a_recorded_failure_is_not_overwritten_by_a_result(
 ) -> None:
     claim = await claimed(backend)
     failure = new_step(status=StepStatus.FAILED, result=None, error=ERROR)
-    await backend.checkpoint(claim, failure)
+    await backend.steps.checkpoint(claim, failure)
 
-    recorded = await backend.checkpoint(claim, new_step(result='"late"'))
+    recorded = await backend.steps.checkpoint(claim, new_step(result='"late"'))
 
     assert recorded == failure
-    assert await backend.steps(claim.execution.id) == [failure]
+    assert await backend.steps.all(claim.execution.id) == [failure]
 
 
 async def test_concurrent_writers_of_one_step_all_get_the_same_record(
@@ -116,12 +116,12 @@ async def test_concurrent_writers_of_one_step_all_get_the_same_record(
 
     recorded = await asyncio.gather(
         *(
-            backends[n % 2].checkpoint(claim, new_step(result=f'"writer {n}"'))
+            backends[n % 2].steps.checkpoint(claim, new_step(result=f'"writer {n}"'))
             for n in range(50)
         )
     )
 
-    (stored,) = await backends[0].steps(claim.execution.id)
+    (stored,) = await backends[0].steps.all(claim.execution.id)
     assert recorded == [stored] * 50
 
 
@@ -130,11 +130,11 @@ async def test_many_steps_at_once_are_all_recorded(backend: Backend) -> None:
     steps = [new_step(n) for n in range(150)]
 
     recorded = await asyncio.gather(
-        *(backend.checkpoint(claim, step) for step in steps)
+        *(backend.steps.checkpoint(claim, step) for step in steps)
     )
 
     assert recorded == steps
-    stored = await backend.steps(claim.execution.id)
+    stored = await backend.steps.all(claim.execution.id)
     assert sorted(stored, key=lambda step: step.step_id) == steps
 
 
@@ -143,9 +143,9 @@ async def test_steps_come_in_the_order_in_which_they_started(backend: Backend) -
     start = now()
     for number, seconds in ((1, 2), (2, 0), (3, 1), (4, 1)):
         started_at = start + timedelta(seconds=seconds)
-        await backend.checkpoint(claim, new_step(number, started_at=started_at))
+        await backend.steps.checkpoint(claim, new_step(number, started_at=started_at))
 
-    steps = await backend.steps(claim.execution.id)
+    steps = await backend.steps.all(claim.execution.id)
 
     assert [step.title for step in steps] == ["step 2", "step 3", "step 4", "step 1"]
 
@@ -153,40 +153,40 @@ async def test_steps_come_in_the_order_in_which_they_started(backend: Backend) -
 async def test_equal_step_ids_of_two_executions_are_two_steps(backend: Backend) -> None:
     one, two = await claimed(backend), await claimed(backend)
 
-    await backend.checkpoint(one, new_step(result='"one"'))
-    await backend.checkpoint(two, new_step(result='"two"'))
+    await backend.steps.checkpoint(one, new_step(result='"one"'))
+    await backend.steps.checkpoint(two, new_step(result='"two"'))
 
-    assert [s.result for s in await backend.steps(one.execution.id)] == ['"one"']
-    assert [s.result for s in await backend.steps(two.execution.id)] == ['"two"']
+    assert [s.result for s in await backend.steps.all(one.execution.id)] == ['"one"']
+    assert [s.result for s in await backend.steps.all(two.execution.id)] == ['"two"']
 
 
 async def test_ids_that_begin_alike_do_not_share_steps(backend: Backend) -> None:
     long, short = await claimed(backend, id="a:b:c"), await claimed(backend, id="a:b")
-    await backend.checkpoint(long, new_step(1))
-    await backend.checkpoint(short, new_step(2))
+    await backend.steps.checkpoint(long, new_step(1))
+    await backend.steps.checkpoint(short, new_step(2))
 
-    assert [s.title for s in await backend.steps("a:b")] == ["step 2"]
-    assert [s.title for s in await backend.steps("a:b:c")] == ["step 1"]
+    assert [s.title for s in await backend.steps.all("a:b")] == ["step 2"]
+    assert [s.title for s in await backend.steps.all("a:b:c")] == ["step 1"]
 
 
 async def test_a_finished_execution_keeps_its_steps(backend: Backend) -> None:
     claim = await claimed(backend)
-    step = await backend.checkpoint(claim, new_step())
+    step = await backend.steps.checkpoint(claim, new_step())
 
     await settle(backend, claim, Completed(result="1"))
 
-    assert await backend.steps(claim.execution.id) == [step]
+    assert await backend.steps.all(claim.execution.id) == [step]
 
 
 async def test_recording_a_step_keeps_the_claim(backend: Backend) -> None:
     claim = await claimed(backend)
-    await backend.checkpoint(claim, new_step())
+    await backend.steps.checkpoint(claim, new_step())
 
-    renewal = await asyncio.to_thread(backend.renew, claim.worker_id)
+    renewal = await asyncio.to_thread(backend.workers.renew, claim.worker_id)
 
     assert renewal.owned == {claim.execution.id}
     other = await joined(backend)
-    assert not await backend.claim(other, 1, 0.1)
+    assert not await backend.claims.claim(other, 1, 0.1)
     assert (await settle(backend, claim, Completed(result="1"))).applied
 
 
@@ -195,7 +195,7 @@ async def test_steps_written_through_another_backend_reach_the_next_claim(
 ) -> None:
     first, second = await make_backend(), await make_backend()
     claim = await claimed(first)
-    step = await second.checkpoint(claim, new_step())
+    step = await second.steps.checkpoint(claim, new_step())
 
     await settle(first, claim, Released())
 

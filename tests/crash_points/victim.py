@@ -19,7 +19,7 @@ from tests.crash_points.wrapping import wrap_everything
 from worchflow import WorchflowError, open_backend
 from worchflow.ledger import Ledger
 from worchflow.model.options import BackendOptions, WorkerOptions
-from worchflow.storage.redis_mongo import sweeper
+from worchflow.storage.redis_mongo import leadership, sweeper
 from worchflow.worker import claiming
 
 logger = logging.getLogger("tests.crash_points")
@@ -68,7 +68,7 @@ def main(place: Place, injection: Injection | None, seen: Path, log: Path) -> No
     ledger = Ledger(place.ledger)
     wrap_everything(Injector(injection, seen, ledger))
     # What waits between a death and the next sweep: seconds for half a minute.
-    sweeper.LOCK_TTL, sweeper.SLACK = 3000, 1000
+    leadership.LOCK_TTL, sweeper.SLACK = 3000, 1000
     # What waits for the quarantine slot is asked for between two claims.
     claiming.WAIT = 0.3
     sys.exit(asyncio.run(live(place, ledger)))

@@ -136,11 +136,11 @@ class Driver:
             started_at=datetime.now(UTC),
             quarantine_after=QUARANTINE_AFTER,
         )
-        await insist(lambda: self._backend.join(doomed, lambda _: None))
-        for claim in await insist(lambda: self._backend.claim(doomed, 1, POLL)):
-            await insist(lambda claim=claim: self._backend.begin(claim))
+        await insist(lambda: self._backend.workers.join(doomed, lambda _: None))
+        for claim in await insist(lambda: self._backend.claims.claim(doomed, 1, POLL)):
+            await insist(lambda claim=claim: self._backend.claims.begin(claim))
         # The way to be gone that other workers notice the soonest.
-        await insist(lambda: self._backend.leave(doomed.id))
+        await insist(lambda: self._backend.workers.leave(doomed.id))
 
     async def drive(self) -> None:
         """Return once everything has ended and was read."""

@@ -16,7 +16,13 @@ from typing import Any
 from tests.crash_points.injection import Injector
 from worchflow.model.records import Claim, NewExecution, StoredStep
 from worchflow.model.settlement import Cancelled, Completed, Failed, Released, RetryAt
-from worchflow.storage.contract.backend import Backend
+from worchflow.storage.contract.claims import ClaimStore
+from worchflow.storage.contract.executions import ExecutionStore
+from worchflow.storage.contract.leadership import LeadershipStore, SweepStore
+from worchflow.storage.contract.listing import CountingStore, ListingStore
+from worchflow.storage.contract.retention import RetentionStore
+from worchflow.storage.contract.steps import StepStore
+from worchflow.storage.contract.workers import WorkerStore
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.leases import OwnConnection
 from worchflow.storage.redis_mongo.mongo_gateway import MongoGateway
@@ -27,22 +33,61 @@ from worchflow.storage.sqlite.backend import SQLiteBackend
 Naming = Callable[..., str]
 
 STATEMENTS = ("BEGIN IMMEDIATE", "COMMIT")
-APART = {"clone", "location", "watch", "renew"}
-"""Those without I/O, `watch`, which only listens, and `renew`, which blocks."""
+APART = {"renew"}
+"""It blocks."""
+LIFE = ("open", "close", "check")
+SUBJECTS: dict[str, type[Any]] = {
+    "executions": ExecutionStore,
+    "listing": ListingStore,
+    "counting": CountingStore,
+    "retention": RetentionStore,
+    "steps": StepStore,
+    "claims": ClaimStore,
+    "workers": WorkerStore,
+    "leadership": LeadershipStore,
+    "sweeping": SweepStore,
+}
+METHODS = {name: kind.__abstractmethods__ for name, kind in SUBJECTS.items()}
+CALLS = set(LIFE).union(*METHODS.values()) - APART
+"""Every call of the contract that may break."""
 
 
 def wrap_everything(injector: Injector) -> None:
     """Wrap what this process may call."""
     for backend in (SQLiteBackend, RedisMongoBackend):
-        for name in sorted(Backend.__abstractmethods__ - APART):
+        for name in LIFE:
             _wrap(injector, backend, name, lambda *args: _subject(args))
-        _wrap_sync(injector, backend, "renew")
+        for name, methods in METHODS.items():
+            _wrap_subject(injector, backend, name, methods)
     _wrap_gateway(injector, MongoGateway, _collection)
     _wrap_gateway(injector, RedisGateway, _scripts)
     for name in ("subscribe", "unsubscribe"):
         _wrap(injector, RedisListener, name, lambda *args: "")
     _wrap_sync(injector, OwnConnection, "run")
     _wrap_sqlite(injector)
+
+
+def _wrap_subject(
+    injector: Injector, backend: type, name: str, methods: frozenset[str]
+) -> None:
+    """Wrap what is called through a backend, not what its parts call of each other."""
+    read = getattr(backend, name).fget
+
+    class Wrapped:
+        def __init__(self, part: Any) -> None:
+            self._part = part
+
+        def __getattr__(self, called: str) -> Any:
+            method, point = getattr(self._part, called), f"{backend.__name__}.{called}"
+            if called == "renew":
+                return lambda *args: injector.in_thread(point, lambda: method(*args))
+            if called not in methods - APART:
+                return method
+            return lambda *args, **kwargs: injector.around(
+                f"{point}{_subject(args)}", lambda: method(*args, **kwargs)
+            )
+
+    setattr(backend, name, property(lambda self: Wrapped(read(self))))
 
 
 def _wrap_gateway(injector: Injector, gateway: type, naming: Naming) -> None:

@@ -67,11 +67,12 @@ async def test_a_value_that_bson_cannot_hold_fails_its_own_caller_only(
     good = [new_execution() for _ in range(5)]
     bad = new_execution(event="lone \ud800")
     outcomes = await asyncio.gather(
-        *(backend.insert([one]) for one in [*good, bad]), return_exceptions=True
+        *(backend.executions.insert([one]) for one in [*good, bad]),
+        return_exceptions=True,
     )
     assert isinstance(outcomes[-1], SerializationError)
     assert all(isinstance(outcome, list) for outcome in outcomes[:-1])
-    assert all([await backend.get(one.id) for one in good])
+    assert all([await backend.executions.get(one.id) for one in good])
 
 
 async def test_batches_are_no_larger_than_said(
@@ -88,13 +89,13 @@ async def test_batches_are_no_larger_than_said(
         return await insert(collection, documents, timeout)
 
     monkeypatch.setattr(gateway, "insert", counted)
-    await backend.insert([new_execution() for _ in range(95)])
+    await backend.executions.insert([new_execution() for _ in range(95)])
     assert max(count for count, _ in batches) == 10
     batches.clear()
     large = '"' + "x" * 60_000 + '"'
     huge = '"' + "x" * 300_000 + '"'
     new = [new_execution(event_data=data) for data in (large, large, huge, large)]
-    await backend.insert(new)
+    await backend.executions.insert(new)
     assert all(size <= 101_000 or count == 1 for count, size in batches)
     assert sum(count for count, _ in batches) == 4
 
@@ -117,7 +118,9 @@ async def test_at_most_three_batches_are_in_flight(
             now -= 1
 
     monkeypatch.setattr(gateway, "insert", counted)
-    await asyncio.gather(*(backend.insert([new_execution()]) for _ in range(100)))
+    await asyncio.gather(
+        *(backend.executions.insert([new_execution()]) for _ in range(100))
+    )
     assert most == 3
 
 
@@ -136,7 +139,9 @@ async def test_a_full_queue_holds_callers_back(
         return future
 
     monkeypatch.setattr(group, "_submit", watched)
-    await asyncio.gather(*(backend.insert([new_execution()]) for _ in range(200)))
+    await asyncio.gather(
+        *(backend.executions.insert([new_execution()]) for _ in range(200))
+    )
     assert longest <= 20
 
 
@@ -149,11 +154,11 @@ async def test_a_write_that_did_not_arrive_is_sent_again(
     worker = await joined(failing)
     fail(mongo, "insert", 2, **how)
     new = new_execution()
-    (outcome,) = await failing.insert([new])
+    (outcome,) = await failing.executions.insert([new])
     assert outcome.existing is None
     (claim,) = await claim_many(failing, worker, 1)
     fail(mongo, "update", 2, **how)
-    settled = await failing.settle(claim, Completed(result="1"), None)
+    settled = await failing.claims.settle(claim, Completed(result="1"), None)
     assert settled.applied
 
 
@@ -163,7 +168,7 @@ async def test_a_write_whose_answer_was_lost_is_recognised(
     worker = await joined(failing)
     lose_replies(mongo, "insert", 1)
     new = [new_execution() for _ in range(3)]
-    outcomes = await failing.insert(new)
+    outcomes = await failing.executions.insert(new)
     assert [outcome.existing for outcome in outcomes] == [None] * 3
     # All are queued: of one alone the claim would be no "update".
     assert await failing._open_parts.stores.write_behind.flush(5)
@@ -171,19 +176,19 @@ async def test_a_write_whose_answer_was_lost_is_recognised(
     lose_replies(mongo, "update", 1)
     claims = list(await until(lambda: _claim_despite(failing, worker)))
     while len(claims) < 3:
-        claims += await failing.claim(worker, 3, 1.0)
+        claims += await failing.claims.claim(worker, 3, 1.0)
     assert [claim.token for claim in claims] == [1] * 3
     assert {claim.execution.id for claim in claims} == {one.id for one in new}
 
     step = new_step()
     lose_replies(mongo, "insert", 1)
-    assert await failing.checkpoint(claims[0], step) == step
+    assert await failing.steps.checkpoint(claims[0], step) == step
 
     endings = [Completed(result="1"), Failed(error=ERROR), Released()]
     lose_replies(mongo, "update", 1)
     settled = await asyncio.gather(
         *(
-            failing.settle(claim, ending, None)
+            failing.claims.settle(claim, ending, None)
             for claim, ending in zip(claims, endings, strict=True)
         )
     )
@@ -198,7 +203,7 @@ async def test_a_write_whose_answer_was_lost_is_recognised(
 
 async def _claim_despite(backend: RedisMongoBackend, worker: Any) -> list[Claim]:
     try:
-        return list(await backend.claim(worker, 3, 0.2))
+        return list(await backend.claims.claim(worker, 3, 0.2))
     except StoreUnavailable:
         return []
 
@@ -209,10 +214,10 @@ async def test_a_write_that_never_arrives_fails_in_time(
     backend = await open_backend(mongo_url=mongo.database_url("x"), timeout=1.5)
     fail(mongo, "insert", 1000, closeConnection=True)
     with pytest.raises(StoreUnavailable) as caught:
-        await backend.insert([new_execution()])
+        await backend.executions.insert([new_execution()])
     assert caught.value.__cause__ is not None
     fail(mongo, "insert", 1, closeConnection=True)
-    await backend.insert([new_execution()])
+    await backend.executions.insert([new_execution()])
 
 
 async def test_one_of_a_batch_that_lost_its_claim_does_not_hide_the_others(
@@ -226,7 +231,7 @@ async def test_one_of_a_batch_that_lost_its_claim_does_not_hide_the_others(
         {"_id": claims[2].execution.id}, {"$set": {"token": 9}}
     )
     settled = await asyncio.gather(
-        *(backend.settle(claim, Completed(result="1"), None) for claim in claims)
+        *(backend.claims.settle(claim, Completed(result="1"), None) for claim in claims)
     )
     assert [one.applied for one in settled] == [True, True, False, True, True]
     assert settled[2].status is ExecutionStatus.PROCESSING
@@ -252,7 +257,7 @@ async def test_settlements_that_are_alike_share_one_statement(
     endings = [*(Completed(result=each) for each in results), Failed(error=ERROR)]
     settled = await asyncio.gather(
         *(
-            backend.settle(claim, ending, None)
+            backend.claims.settle(claim, ending, None)
             for claim, ending in zip(claims, endings, strict=True)
         )
     )
@@ -276,7 +281,7 @@ async def test_a_settlement_that_is_refused_harms_none_that_shares_its_statement
     results = ['"one"', '"two"', '"refused"', '"four"', '"five"']
     outcomes = await asyncio.gather(
         *(
-            backend.settle(claim, Completed(result=result), None)
+            backend.claims.settle(claim, Completed(result=result), None)
             for claim, result in zip(claims, results, strict=True)
         ),
         return_exceptions=True,
@@ -296,7 +301,8 @@ async def test_closing_writes_what_is_buffered(
 ) -> None:
     backend = await open_backend()
     sending = [
-        asyncio.create_task(backend.insert([new_execution()])) for _ in range(50)
+        asyncio.create_task(backend.executions.insert([new_execution()]))
+        for _ in range(50)
     ]
     await asyncio.sleep(0)
     await backend.close()
@@ -307,7 +313,7 @@ async def test_closing_writes_what_is_buffered(
 
 async def test_a_cancelled_caller_disturbs_nobody(backend: RedisMongoBackend) -> None:
     new = [new_execution() for _ in range(10)]
-    sending = [asyncio.create_task(backend.insert([one])) for one in new]
+    sending = [asyncio.create_task(backend.executions.insert([one])) for one in new]
     await asyncio.sleep(0)
     for task in sending[::2]:
         task.cancel()
@@ -343,7 +349,7 @@ async def test_a_cancelled_claim_is_handed_out_by_the_next(
     backend: RedisMongoBackend,
 ) -> None:
     worker = await joined(backend)
-    waiting = asyncio.create_task(backend.claim(worker, 1, 1.0))
+    waiting = asyncio.create_task(backend.claims.claim(worker, 1, 1.0))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):

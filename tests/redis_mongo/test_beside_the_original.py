@@ -109,8 +109,8 @@ async def test_steps_of_both_stay_in_redis_where_the_original_looks_for_them(
     original.fail(id_, retries=True)
     claim = await claim_one(backend, await joined(backend))
     ours = new_step(2, step_id=step_id("ship"), title="ship", result="2")
-    await backend.checkpoint(claim, ours)
-    await backend.settle(claim, RetryAt(error=ERROR, delay=0), None)
+    await backend.steps.checkpoint(claim, ours)
+    await backend.claims.settle(claim, RetryAt(error=ERROR, delay=0), None)
     assert await backend._open_parts.stores.write_behind.flush(5)
 
     original.recover()
@@ -132,7 +132,7 @@ async def test_a_sweep_leaves_the_steps_in_redis_that_the_original_recorded_ther
     original.take()
     original.step(id_, "charge", 1)
 
-    assert await backend.sweep(worker.id) == 1
+    assert await backend.sweeping.sweep(worker.id) == 1
 
     assert original.take() == id_
     assert original.step(id_, "charge", "again") == 1
@@ -172,8 +172,8 @@ async def test_what_the_original_ended_of_a_dead_worker_stays_ended(
     assert ended is not None
     assert ended["owner"] == dead.id
 
-    assert await backend.reap(alive.id, expired=True) == 0
-    assert await backend.sweep(alive.id) == 0
+    assert await backend.workers.reap(alive.id, expired=True) == 0
+    assert await backend.sweeping.sweep(alive.id) == 0
 
     stays = await stored(backend, id_)
     assert (stays.status, stays.worker) == (status, None)
@@ -192,7 +192,7 @@ async def test_what_the_original_ended_is_in_the_way_of_no_other(
     original.complete(ended, 1)
     await end_lease(backend, dead.id)
 
-    assert await backend.reap(alive.id, expired=True) == 1
+    assert await backend.workers.reap(alive.id, expired=True) == 1
 
     assert (await claim_one(backend, alive)).execution.id == open_
 
@@ -206,7 +206,7 @@ async def test_what_the_original_ends_while_it_is_reaped_stays_ended(
     page = list(original.mongo.executions.find({"id": id_}))
     original.complete(id_, 1)
 
-    assert await backend._open_parts.reaper._release(page, [dead.id]) == []
+    assert await backend._open_parts.workers._reaper._release(page, [dead.id]) == []
 
     assert (await stored(backend, id_)).status == "completed"
 
@@ -223,11 +223,11 @@ async def test_what_the_original_ended_is_not_settled_by_who_owns_it(
 
     later = RetryAt(error=ERROR, delay=0)
     for settlement in (Completed(result="1"), Failed(error=ERROR), later):
-        settled = await backend.settle(claim, settlement, None)
+        settled = await backend.claims.settle(claim, settlement, None)
         assert (settled.applied, settled.status) == (False, status)
     renewal = await renew(backend, worker.id)
     assert renewal.owned == frozenset()
-    assert await backend.adopt(worker, frozenset({id_})) == []
+    assert await backend.claims.adopt(worker, frozenset({id_})) == []
     assert (await stored(backend, id_)).status == status
 
 
@@ -242,7 +242,7 @@ async def test_settlements_in_one_statement_leave_what_the_original_has_ended(
     original.complete(theirs, "theirs")
 
     settled = await asyncio.gather(
-        *(backend.settle(claim, Completed(result="1"), None) for claim in claims)
+        *(backend.claims.settle(claim, Completed(result="1"), None) for claim in claims)
     )
 
     assert [each.applied for each in settled] == [True, True, False, True, True]
@@ -258,7 +258,7 @@ async def test_what_the_original_ended_is_never_put_back_in_the_queue(
     original.complete(done, 1)
     original.redis.delete(f"{original.prefix}:queue")
 
-    assert await backend.sweep(worker.id) == 1
+    assert await backend.sweeping.sweep(worker.id) == 1
 
     assert original.redis.lrange(f"{original.prefix}:queue", 0, -1) == [waits]
     closed = original.mongo.executions.find_one({"id": done})
@@ -275,12 +275,12 @@ async def test_what_we_sent_and_the_original_ended_is_removed_in_its_time(
     original.take()
     original.step(id_, "charge", 1)
     original.complete(id_)
-    await backend.sweep(worker.id)
+    await backend.sweeping.sweep(worker.id)
 
-    assert await backend.prune(ExecutionStatus.COMPLETED, 600.0, 10) == 0
-    assert await backend.prune(ExecutionStatus.COMPLETED, 60.0, 10) == 1
+    assert await backend.retention.prune(ExecutionStatus.COMPLETED, 600.0, 10) == 0
+    assert await backend.retention.prune(ExecutionStatus.COMPLETED, 60.0, 10) == 1
 
-    assert await backend.get(id_) is None
+    assert await backend.executions.get(id_) is None
     assert original.mongo.steps.count_documents({}) == 0
 
 
@@ -299,7 +299,7 @@ async def test_what_ran_when_the_original_was_killed_is_taken_over(
     assert original.take() == id_
     original.step(id_, "charge", 1)
 
-    assert await backend.sweep(worker.id) == 1
+    assert await backend.sweeping.sweep(worker.id) == 1
 
     claim = await claim_one(backend, worker)
     assert claim.execution.id == id_
@@ -313,7 +313,7 @@ async def test_what_the_original_began_a_moment_ago_is_left_to_it(
     id_ = await sent(backend)
     replace(original, ago=30).take()
 
-    assert await backend.sweep(worker.id) == 0
+    assert await backend.sweeping.sweep(worker.id) == 0
 
     assert (await stored(backend, id_)).status == "processing"
 
@@ -326,16 +326,16 @@ async def test_a_retry_of_the_original_is_found_without_its_queue_entry(
     id_ = await sent(backend)
     if ended_by == "ours":
         claim = await claim_one(backend, worker)
-        await backend.settle(claim, Failed(error=ERROR), None)
+        await backend.claims.settle(claim, Failed(error=ERROR), None)
     else:
         original.take()
         original.fail(id_)
-        await backend.sweep(worker.id)
+        await backend.sweeping.sweep(worker.id)
     original.retry(id_)
     original.redis.flushdb()
 
-    assert await backend.sweep(worker.id) == 1
-    assert await backend.sweep(worker.id) == 0
+    assert await backend.sweeping.sweep(worker.id) == 1
+    assert await backend.sweeping.sweep(worker.id) == 0
 
     claim = await claim_one(backend, worker)
     assert (claim.execution.id, claim.execution.attempt_count) == (id_, 0)
@@ -348,12 +348,12 @@ async def test_what_poisoned_workers_is_innocent_again_after_the_originals_retry
     worker = await joined(backend)
     id_ = await sent(backend)
     claim = await claim_one(backend, worker)
-    await backend.settle(claim, Failed(error=ERROR), None)
+    await backend.claims.settle(claim, Failed(error=ERROR), None)
     original.mongo.executions.update_one({"id": id_}, {"$set": {"deaths": 9}})
     original.retry(id_)
-    await backend.sweep(worker.id)
+    await backend.sweeping.sweep(worker.id)
 
-    again = await backend.claim_quarantined(worker)
+    again = await backend.claims.claim_quarantined(worker)
 
     assert again is not None
     assert (again.execution.id, again.execution.deaths) == (id_, 0)
@@ -366,12 +366,12 @@ async def test_what_the_original_sent_and_we_began_is_swept_like_our_own(
     worker = await joined(backend)
     original.send("theirs")
     claim = await claim_one(backend, worker)
-    await backend.settle(claim, Released(), None)
+    await backend.claims.settle(claim, Released(), None)
     assert await backend._open_parts.stores.write_behind.flush(5)
     await due_long_ago(backend, "theirs")
     original.redis.flushdb()
 
-    assert await backend.sweep(worker.id) == 1
+    assert await backend.sweeping.sweep(worker.id) == 1
 
     assert (await claim_one(backend, worker)).token == 2
 
@@ -383,12 +383,12 @@ async def test_a_retry_of_ours_is_found_without_its_queue_entry(
     original.send("theirs")
     original.take()
     original.fail("theirs")
-    await backend.retry("theirs")
+    await backend.executions.retry("theirs")
     assert await backend._open_parts.stores.write_behind.flush(5)
     await due_long_ago(backend, "theirs")
     original.redis.flushdb()
 
-    assert await backend.sweep(worker.id) == 1
+    assert await backend.sweeping.sweep(worker.id) == 1
 
     assert (await claim_one(backend, worker)).execution.id == "theirs"
 
@@ -403,7 +403,7 @@ async def test_what_the_original_holds_does_not_keep_a_worker_without_redis_busy
     original.take()
     original.take()
     original.complete(done, 1)
-    claimer = backend._claimer(worker)
+    claimer = backend.claims.claimer(worker)
 
     assert await claimer._poll(1) == [last]
 
@@ -418,7 +418,7 @@ async def test_a_sweep_reads_nothing_of_what_the_original_left_in_order(
     for number in range(20):
         original.send(f"done {number}", status="completed")
         original.send(f"waits {number}")
-    await backend.sweep(worker.id)
+    await backend.sweeping.sweep(worker.id)
     assert raw_mongo.executions.count_documents({"dueAt": {"$exists": True}}) == 20
     takeover = TakingOver(backend._open_parts.stores)
 
@@ -523,7 +523,7 @@ async def test_numbers_of_the_original_are_what_they_are_in_javascript(
     original.step(id_, "charge", value)
     original.complete(id_, None if value is UNDEFINED else value)
 
-    (step,) = await backend.steps(id_)
+    (step,) = await backend.steps.all(id_)
 
     assert (step.result, (await stored(backend, id_)).result) == (text, text)
 
@@ -537,10 +537,10 @@ async def test_values_of_ours_stay_as_they_were_sent(
     original.take()
     original.fail(id_, retries=True)
     claim = await claim_one(backend, worker)
-    await backend.checkpoint(claim, new_step(1, result=value))
-    await backend.settle(claim, Completed(result=value), None)
+    await backend.steps.checkpoint(claim, new_step(1, result=value))
+    await backend.claims.settle(claim, Completed(result=value), None)
 
-    (step,) = await backend.steps(id_)
+    (step,) = await backend.steps.all(id_)
 
     assert (step.result, (await stored(backend, id_)).result) == (value, value)
 
@@ -552,7 +552,7 @@ async def test_a_result_takes_the_place_of_one_of_the_others(
     worker = await joined(backend)
     id_ = await sent(backend)
     claim = await claim_one(backend, worker)
-    await backend.settle(claim, Completed(result="[1E9]"), None)
+    await backend.claims.settle(claim, Completed(result="[1E9]"), None)
 
     original.retry(id_)
     original.take()
@@ -561,7 +561,7 @@ async def test_a_result_takes_the_place_of_one_of_the_others(
 
     original.retry(id_)
     claim = await claim_one(backend, worker)
-    await backend.settle(claim, Completed(result='"ours"'), None)
+    await backend.claims.settle(claim, Completed(result='"ours"'), None)
     assert (await stored(backend, id_)).result == '"ours"'
 
 
@@ -603,9 +603,9 @@ async def test_the_original_runs_and_records_a_step_that_had_failed_for_us(
     worker = await joined(backend)
     id_ = await sent(backend)
     claim = await claim_one(backend, worker)
-    await backend.checkpoint(claim, failed_step(title))
-    await backend.settle(claim, settlement, None)
-    assert [s.status for s in await backend.steps(id_)] == [StepStatus.FAILED]
+    await backend.steps.checkpoint(claim, failed_step(title))
+    await backend.claims.settle(claim, settlement, None)
+    assert [s.status for s in await backend.steps.all(id_)] == [StepStatus.FAILED]
     assert await backend._open_parts.stores.write_behind.flush(5)
 
     if isinstance(settlement, Failed):
@@ -617,7 +617,7 @@ async def test_the_original_runs_and_records_a_step_that_had_failed_for_us(
     again = await claim_one(backend, worker)
     steps = {key: step.result for key, step in again.steps.items()}
     assert steps == {step_id(title): '"paid"'}
-    assert [s.status for s in await backend.steps(id_)] == [StepStatus.COMPLETED]
+    assert [s.status for s in await backend.steps.all(id_)] == [StepStatus.COMPLETED]
 
 
 @pytest.mark.parametrize("by", ["ours", "original"])
@@ -628,10 +628,10 @@ async def test_a_retry_clears_the_failed_step(
     worker = await joined(backend)
     id_ = await sent(backend)
     claim = await claim_one(backend, worker)
-    await backend.checkpoint(claim, failed_step("charge"))
-    await backend.settle(claim, Failed(error=ERROR), None)
+    await backend.steps.checkpoint(claim, failed_step("charge"))
+    await backend.claims.settle(claim, Failed(error=ERROR), None)
     if by == "ours":
-        await backend.retry(id_)
+        await backend.executions.retry(id_)
     else:
         original.retry(id_)
 
@@ -639,8 +639,8 @@ async def test_a_retry_clears_the_failed_step(
     assert again.steps == {}
     paid = replace(failed_step("charge"), status=StepStatus.COMPLETED, error=None)
     paid = replace(paid, result='"paid"')
-    assert await backend.checkpoint(again, paid) == paid
-    assert await backend.steps(id_) == [paid]
+    assert await backend.steps.checkpoint(again, paid) == paid
+    assert await backend.steps.all(id_) == [paid]
     record = original.mongo.steps.find_one({"executionId": id_, "stepId": paid.step_id})
     assert record is not None
     assert original.mongo.steps.count_documents({"executionId": id_}) == 1
@@ -656,16 +656,16 @@ async def test_a_failed_step_is_a_fact_among_ours(
     failed = failed_step("charge")
     paid = new_step(step_id=failed.step_id, title="charge", result='"paid"')
 
-    assert await backend.checkpoint(claim, failed) == failed
-    assert (await backend.checkpoint(claim, paid)).status is StepStatus.FAILED
-    await backend.settle(claim, RetryAt(error=ERROR, delay=0), None)
+    assert await backend.steps.checkpoint(claim, failed) == failed
+    assert (await backend.steps.checkpoint(claim, paid)).status is StepStatus.FAILED
+    await backend.claims.settle(claim, RetryAt(error=ERROR, delay=0), None)
 
     again = await claim_one(backend, worker)
     assert again.steps == {failed.step_id: failed}
     other = failed_step("ship")
     shipped = new_step(step_id=other.step_id, title="ship", result="1")
-    assert await backend.checkpoint(again, shipped) == shipped
-    assert (await backend.checkpoint(again, other)).status is StepStatus.COMPLETED
+    assert await backend.steps.checkpoint(again, shipped) == shipped
+    assert (await backend.steps.checkpoint(again, other)).status is StepStatus.COMPLETED
 
 
 async def test_a_failure_gives_way_to_what_the_original_has_completed(
@@ -676,7 +676,7 @@ async def test_a_failure_gives_way_to_what_the_original_has_completed(
     claim = await claim_one(backend, worker)
     original.step(id_, "charge", "paid")
 
-    recorded = await backend.checkpoint(claim, failed_step("charge"))
+    recorded = await backend.steps.checkpoint(claim, failed_step("charge"))
 
     assert (recorded.status, recorded.result) == (StepStatus.COMPLETED, '"paid"')
 
@@ -690,7 +690,7 @@ async def test_what_is_cancelled_while_it_waits_is_not_there_for_the_original(
     cancelled, other = await sent(backend), await sent(backend)
     original.redis.rpush(f"{original.prefix}:queue", cancelled)
 
-    _, changed = await backend.cancel(cancelled, None)
+    _, changed = await backend.executions.cancel(cancelled, None)
 
     assert changed
     assert await backend._open_parts.stores.write_behind.flush(5)
@@ -702,7 +702,7 @@ async def test_what_is_cancelled_while_it_is_delayed_is_not_there_for_the_origin
 ) -> None:
     id_ = await sent(backend, delay=60.0)
 
-    await backend.cancel(id_, None)
+    await backend.executions.cancel(id_, None)
 
     assert await backend._open_parts.stores.write_behind.flush(5)
     assert original.redis.exists(f"{original.prefix}:delayed") == 0
@@ -724,8 +724,8 @@ async def test_any_id_that_the_original_has_taken_can_be_asked_for(
         await client.cancel(id_)
         await client.retry(id_)
         claim = await claim_one(backend, worker)
-        await backend.checkpoint(claim, new_step(1))
-        await backend.settle(claim, Completed(result="1"), None)
+        await backend.steps.checkpoint(claim, new_step(1))
+        await backend.claims.settle(claim, Completed(result="1"), None)
         assert await client.handle(id_).result(timeout=TIMEOUT) == 1
         assert len(await client.steps(id_)) == 1
         with pytest.raises(InvalidInput):

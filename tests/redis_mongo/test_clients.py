@@ -43,20 +43,20 @@ async def one_road(backend: RedisMongoBackend) -> None:
     """Send, run twice, replay and complete; every answer of Redis is used."""
     worker = await joined(backend)
     id_ = await insert_one(backend, event_data='"é"')
-    async with backend.watch(id_) as subscription:
+    async with backend.notices.watch(id_) as subscription:
         claim = await claim_one(backend, worker)
         assert await subscription.next(5) is not None
     step = new_step(1, result='"ü"')
-    await backend.checkpoint(claim, step)
-    await backend.settle(claim, RetryAt(error=ERROR, delay=0.05), None)
+    await backend.steps.checkpoint(claim, step)
+    await backend.claims.settle(claim, RetryAt(error=ERROR, delay=0.05), None)
     again = await claim_one(backend, worker)
     assert again.steps == {step.step_id: step}
     assert again.execution.event_data == '"é"'
-    assert (await backend.settle(again, Completed(result="1"), None)).applied
-    assert (await asyncio.to_thread(backend.renew, worker.id)).alive
+    assert (await backend.claims.settle(again, Completed(result="1"), None)).applied
+    assert (await asyncio.to_thread(backend.workers.renew, worker.id)).alive
     assert await backend._open_parts.stores.write_behind.flush(5)
     assert backend._open_parts.stores.write_behind.lost == 0
-    await backend.leave(worker.id)
+    await backend.workers.leave(worker.id)
 
 
 @pytest.mark.parametrize("decode_responses", [False, True])
@@ -101,7 +101,7 @@ async def test_defaults_of_a_given_database_are_not_inherited(
     await one_road(backend)
     id_ = await insert_one(backend)
     assert raw_mongo.executions.count_documents({"_id": id_}) == 1
-    stored = await backend.get(id_)
+    stored = await backend.executions.get(id_)
     assert stored is not None
     assert stored.created_at.tzinfo is not None
     await backend.close()
@@ -124,7 +124,7 @@ async def test_leases_of_given_clients_use_the_given_sync_database(
         await backend.open()
         worker = await joined(backend)
         # The event loop is blocked here, and the lease does not care.
-        assert backend.renew(worker.id).alive
+        assert backend.workers.renew(worker.id).alive
         await backend.close()
         assert sync_client.admin.command("ping")["ok"] == 1
     await cache.aclose()
@@ -180,7 +180,7 @@ async def test_a_clone_works_on_another_loop(backend: RedisMongoBackend) -> None
 
     async def look() -> bool:
         await clone.open()
-        found = await clone.get(id_)
+        found = await clone.executions.get(id_)
         await clone.close()
         return found is not None
 
@@ -286,8 +286,8 @@ async def test_a_client_with_a_short_timeout_waits_in_short_turns(
     )
     await backend.open()
     worker = await joined(backend)
-    assert list(await backend.claim(worker, 1, 1.5)) == []
-    assert not backend._claimer(worker)._redis_is_down
+    assert list(await backend.claims.claim(worker, 1, 1.5)) == []
+    assert not backend.claims.claimer(worker)._redis_is_down
     await backend.close()
     await cache.aclose()
     await client.close()
@@ -301,8 +301,8 @@ async def test_redis_is_reached_over_a_unix_socket(
     await one_road(backend)
     # With nothing to do, the client that waits for work is used as well.
     worker = await joined(backend)
-    assert list(await backend.claim(worker, 1, 0.05)) == []
-    assert not backend._claimer(worker)._redis_is_down
+    assert list(await backend.claims.claim(worker, 1, 0.05)) == []
+    assert not backend.claims.claimer(worker)._redis_is_down
     with redis.Redis.from_url(server.url) as over_tcp:
         users = over_tcp.client_list()
     assert {user["db"] for user in users if "redis.sock" in user["addr"]} == {"1"}
@@ -359,10 +359,10 @@ async def test_ids_are_unique_per_database_whatever_the_prefix(
     ours, theirs = await open_backend(), await open_backend(queue_prefix="theirs")
     id_ = await insert_one(theirs)
     fresh = new_execution()
-    outcomes = await ours.insert([fresh, new_execution(id_)])
+    outcomes = await ours.executions.insert([fresh, new_execution(id_)])
     assert [outcome.is_foreign for outcome in outcomes] == [False, True]
-    assert await ours.get(id_) is None
-    assert await ours.get(fresh.id) is not None
+    assert await ours.executions.get(id_) is None
+    assert await ours.executions.get(fresh.id) is not None
 
 
 async def test_a_newer_schema_is_left_alone(
@@ -394,7 +394,7 @@ async def test_counts_are_kept_and_refreshed(
     backend: RedisMongoBackend, raw_mongo: Mongo
 ) -> None:
     await insert_one(backend)
-    assert (await backend.counts())[ExecutionStatus.QUEUED] == 1
+    assert (await backend.counting.by_status())[ExecutionStatus.QUEUED] == 1
     raw_mongo.executions.insert_one(
         {
             "_id": "other",  # type: ignore[dict-item]
@@ -402,8 +402,8 @@ async def test_counts_are_kept_and_refreshed(
             "status": "queued",
         }
     )
-    assert (await backend.counts())[ExecutionStatus.QUEUED] == 1
+    assert (await backend.counting.by_status())[ExecutionStatus.QUEUED] == 1
     raw_mongo.worchflow_meta.update_many(
         {"counts": {"$exists": True}}, [{"$set": {"at": {"$subtract": ["$at", 2001]}}}]
     )
-    assert (await backend.counts())[ExecutionStatus.QUEUED] == 2
+    assert (await backend.counting.by_status())[ExecutionStatus.QUEUED] == 2

@@ -57,12 +57,12 @@ async def test_what_has_ended_is_read_once(
         raw_mongo.executions.insert_many(of_the_past(prefix, status, days, 400))
     raw_mongo.executions.insert_many(of_the_past(prefix, S.CANCELLED, 0, 5))
     expected = stored(raw_mongo)
-    assert await backend.counts() == expected
+    assert await backend.counting.by_status() == expected
 
     await advance(backend)
 
     with profiled(raw_mongo) as reads:
-        assert await backend.counts() == expected
+        assert await backend.counting.by_status() == expected
         await advance(backend)
     # The last seconds are read again, and of each status there may be one key too far.
     assert reads.keys <= 5 + 12
@@ -83,14 +83,14 @@ async def test_what_is_retried_or_removed_is_counted_no_more(
     )
     await advance(backend)
 
-    await backend.retry(f"{S.FAILED}-3-4")
-    assert await backend.prune(S.COMPLETED, 2 * DAY, 7) == 7
-    assert await backend.counts() == stored(raw_mongo)
+    await backend.executions.retry(f"{S.FAILED}-3-4")
+    assert await backend.retention.prune(S.COMPLETED, 2 * DAY, 7) == 7
+    assert await backend.counting.by_status() == stored(raw_mongo)
 
-    assert await backend.prune(S.FAILED, 2 * DAY, 100) == 9
-    assert await backend.prune(S.COMPLETED, DAY, 100) == 13
+    assert await backend.retention.prune(S.FAILED, 2 * DAY, 100) == 9
+    assert await backend.retention.prune(S.COMPLETED, DAY, 100) == 13
     assert (
-        await backend.counts()
+        await backend.counting.by_status()
         == stored(raw_mongo)
         == dict.fromkeys(S, 0) | {S.QUEUED: 1}
     )
@@ -106,12 +106,12 @@ async def test_a_count_that_a_crash_left_wrong_goes_with_its_day(
     raw_mongo.executions.delete_many(
         {"_id": {"$in": ["completed-9-0", "completed-9-1"]}}
     )
-    assert (await backend.counts())[S.COMPLETED] == 12
+    assert (await backend.counting.by_status())[S.COMPLETED] == 12
 
-    while await backend.prune(S.COMPLETED, 7 * DAY, 10):
+    while await backend.retention.prune(S.COMPLETED, 7 * DAY, 10):
         pass
 
-    assert (await backend.counts())[S.COMPLETED] == 6
+    assert (await backend.counting.by_status())[S.COMPLETED] == 6
     kept: Any = raw_mongo.worchflow_meta.find_one({"_id": f"ended:{prefix}"})
     assert len(kept["completed"]) == 1
 
@@ -127,11 +127,11 @@ async def test_everything_a_worker_does_is_counted(
         ids.append(claim.execution.id)
         await settle(backend, claim, settlement)
         await advance(backend)
-        assert await backend.counts() == stored(raw_mongo)
-    await backend.retry(ids[-1])
-    assert await backend.counts() == stored(raw_mongo)
-    assert await backend.prune(S.COMPLETED, 0.0, 10) in (0, 1)
-    assert await backend.counts() == stored(raw_mongo)
+        assert await backend.counting.by_status() == stored(raw_mongo)
+    await backend.executions.retry(ids[-1])
+    assert await backend.counting.by_status() == stored(raw_mongo)
+    assert await backend.retention.prune(S.COMPLETED, 0.0, 10) in (0, 1)
+    assert await backend.counting.by_status() == stored(raw_mongo)
 
 
 async def test_two_that_count_for_good_count_once(
@@ -143,7 +143,7 @@ async def test_two_that_count_for_good_count_once(
         for backend in backends:
             await advance(backend)
 
-    assert (await backends[0].counts())[S.COMPLETED] == 50
+    assert (await backends[0].counting.by_status())[S.COMPLETED] == 50
 
 
 @pytest.mark.parametrize("redis_answers", [True, False])
@@ -162,7 +162,7 @@ async def test_many_that_wait_are_counted_by_their_queues(
         monkeypatch.setattr(redis, "lengths", unanswered)
 
     with profiled(raw_mongo) as reads:
-        counts = await backend.counts()
+        counts = await backend.counting.by_status()
 
     assert counts == dict.fromkeys(S, 0) | {S.QUEUED: 60 if redis_answers else 20}
     assert reads.keys <= 20 + 12
@@ -190,12 +190,12 @@ async def test_what_took_long_to_read_is_kept_for_longer(
     open_backend: OpenBackend, raw_mongo: Mongo, prefix: str
 ) -> None:
     backend = await open_backend(ts_compat=True)
-    assert (await backend.counts())[S.COMPLETED] == 0
+    assert (await backend.counting.by_status())[S.COMPLETED] == 0
     raw_mongo.executions.insert_many(of_the_past(prefix, S.COMPLETED, 1, 3))
     counts = {"_id": f"counts:{prefix}"}
     raw_mongo.worchflow_meta.update_one(counts, {"$set": {"took": 3_600_000}})
 
-    assert (await backend.counts())[S.COMPLETED] == 0
+    assert (await backend.counting.by_status())[S.COMPLETED] == 0
 
     raw_mongo.worchflow_meta.update_one(counts, {"$set": {"took": 0}})
     await counted(backend, {S.COMPLETED: 3})
@@ -215,7 +215,7 @@ async def wrong_by_two(
     await advance(backend)
     gone = ["completed-9-0", "completed-9-1"]
     raw_mongo.executions.delete_many({"_id": {"$in": gone}})
-    assert (await backend.counts())[S.COMPLETED] == 6
+    assert (await backend.counting.by_status())[S.COMPLETED] == 6
     return backend
 
 
@@ -224,15 +224,15 @@ async def test_after_a_worker_died_all_is_counted_again(
 ) -> None:
     backend = wrong_by_two
     await advance(backend)
-    assert (await backend.counts())[S.COMPLETED] == 6  # Nobody asked.
+    assert (await backend.counting.by_status())[S.COMPLETED] == 6  # Nobody asked.
     dead = {"_id": "dead", "queuePrefix": prefix, "expiresAt": datetime(2020, 1, 1)}  # noqa: DTZ001
     raw_mongo.workers.insert_one(dead)
 
-    await backend.reap("other", expired=True)
+    await backend.workers.reap("other", expired=True)
     for _ in range(4):
         await advance(backend)
 
-    assert await backend.counts() == stored(raw_mongo)
+    assert await backend.counting.by_status() == stored(raw_mongo)
     # All is done; nothing is read again.
     kept: Any = raw_mongo.worchflow_meta.find_one({"_id": f"ended:{prefix}"})
     assert "recount" not in kept
@@ -264,7 +264,7 @@ async def test_what_is_on_its_way_is_not_subtracted_twice(
     for _ in range(4):
         await advance(backend)
 
-    assert await backend.counts() == stored(raw_mongo)
+    assert await backend.counting.by_status() == stored(raw_mongo)
 
 
 async def test_who_dies_often_does_not_keep_a_recount_at_its_beginning(
@@ -277,7 +277,7 @@ async def test_who_dies_often_does_not_keep_a_recount_at_its_beginning(
         await backend._open_parts.counting.ask_for_recount()
         await advance(backend)
 
-    assert await backend.counts() == stored(raw_mongo)
+    assert await backend.counting.by_status() == stored(raw_mongo)
 
 
 async def test_all_is_counted_again_once_a_day(
@@ -295,20 +295,20 @@ async def test_all_is_counted_again_once_a_day(
     for _ in range(8):
         await advance(backend)
 
-    assert await backend.counts() == stored(raw_mongo)
+    assert await backend.counting.by_status() == stored(raw_mongo)
 
 
 async def test_a_count_of_the_original_s_time_is_not_kept_without_it(
     open_backend: OpenBackend, raw_mongo: Mongo, prefix: str
 ) -> None:
     backend = await open_backend()
-    await backend.counts()
+    await backend.counting.by_status()
     raw_mongo.worchflow_meta.update_one(
         {"_id": f"counts:{prefix}"}, {"$set": {"took": 3_600_000}}
     )
     await insert(backend, new_execution())
 
-    assert (await backend.counts())[S.QUEUED] == 1
+    assert (await backend.counting.by_status())[S.QUEUED] == 1
 
 
 async def test_what_two_removed_together_is_counted_again(
@@ -328,8 +328,8 @@ async def test_what_two_removed_together_is_counted_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(mongo, "find", and_another_removes_one)
-        assert await backend.prune(S.COMPLETED, 2 * DAY, 10) == 3
+        assert await backend.retention.prune(S.COMPLETED, 2 * DAY, 10) == 3
     for _ in range(4):
         await advance(backend)
 
-    assert await backend.counts() == stored(raw_mongo)
+    assert await backend.counting.by_status() == stored(raw_mongo)

@@ -29,7 +29,7 @@ CLAIMED = 20
 
 
 async def send(backend: RedisMongoBackend, count: int, **fields: Any) -> None:
-    await backend.insert([new_execution(**fields) for _ in range(count)])
+    await backend.executions.insert([new_execution(**fields) for _ in range(count)])
     assert await backend._open_parts.stores.write_behind.flush(10)
 
 
@@ -57,8 +57,8 @@ async def road(
     """What MongoDB reads while some executions go all the way."""
 
     async def finish(claim: Claim) -> None:
-        await backend.checkpoint(claim, new_step())
-        await backend.settle(claim, Completed(result="1"), None)
+        await backend.steps.checkpoint(claim, new_step())
+        await backend.claims.settle(claim, Completed(result="1"), None)
 
     with profiled(raw_mongo) as reads:
         claims = await claim_many(backend, worker, CLAIMED, limit=CLAIMED)
@@ -97,7 +97,7 @@ async def test_an_execution_changes_no_more_keys_of_indexes_than_it_has_to(
     with profiled(raw_mongo) as reads:
         await send(backend, 1)
         (claim,) = await claim_many(backend, worker, 1)
-        await backend.settle(claim, Completed(result="1"), None)
+        await backend.claims.settle(claim, Completed(result="1"), None)
     changed = [
         (each.get("keysInserted", 0), each.get("keysDeleted", 0))
         for each in reads.operations
@@ -134,12 +134,12 @@ async def test_what_rests_costs_the_rounds_of_a_worker_nothing(
     worker = await joined(backend)
     end(raw_mongo, prefix, MANY)
     await send(backend, MANY, delay=3600.0)
-    await backend.sweep(worker.id)
+    await backend.sweeping.sweep(worker.id)
     raw_redis.config_resetstat()
 
     with profiled(raw_mongo) as reads:
-        assert (await asyncio.to_thread(backend.renew, worker.id)).alive
-        assert await backend.sweep(worker.id) == 0
+        assert (await asyncio.to_thread(backend.workers.renew, worker.id)).alive
+        assert await backend.sweeping.sweep(worker.id) == 0
         await upkeep.promote()
 
     assert reads.documents == 0
@@ -161,10 +161,10 @@ async def test_what_waits_costs_the_sweep_nothing(
     raw_mongo.executions.update_many({}, minute_ago)
     if are_sorted:
         assert await nothing_to_claim(backend, other)
-    await backend.sweep(worker.id)
+    await backend.sweeping.sweep(worker.id)
 
     with profiled(raw_mongo) as reads:
-        assert await backend.sweep(worker.id) == 0
+        assert await backend.sweeping.sweep(worker.id) == 0
 
     # The oldest of each event, and what is at the heads of the lists.
     assert reads.documents <= 20
@@ -181,8 +181,8 @@ async def test_what_a_worker_leaves_behind_is_found_by_its_owner(
     await claim_many(backend, dead, 10)
     raw_mongo.workers.update_one({"_id": dead.id}, {"$set": {"dead": True}})
     with profiled(raw_mongo) as reads:
-        await backend.leave(gone.id)
-        assert await backend.reap(other.id, expired=False) == 10
+        await backend.workers.leave(gone.id)
+        assert await backend.workers.reap(other.id, expired=False) == 10
     assert reads.documents <= 50
     assert "COLLSCAN" not in reads.plans
 
@@ -194,7 +194,7 @@ async def test_without_redis_a_poll_reads_what_it_takes(
     worker = await joined(backend)
     end(raw_mongo, prefix, MANY)
     await send(backend, MANY)
-    claimer = backend._claimer(worker)
+    claimer = backend.claims.claimer(worker)
     claimer._redis_is_down = True
     with profiled(raw_mongo) as reads:
         assert len(await claimer._take(10, 0.0)) == 10
@@ -211,9 +211,9 @@ async def test_a_thousand_steps_are_loaded_in_one_query(
     await send(backend, 1)
     (claim,) = await claim_many(backend, worker, 1)
     await asyncio.gather(
-        *(backend.checkpoint(claim, new_step(number)) for number in range(1000))
+        *(backend.steps.checkpoint(claim, new_step(number)) for number in range(1000))
     )
-    await backend.settle(claim, RetryAt(error=ERROR, delay=0), None)
+    await backend.claims.settle(claim, RetryAt(error=ERROR, delay=0), None)
 
     with profiled(raw_mongo, "steps") as reads:
         (again,) = await claim_many(backend, worker, 1)
@@ -221,5 +221,5 @@ async def test_a_thousand_steps_are_loaded_in_one_query(
     assert len(reads.operations) == 1
     assert reads.documents == 1000
     with profiled(raw_mongo, "steps") as reads:
-        assert len(await backend.steps(claim.execution.id)) == 1000
+        assert len(await backend.steps.all(claim.execution.id)) == 1000
     assert len(reads.operations) == 1

@@ -38,10 +38,10 @@ async def live_once(
     """Run both steps of an execution; then it is deleted from MongoDB alone."""
     await insert_one(backend, id=ID, event_data="1")
     claim = await claim_one(backend, worker)
-    await backend.checkpoint(claim, new_step(1, result="1"))
-    await backend.checkpoint(claim, new_step(2, result="101"))
+    await backend.steps.checkpoint(claim, new_step(1, result="1"))
+    await backend.steps.checkpoint(claim, new_step(2, result="101"))
     if ends:
-        await backend.settle(claim, Completed(result="1"), None)
+        await backend.claims.settle(claim, Completed(result="1"), None)
     assert await backend._open_parts.stores.write_behind.flush(5)
     await until(lambda: mongo.steps.count_documents({}) == 2)
     mongo.executions.delete_many({})
@@ -63,13 +63,13 @@ async def test_no_step_of_it_is_replayed(
     await insert_one(backend, id=ID, event_data="2")
     first = await claim_one(backend, worker)
     step = new_step(1, result="2")
-    await backend.checkpoint(first, step)
-    await backend.settle(first, RetryAt(error=ERROR, delay=0.0), None)
+    await backend.steps.checkpoint(first, step)
+    await backend.claims.settle(first, RetryAt(error=ERROR, delay=0.0), None)
     second = await claim_one(backend, worker)
 
     assert second.steps == {step.step_id: step}
     assert second.execution.event_data == "2"
-    assert await backend.steps(ID) == [step]
+    assert await backend.steps.all(ID) == [step]
     hash_ = f"{prefix}:execution:{ID}"
     await until(lambda: raw_redis.hget(hash_, "status") == "processing")
     assert raw_redis.hget(hash_, "eventData") == "2"
@@ -88,29 +88,29 @@ async def test_steps_that_outlived_its_document_are_void(
     """All steps run anew, are recorded in the place of the old ones, and replayed."""
     worker = await joined(backend)
     await live_once(backend, worker, raw_mongo, ends=ends, steps_stay=True)
-    assert await backend.steps(ID) == []
+    assert await backend.steps.all(ID) == []
     if is_wiped:
         raw_redis.flushdb()
 
     await insert_one(backend, id=ID, event_data="2")
     claim = await claim_one(backend, worker)
     assert claim.steps == {}
-    await backend.settle(claim, RetryAt(error=ERROR, delay=0.0), None)
+    await backend.claims.settle(claim, RetryAt(error=ERROR, delay=0.0), None)
     claim = await claim_one(backend, worker)
     assert claim.steps == {}
-    assert await backend.steps(ID) == []
+    assert await backend.steps.all(ID) == []
     steps = [new_step(n, result=f'"anew {n}"') for n in (1, 2)]
-    assert await backend.checkpoint(claim, steps[0]) == steps[0]
+    assert await backend.steps.checkpoint(claim, steps[0]) == steps[0]
     await until(lambda: raw_mongo.steps.count_documents({"result": "anew 1"}) == 1)
-    assert await backend.steps(ID) == steps[:1]
-    assert await backend.checkpoint(claim, steps[1]) == steps[1]
-    await backend.settle(claim, RetryAt(error=ERROR, delay=0.0), None)
+    assert await backend.steps.all(ID) == steps[:1]
+    assert await backend.steps.checkpoint(claim, steps[1]) == steps[1]
+    await backend.claims.settle(claim, RetryAt(error=ERROR, delay=0.0), None)
 
     again = await claim_one(backend, worker)
 
     assert again.steps == {step.step_id: step for step in steps}
-    assert await backend.steps(ID) == steps
-    assert (await backend.settle(again, Completed(result="1"), None)).applied
+    assert await backend.steps.all(ID) == steps
+    assert (await backend.claims.settle(again, Completed(result="1"), None)).applied
     assert raw_mongo.steps.count_documents({}) == 2
 
 
@@ -121,19 +121,19 @@ async def test_a_failure_that_outlived_its_document_is_void(
     await insert_one(backend, id=ID)
     claim = await claim_one(backend, worker)
     failure = new_step(status=StepStatus.FAILED, result=None, error=ERROR)
-    await backend.checkpoint(claim, failure)
+    await backend.steps.checkpoint(claim, failure)
     raw_mongo.executions.delete_many({})
 
     await insert_one(backend, id=ID)
     claim = await claim_one(backend, worker)
-    await backend.settle(claim, RetryAt(error=ERROR, delay=0.0), None)
+    await backend.claims.settle(claim, RetryAt(error=ERROR, delay=0.0), None)
     claim = await claim_one(backend, worker)
 
     assert claim.steps == {}
     step = new_step()
-    assert await backend.checkpoint(claim, step) == step
-    assert (await backend.settle(claim, Completed(result="1"), None)).applied
-    assert await backend.steps(ID) == [step]
+    assert await backend.steps.checkpoint(claim, step) == step
+    assert (await backend.claims.settle(claim, Completed(result="1"), None)).applied
+    assert await backend.steps.all(ID) == [step]
 
 
 async def test_whoever_is_first_takes_the_place_of_a_void_step(
@@ -148,7 +148,7 @@ async def test_whoever_is_first_takes_the_place_of_a_void_step(
 
     recorded = await asyncio.gather(
         *(
-            backends[n % 2].checkpoint(
+            backends[n % 2].steps.checkpoint(
                 claim if n % 2 else other, new_step(result=f"{n}")
             )
             for n in range(20)
@@ -156,7 +156,7 @@ async def test_whoever_is_first_takes_the_place_of_a_void_step(
     )
 
     assert len({step.result for step in recorded}) == 1
-    assert await backends[0].steps(ID) == [recorded[0]]
+    assert await backends[0].steps.all(ID) == [recorded[0]]
 
 
 @pytest.mark.parametrize("ts_compat", [False, True])
@@ -168,11 +168,11 @@ async def test_a_step_without_a_mark_counts(
     worker = await joined(backend)
     await insert_one(backend, id=ID)
     claim = await claim_one(backend, worker)
-    await backend.checkpoint(claim, new_step(1, result="1"))
+    await backend.steps.checkpoint(claim, new_step(1, result="1"))
     raw_mongo.steps.update_many({}, {"$unset": {"executionNonce": ""}})
 
-    assert [step.result for step in await backend.steps(ID)] == ["1"]
-    recorded = await backend.checkpoint(claim, new_step(1, result="2"))
+    assert [step.result for step in await backend.steps.all(ID)] == ["1"]
+    recorded = await backend.steps.checkpoint(claim, new_step(1, result="2"))
     assert recorded.result == "1"
 
 
@@ -186,7 +186,7 @@ async def test_what_it_still_writes_changes_nothing(
 
     await insert_one(backend, id=ID, event_data="2")
     new = await claim_one(backend, worker)
-    await backend.checkpoint(new, new_step(1, result="2"))
+    await backend.steps.checkpoint(new, new_step(1, result="2"))
     assert await backend._open_parts.stores.write_behind.flush(5)
     keys = [f"{prefix}:execution:{ID}", f"{prefix}:steps:{ID}"]
     before = [raw_redis.hgetall(key) for key in keys]
@@ -203,7 +203,7 @@ async def test_what_it_still_writes_changes_nothing(
 
     assert [raw_redis.hgetall(key) for key in keys] == before
     assert [raw_redis.ttl(key) for key in keys] == [-1, -1]
-    assert (await backend.settle(new, Completed(result="1"), None)).applied
+    assert (await backend.claims.settle(new, Completed(result="1"), None)).applied
     await until(lambda: raw_redis.hget(keys[0], "status") == ExecutionStatus.COMPLETED)
 
 
@@ -215,12 +215,12 @@ async def test_a_strict_worker_replays_what_a_fast_one_has_only_told_redis(
     await insert_one(fast, id=ID)
     claim = await claim_one(fast, worker)
     step = new_step(1, result="1")
-    await fast.checkpoint(claim, step)
+    await fast.steps.checkpoint(claim, step)
     assert await fast._open_parts.stores.write_behind.flush(5)
     await until(lambda: raw_mongo.steps.count_documents({}) == 1)
     # As a worker leaves it that dies before MongoDB has the step.
     raw_mongo.steps.delete_many({})
-    await fast.settle(claim, RetryAt(error=ERROR, delay=0.0), None)
+    await fast.claims.settle(claim, RetryAt(error=ERROR, delay=0.0), None)
 
     again = await claim_one(strict, other)
 
@@ -234,8 +234,8 @@ async def test_a_strict_worker_asks_redis_for_no_steps(
     worker = await joined(backend)
     await insert_one(backend, id=ID)
     claim = await claim_one(backend, worker)
-    await backend.checkpoint(claim, new_step())
-    await backend.settle(claim, RetryAt(error=ERROR, delay=0.0), None)
+    await backend.steps.checkpoint(claim, new_step())
+    await backend.claims.settle(claim, RetryAt(error=ERROR, delay=0.0), None)
     asked: list[Any] = []
 
     async def hashes(keys: Any) -> Any:

@@ -50,7 +50,7 @@ async def test_a_checkpoint_returns_before_mongodb_has_it(
     claim = await claim_one(backend, await joined(backend))
     go_on = hold_back(backend, monkeypatch)
     step = new_step()
-    assert await backend.checkpoint(claim, step) == step
+    assert await backend.steps.checkpoint(claim, step) == step
     assert raw_mongo.steps.count_documents({}) == 0
     go_on.set()
     await until(lambda: raw_mongo.steps.count_documents({"executionId": id_}) == 1)
@@ -62,8 +62,10 @@ async def test_nothing_settles_before_its_checkpoints_are_in_mongodb(
     id_ = await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
     go_on = hold_back(backend, monkeypatch)
-    await backend.checkpoint(claim, new_step())
-    settling = asyncio.create_task(backend.settle(claim, Completed(result="1"), None))
+    await backend.steps.checkpoint(claim, new_step())
+    settling = asyncio.create_task(
+        backend.claims.settle(claim, Completed(result="1"), None)
+    )
     done, _ = await asyncio.wait({settling}, timeout=0.2)
     assert not done
     assert raw_mongo.executions.count_documents({"status": "completed"}) == 0
@@ -79,9 +81,9 @@ async def test_when_mongodb_lags_a_checkpoint_waits_for_it(
     claim = await claim_one(backend, await joined(backend))
     go_on = hold_back(backend, monkeypatch)
     committer = backend._open_parts.stores.committer
-    await backend.checkpoint(claim, new_step(1))
+    await backend.steps.checkpoint(claim, new_step(1))
     monkeypatch.setattr(committer, "oldest_age", lambda: 1.1)
-    second = asyncio.create_task(backend.checkpoint(claim, new_step(2)))
+    second = asyncio.create_task(backend.steps.checkpoint(claim, new_step(2)))
     done, _ = await asyncio.wait({second}, timeout=0.2)
     assert not done
     go_on.set()
@@ -101,8 +103,8 @@ async def test_without_redis_mongodb_acknowledges(
     claim = await claim_one(backend, await joined(backend))
     await asyncio.to_thread(server.kill)
     step = new_step()
-    assert await backend.checkpoint(claim, step) == step
-    assert await backend.steps(id_) == [step]
+    assert await backend.steps.checkpoint(claim, step) == step
+    assert await backend.steps.all(id_) == [step]
 
 
 async def test_a_failed_step_is_recorded_strictly(
@@ -112,7 +114,7 @@ async def test_a_failed_step_is_recorded_strictly(
     claim = await claim_one(backend, await joined(backend))
     go_on = hold_back(backend, monkeypatch)
     step = new_step(1, status=StepStatus.FAILED, result=None)
-    recording = asyncio.create_task(backend.checkpoint(claim, step))
+    recording = asyncio.create_task(backend.steps.checkpoint(claim, step))
     done, _ = await asyncio.wait({recording}, timeout=0.2)
     assert not done
     go_on.set()
@@ -128,12 +130,12 @@ async def test_a_conflict_found_at_the_barrier_abandons_the_attempt(
     go_on = hold_back(backend, monkeypatch)
     ours, theirs = new_step(1, result='"ours"'), new_step(1, result='"theirs"')
     document = backend._open_parts.stores.documents.new_step(claim, theirs, int)
-    await backend.checkpoint(claim, ours)
+    await backend.steps.checkpoint(claim, ours)
     raw_mongo.steps.insert_one(document | {"nonce": "another:1"})
     go_on.set()
-    settled = await backend.settle(claim, Completed(result='"ours"'), None)
+    settled = await backend.claims.settle(claim, Completed(result='"ours"'), None)
     assert not settled.applied
-    stored = await backend.get(id_)
+    stored = await backend.executions.get(id_)
     assert stored is not None
     assert stored.status is ExecutionStatus.QUEUED
     again = await claim_one(backend, worker)
@@ -153,12 +155,12 @@ async def test_what_only_redis_knows_after_a_crash_is_replayed_and_backfilled(
     claim = await claim_one(backend, victim)
     go_on = hold_back(backend, monkeypatch)
     step = new_step()
-    await backend.checkpoint(claim, step)
+    await backend.steps.checkpoint(claim, step)
     # As if the process had died now: MongoDB never got the step.
     raw_mongo.workers.update_one({"_id": victim.id}, {"$set": {"dead": True}})  # type: ignore[dict-item]
     survivor = await open_backend()
     worker = await joined(survivor)
-    assert await survivor.reap(worker.id, expired=False) == 1
+    assert await survivor.workers.reap(worker.id, expired=False) == 1
     again = await claim_one(survivor, worker)
     assert again.steps[step.step_id].result == step.result
     kept = raw_mongo.steps.find_one({"executionId": id_})
@@ -180,12 +182,12 @@ async def test_a_barrier_sends_again_what_mongodb_missed(
         data = {"failCommands": ["insert"], "closeConnection": True}
         client.admin.command({**point, "mode": "alwaysOn", "data": data})
         step = new_step()
-        assert await backend.checkpoint(claim, step) == step
+        assert await backend.steps.checkpoint(claim, step) == step
         with pytest.raises(StoreUnavailable):
-            await backend.settle(claim, Completed(result="1"), None)
+            await backend.claims.settle(claim, Completed(result="1"), None)
         client.admin.command({**point, "mode": "off"})
-    assert (await backend.settle(claim, Completed(result="1"), None)).applied
-    assert await backend.steps(claim.execution.id) == [step]
+    assert (await backend.claims.settle(claim, Completed(result="1"), None)).applied
+    assert await backend.steps.all(claim.execution.id) == [step]
 
 
 async def test_a_value_adopted_at_the_checkpoint_is_no_conflict_at_the_barrier(
@@ -201,9 +203,9 @@ async def test_a_value_adopted_at_the_checkpoint_is_no_conflict_at_the_barrier(
     # Redis holds another value too, so MongoDB has to be asked.
     stores = backend._open_parts.stores
     stores.write_behind.put(stores.scripts.step(claim, theirs.step_id, '"theirs"', ""))
-    recorded = await backend.checkpoint(claim, ours)
+    recorded = await backend.steps.checkpoint(claim, ours)
     assert recorded.result == '"theirs"'
-    settled = await backend.settle(claim, Completed(result='"theirs"'), None)
+    settled = await backend.claims.settle(claim, Completed(result='"theirs"'), None)
     assert settled.applied
     assert settled.status is ExecutionStatus.COMPLETED
 
@@ -223,7 +225,7 @@ def refuse_inserts(server: MongoServer, mode: str = "alwaysOn") -> None:
 
 async def refused_checkpoint(backend: RedisMongoBackend, claim: Claim) -> None:
     """Let Redis acknowledge a step that MongoDB then does not take."""
-    await backend.checkpoint(claim, new_step())
+    await backend.steps.checkpoint(claim, new_step())
     ((entry,),) = backend._open_parts.steps._unflushed.values()
     await asyncio.wait({entry[-1]})
 
@@ -257,9 +259,9 @@ async def test_nothing_is_kept_of_claims_that_are_over(
         database = client.get_database("x")
         if end == "fenced":
             database.workers.update_one({"_id": worker.id}, {"$set": {"dead": True}})
-            assert not (await asyncio.to_thread(fast.renew, worker.id)).alive
+            assert not (await asyncio.to_thread(fast.workers.renew, worker.id)).alive
         elif end == "left":
-            await fast.leave(worker.id)
+            await fast.workers.leave(worker.id)
         else:
             refuse_inserts(refusing_mongo, "off")
             released = [
@@ -285,14 +287,14 @@ async def test_code_of_a_lost_claim_leaves_nothing_behind_and_settles_nothing(
 
     # A thread that ends late: what it did is recorded in MongoDB, or not at all.
     with pytest.raises(StoreUnavailable):
-        await fast.checkpoint(claim, new_step(2))
+        await fast.steps.checkpoint(claim, new_step(2))
     refuse_inserts(refusing_mongo, "off")
     step = new_step(3)
-    assert await fast.checkpoint(claim, step) == step
+    assert await fast.steps.checkpoint(claim, step) == step
     assert not parts.steps._unflushed
-    settled = await fast.settle(claim, Completed(result="1"), None)
+    settled = await fast.claims.settle(claim, Completed(result="1"), None)
     assert not settled.applied
-    stored = await fast.get(id_)
+    stored = await fast.executions.get(id_)
     assert stored is not None
     assert stored.status is ExecutionStatus.QUEUED
 
@@ -309,7 +311,7 @@ async def test_a_checkpoint_that_neither_store_took_is_kept_by_its_caller_alone(
     refuse_inserts(refusing_mongo)
     for _ in range(3):
         with pytest.raises(StoreUnavailable):
-            await fast.checkpoint(claim, new_step())
+            await fast.steps.checkpoint(claim, new_step())
     assert not fast._open_parts.steps._unflushed
 
 

@@ -43,15 +43,15 @@ async def test_what_a_dead_worker_owned_and_took_comes_first(
     inflight = f"{prefix}:inflight:{dead.id}"
     raw_redis.lmove(f"{prefix}:queue", inflight, "LEFT", "RIGHT")
     expire(raw_mongo, dead.id)
-    assert await backend.reap(alive.id, expired=False) == 0
-    assert await backend.reap(alive.id, expired=True) == 3
+    assert await backend.workers.reap(alive.id, expired=False) == 0
+    assert await backend.workers.reap(alive.id, expired=True) == 3
     await backend._open_parts.stores.write_behind.flush(5)
     assert raw_redis.lrange(f"{prefix}:queue", 0, -1) == ids
     assert not raw_redis.exists(inflight)
     again = await claim_many(backend, alive, 5)
     assert [claim.execution.id for claim in again] == ids
     assert [claim.execution.recoveries for claim in again] == [1, 1, 1, 0, 0]
-    late = await backend.settle(claims[0], Completed(result="1"), None)
+    late = await backend.claims.settle(claims[0], Completed(result="1"), None)
     assert not late.applied
 
 
@@ -66,7 +66,7 @@ async def test_one_odd_document_keeps_no_other_from_being_taken_back(
         {"_id": ids[0]}, {"$set": odd, "$unset": {"enqueuedAt": ""}}
     )
     raw_mongo.workers.update_one({"_id": dead.id}, {"$set": {"dead": True}})  # type: ignore[dict-item]
-    assert await backend.reap(alive.id, expired=False) == 3
+    assert await backend.workers.reap(alive.id, expired=False) == 3
     again = await claim_many(backend, alive, 3)
     assert {claim.execution.id for claim in again} == {*ids}
 
@@ -78,9 +78,9 @@ async def test_a_zombie_cannot_settle_what_was_taken_from_it(
     id_ = await insert_one(backend)
     claim = await claim_one(backend, zombie)
     expire(raw_mongo, zombie.id)
-    assert await backend.reap(alive.id, expired=True) == 1
+    assert await backend.workers.reap(alive.id, expired=True) == 1
     # Nobody has claimed it since, so its token is still the zombie's.
-    settled = await backend.settle(claim, Completed(result="1"), None)
+    settled = await backend.claims.settle(claim, Completed(result="1"), None)
     assert not settled.applied
     assert settled.status is ExecutionStatus.QUEUED
     again = await claim_one(backend, alive)
@@ -92,12 +92,12 @@ async def test_a_claim_that_arrives_after_its_worker_was_declared_dead_is_releas
 ) -> None:
     dead, alive = await joined(backend), await joined(backend)
     expire(raw_mongo, dead.id)
-    assert await backend.reap(alive.id, expired=True) == 0
+    assert await backend.workers.reap(alive.id, expired=True) == 0
     id_ = await insert_one(backend)
     claim = await claim_one(backend, dead)
     assert claim.execution.id == id_
-    assert not (await asyncio.to_thread(backend.renew, dead.id)).alive
-    assert await backend.reap(alive.id, expired=False) == 1
+    assert not (await asyncio.to_thread(backend.workers.renew, dead.id)).alive
+    assert await backend.workers.reap(alive.id, expired=False) == 1
 
 
 async def test_most_of_a_fleet_seeming_dead_at_once_is_doubted_for_a_ttl(
@@ -110,10 +110,10 @@ async def test_most_of_a_fleet_seeming_dead_at_once_is_doubted_for_a_ttl(
     silent = [worker.id for worker in workers[:3]]
     expire(raw_mongo, *silent)
     reaper = workers[3]
-    assert await backend.reap(reaper.id, expired=True) == 0
-    assert (await asyncio.to_thread(backend.renew, silent[0])).alive
+    assert await backend.workers.reap(reaper.id, expired=True) == 0
+    assert (await asyncio.to_thread(backend.workers.renew, silent[0])).alive
     expire(raw_mongo, *silent, seconds=21)
-    assert await backend.reap(reaper.id, expired=True) == 3
+    assert await backend.workers.reap(reaper.id, expired=True) == 3
 
 
 async def test_documents_of_workers_long_dead_are_removed(
@@ -121,14 +121,14 @@ async def test_documents_of_workers_long_dead_are_removed(
 ) -> None:
     dead, alive = await joined(backend), await joined(backend)
     expire(raw_mongo, dead.id)
-    await backend.reap(alive.id, expired=True)
+    await backend.workers.reap(alive.id, expired=True)
     assert raw_mongo.workers.count_documents({}) == 2
     day = 24 * 3600 * 1000 + 1000
     raw_mongo.workers.update_one(
         {"_id": dead.id},  # type: ignore[dict-item]
         [{"$set": {"diedAt": {"$subtract": ["$diedAt", day]}}}],
     )
-    await backend.reap(alive.id, expired=True)
+    await backend.workers.reap(alive.id, expired=True)
     assert [each["_id"] for each in raw_mongo.workers.find()] == [alive.id]
 
 
@@ -140,7 +140,7 @@ async def test_a_worker_that_leaves_puts_back_what_it_only_took(
     await backend._open_parts.stores.write_behind.flush(5)
     inflight = f"{prefix}:inflight:{leaving.id}"
     raw_redis.lmove(f"{prefix}:queue", inflight, "LEFT", "RIGHT")
-    await backend.leave(leaving.id)
+    await backend.workers.leave(leaving.id)
     assert not raw_redis.exists(inflight)
     assert (await claim_one(backend, staying)).execution.id == id_
     assert [each["_id"] for each in raw_mongo.workers.find()] == [staying.id]
@@ -169,13 +169,13 @@ async def test_workers_that_left_cost_the_others_nothing(
         monkeypatch.setattr(stores.mongo, "find", counted_find)
         monkeypatch.setattr(stores.redis, "run", counted_run)
         asked.clear()
-        assert await backend.reap(alive.id, expired=True) == 0
+        assert await backend.workers.reap(alive.id, expired=True) == 0
         monkeypatch.undo()
         return list(asked)
 
     before = await cost()
     for _ in range(50):
-        await backend.leave((await joined(backend)).id)
+        await backend.workers.leave((await joined(backend)).id)
 
     assert await cost() == before
     assert raw_mongo.workers.count_documents({}) == 1
@@ -185,12 +185,12 @@ async def test_a_claim_that_arrives_after_its_worker_left_is_released(
     backend: RedisMongoBackend,
 ) -> None:
     gone, alive = await joined(backend), await joined(backend)
-    await backend.leave(gone.id)
+    await backend.workers.leave(gone.id)
     id_ = await insert_one(backend)
     late = await claim_one(backend, gone)
     assert late.execution.id == id_
 
-    assert await backend.reap(alive.id, expired=True) == 1
+    assert await backend.workers.reap(alive.id, expired=True) == 1
 
     assert (await claim_one(backend, alive)).token == late.token + 1
 
@@ -212,18 +212,18 @@ async def test_who_joins_while_it_is_looked_for_the_departed_keeps_what_it_claim
         return found
 
     monkeypatch.setattr(stores.mongo, "find", find_and_let_one_join)
-    assert await backend.reap(alive.id, expired=True) == 0
+    assert await backend.workers.reap(alive.id, expired=True) == 0
     assert len(claims) == 1
-    assert (await backend.settle(claims[0], Completed(result="1"), None)).applied
+    assert (await backend.claims.settle(claims[0], Completed(result="1"), None)).applied
 
 
 async def test_a_worker_that_leaves_in_the_middle_of_a_wait_takes_nothing_along(
     backend: RedisMongoBackend,
 ) -> None:
     leaving, staying = await joined(backend), await joined(backend)
-    waiting = asyncio.create_task(backend.claim(leaving, 1, 5.0))
-    await until(lambda: backend._claimer(leaving)._round is not None)
-    await backend.leave(leaving.id)
+    waiting = asyncio.create_task(backend.claims.claim(leaving, 1, 5.0))
+    await until(lambda: backend.claims.claimer(leaving)._round is not None)
+    await backend.workers.leave(leaving.id)
     assert list(await waiting) == []
     id_ = await insert_one(backend)
     assert (await claim_one(backend, staying)).execution.id == id_
@@ -235,12 +235,12 @@ async def test_a_worker_that_still_owns_something_leaves_by_its_lease(
     leaving, staying = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
     await claim_one(backend, leaving)
-    await backend.leave(leaving.id)
-    stored = await backend.get(id_)
+    await backend.workers.leave(leaving.id)
+    stored = await backend.executions.get(id_)
     assert stored is not None
     assert stored.worker == leaving.id
     expire(raw_mongo, leaving.id)
-    assert await backend.reap(staying.id, expired=True) == 1
+    assert await backend.workers.reap(staying.id, expired=True) == 1
 
 
 @pytest.mark.parametrize("leaves", [True, False])
@@ -263,7 +263,7 @@ async def test_a_claim_for_the_quarantine_slot_outlives_whoever_waits_for_it(
         return document
 
     monkeypatch.setattr(mongo, "change", answered_late)
-    waiting = asyncio.create_task(backend.claim_quarantined(leaving))
+    waiting = asyncio.create_task(backend.claims.claim_quarantined(leaving))
     await written.wait()
     monkeypatch.undo()
     waiting.cancel()
@@ -272,10 +272,10 @@ async def test_a_claim_for_the_quarantine_slot_outlives_whoever_waits_for_it(
     go_on.set()
 
     if leaves:
-        await backend.leave(leaving.id)
-        claim = await backend.claim_quarantined(staying)
+        await backend.workers.leave(leaving.id)
+        claim = await backend.claims.claim_quarantined(staying)
     else:
-        claim = await backend.claim_quarantined(leaving)
+        claim = await backend.claims.claim_quarantined(leaving)
 
     assert claim is not None
     assert (claim.execution.id, claim.token) == (id_, 1 + leaves)
@@ -287,8 +287,8 @@ async def test_a_fenced_worker_is_forgotten(
 ) -> None:
     worker = await joined(backend)
     raw_mongo.workers.update_one({"_id": worker.id}, {"$set": {"dead": True}})  # type: ignore[dict-item]
-    assert not (await asyncio.to_thread(backend.renew, worker.id)).alive
-    await until(lambda: worker.id not in backend._open_parts.claimers)
+    assert not (await asyncio.to_thread(backend.workers.renew, worker.id)).alive
+    await until(lambda: worker.id not in backend._open_parts.claims.claimers)
 
 
 async def test_only_one_worker_sweeps_at_a_time(
@@ -296,14 +296,14 @@ async def test_only_one_worker_sweeps_at_a_time(
 ) -> None:
     other = await open_backend()
     first, second = await joined(backend), await joined(other)
-    assert await backend.elect(first.id)
-    assert not await other.elect(second.id)
-    assert await backend.elect(first.id)
+    assert await backend.leadership.holds(first.id)
+    assert not await other.leadership.holds(second.id)
+    assert await backend.leadership.holds(first.id)
     raw_mongo.worchflow_meta.update_many(
         {"owner": first.id},
         [{"$set": {"expiresAt": {"$subtract": ["$$NOW", 1]}}}],
     )
-    assert await other.elect(second.id)
+    assert await other.leadership.holds(second.id)
 
 
 async def test_a_hint_to_cancel_reaches_every_process(
@@ -311,20 +311,20 @@ async def test_a_hint_to_cancel_reaches_every_process(
 ) -> None:
     hinted: list[str] = []
     worker = new_worker()
-    await backend.join(worker, hinted.append)
+    await backend.workers.join(worker, hinted.append)
     id_ = await insert_one(backend)
     await claim_one(backend, worker)
     other = await open_backend()
 
     async def heard() -> bool:
-        await other.cancel(id_, "enough")
+        await other.executions.cancel(id_, "enough")
         other._open_parts.stores.write_behind.put(
             other._open_parts.stores.scripts.hint_cancel(id_)
         )
         return id_ in hinted
 
     await until(heard)
-    renewal = await asyncio.to_thread(backend.renew, worker.id)
+    renewal = await asyncio.to_thread(backend.workers.renew, worker.id)
     assert renewal.cancelled == {id_}
 
 
@@ -333,16 +333,16 @@ async def test_an_event_another_worker_serves_goes_back_to_it(
 ) -> None:
     one, other = await joined(backend, "one"), await joined(backend, "other")
     id_ = await insert_one(backend, event="other")
-    assert list(await backend.claim(one, 5, 0.3)) == []
+    assert list(await backend.claims.claim(one, 5, 0.3)) == []
     assert (await claim_one(backend, other)).execution.id == id_
 
 
 async def test_a_cancelled_delayed_execution_leaves_nothing_in_redis(
     backend: RedisMongoBackend, raw_redis: redis.Redis, prefix: str
 ) -> None:
-    (outcome,) = await backend.insert([new_execution(delay=3600.0)])
+    (outcome,) = await backend.executions.insert([new_execution(delay=3600.0)])
     await until(lambda: raw_redis.zcard(f"{prefix}:delayed") == 1)
-    execution, changed = await backend.cancel(outcome.id, None)
+    execution, changed = await backend.executions.cancel(outcome.id, None)
     assert changed
     assert execution is not None
     assert execution.status is ExecutionStatus.CANCELLED
@@ -355,7 +355,7 @@ async def test_all_that_is_due_is_promoted(
     backend: RedisMongoBackend, count: int
 ) -> None:
     worker = await joined(backend)
-    await backend.insert([new_execution(delay=0.3) for _ in range(count)])
+    await backend.executions.insert([new_execution(delay=0.3) for _ in range(count)])
     assert len(await claim_many(backend, worker, count, limit=100)) == count
 
 
@@ -370,10 +370,10 @@ async def test_a_reap_that_an_outage_held_up_buries_nobody_for_the_outage(
     begun = time.monotonic()
     server.pause()
     try:
-        reaping = asyncio.create_task(backend.reap(reaper.id, expired=True))
+        reaping = asyncio.create_task(backend.workers.reap(reaper.id, expired=True))
         await until(lambda: time.monotonic() - begun > 4.5)
     finally:
         server.resume()
 
     assert await reaping == 0
-    assert (await asyncio.to_thread(backend.renew, waits_too.id)).alive
+    assert (await asyncio.to_thread(backend.workers.renew, waits_too.id)).alive

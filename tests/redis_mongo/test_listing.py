@@ -55,7 +55,7 @@ def document(number: int, prefix: str) -> dict[str, Any]:
 async def fill(backend: RedisMongoBackend, raw_mongo: Mongo, prefix: str) -> list[Any]:
     """Return what is stored, newest first."""
     worker = new_worker(functions={"often": "often", "refund": "payments"})
-    await backend.join(worker, ignore)
+    await backend.workers.join(worker, ignore)
     stored = [document(number, prefix) for number in range(STORED)]
     raw_mongo.executions.insert_many(stored)
     stored.sort(key=lambda each: (each["createdAt"], each["_id"]), reverse=True)
@@ -93,7 +93,7 @@ async def test_every_filter_reads_little_and_finds_all(
         cursor: str | None = None
         for _ in range(2):
             with profiled(raw_mongo) as reads:
-                page = await backend.list(
+                page = await backend.listing.page(
                     ExecutionQuery(**query, limit=LIMIT, cursor=cursor)
                 )
             assert "COLLSCAN" not in reads.plans, query
@@ -128,7 +128,9 @@ async def test_all_pages_together_hold_everything_once(
     found: list[str] = []
     cursor: str | None = None
     for _ in range(STORED):
-        page = await backend.list(ExecutionQuery(**query, limit=LIMIT, cursor=cursor))
+        page = await backend.listing.page(
+            ExecutionQuery(**query, limit=LIMIT, cursor=cursor)
+        )
         assert len(page.items) <= LIMIT
         found += [each.id for each in page.items]
         cursor = page.cursor
@@ -144,7 +146,9 @@ async def test_a_page_without_such_a_filter_reads_what_it_shows(
     cursor: str | None = None
     for _ in range(3):
         with profiled(raw_mongo) as reads:
-            page = await backend.list(ExecutionQuery(limit=LIMIT, cursor=cursor))
+            page = await backend.listing.page(
+                ExecutionQuery(limit=LIMIT, cursor=cursor)
+            )
         cursor = page.cursor
         assert reads.documents <= 2 * LIMIT + 2
         assert reads.keys <= 2 * LIMIT + 2 + 2 * len(S)
@@ -159,7 +163,7 @@ async def test_thousands_of_one_moment_are_paged_without_reading_them_again(
     cursor: str | None = None
     for _ in range(4):
         with profiled(raw_mongo) as reads:
-            page = await backend.list(ExecutionQuery(limit=300, cursor=cursor))
+            page = await backend.listing.page(ExecutionQuery(limit=300, cursor=cursor))
         assert reads.keys <= 301 + 3 * len(S)
         found += [each.id for each in page.items]
         cursor = page.cursor
@@ -183,14 +187,14 @@ async def test_documents_of_the_original_are_paged_along_the_index(
     cursor: str | None = None
     while True:
         with profiled(raw_mongo) as reads:
-            page = await backend.list(ExecutionQuery(limit=50, cursor=cursor))
+            page = await backend.listing.page(ExecutionQuery(limit=50, cursor=cursor))
         assert reads.keys <= 2 * (51 + 3 * len(S))
         found += [each.id for each in page.items]
         cursor = page.cursor
         if cursor is None:
             break
     assert len(found) == len(set(found)) == 220
-    page = await backend.list(ExecutionQuery(id_prefix="a-8-2"))
+    page = await backend.listing.page(ExecutionQuery(id_prefix="a-8-2"))
     assert [each.id for each in page.items] == ["a-8-218", "a-8-208", "a-8-28"]
 
 
@@ -225,7 +229,7 @@ async def test_pages_of_damaged_documents_are_not_the_end_of_a_listing(
     found: list[str] = []
     query = ExecutionQuery(limit=limit)
     for _ in range(len(good) + len(bad) + 1):
-        page = await backend.list(query)
+        page = await backend.listing.page(query)
         found += ids(page.items)
         if page.cursor is None:
             break

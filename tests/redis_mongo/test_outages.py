@@ -27,7 +27,7 @@ from worchflow.foundations.errors import StoreUnavailable
 from worchflow.model.notices import ExecutionUpdated, encode_notice
 from worchflow.model.records import ExecutionStatus
 from worchflow.model.settlement import Completed, Released
-from worchflow.storage.redis_mongo import hints, missing, sweeper
+from worchflow.storage.redis_mongo import missing, notices, sweeper
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.redis_gateway import Answer
 from worchflow.storage.redis_mongo.scripts import ENQUEUE, RELEASE, ScriptCall
@@ -83,7 +83,7 @@ async def test_nothing_is_lost_when_redis_is_wiped(
         raw.flushall()
         worker = await joined(backend)
         backdate(mongo_url)
-        assert await backend.sweep(worker.id) == 20
+        assert await backend.sweeping.sweep(worker.id) == 20
         assert raw.lrange(f"{prefix}:queue", 0, -1) == ids
         assert raw.hget(f"{prefix}:execution:{ids[0]}", "status") == "queued"
     claims = await claim_many(backend, worker, 20)
@@ -100,9 +100,9 @@ async def test_the_sweep_pushes_nothing_twice_within_a_minute(
         raw.flushall()
         worker = await joined(backend)
         backdate(mongo_url)
-        assert await backend.sweep(worker.id) == 3
+        assert await backend.sweeping.sweep(worker.id) == 3
         raw.delete(f"{prefix}:queue")
-        assert await backend.sweep(worker.id) == 0
+        assert await backend.sweeping.sweep(worker.id) == 0
 
 
 async def test_what_came_just_before_a_wipe_does_not_wait_for_all_that_is_older(
@@ -122,11 +122,11 @@ async def test_what_came_just_before_a_wipe_does_not_wait_for_all_that_is_older(
         raw.flushall()
 
         async def all_are_back() -> bool:
-            await backend.sweep(worker.id)
+            await backend.sweeping.sweep(worker.id)
             return bool(raw.lrange(f"{prefix}:queue", 0, -1) == old + young)
 
         await until(all_are_back)
-    assert await backend.sweep(worker.id) == 0
+    assert await backend.sweeping.sweep(worker.id) == 0
 
 
 async def test_one_key_of_a_foreign_type_keeps_only_its_own_execution_from_the_sweep(
@@ -146,7 +146,7 @@ async def test_one_key_of_a_foreign_type_keeps_only_its_own_execution_from_the_s
     with client(own_redis) as raw:
         raw.flushall()
         raw.set(key, "of another program")
-        assert await backend.sweep(worker.id) == 4
+        assert await backend.sweeping.sweep(worker.id) == 4
         assert raw.lrange(f"{prefix}:queue", 0, -1) == others
         swept = raw_mongo.executions.find(
             {"id": {"$in": ids}, "sweptAt": {"$exists": True}}
@@ -154,13 +154,13 @@ async def test_one_key_of_a_foreign_type_keeps_only_its_own_execution_from_the_s
         assert {document["id"] for document in swept} == {*others}
         await claim_many(backend, worker, 4)
         # Nothing is before it any more: it is found each time, and told once.
-        assert await backend.sweep(worker.id) == 0
-        assert await backend.sweep(worker.id) == 0
+        assert await backend.sweeping.sweep(worker.id) == 0
+        assert await backend.sweeping.sweep(worker.id) == 0
         said = [r.getMessage() for r in caplog.records if key in r.getMessage()]
         assert len(said) == 1
         assert "delete or rename" in said[0]
         raw.delete(key)
-        assert await backend.sweep(worker.id) == 1
+        assert await backend.sweeping.sweep(worker.id) == 1
         assert raw.lrange(f"{prefix}:queue", 0, -1) == [ids[2]]
 
 
@@ -181,7 +181,7 @@ async def test_a_sweep_passes_pages_that_redis_refuses(
         for id_ in ids[:8]:
             raw.set(f"{prefix}:execution:{id_}", "of another program")
         async with asyncio.timeout(IN_TIME):
-            assert await backend.sweep(worker.id) == 4
+            assert await backend.sweeping.sweep(worker.id) == 4
         assert sorted(raw.lrange(f"{prefix}:queue", 0, -1)) == sorted(ids[8:])
 
 
@@ -207,9 +207,9 @@ async def test_one_key_of_a_foreign_type_takes_no_other_update_of_its_batch_down
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(write_behind._redis, "run", counted)
-            steps = (backend.checkpoint(claim, new_step()) for claim in claims)
+            steps = (backend.steps.checkpoint(claim, new_step()) for claim in claims)
             await asyncio.gather(*steps)
-            ends = (backend.settle(c, Released(delay=60), None) for c in claims)
+            ends = (backend.claims.settle(c, Released(delay=60), None) for c in claims)
             await asyncio.gather(*ends)
             await write_behind.flush(5)
         inflight = f"{prefix}:inflight:{worker.id}"
@@ -230,8 +230,8 @@ async def test_scripts_that_the_server_does_not_know_yet_run_in_their_order(
         raw.script_load(RELEASE.source)
     backend = await open_backend(redis_url=own_redis.url)
     claim = await claimed(backend)
-    await backend.checkpoint(claim, new_step())
-    await backend.settle(claim, Completed(result="1"), None)
+    await backend.steps.checkpoint(claim, new_step())
+    await backend.claims.settle(claim, Completed(result="1"), None)
     await backend._open_parts.stores.write_behind.flush(30)
     with client(own_redis) as raw:
         steps = f"{prefix}:steps:{claim.execution.id}"
@@ -269,7 +269,9 @@ async def test_a_queue_of_a_foreign_type_repeats_nothing_that_was_done(
         inflight = f"{prefix}:inflight:{worker.id}"
         raw.rpush(inflight, *ids)
         raw.set(f"{prefix}:queue", "of another program")
-        await asyncio.gather(*(backend.settle(c, Released(), None) for c in claims))
+        await asyncio.gather(
+            *(backend.claims.settle(c, Released(), None) for c in claims)
+        )
         await write_behind.flush(5)
         assert sorted(raw.lrange(inflight, 0, -1)) == sorted(ids)
 
@@ -288,7 +290,7 @@ async def test_a_sweep_that_ends_early_goes_on_where_it_was(
     worker = await joined(backend)
     ids = [await insert_one(backend) for _ in range(10)]
     backdate(mongo_url)
-    stores, election = backend._open_parts.stores, backend._open_parts.election
+    stores, election = backend._open_parts.stores, backend._open_parts.leadership
     await stores.write_behind.flush(5)
     run, holds = stores.redis.run, election.holds
     pages = iter(range(100))
@@ -306,13 +308,13 @@ async def test_a_sweep_that_ends_early_goes_on_where_it_was(
         if reason == "Redis is away":
             monkeypatch.setattr(stores.redis, "run", fail_at_the_third_page)
             with pytest.raises(StoreUnavailable):
-                await backend.sweep(worker.id)
+                await backend.sweeping.sweep(worker.id)
         else:
             monkeypatch.setattr(election, "holds", lose_at_the_third_page)
-            assert await backend.sweep(worker.id) == 4
+            assert await backend.sweeping.sweep(worker.id) == 4
         assert raw.lrange(f"{prefix}:queue", 0, -1) == ids[:4]
 
-        await backend.sweep(worker.id)
+        await backend.sweeping.sweep(worker.id)
 
         assert raw.lrange(f"{prefix}:queue", 0, -1) == ids
 
@@ -327,7 +329,7 @@ async def test_a_second_wipe_within_a_minute_delays_nothing(
         await backend._open_parts.stores.write_behind.flush(5)
         with client(own_redis) as raw:
             raw.flushall()
-        assert await backend.sweep(worker.id) == 1
+        assert await backend.sweeping.sweep(worker.id) == 1
 
 
 async def test_the_sweep_leaves_a_deep_backlog_alone(
@@ -338,7 +340,7 @@ async def test_the_sweep_leaves_a_deep_backlog_alone(
     await backend._open_parts.stores.write_behind.flush(5)
     worker = await joined(backend)
     backdate(mongo_url)
-    assert await backend.sweep(worker.id) == 0
+    assert await backend.sweeping.sweep(worker.id) == 0
 
 
 async def test_what_was_claimed_past_redis_hides_no_backlog_from_the_sweep(
@@ -351,20 +353,20 @@ async def test_what_was_claimed_past_redis_hides_no_backlog_from_the_sweep(
     backdate(mongo_url)
     with client(own_redis) as raw:
         raw.lpush(f"{prefix}:queue", *(f"gone-{number}" for number in range(500)))
-        assert await backend.sweep(worker.id) == 0
+        assert await backend.sweeping.sweep(worker.id) == 0
         assert raw.llen(f"{prefix}:queue") == 530
 
 
 async def test_more_than_a_page_is_swept_in_one_go(
     backend: RedisMongoBackend, own_redis: RedisServer, mongo_url: str, prefix: str
 ) -> None:
-    await backend.insert([new_execution() for _ in range(2500)])
+    await backend.executions.insert([new_execution() for _ in range(2500)])
     await backend._open_parts.stores.write_behind.flush(10)
     with client(own_redis) as raw:
         raw.flushall()
         worker = await joined(backend)
         backdate(mongo_url)
-        assert await backend.sweep(worker.id) == 2500
+        assert await backend.sweeping.sweep(worker.id) == 2500
         assert raw.llen(f"{prefix}:queue") == 2500
 
 
@@ -375,16 +377,16 @@ async def test_a_wipe_while_executions_run_changes_nothing_for_them(
     worker = await joined(backend)
     claim = await claim_one(backend, worker)
     step = new_step()
-    await backend.checkpoint(claim, step)
+    await backend.steps.checkpoint(claim, step)
     await backend._open_parts.stores.write_behind.flush(5)
     with client(own_redis) as raw:
         raw.flushall()
-    await backend.checkpoint(claim, new_step(2))
-    await backend.settle(claim, Released(), None)
+    await backend.steps.checkpoint(claim, new_step(2))
+    await backend.claims.settle(claim, Released(), None)
     again = await claim_one(backend, worker)
     assert len(again.steps) == 2
-    assert (await backend.settle(again, Completed(result="1"), None)).applied
-    stored = await backend.get(id_)
+    assert (await backend.claims.settle(again, Completed(result="1"), None)).applied
+    stored = await backend.executions.get(id_)
     assert stored is not None
     assert stored.status is ExecutionStatus.COMPLETED
 
@@ -413,8 +415,8 @@ async def test_scripts_that_redis_forgot_are_sent_again(
         claim = await claim_one(backend, worker)
         with client(own_redis) as raw:
             raw.script_flush()
-        await backend.checkpoint(claim, new_step())
-        await backend.settle(claim, Completed(result="1"), None)
+        await backend.steps.checkpoint(claim, new_step())
+        await backend.claims.settle(claim, Completed(result="1"), None)
         assert await backend._open_parts.stores.write_behind.flush(5)
     assert backend._open_parts.stores.write_behind.lost == 0
 
@@ -431,13 +433,13 @@ async def test_work_goes_on_without_redis_and_back_with_it(
     claims = await claim_many(backend, worker, 3)
     assert [claim.execution.id for claim in claims] == ids
     for claim in claims:
-        await backend.checkpoint(claim, new_step())
-        await backend.settle(claim, Completed(result="1"), None)
+        await backend.steps.checkpoint(claim, new_step())
+        await backend.claims.settle(claim, Completed(result="1"), None)
     with pytest.raises(StoreUnavailable, match="Redis"):
         await backend.check()
 
     await asyncio.to_thread(own_redis.start)
-    await until(lambda: not backend._claimer(worker)._redis_is_down)
+    await until(lambda: not backend.claims.claimer(worker)._redis_is_down)
     told = [each.getMessage() for each in caplog.records]
     lost, back = (each for each in told if "work is taken from" in each)
     assert lost.endswith("work is taken from MongoDB until it does")
@@ -454,7 +456,7 @@ async def test_what_breaks_on_the_way_back_to_redis_is_tried_again(
     backend: RedisMongoBackend, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = await joined(backend)
-    claimer = backend._claimer(worker)
+    claimer = backend.claims.claimer(worker)
     reconcile, tries = claimer.reconcile, 0
 
     async def broken_twice() -> None:
@@ -484,8 +486,8 @@ async def test_a_frozen_redis_delays_nobody_who_only_writes(
     await backend._open_parts.stores.write_behind.flush(5)
     own_redis.pause()
     async with asyncio.timeout(IN_TIME):
-        await backend.checkpoint(claim, new_step())
-        await backend.settle(claim, Completed(result="1"), None)
+        await backend.steps.checkpoint(claim, new_step())
+        await backend.claims.settle(claim, Completed(result="1"), None)
     own_redis.resume()
 
 
@@ -509,7 +511,7 @@ async def test_what_a_lost_answer_had_moved_is_found_again(
     with client(own_redis) as raw:
         # As a pop whose answer was lost on the way leaves it.
         raw.lmove(f"{prefix}:queue", f"{prefix}:inflight:{worker.id}", "LEFT", "RIGHT")
-    await backend._claimer(worker).reconcile()
+    await backend.claims.claimer(worker).reconcile()
     claim = await claim_one(backend, worker)
     assert claim.execution.id == id_
 
@@ -517,7 +519,7 @@ async def test_what_a_lost_answer_had_moved_is_found_again(
 async def test_notices_come_again_after_redis_was_away(
     backend: RedisMongoBackend, own_redis: RedisServer
 ) -> None:
-    async with backend.watch("e1") as subscription:
+    async with backend.notices.watch("e1") as subscription:
         await asyncio.to_thread(own_redis.restart)
         notice = ExecutionUpdated(
             execution_id="e1",
@@ -537,29 +539,29 @@ async def test_notices_come_again_after_redis_was_away(
 async def test_who_comes_back_to_a_channel_that_was_not_left_yet_keeps_it(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hints, "IDLE", 0.05)
+    monkeypatch.setattr(notices, "IDLE", 0.05)
     worker = await joined(backend)
     id_ = await insert_one(backend)
-    async with backend.watch(id_):
+    async with backend.notices.watch(id_):
         pass
 
-    async with backend.watch(id_, progress=False) as subscription:
+    async with backend.notices.watch(id_, progress=False) as subscription:
         assert await subscription.next(0.5) is None  # many quiet moments
-        await backend.cancel(id_, None)
+        await backend.executions.cancel(id_, None)
         told = await subscription.next(5)
 
     assert told is not None
     assert told.status is ExecutionStatus.CANCELLED
-    await backend.leave(worker.id)
+    await backend.workers.leave(worker.id)
 
 
 async def test_channels_that_nobody_watches_are_left(
     backend: RedisMongoBackend, own_redis: RedisServer, prefix: str
 ) -> None:
     with client(own_redis) as raw:
-        async with backend.watch("stays"):
+        async with backend.notices.watch("stays"):
             for number in range(250):
-                async with backend.watch(f"e{number}"):
+                async with backend.notices.watch(f"e{number}"):
                     pass
             stays = [f"{prefix}:{kind}:stays" for kind in ("progress", "updates")]
             await until(lambda: sorted(raw.pubsub_channels(f"{prefix}:*:*")) == stays)
@@ -577,8 +579,8 @@ async def test_a_full_redis_can_be_drained_and_then_takes_work_again(
         claims = await claim_many(backend, worker, 6)
         assert {claim.execution.id for claim in claims} == {*before, later}
         for claim in claims:
-            await backend.checkpoint(claim, new_step())
-            await backend.settle(claim, Completed(result="1"), None)
+            await backend.steps.checkpoint(claim, new_step())
+            await backend.claims.settle(claim, Completed(result="1"), None)
         await until(lambda: not raw.exists(f"{prefix}:inflight:{worker.id}"))
         assert raw.hget(f"{prefix}:execution:{before[0]}", "status") == "completed"
         raw.config_set("maxmemory", "0")
@@ -594,12 +596,12 @@ async def test_a_dropped_acknowledgement_is_repaired(
     claim = await claim_one(backend, worker)
     write_behind = backend._open_parts.stores.write_behind
     await write_behind.flush(5)
-    await backend.settle(claim, Completed(result="1"), None)
+    await backend.claims.settle(claim, Completed(result="1"), None)
     operation = write_behind._waiting.popleft()
     write_behind._give_up(operation)
-    claimer = backend._claimer(worker)
+    claimer = backend.claims.claimer(worker)
     await until(lambda: not claimer.has_lost)
-    assert list(await backend.claim(worker, 1, 0.2)) == []
+    assert list(await backend.claims.claim(worker, 1, 0.2)) == []
     with client(own_redis) as raw:
         hash_ = f"{prefix}:execution:{id_}"
         await until(lambda: raw.hget(hash_, "status") == "completed")
@@ -616,9 +618,9 @@ async def test_send_says_within_its_timeout_that_mongodb_is_away(
     new = new_execution()
     async with asyncio.timeout(IN_TIME):
         with pytest.raises(StoreUnavailable, match="MongoDB"):
-            await backend.insert([new])
+            await backend.executions.insert([new])
     await asyncio.to_thread(server.start)
-    (outcome,) = await backend.insert([new])
+    (outcome,) = await backend.executions.insert([new])
     assert outcome.existing is None
 
 
@@ -632,9 +634,9 @@ async def test_claims_wait_for_mongodb_and_lose_nothing(
     await backend._open_parts.stores.write_behind.flush(5)
     await asyncio.to_thread(server.kill)
     with pytest.raises(StoreUnavailable):
-        await backend.claim(worker, 2, 0.5)
+        await backend.claims.claim(worker, 2, 0.5)
     with pytest.raises(StoreUnavailable):
-        await backend.claim(worker, 2, 0.5)
+        await backend.claims.claim(worker, 2, 0.5)
     stores = backend._open_parts.stores
     assert len(await stores.redis.items(stores.keys.queue, 10)) == 4
     await asyncio.to_thread(server.start)
@@ -651,7 +653,7 @@ async def test_a_settlement_waits_for_mongodb_to_come_back(
     claim = await claim_one(backend, await joined(backend))
     await asyncio.to_thread(server.kill)
     settling = asyncio.create_task(
-        backend.settle(claim, Completed(result="1"), None), name="settling"
+        backend.claims.settle(claim, Completed(result="1"), None), name="settling"
     )
     await asyncio.to_thread(server.start)
     assert (await settling).applied
@@ -663,11 +665,11 @@ async def test_renewing_fails_in_time_while_mongodb_is_frozen(
     server = start_mongo()
     backend = await open_backend(mongo_url=server.database_url("x"), lease_ttl=2.0)
     worker = await joined(backend)
-    assert (await asyncio.to_thread(backend.renew, worker.id)).alive
+    assert (await asyncio.to_thread(backend.workers.renew, worker.id)).alive
     server.pause()
     async with asyncio.timeout(IN_TIME):
         with pytest.raises(StoreUnavailable):
-            await asyncio.to_thread(backend.renew, worker.id)
+            await asyncio.to_thread(backend.workers.renew, worker.id)
     server.resume()
 
 

@@ -17,7 +17,7 @@ from tests.waiting import until
 from worchflow.foundations.errors import StoreUnavailable
 from worchflow.model.records import Claim, ExecutionStatus, StoredExecution
 from worchflow.model.settlement import Completed, Failed, Settlement
-from worchflow.storage.redis_mongo import pruning
+from worchflow.storage.redis_mongo import retention
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.scripts import NOWHERE
 
@@ -32,7 +32,7 @@ async def ended(
 ) -> str:
     """A failed execution of last year, with a step."""
     claim = await claimed(backend)
-    await backend.checkpoint(claim, new_step())
+    await backend.steps.checkpoint(claim, new_step())
     await settle(backend, claim, settlement or Failed(error=ERROR))
     long_ago = datetime.now(UTC) - timedelta(days=365)
     raw_mongo.executions.update_one(
@@ -66,12 +66,12 @@ async def test_what_a_crash_leaves_half_done_is_completed(
             patch.setattr(stores.redis, "remove_keys", dies)
         patch.setattr(stores.mongo, "delete", dies)
         with pytest.raises(StoreUnavailable):
-            await backend.prune(S.FAILED, DAY, 10)
+            await backend.retention.prune(S.FAILED, DAY, 10)
 
     # Its steps may be gone already, so it must not run again.
-    assert await backend.retry(id_) == (None, False)
-    assert await backend.prune(S.FAILED, DAY, 10) == 1
-    assert await backend.get(id_) is None
+    assert await backend.executions.retry(id_) == (None, False)
+    assert await backend.retention.prune(S.FAILED, DAY, 10) == 1
+    assert await backend.executions.get(id_) is None
     assert raw_mongo.steps.count_documents({}) == 0
 
 
@@ -85,17 +85,17 @@ async def test_who_is_late_removes_nothing_of_the_id_sent_anew(
     async def anew(keys: Any) -> None:
         """Somebody else removes it, and it is sent and runs again, meanwhile."""
         monkeypatch.setattr(stores.redis, "remove_keys", remove_keys)
-        assert await backend.prune(S.COMPLETED, DAY, 10) == 1
+        assert await backend.retention.prune(S.COMPLETED, DAY, 10) == 1
         claim = await claimed(backend, id=id_)
-        await backend.checkpoint(claim, new_step(2))
+        await backend.steps.checkpoint(claim, new_step(2))
         await remove_keys(keys)
 
     monkeypatch.setattr(stores.redis, "remove_keys", anew)
 
-    assert await backend.prune(S.COMPLETED, DAY, 10) == 0
+    assert await backend.retention.prune(S.COMPLETED, DAY, 10) == 0
 
     assert (await stored(backend, id_)).status is S.PROCESSING
-    assert [step.title for step in await backend.steps(id_)] == ["step 2"]
+    assert [step.title for step in await backend.steps.all(id_)] == ["step 2"]
 
 
 @pytest.mark.parametrize("options", [{}, {"durability": "fast"}, {"ts_compat": True}])
@@ -105,20 +105,20 @@ async def test_steps_recorded_by_a_clock_that_is_ahead_go_as_well(
     backend = await open_backend(**options)
     claim = await claimed(backend)
     ahead = now() + timedelta(days=1)
-    await backend.checkpoint(claim, new_step(finished_at=ahead))
+    await backend.steps.checkpoint(claim, new_step(finished_at=ahead))
     await settle(backend, claim, Completed(result="1"))
-    await until(lambda: backend.prune(S.COMPLETED, 0.0, 10))
+    await until(lambda: backend.retention.prune(S.COMPLETED, 0.0, 10))
 
     assert raw_mongo.steps.count_documents({}) == 0
     claim = await claimed(backend, id=claim.execution.id)
-    assert await backend.checkpoint(claim, step := new_step(result="2")) == step
+    assert await backend.steps.checkpoint(claim, step := new_step(result="2")) == step
 
 
 async def test_steps_that_say_not_whose_they_are_go_with_it(
     open_backend: OpenBackend, raw_mongo: Mongo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The original's, and what executions of its id left that were deleted alone."""
-    monkeypatch.setattr(pruning, "LEFT", 1)
+    monkeypatch.setattr(retention, "LEFT", 1)
     backend = await open_backend(ts_compat=True)
     id_ = await ended(backend, raw_mongo)
     step = {"executionId": id_, "timestamp": 2**52, "status": "completed"}
@@ -129,7 +129,7 @@ async def test_steps_that_say_not_whose_they_are_go_with_it(
         ]
     )
 
-    assert await backend.prune(S.FAILED, DAY, 10) == 1
+    assert await backend.retention.prune(S.FAILED, DAY, 10) == 1
 
     assert raw_mongo.steps.count_documents({}) == 0
 
@@ -150,10 +150,10 @@ async def test_who_is_late_removes_no_step_whatever_says_when_it_was_recorded(
 
     async def late(collection: str, *queries: Any) -> int:
         monkeypatch.setattr(mongo, "delete", delete)
-        assert await backend.prune(status, DAY, 10) == 1
+        assert await backend.retention.prune(status, DAY, 10) == 1
         claim = await claimed(backend, id=id_)
-        await backend.checkpoint(claim, new_step(1, finished_at=LONG_AGO))
-        await backend.checkpoint(claim, new_step(2, finished_at=LONG_AGO))
+        await backend.steps.checkpoint(claim, new_step(1, finished_at=LONG_AGO))
+        await backend.steps.checkpoint(claim, new_step(2, finished_at=LONG_AGO))
         # As a step is that somebody has changed who knows no marks.
         raw_mongo.steps.update_one({"stepId": new_step(2).step_id}, UNMARKED)
         await settle(backend, claim, settlement)
@@ -163,7 +163,7 @@ async def test_who_is_late_removes_no_step_whatever_says_when_it_was_recorded(
 
     monkeypatch.setattr(mongo, "delete", late)
 
-    assert await backend.prune(status, DAY, 10) == 0
+    assert await backend.retention.prune(status, DAY, 10) == 0
 
     assert len(kept) == 2
     assert list(raw_mongo.steps.find()) == kept
@@ -225,7 +225,7 @@ async def test_copies_in_redis_go_even_if_they_would_not_expire(
     keys = [f"{prefix}:execution:{id_}", f"{prefix}:steps:{id_}"]
     assert [raw_redis.persist(key) for key in keys] == [1, 1]
 
-    assert await backend.prune(S.FAILED, DAY, 10) == 1
+    assert await backend.retention.prune(S.FAILED, DAY, 10) == 1
 
     assert raw_redis.exists(*keys) == 0
 
@@ -254,12 +254,12 @@ async def test_documents_of_the_original_are_never_removed(
     )
     ours = await ended(backend, raw_mongo)
 
-    assert await backend.prune(S.COMPLETED, DAY, 10) == 0
-    assert await backend.prune(S.FAILED, DAY, 10) == 1
+    assert await backend.retention.prune(S.COMPLETED, DAY, 10) == 0
+    assert await backend.retention.prune(S.FAILED, DAY, 10) == 1
 
     left = raw_mongo.executions.distinct("id")
     assert sorted(left) == ["shared", "theirs"]
-    assert await backend.get(ours) is None
+    assert await backend.executions.get(ours) is None
 
 
 async def test_what_is_kept_is_not_read(
@@ -285,14 +285,14 @@ async def test_what_is_kept_is_not_read(
     raw_mongo.executions.insert_many(kept + old)
 
     with profiled(raw_mongo) as reads:
-        assert await backend.prune(S.COMPLETED, DAY, 10) == 10
+        assert await backend.retention.prune(S.COMPLETED, DAY, 10) == 10
     assert reads.keys <= 4 * 10 + 4
     assert reads.documents <= 4 * 10
     assert "COLLSCAN" not in reads.plans
 
-    assert await backend.prune(S.COMPLETED, DAY, 100) == 20
+    assert await backend.retention.prune(S.COMPLETED, DAY, 100) == 20
     with profiled(raw_mongo) as reads:
-        assert await backend.prune(S.COMPLETED, DAY, 10) == 0
+        assert await backend.retention.prune(S.COMPLETED, DAY, 10) == 0
     assert reads.keys <= 1
     assert raw_mongo.executions.count_documents({}) == len(kept)
 
@@ -305,7 +305,7 @@ async def test_the_clock_of_this_process_decides_nothing(
     in_a_year = int(time.time() * 1000) + 365 * 86_400_000
     monkeypatch.setattr(backend._open_parts.stores.clock, "now", lambda: in_a_year)
 
-    assert await backend.prune(S.COMPLETED, DAY, 10) == 0
+    assert await backend.retention.prune(S.COMPLETED, DAY, 10) == 0
 
     assert (await stored(backend, claim.execution.id)).status is S.COMPLETED
 
@@ -321,7 +321,7 @@ async def test_all_its_steps_go_and_only_its_own(
     near = await insert_one(backend, id=f"{id_}:1")
     raw_mongo.steps.insert_one({"_id": f"{near}:1", "executionId": near})
 
-    assert await backend.prune(S.FAILED, DAY, 10) == 1
+    assert await backend.retention.prune(S.FAILED, DAY, 10) == 1
 
     assert raw_mongo.steps.distinct("_id") == [f"{near}:1"]
 
@@ -329,12 +329,12 @@ async def test_all_its_steps_go_and_only_its_own(
 async def test_another_worker_is_elected_when_the_first_is_silent(
     backend: RedisMongoBackend, raw_mongo: Mongo, prefix: str
 ) -> None:
-    assert await backend.elect("first")
-    assert not await backend.elect("second")
-    assert await backend.elect("first")
+    assert await backend.leadership.holds("first")
+    assert not await backend.leadership.holds("second")
+    assert await backend.leadership.holds("first")
     long_ago = datetime.now(UTC) - timedelta(days=1)
     raw_mongo.worchflow_meta.update_one(
         {"_id": f"sweep:{prefix}"}, {"$set": {"expiresAt": long_ago}}
     )
-    assert await backend.elect("second")
-    assert not await backend.elect("first")
+    assert await backend.leadership.holds("second")
+    assert not await backend.leadership.holds("first")

@@ -58,7 +58,7 @@ async def test_what_others_serve_costs_a_worker_no_claim(
     (wanted,) = await send(backend, "a", 1)
     commands.seen.clear()
 
-    (claim,) = await own.claim(worker, 10, 5.0)
+    (claim,) = await own.claims.claim(worker, 10, 5.0)
 
     assert claim.execution.id == wanted
     await flushed(own)
@@ -78,7 +78,7 @@ async def test_a_call_sorts_so_many_and_the_next_goes_on(
     others = await send(backend, "b", 30)
     (wanted,) = await send(backend, "a", 1)
 
-    (claim,) = await backend.claim(worker, 1, 0.0)
+    (claim,) = await backend.claims.claim(worker, 1, 0.0)
 
     assert claim.execution.id == wanted
     assert raw_redis.lrange(f"{prefix}:ready:b", 0, -1) == others
@@ -127,7 +127,7 @@ async def test_what_has_no_hash_is_claimed_to_learn_its_event(
     claims = await claim_many(backend, worker, 2)
 
     assert ids(claims) == [gone, odd]
-    assert not backend._claimer(worker)._redis_is_down
+    assert not backend.claims.claimer(worker)._redis_is_down
 
 
 async def test_the_hash_of_a_former_life_with_another_event_leads_nobody_astray(
@@ -204,7 +204,7 @@ async def test_a_lost_answer_of_a_pop_for_others_is_sorted_later(
     )
     commands.seen.clear()
 
-    await backend._claimer(worker).reconcile()
+    await backend.claims.claimer(worker).reconcile()
 
     assert raw_redis.lrange(f"{prefix}:ready:b", 0, -1) == [id_]
     assert not raw_redis.exists(f"{prefix}:inflight:{worker.id}")
@@ -227,7 +227,7 @@ async def test_what_a_dead_worker_had_comes_before_its_event_s_ready_list(
     raw_redis.lmove(f"{prefix}:ready:b", inflight, "LEFT", "RIGHT")
     raw_mongo.workers.update_one({"_id": dead.id}, {"$set": {"dead": True}})  # type: ignore[dict-item]
 
-    assert await backend.reap(alive.id, expired=False) == 2
+    assert await backend.workers.reap(alive.id, expired=False) == 2
     await flushed(backend)
 
     assert raw_redis.lrange(f"{prefix}:ready:b", 0, -1) == sent
@@ -270,11 +270,11 @@ async def test_a_deep_ready_list_is_left_alone_and_hides_nothing_of_others(
     backdate(raw_mongo, *many)
     raw_redis.delete(f"{prefix}:ready:c")
 
-    assert await backend.sweep(worker.id) == 1
+    assert await backend.sweeping.sweep(worker.id) == 1
 
     assert raw_redis.lrange(f"{prefix}:queue", 0, -1) == [lost]
     assert raw_redis.lrange(f"{prefix}:ready:b", 0, -1) == many
-    assert await backend.sweep(worker.id) == 0
+    assert await backend.sweeping.sweep(worker.id) == 0
 
 
 async def test_what_is_older_than_the_head_of_its_ready_list_is_missing(
@@ -287,7 +287,7 @@ async def test_what_is_older_than_the_head_of_its_ready_list_is_missing(
     backdate(raw_mongo, lost)
     raw_redis.lrem(f"{prefix}:ready:b", 1, lost)
 
-    assert await backend.sweep(worker.id) == 1
+    assert await backend.sweeping.sweep(worker.id) == 1
 
     assert raw_redis.lrange(f"{prefix}:queue", 0, -1) == [lost]
     assert raw_redis.lrange(f"{prefix}:ready:b", 0, -1) == others
@@ -307,7 +307,7 @@ async def test_after_a_wipe_one_page_of_each_event_is_queued_in_turn(
     backdate(raw_mongo, *many, one)
     raw_redis.delete(f"{prefix}:queue")
 
-    assert await backend.sweep(worker.id) == 51
+    assert await backend.sweeping.sweep(worker.id) == 51
 
     queue: Any = raw_redis.lrange(f"{prefix}:queue", 0, -1)
     assert queue.index(one) == 5
@@ -324,10 +324,10 @@ async def test_what_nobody_waits_for_any_more_leaves_its_ready_list(
     assert await nothing_to_claim(backend, worker)
     raw_redis.lpush(f"{prefix}:ready:b", *(f"old-{number}" for number in range(1200)))
     for id_ in gone + dropped:
-        await backend.cancel(id_, None)
+        await backend.executions.cancel(id_, None)
     backdate(raw_mongo, *waits)
 
-    assert await backend.sweep(worker.id) == 0
+    assert await backend.sweeping.sweep(worker.id) == 0
 
     left: Any = raw_redis.lrange(f"{prefix}:ready:b", 0, -1)
     assert left[-3:] == waits
@@ -341,13 +341,13 @@ async def test_the_sweep_says_what_nobody_serves_and_takes_it_back(
     monkeypatch.setattr("worchflow.storage.redis_mongo.reasons.PAGE", 4)
     worker = await joined(backend, "a")
     sent = await send(backend, "b", 10)
-    await backend.sweep(worker.id)
+    await backend.sweeping.sweep(worker.id)
     for id_ in sent:
         await expect(backend, id_, reason=unserved_reason("b"), run_at=None)
         await expect(backend, id_, status=ExecutionStatus.QUEUED, token=0)
 
     await joined(backend, "b")
-    await backend.sweep(worker.id)
+    await backend.sweeping.sweep(worker.id)
 
     assert [(await stored(backend, id_)).reason for id_ in sent] == [None] * 10
 
@@ -358,7 +358,7 @@ async def test_what_nobody_serves_stays_where_it_is_and_costs_nothing(
     worker = await joined(backend, "a")
     sent = await send(backend, "b", 50)
     assert await nothing_to_claim(backend, worker)
-    await backend.sweep(worker.id)
+    await backend.sweeping.sweep(worker.id)
 
     with profiled(raw_mongo) as reads:
         assert await nothing_to_claim(backend, worker)
@@ -390,7 +390,7 @@ async def test_without_redis_a_poll_reads_nothing_of_others(
     worker = await joined(backend, "a")
     await send(backend, "b", 500)
     (wanted,) = await send(backend, "a", 1)
-    claimer = backend._claimer(worker)
+    claimer = backend.claims.claimer(worker)
     claimer._redis_is_down = True
 
     with profiled(raw_mongo) as reads:

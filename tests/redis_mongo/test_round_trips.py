@@ -68,14 +68,14 @@ async def test_a_result_that_is_waited_for_is_read_once(
         sent = await client.send({"name": EVENT, "data": None})
         waiting = asyncio.create_task(sent.result(timeout=10))
         (claim,) = await claim_many(backend, worker, 1)
-        await backend.checkpoint(claim, new_step())
+        await backend.steps.checkpoint(claim, new_step())
         end = ExecutionCompleted(
             execution_id=sent.id,
             event_name=EVENT,
             attempt=1,
             status=ExecutionStatus.COMPLETED,
         )
-        await backend.settle(claim, Completed(result="1"), end)
+        await backend.claims.settle(claim, Completed(result="1"), end)
         assert await waiting == 1
 
     assert commands.seen["find executions"] == 1
@@ -85,14 +85,14 @@ async def test_what_a_fail_over_may_take_back_is_not_read(
     backend: RedisMongoBackend, commands: Commands
 ) -> None:
     worker = await joined(backend)
-    (inserted,) = await backend.insert([new_execution()])
-    (claim,) = await backend.claim(worker, 1, 1.0)
-    await backend.checkpoint(claim, new_step())
-    await backend.get(inserted.id)
-    await backend.steps(inserted.id)
-    await backend.counts()
-    await backend.reap(worker.id, expired=True)
-    await backend.sweep(worker.id)
+    (inserted,) = await backend.executions.insert([new_execution()])
+    (claim,) = await backend.claims.claim(worker, 1, 1.0)
+    await backend.steps.checkpoint(claim, new_step())
+    await backend.executions.get(inserted.id)
+    await backend.steps.all(inserted.id)
+    await backend.counting.by_status()
+    await backend.workers.reap(worker.id, expired=True)
+    await backend.sweeping.sweep(worker.id)
 
     # The names of indexes are read with the driver's own level.
     assert commands.read_levels["majority"] >= 5
@@ -130,22 +130,22 @@ async def test_a_road_of_one_execution(
     worker = await joined(backend)
     await flushed(backend, commands)
 
-    await backend.insert([new_execution()])
+    await backend.executions.insert([new_execution()])
     assert await flushed(backend, commands) == {"insert executions": 1}
     assert runs == [["enqueue"]]
 
     runs.clear()
-    (claim,) = await backend.claim(worker, 1, 1.0)
+    (claim,) = await backend.claims.claim(worker, 1, 1.0)
     assert await flushed(backend, commands) == {"findAndModify executions": 1}
     assert runs == [["take"], ["mark"]]
 
     runs.clear()
-    await backend.checkpoint(claim, new_step())
+    await backend.steps.checkpoint(claim, new_step())
     assert await flushed(backend, commands) == {"insert steps": 1}
     assert runs == [["step"]]
 
     runs.clear()
-    await backend.settle(claim, Completed(result="1"), None)
+    await backend.claims.settle(claim, Completed(result="1"), None)
     assert await flushed(backend, commands) == {"update executions": 1}
     assert runs == [["release"]]
 
@@ -156,7 +156,7 @@ async def test_many_executions_share_them(
     runs = count_runs(backend, monkeypatch)
     worker = await joined(backend)
     await flushed(backend, commands)
-    await backend.insert([new_execution() for _ in range(40)])
+    await backend.executions.insert([new_execution() for _ in range(40)])
     assert await flushed(backend, commands) == {"insert executions": 1}
     assert runs == [["enqueue"]]
 
@@ -171,8 +171,8 @@ async def test_many_executions_share_them(
     runs.clear()
 
     async def finish(claim: Claim) -> None:
-        await backend.checkpoint(claim, new_step())
-        await backend.settle(claim, Completed(result="1"), None)
+        await backend.steps.checkpoint(claim, new_step())
+        await backend.claims.settle(claim, Completed(result="1"), None)
 
     await asyncio.gather(*map(finish, claims))
     assert await flushed(backend, commands) == {
@@ -186,9 +186,9 @@ async def test_recorded_steps_are_only_read_when_there_may_be_some(
     backend: RedisMongoBackend, commands: Commands
 ) -> None:
     worker = await joined(backend)
-    await backend.insert([new_execution()])
+    await backend.executions.insert([new_execution()])
     (claim,) = await claim_many(backend, worker, 1)
-    await backend.settle(claim, RetryAt(error=ERROR, delay=0), None)
+    await backend.claims.settle(claim, RetryAt(error=ERROR, delay=0), None)
     await flushed(backend, commands)
     await claim_many(backend, worker, 1)
     seen = await flushed(backend, commands)
@@ -201,11 +201,11 @@ async def test_redis_is_sent_no_other_commands(
     worker = await joined(backend)
 
     async def road() -> None:
-        await backend.insert([new_execution()])
+        await backend.executions.insert([new_execution()])
         await flushed(backend, commands)
-        (claim,) = await backend.claim(worker, 1, 1.0)
-        await backend.checkpoint(claim, new_step())
-        await backend.settle(claim, Completed(result="1"), None)
+        (claim,) = await backend.claims.claim(worker, 1, 1.0)
+        await backend.steps.checkpoint(claim, new_step())
+        await backend.claims.settle(claim, Completed(result="1"), None)
         await flushed(backend, commands)
 
     await road()  # The first time Redis has to be told the scripts.

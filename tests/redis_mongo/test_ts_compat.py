@@ -66,14 +66,14 @@ async def test_our_worker_serves_what_the_original_sent(
     assert claim.execution.id == "ts-1"
     assert claim.execution.event_data == '{"amount":7}'
     step = new_step(1, result='{"ok":true}')
-    await backend.checkpoint(claim, step)
-    assert (await backend.settle(claim, Completed(result="[1]"), None)).applied
+    await backend.steps.checkpoint(claim, step)
+    assert (await backend.claims.settle(claim, Completed(result="[1]"), None)).applied
     (document,) = raw_mongo.executions.find({"id": "ts-1"})
     assert document["status"] == "completed"
     assert document["result"] == [1]
     hash_ = f"{prefix}:execution:ts-1"
     await until(lambda: raw_redis.hget(hash_, "status") == "completed")
-    assert [s.step_id for s in await backend.steps("ts-1")] == [step.step_id]
+    assert [s.step_id for s in await backend.steps.all("ts-1")] == [step.step_id]
 
 
 async def test_our_steps_are_hits_for_the_original(
@@ -82,7 +82,7 @@ async def test_our_steps_are_hits_for_the_original(
     id_ = await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
     step = new_step(1, result='{"deep":[1,"é"]}')
-    await backend.checkpoint(claim, step)
+    await backend.steps.checkpoint(claim, step)
     steps = await until(lambda: raw_redis.hgetall(f"{prefix}:steps:{id_}"))
     assert json.loads(steps[step.step_id]) == {
         "cached": True,
@@ -132,7 +132,7 @@ async def test_a_step_the_original_recorded_is_adopted(
             "result": "theirs",
         }
     )
-    recorded = await backend.checkpoint(claim, step)
+    recorded = await backend.steps.checkpoint(claim, step)
     assert (recorded.title, recorded.result) == ("theirs", '"theirs"')
 
 
@@ -140,13 +140,13 @@ async def test_documents_without_a_prefix_are_ours(
     backend: RedisMongoBackend, raw_mongo: Mongo
 ) -> None:
     raw_mongo.executions.insert_one(original_document("ts-3", status="failed"))
-    stored = await backend.get("ts-3")
+    stored = await backend.executions.get("ts-3")
     assert stored is not None
     assert stored.status is ExecutionStatus.FAILED
-    page = await backend.list(ExecutionQuery())
+    page = await backend.listing.page(ExecutionQuery())
     assert [one.id for one in page.items] == ["ts-3"]
-    assert (await backend.counts())[ExecutionStatus.FAILED] == 1
-    execution, queued = await backend.retry("ts-3")
+    assert (await backend.counting.by_status())[ExecutionStatus.FAILED] == 1
+    execution, queued = await backend.executions.retry("ts-3")
     assert queued
     assert execution is not None
     claim = await claim_one(backend, await joined(backend))
@@ -157,7 +157,7 @@ async def test_an_id_of_the_original_is_taken(
     backend: RedisMongoBackend, raw_mongo: Mongo
 ) -> None:
     raw_mongo.executions.insert_one(original_document("ts-4"))
-    (outcome,) = await backend.insert([new_execution("ts-4")])
+    (outcome,) = await backend.executions.insert([new_execution("ts-4")])
     assert outcome.existing is not None
     assert outcome.existing.event_data == '{"amount":7}'
     assert raw_mongo.executions.count_documents({"id": "ts-4"}) == 1
@@ -173,7 +173,7 @@ async def test_the_sweep_finds_what_the_original_left_behind(
         )
     raw_mongo.executions.insert_one(original_document("done", status="completed"))
     worker = await joined(backend)
-    assert await backend.sweep(worker.id) == 2
+    assert await backend.sweeping.sweep(worker.id) == 2
     claims = await claim_many(backend, worker, 2)
     assert {claim.execution.id for claim in claims} == {"lost", "orphan"}
 
@@ -184,7 +184,7 @@ async def test_a_retried_execution_of_the_original_keeps_its_document(
     worker = await joined(backend)
     send_as_the_original(raw_redis, raw_mongo, prefix, "ts-5")
     claim = await claim_one(backend, worker)
-    await backend.settle(claim, RetryAt(error=ERROR, delay=0), None)
+    await backend.claims.settle(claim, RetryAt(error=ERROR, delay=0), None)
     again = await claim_one(backend, worker)
     assert again.token > claim.token
     assert again.execution.attempt_count == 1
@@ -195,7 +195,7 @@ async def test_integers_the_original_would_change_are_refused(
     backend: RedisMongoBackend, raw_mongo: Mongo
 ) -> None:
     with pytest.raises(SerializationError, match=r"2\^53"):
-        await backend.insert([new_execution(event_data=f"[{2**53 + 1}]")])
+        await backend.executions.insert([new_execution(event_data=f"[{2**53 + 1}]")])
     assert raw_mongo.executions.count_documents({}) == 0
 
 
@@ -222,8 +222,8 @@ async def test_without_the_option_documents_without_a_prefix_are_nobodys(
 ) -> None:
     backend = await open_backend()
     raw_mongo.executions.insert_one(original_document("ts-6"))
-    assert await backend.get("ts-6") is None
-    assert not (await backend.list(ExecutionQuery())).items
+    assert await backend.executions.get("ts-6") is None
+    assert not (await backend.listing.page(ExecutionQuery())).items
 
 
 async def test_the_originals_own_indexes_are_kept_as_they_are(
@@ -256,7 +256,7 @@ async def test_what_a_dead_worker_owned_of_the_original_is_queued_once(
     await claim_many(backend, dead, 2)
     raw_mongo.workers.update_one({"_id": dead.id}, {"$set": {"dead": True}})  # type: ignore[dict-item]
 
-    assert await backend.reap(alive.id, expired=False) == 2
+    assert await backend.workers.reap(alive.id, expired=False) == 2
 
     await backend._open_parts.stores.write_behind.flush(5)
     assert sorted(raw_redis.lrange(f"{prefix}:queue", 0, -1)) == ids
@@ -276,7 +276,7 @@ async def test_one_that_lost_its_worker_and_its_times_keeps_no_other_from_the_sw
     worker = await joined(backend)
 
     async def swept() -> bool:
-        await backend.sweep(worker.id)
+        await backend.sweeping.sweep(worker.id)
         waiting = raw_mongo.executions.find({"sweptAt": {"$exists": True}})
         return {document["id"] for document in waiting} == {"odd", "good"}
 

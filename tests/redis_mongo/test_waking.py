@@ -12,7 +12,7 @@ from tests.redis_mongo.commands import Commands
 from tests.stores import claim_one, insert_one, joined
 from tests.waiting import until
 from worchflow.model.records import Claim
-from worchflow.storage.redis_mongo import connections, hints, taking
+from worchflow.storage.redis_mongo import connections, notices, taking
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
 LONG = 120.0
@@ -38,7 +38,7 @@ async def blocked(
 
 
 async def heard_by(raw_redis: redis.Redis, prefix: str, count: int) -> None:
-    """Wait until so many backends listen for hints."""
+    """Wait until so many backends listen for notices."""
     channel = f"{prefix}:control"
     await until(lambda: raw_redis.pubsub_numsub(channel)[0][1] == count)
 
@@ -59,8 +59,8 @@ async def test_what_a_waiting_worker_pops_for_others_reaches_them_at_once(
     other, worker = await joined(own, "a"), await joined(backend, "b")
     await heard_by(raw_redis, prefix, 2)
     before = waiting_clients(raw_redis)
-    wrong = await blocked(raw_redis, own.claim(other, 1, LONG), before)
-    right = await blocked(raw_redis, backend.claim(worker, 1, LONG), before + 1)
+    wrong = await blocked(raw_redis, own.claims.claim(other, 1, LONG), before)
+    right = await blocked(raw_redis, backend.claims.claim(worker, 1, LONG), before + 1)
     commands.seen.clear()
 
     id_ = await insert_one(backend, event="b")
@@ -82,12 +82,12 @@ async def test_who_may_have_missed_a_hint_looks_again(
     prefix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hints, "READY", "no message begins so")
+    monkeypatch.setattr(notices, "READY", "no message begins so")
     other, worker = await joined(backend, "a"), await joined(backend, "b")
     await heard_by(raw_redis, prefix, 1)
     before = waiting_clients(raw_redis)
-    wrong = await blocked(raw_redis, backend.claim(other, 1, LONG), before)
-    right = await blocked(raw_redis, backend.claim(worker, 1, LONG), before + 1)
+    wrong = await blocked(raw_redis, backend.claims.claim(other, 1, LONG), before)
+    right = await blocked(raw_redis, backend.claims.claim(worker, 1, LONG), before + 1)
     id_ = await insert_one(backend, event="b")
     await until(lambda: raw_redis.lrange(f"{prefix}:ready:b", 0, -1) == [id_])
     assert not right.done()
@@ -109,8 +109,8 @@ async def test_an_id_popped_when_the_slots_may_be_full_is_put_back(
     other, worker = await joined(backend, "a"), await joined(backend, "b")
     await heard_by(raw_redis, prefix, 1)
     before = waiting_clients(raw_redis)
-    wrong = await blocked(raw_redis, backend.claim(other, 1, LONG), before)
-    right = await blocked(raw_redis, backend.claim(worker, 1, LONG), before + 1)
+    wrong = await blocked(raw_redis, backend.claims.claim(other, 1, LONG), before)
+    right = await blocked(raw_redis, backend.claims.claim(worker, 1, LONG), before + 1)
     first = await insert_one(backend, event="b")
     async with asyncio.timeout(WOKEN):
         (claim,) = await right

@@ -74,7 +74,7 @@ async def test_a_running_execution_shows_its_steps(
     id_ = await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
     step = new_step(1, step_id=step_id("charge"), title="charge", result='{"ok":1}')
-    await backend.checkpoint(claim, step)
+    await backend.steps.checkpoint(claim, step)
     hash_ = f"{prefix}:execution:{id_}"
     await until(lambda: raw_redis.hget(hash_, "status") == "processing")
     steps = await until(lambda: raw_redis.hgetall(f"{prefix}:steps:{id_}"))
@@ -94,8 +94,8 @@ async def test_a_completed_execution_shows_its_result_and_expires_from_redis(
 ) -> None:
     id_ = await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
-    await backend.checkpoint(claim, new_step())
-    await backend.settle(claim, Completed(result='{"receipt":[1]}'), None)
+    await backend.steps.checkpoint(claim, new_step())
+    await backend.claims.settle(claim, Completed(result='{"receipt":[1]}'), None)
     hash_ = f"{prefix}:execution:{id_}"
     await until(lambda: raw_redis.hget(hash_, "status") == "completed")
     assert raw_redis.hget(hash_, "result") == '{"receipt":[1]}'
@@ -114,7 +114,7 @@ async def test_a_failed_execution_shows_its_error(
 ) -> None:
     id_ = await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
-    await backend.settle(claim, Failed(error=ERROR), None)
+    await backend.claims.settle(claim, Failed(error=ERROR), None)
     hash_ = f"{prefix}:execution:{id_}"
     await until(lambda: raw_redis.hget(hash_, "status") == "failed")
     assert raw_redis.hmget(hash_, "error", "attemptCount") == ["no funds", "1"]
@@ -132,7 +132,7 @@ async def test_a_retry_later_waits_in_the_delayed_set(
 ) -> None:
     id_ = await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
-    await backend.settle(claim, RetryAt(error=ERROR, delay=60), None)
+    await backend.claims.settle(claim, RetryAt(error=ERROR, delay=60), None)
     due = await until(lambda: raw_redis.zscore(f"{prefix}:delayed", id_))
     assert abs(due / 1000 - time.time() - 60) < 5
     assert raw_redis.hget(f"{prefix}:execution:{id_}", "status") == "retrying"
@@ -143,10 +143,10 @@ async def test_explicit_retry_keeps_the_hashes_again(
 ) -> None:
     id_ = await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
-    await backend.checkpoint(claim, new_step())
-    await backend.settle(claim, Failed(error=ERROR), None)
+    await backend.steps.checkpoint(claim, new_step())
+    await backend.claims.settle(claim, Failed(error=ERROR), None)
     await until(lambda: raw_redis.ttl(f"{prefix}:steps:{id_}") > 0)
-    await backend.retry(id_)
+    await backend.executions.retry(id_)
     await until(lambda: raw_redis.lrange(f"{prefix}:queue", 0, -1) == [id_])
     assert raw_redis.ttl(f"{prefix}:execution:{id_}") == -1
     assert raw_redis.ttl(f"{prefix}:steps:{id_}") == -1
@@ -164,8 +164,8 @@ async def test_a_program_that_only_knows_redis_can_send_and_read(
     claim = await claim_one(backend, worker)
     assert claim.execution.id == "foreign-1"
     assert claim.execution.event_data == '{"amount":7}'
-    await backend.checkpoint(claim, new_step())
-    await backend.settle(claim, Completed(result="true"), None)
+    await backend.steps.checkpoint(claim, new_step())
+    await backend.claims.settle(claim, Completed(result="true"), None)
     hash_ = f"{prefix}:execution:foreign-1"
     await until(lambda: raw_redis.hget(hash_, "status") == "completed")
     assert raw_redis.hget(hash_, "result") == "true"
@@ -194,10 +194,10 @@ async def test_what_mongodb_recorded_wins_over_redis(
     worker = await joined(backend)
     claim = await claim_one(backend, worker)
     step = new_step(1, result='"recorded"')
-    await backend.checkpoint(claim, step)
+    await backend.steps.checkpoint(claim, step)
     await until(lambda: raw_redis.hgetall(f"{prefix}:steps:{id_}"))
     raw_redis.hset(f"{prefix}:steps:{id_}", step.step_id, '"changed"')
-    await backend.settle(claim, RetryAt(error=ERROR, delay=0), None)
+    await backend.claims.settle(claim, RetryAt(error=ERROR, delay=0), None)
     again = await claim_one(backend, worker)
     assert again.steps[step.step_id] == step
 
@@ -223,7 +223,7 @@ async def test_a_half_written_hash_is_set_aside_and_stops_nobody(
     send(raw_redis, prefix, "good-1")
     claim = await claim_one(backend, worker)
     assert claim.execution.id == "good-1"
-    assert await backend.get("junk-1") is None
+    assert await backend.executions.get("junk-1") is None
     inflight = f"{prefix}:inflight:{worker.id}"
     await until(lambda: raw_redis.lrange(inflight, 0, -1) == ["good-1"])
     said = [r for r in caplog.records if "junk-1" in r.getMessage()]
@@ -253,7 +253,7 @@ async def test_a_key_of_another_type_keeps_only_its_own_execution_out_of_redis(
     worker = await joined(backend)
     claim = await claim_one(backend, worker)
     assert claim.execution.id == id_
-    await backend.settle(claim, Completed(result="1"), None)
+    await backend.claims.settle(claim, Completed(result="1"), None)
     hash_ = f"{prefix}:execution:{id_}"
     await until(lambda: raw_redis.hget(hash_, "status") == "completed")
 
@@ -279,7 +279,7 @@ async def test_documents_of_nobody_stop_nobody(
     worker = await joined(backend)
     claims = [await claim_one(backend, worker) for _ in ids]
     assert [claim.execution.id for claim in claims] == ids
-    assert list(await backend.claim(worker, 5, 0.2)) == []
+    assert list(await backend.claims.claim(worker, 5, 0.2)) == []
 
 
 async def test_wrong_types_beside_the_payload_do_not_keep_it_from_running(
@@ -293,9 +293,9 @@ async def test_wrong_types_beside_the_payload_do_not_keep_it_from_running(
     claim = await claim_one(backend, await joined(backend))
     assert claim.execution.id == id_
     assert claim.token == 1
-    settled = await backend.settle(claim, Completed(result="1"), None)
+    settled = await backend.claims.settle(claim, Completed(result="1"), None)
     assert settled.applied
-    stored = await backend.get(id_)
+    stored = await backend.executions.get(id_)
     assert stored is not None
     assert stored.status is ExecutionStatus.COMPLETED
 
@@ -305,7 +305,7 @@ async def test_a_late_write_neither_revives_nor_changes_a_finished_hash(
 ) -> None:
     id_ = await insert_one(backend)
     claim = await claim_one(backend, await joined(backend))
-    await backend.settle(claim, Completed(result="1"), None)
+    await backend.claims.settle(claim, Completed(result="1"), None)
     hash_ = f"{prefix}:execution:{id_}"
     await until(lambda: raw_redis.hget(hash_, "status") == "completed")
     before = raw_redis.hgetall(hash_)

@@ -150,7 +150,7 @@ async def test_what_somebody_else_recorded_first_is_adopted(
             recorded = new_step(
                 step_id=step_id("load"), title="load", result='"theirs"'
             )
-            await observer.checkpoint(runner.attempt.claim, recorded)
+            await observer.steps.checkpoint(runner.attempt.claim, recorded)
             go_on.set()
 
             assert await handle.result(timeout=10) == "theirs"

@@ -66,10 +66,10 @@ async def test_u1_an_execution_taken_by_a_worker_that_died_is_not_lost(
         handle = await client.send(order())
         # It takes the execution and is never heard of again.
         worker = new_worker("order")
-        await dying.join(worker, ignore)
+        await dying.workers.join(worker, ignore)
 
         async def taken() -> bool:
-            return bool(await dying.claim(worker, 1, 0.1))
+            return bool(await dying.claims.claim(worker, 1, 0.1))
 
         await until(taken)
         assert await handle.status() is ExecutionStatus.PROCESSING
@@ -358,7 +358,7 @@ async def test_a_write_that_failed_is_told_and_not_just_logged(
         async def fail(executions: Any) -> Any:
             raise StoreUnavailable("no answer")
 
-        backend.insert = fail  # type: ignore[method-assign]
+        backend.executions.insert = fail  # type: ignore[method-assign]
         with pytest.raises(StoreUnavailable) as lost:
             await client.send({"name": "order", "data": None}, id="o-1")
 

@@ -145,11 +145,11 @@ async def test_a_lost_lease_ends_the_attempt_and_the_worker_goes_on(
             thaw = freeze(worker)
             # Another worker, which renewed without a gap, takes it for dead.
             reaper = new_worker("something else")
-            await observer.join(reaper, lambda _: None)
+            await observer.workers.join(reaper, lambda _: None)
 
             async def reaped() -> bool:
                 await renew(observer, reaper.id)
-                return await observer.reap(reaper.id, expired=True) == 1
+                return await observer.workers.reap(reaper.id, expired=True) == 1
 
             await until(reaped)
             thaw()
@@ -171,14 +171,17 @@ async def test_a_worker_joins_again_whatever_goes_wrong_at_first(
         lease, identity = worker._membership.lease, worker.id
         assert lease is not None
         backend = worker._membership._backend
-        join, failures = backend.join, iter([OSError("no host name"), TypeError()])
+        join, failures = (
+            backend.workers.join,
+            iter([OSError("no host name"), TypeError()]),
+        )
 
         async def fail_twice(*arguments: Any) -> None:
             for error in failures:
                 raise error
             await join(*arguments)
 
-        monkeypatch.setattr(backend, "join", fail_twice)
+        monkeypatch.setattr(backend.workers, "join", fail_twice)
         lease.lost = True
         worker._membership._fenced(lease)
         await until(lambda: worker.id not in (None, identity))
@@ -200,14 +203,14 @@ async def test_any_number_of_hints_to_cancel_asks_the_store_once_at_a_time(
         handle = await client.send(waits())
         await asyncio.wait_for(began.wait(), 30)
         backend = worker._membership._backend
-        get = backend.get
+        get = backend.executions.get
 
         async def slow(execution_id: str) -> Any:
             asked.append(execution_id)
             await answer.wait()
             return await get(execution_id)
 
-        monkeypatch.setattr(backend, "get", slow)
+        monkeypatch.setattr(backend.executions, "get", slow)
         for expected in (1, 2):
             for _ in range(50):
                 worker._membership._hinted(handle.id)
@@ -241,11 +244,11 @@ async def test_a_result_under_a_lost_claim_is_dropped(hasty: MakeHasty) -> None:
             await asyncio.wait_for(began.wait(), 10)
             thaw = freeze(worker)
             reaper = new_worker("something else")
-            await observer.join(reaper, lambda _: None)
+            await observer.workers.join(reaper, lambda _: None)
 
             async def reaped() -> bool:
                 await renew(observer, reaper.id)
-                return await observer.reap(reaper.id, expired=True) == 1
+                return await observer.workers.reap(reaper.id, expired=True) == 1
 
             await until(reaped)
             go_on.set()

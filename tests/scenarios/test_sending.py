@@ -266,7 +266,7 @@ async def test_sending_again_inside_middleware_makes_one_execution(
     app = make_app(middleware=[TwiceOnTrouble()])
     async with app.client() as client:
         backend = client._connection.backend
-        insert, calls = backend.insert, []
+        insert, calls = backend.executions.insert, []
 
         async def answer_lost_once(executions: Any) -> Any:
             outcome = await insert(executions)
@@ -275,7 +275,7 @@ async def test_sending_again_inside_middleware_makes_one_execution(
                 raise StoreUnavailable("no answer")
             return outcome
 
-        backend.insert = answer_lost_once
+        backend.executions.insert = answer_lost_once
         message = {"name": "order", "data": {"number": 1}}
         if many:
             (handle,) = await client.send_many([message])

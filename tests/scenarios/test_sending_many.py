@@ -145,7 +145,7 @@ async def test_a_failure_tells_which_were_accepted(
     monkeypatch.setattr(sending, "BATCH", 2)
     async with app.client() as client:
         backend = client._connection.backend
-        insert, calls = backend.insert, []
+        insert, calls = backend.executions.insert, []
 
         async def fail_the_second(executions: Any) -> Any:
             calls.append([each.id for each in executions])
@@ -153,7 +153,7 @@ async def test_a_failure_tells_which_were_accepted(
                 raise StoreUnavailable("no answer")
             return await insert(executions)
 
-        backend.insert = fail_the_second  # type: ignore[method-assign]
+        backend.executions.insert = fail_the_second  # type: ignore[method-assign]
         with pytest.raises(StoreUnavailable) as lost:
             await client.send_many(orders(1, 2, 3, 4, 5))
 

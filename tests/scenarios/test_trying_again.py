@@ -208,20 +208,20 @@ async def test_an_execution_that_kills_its_workers_is_given_up(
     async def die_with_it() -> None:
         victim, witness = new_worker("poison"), new_worker("other")
         victim = replace(victim, quarantine_after=100)
-        await doomed.join(victim, ignore)
-        await doomed.join(witness, ignore)
+        await doomed.workers.join(victim, ignore)
+        await doomed.workers.join(witness, ignore)
 
         async def taken() -> bool:
-            claims = await doomed.claim(victim, 1, 0.1)
-            return bool(claims) and await doomed.begin(claims[0])
+            claims = await doomed.claims.claim(victim, 1, 0.1)
+            return bool(claims) and await doomed.claims.begin(claims[0])
 
         async def taken_back() -> bool:
             await renew(doomed, witness.id)
-            return await doomed.reap(witness.id, expired=True) == 1
+            return await doomed.workers.reap(witness.id, expired=True) == 1
 
         await until(taken)
         await until(taken_back)
-        await doomed.leave(witness.id)
+        await doomed.workers.leave(witness.id)
 
     lively = WorkerOptions(heartbeat=0.05, quarantine_after=1, quarantine_deaths=2)
     async with app.client() as client:
@@ -301,7 +301,7 @@ async def test_who_waits_for_the_quarantine_slot_is_not_claimed_meanwhile(
             for _ in range(5):
                 await (await client.send(harmless())).result(timeout=30)
             (waiting,) = {each.id for each in handles} - set(ran)
-            stored = await store.get(waiting)
+            stored = await store.executions.get(waiting)
             assert stored is not None
             assert (stored.status, stored.token) == (ExecutionStatus.QUEUED, 2)
             assert stored.reason == "workers died while running it"
@@ -317,26 +317,26 @@ async def kill_the_workers_of(
 ) -> None:
     """Let each be claimed by a worker that begins it and is then declared dead."""
     victim, witness = new_worker("dangerous"), new_worker("other")
-    await store.join(victim, ignore)
-    await store.join(witness, ignore)
+    await store.workers.join(victim, ignore)
+    await store.workers.join(witness, ignore)
 
     async def all_taken() -> bool:
-        for claim in await store.claim(victim, 10, 0.1):
-            assert await store.begin(claim)
+        for claim in await store.claims.claim(victim, 10, 0.1):
+            assert await store.claims.begin(claim)
             taken.add(claim.execution.id)
         return len(taken) == len(handles)
 
     async def all_taken_back() -> bool:
         await asyncio.to_thread(end_lease, where, victim.id)
         await renew(store, witness.id)
-        await store.reap(witness.id, expired=True)
-        stored = [await store.get(each.id) for each in handles]
+        await store.workers.reap(witness.id, expired=True)
+        stored = [await store.executions.get(each.id) for each in handles]
         return all(each is not None and each.worker is None for each in stored)
 
     taken: set[str] = set()
     await until(all_taken)
     await until(all_taken_back)
-    await store.leave(witness.id)
+    await store.workers.leave(witness.id)
 
 
 def end_lease(where: dict[str, Any], worker_id: str) -> None:

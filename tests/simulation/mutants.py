@@ -14,7 +14,7 @@ from unittest import mock
 from worchflow.engine import in_flight
 from worchflow.foundations.ids import new_nonce
 from worchflow.model.records import StepStatus
-from worchflow.storage.contract.backend import Inserted
+from worchflow.storage.contract.executions import Inserted
 from worchflow.storage.redis_mongo import (
     claimer,
     committer,

@@ -113,7 +113,7 @@ class Process:
             self.world.ready.append(self)
 
     def freeze(self, seconds: float) -> None:
-        """Let nothing of it run for a while; time goes on foreverybody else."""
+        """Let nothing of it run for a while; time goes on for everybody else."""
         self.is_running = False
         self.world.after(seconds, self.thaw)
 

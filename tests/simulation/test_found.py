@@ -39,9 +39,9 @@ async def test_a_round_that_fails_after_its_caller_left_is_not_reported() -> Non
     backend = backend_on(transport, BackendOptions(queue_prefix="p", timeout=0.2))
     await backend.open()
     worker = await joined(backend)
-    claimers = backend._open_parts.claimers
+    claimers = backend._open_parts.claims.claimers
 
-    claim = asyncio.ensure_future(backend.claim(worker, 1, 5.0))
+    claim = asyncio.ensure_future(backend.claims.claim(worker, 1, 5.0))
     await until(lambda: claimers[worker.id]._round is not None)
     transport.is_cut = True
     claim.cancel()

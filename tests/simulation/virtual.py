@@ -20,14 +20,20 @@ from tests.simulation import processes
 from tests.simulation.processes import World, current_process
 from worchflow.engine import attempt, step_ids, threads
 from worchflow.foundations import clock
-from worchflow.storage.redis_mongo import election, leases, store_clock, sweeper, upkeep
+from worchflow.storage.redis_mongo import (
+    leadership,
+    leases,
+    store_clock,
+    sweeper,
+    upkeep,
+)
 from worchflow.worker import blocked_loop, lease, membership
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 """The wall's time at the beginning of every world."""
 
 INTERVALS: tuple[tuple[Any, str, Any], ...] = (
-    (election, "LOCK_TTL", 6_000),
+    (leadership, "LOCK_TTL", 6_000),
     (sweeper, "SLACK", 1_000),
     (sweeper, "RECENT", 10_000),
     (upkeep, "TICK", 1.0),

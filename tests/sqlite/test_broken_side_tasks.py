@@ -23,7 +23,7 @@ from tests.waiting import until
 from worchflow.model.notices import ExecutionCompleted
 from worchflow.model.records import ExecutionStatus
 from worchflow.model.settlement import Completed
-from worchflow.storage.contract.backend import Inserted
+from worchflow.storage.contract.executions import Inserted
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.call_dispatcher import Answer, Call, CallDispatcher
 from worchflow.storage.sqlite.peers import Peers
@@ -61,11 +61,11 @@ async def test_a_publisher_that_breaks_changes_no_outcome_and_ends_no_writer(
     conflicting = new_execution(id=taken, event_data='"another"')
     async with asyncio.timeout(30):
         *outcomes, other = await asyncio.gather(
-            *(backend.insert([one]) for one in new),
-            backend.insert([conflicting]),
+            *(backend.executions.insert([one]) for one in new),
+            backend.executions.insert([conflicting]),
         )
-        recorded = await backend.checkpoint(claim, new_step())
-        settled = await backend.settle(
+        recorded = await backend.steps.checkpoint(claim, new_step())
+        settled = await backend.claims.settle(
             claim,
             Completed(result="1"),
             notice_of(ExecutionCompleted, claim, ExecutionStatus.COMPLETED),
@@ -73,7 +73,7 @@ async def test_a_publisher_that_breaks_changes_no_outcome_and_ends_no_writer(
 
     assert outcomes == [[Inserted(id=one.id)] for one in new]
     assert other[0].existing is not None
-    assert await backend.steps(claim.execution.id) == [recorded]
+    assert await backend.steps.all(claim.execution.id) == [recorded]
     assert settled.applied
     await expect(backend, claim.execution.id, status=ExecutionStatus.COMPLETED)
     assert "could not be told of a commit" in caplog.text
@@ -97,8 +97,8 @@ async def test_who_cannot_be_told_of_a_commit_keeps_nobody_else_from_it(
         inbox.bind(str(other))
         inbox.setblocking(False)
         id_ = await insert_one(backend)
-        async with backend.watch(id_) as subscription:
-            await backend.cancel(id_, None)
+        async with backend.notices.watch(id_) as subscription:
+            await backend.executions.cancel(id_, None)
             assert await subscription.next(30.0) is not None
         if what == "an event loop":
             assert b"payment" in inbox.recv(10_000)

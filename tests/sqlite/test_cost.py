@@ -15,12 +15,12 @@ import pytest
 
 from tests.stores import new_worker, now
 from worchflow.model.records import ExecutionQuery, ExecutionStatus
-from worchflow.storage.sqlite import claims, listing, settling, steps, workers
-from worchflow.storage.sqlite.claims import ClaimRequest, functions_json
+from worchflow.storage.sqlite import claim_sql, listing, settling, steps, worker_sql
+from worchflow.storage.sqlite.claim_sql import ClaimRequest, functions_json
 from worchflow.storage.sqlite.connection import connect_writer, prepare
 from worchflow.storage.sqlite.files import MEMORY
 from worchflow.storage.sqlite.unserved import requeue
-from worchflow.storage.sqlite.workers import JoinRequest
+from worchflow.storage.sqlite.worker_sql import JoinRequest
 from worchflow.storage.sqlite.writer import Transaction
 
 PREFIX = "p"
@@ -88,13 +88,13 @@ def cost_of(connection: sqlite3.Connection, act: Any) -> int:
 def claim_ten(connection: sqlite3.Connection, *events: str) -> Any:
     worker = new_worker(*events)
     tx = Transaction(connection, 1)
-    workers.join(tx, PREFIX, JoinRequest(worker=worker, lease=1_000_000))
+    worker_sql.join(tx, PREFIX, JoinRequest(worker=worker, lease=1_000_000))
     request = ClaimRequest(
         worker_id=worker.id, functions=functions_json(worker.functions), limit=10
     )
 
     def act(tx: Transaction) -> None:
-        assert len(claims.claim(tx, PREFIX, request).claims) == 10
+        assert len(claim_sql.claim(tx, PREFIX, request).claims) == 10
 
     return act
 
@@ -134,13 +134,13 @@ def test_a_thousand_steps_are_loaded_in_one_query(
     )
     worker = new_worker("a")
     tx = Transaction(connection, 1)
-    workers.join(tx, PREFIX, JoinRequest(worker=worker, lease=1_000_000))
+    worker_sql.join(tx, PREFIX, JoinRequest(worker=worker, lease=1_000_000))
     request = ClaimRequest(
         worker_id=worker.id, functions=functions_json(worker.functions), limit=10
     )
     statements: list[str] = []
     connection.set_trace_callback(statements.append)
-    (claim,) = claims.claim(Transaction(connection, 10), PREFIX, request).claims
+    (claim,) = claim_sql.claim(Transaction(connection, 10), PREFIX, request).claims
     connection.set_trace_callback(None)
 
     assert len(claim.steps) == 1000
@@ -256,13 +256,13 @@ def test_no_walk_is_longer_than_allowed_and_none_is_lost(
         (steps._INSERT.format(rows=f"({','.join('1' * 15)})", prefix=1), ()),
         (steps._OF_EXECUTION, ("a", "p")),
         (steps._OF_EXECUTIONS, ("[]",)),
-        (workers._OWNED, ("w",)),
-        (workers._FORGET, ("p",)),
+        (worker_sql._OWNED, ("w",)),
+        (worker_sql._FORGET, ("p",)),
         (
-            workers._RECLAIM,
+            worker_sql._RECLAIM,
             dict.fromkeys(["workers", "prefix", "ids", "deaths", "front", "now"], "[]"),
         ),
-        (claims._NEXT_DUE, {"prefix": "p", "functions": "[]", "most_deaths": 1}),
+        (claim_sql._NEXT_DUE, {"prefix": "p", "functions": "[]", "most_deaths": 1}),
     ],
     ids=["settle", "checkpoint", "steps", "recorded", "owned", "forget", "reap", "due"],
 )

@@ -37,7 +37,7 @@ from worchflow.foundations.errors import (
 )
 from worchflow.model.records import ExecutionQuery, ExecutionStatus
 from worchflow.model.settlement import Completed, Released
-from worchflow.storage.contract.backend import Inserted
+from worchflow.storage.contract.executions import Inserted
 from worchflow.storage.sqlite import call_dispatcher, sessions, writer
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.files import FileLock
@@ -76,7 +76,7 @@ async def test_one_failing_operation_fails_its_own_caller_only(
     _delete(backend, lost.execution.id)
 
     outcomes = await asyncio.gather(
-        *(backend.checkpoint(claim, new_step()) for claim in claims),
+        *(backend.steps.checkpoint(claim, new_step()) for claim in claims),
         return_exceptions=True,
     )
 
@@ -84,9 +84,9 @@ async def test_one_failing_operation_fails_its_own_caller_only(
         if claim is lost:
             assert isinstance(outcome, ExecutionNotFound)
             assert outcome.execution_id == lost.execution.id
-            assert await backend.steps(lost.execution.id) == []
+            assert await backend.steps.all(lost.execution.id) == []
         else:
-            assert await backend.steps(claim.execution.id) == [outcome]
+            assert await backend.steps.all(claim.execution.id) == [outcome]
 
 
 async def test_text_that_cannot_be_stored_fails_its_own_caller_only(
@@ -96,13 +96,13 @@ async def test_text_that_cannot_be_stored_fails_its_own_caller_only(
     bad = new_execution(event_data='"\ud800"')
 
     outcomes = await asyncio.gather(
-        *(backend.insert([new]) for new in (*good[:2], bad, *good[2:])),
+        *(backend.executions.insert([new]) for new in (*good[:2], bad, *good[2:])),
         return_exceptions=True,
     )
 
     assert isinstance(outcomes.pop(2), UnicodeEncodeError)
     assert outcomes == [[Inserted(id=new.id)] for new in good]
-    assert await backend.get(bad.id) is None
+    assert await backend.executions.get(bad.id) is None
 
 
 async def test_a_database_that_another_program_keeps_locked_is_unavailable(
@@ -114,14 +114,14 @@ async def test_a_database_that_another_program_keeps_locked_is_unavailable(
     new = new_execution()
 
     with pytest.raises(StoreUnavailable, match=str(path)):
-        await backend.insert([new])
+        await backend.executions.insert([new])
     with pytest.raises(StoreUnavailable):
         await backend.check()
-    assert await backend.get(new.id) is None
+    assert await backend.executions.get(new.id) is None
 
     other.execute("ROLLBACK")
     other.close()
-    assert await backend.insert([new]) == [Inserted(id=new.id)]
+    assert await backend.executions.insert([new]) == [Inserted(id=new.id)]
     await backend.check()
 
 
@@ -168,13 +168,13 @@ async def test_a_full_disk_is_an_error_and_work_goes_on_when_there_is_room(
 
     with full_disk(path):
         with pytest.raises(StoreUnavailable, match=str(path)):
-            await backend.insert([new])
+            await backend.executions.insert([new])
         with pytest.raises(StoreUnavailable):
-            await backend.checkpoint(claim, new_step(result=LARGE))
+            await backend.steps.checkpoint(claim, new_step(result=LARGE))
         await expect(backend, claim.execution.id, status=ExecutionStatus.PROCESSING)
 
-    assert await backend.insert([new]) == [Inserted(id=new.id)]
-    await backend.checkpoint(claim, new_step(result=LARGE))
+    assert await backend.executions.insert([new]) == [Inserted(id=new.id)]
+    await backend.steps.checkpoint(claim, new_step(result=LARGE))
     assert (await settle(backend, claim, Completed(result=LARGE))).applied
     await expect(backend, new.id, event_data=LARGE)
     assert _integrity(path) == "ok"
@@ -190,10 +190,10 @@ async def test_a_call_that_takes_too_long_fails_and_can_be_repeated(
     new = new_execution()
 
     with pytest.raises(StoreUnavailable, match="outcome is unknown"):
-        await backend.insert([new])
+        await backend.executions.insert([new])
 
     stuck.set_result(None)
-    assert await backend.insert([new]) == [Inserted(id=new.id)]
+    assert await backend.executions.insert([new]) == [Inserted(id=new.id)]
 
 
 async def test_more_calls_than_there_is_room_for_wait_their_turn(
@@ -206,7 +206,7 @@ async def test_more_calls_than_there_is_room_for_wait_their_turn(
     await asyncio.gather(*(insert(backend, new) for new in news))
     stuck = await _stuck_writer(backend)
     outcomes = await asyncio.gather(
-        *(backend.insert([new_execution()]) for _ in range(10)),
+        *(backend.executions.insert([new_execution()]) for _ in range(10)),
         return_exceptions=True,
     )
 
@@ -223,7 +223,7 @@ async def test_what_a_cancelled_claim_took_is_handed_out_by_the_next(
     worker = await joined(backend)
     id_ = await insert_one(backend)
     before, after = await _stuck_writer(backend), _Stuck(backend)
-    claiming = asyncio.ensure_future(backend.claim(worker, 1, 5.0))
+    claiming = asyncio.ensure_future(backend.claims.claim(worker, 1, 5.0))
     await asyncio.sleep(0)
     after.start()
     await asyncio.sleep(0)
@@ -235,7 +235,7 @@ async def test_what_a_cancelled_claim_took_is_handed_out_by_the_next(
     after.go_on.set_result(None)
 
     async with asyncio.timeout(TIMEOUT):
-        (claim,) = await backend.claim(worker, 1, 2 * TIMEOUT)
+        (claim,) = await backend.claims.claim(worker, 1, 2 * TIMEOUT)
 
     assert (claim.execution.id, claim.token) == (id_, 1)
     await expect(backend, id_, worker=worker.id, token=1)
@@ -247,7 +247,7 @@ async def test_what_a_leaving_worker_never_started_goes_back_unharmed(
     worker, other = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
     before, after = await _stuck_writer(backend), _Stuck(backend)
-    claiming = asyncio.ensure_future(backend.claim(worker, 1, 5.0))
+    claiming = asyncio.ensure_future(backend.claims.claim(worker, 1, 5.0))
     await asyncio.sleep(0)
     after.start()
     await asyncio.sleep(0)
@@ -258,7 +258,7 @@ async def test_what_a_leaving_worker_never_started_goes_back_unharmed(
     after.go_on.set_result(None)
 
     await backend.check()
-    await backend.leave(worker.id)
+    await backend.workers.leave(worker.id)
 
     claim = await claim_one(backend, other)
     assert (claim.execution.id, claim.token) == (id_, 2)
@@ -273,7 +273,7 @@ async def test_a_claim_that_timed_out_is_handed_out_later(
     id_ = await insert_one(backend)
     stuck = await _stuck_writer(backend)
     with pytest.raises(StoreUnavailable):
-        await backend.claim(worker, 1, 0.0)
+        await backend.claims.claim(worker, 1, 0.0)
 
     stuck.set_result(None)
 
@@ -323,8 +323,8 @@ async def test_a_damaged_row_is_in_nobodys_way(
     claims = await claim_many(backend, worker, 3)
 
     assert ids(claims) == good
-    assert not await backend.claim(worker, 5, 0.3)
-    listed = await backend.list(ExecutionQuery())
+    assert not await backend.claims.claim(worker, 5, 0.3)
+    listed = await backend.listing.page(ExecutionQuery())
     assert sorted(ids(listed.items)) == sorted(good)
     complaints = [
         record
@@ -333,7 +333,7 @@ async def test_a_damaged_row_is_in_nobodys_way(
     ]
     assert len(complaints) <= 1
     with pytest.raises(WorchflowError, match="cannot be read"):
-        await backend.get(bad)
+        await backend.executions.get(bad)
     for claim in claims:
         assert (await settle(backend, claim, Completed(result="1"))).applied
 
@@ -366,7 +366,7 @@ async def test_pages_of_damaged_rows_are_not_the_end_of_a_listing(
     found: list[str] = []
     query = ExecutionQuery(limit=limit)
     for _ in range(len([*good, *bad, *last]) + 1):
-        page = await backend.list(query)
+        page = await backend.listing.page(query)
         found += ids(page.items)
         if page.cursor is None:
             break
@@ -382,7 +382,7 @@ async def test_an_execution_with_a_damaged_step_is_set_aside(
 ) -> None:
     worker = await joined(backend)
     claim = await claimed(backend)
-    await backend.checkpoint(claim, new_step())
+    await backend.steps.checkpoint(claim, new_step())
     await settle(backend, claim, Released())
     raw.execute("UPDATE steps SET status = 'odd'")
     other = await insert_one(backend)
@@ -390,7 +390,7 @@ async def test_an_execution_with_a_damaged_step_is_set_aside(
     (found,) = await claim_many(backend, worker, 1)
 
     assert found.execution.id == other
-    assert not await backend.claim(worker, 5, 0.1)
+    assert not await backend.claims.claim(worker, 5, 0.1)
     await expect(
         backend,
         claim.execution.id,
@@ -410,15 +410,15 @@ async def test_work_that_waits_survives_a_clock_that_is_set_back(
     monkeypatch.setattr(writer, "wall_now", lambda: right() + 3_600_000)
     at_once, later = await insert(backend, new_execution(), new_execution(delay=60.0))
     monkeypatch.setattr(writer, "wall_now", right)
-    assert not await backend.claim(worker, 5, 0.0)
+    assert not await backend.claims.claim(worker, 5, 0.0)
     before = await stored(backend, later)
 
-    assert await backend.sweep(worker.id) == 1
+    assert await backend.sweeping.sweep(worker.id) == 1
 
     claim = await claim_one(backend, worker)
     assert claim.execution.id == at_once
     assert await stored(backend, later) == before
-    assert await backend.sweep(worker.id) == 0
+    assert await backend.sweeping.sweep(worker.id) == 0
 
 
 async def test_the_lease_of_another_start_of_the_machine_is_over(
@@ -426,13 +426,13 @@ async def test_the_lease_of_another_start_of_the_machine_is_over(
 ) -> None:
     claim = await claimed(backend)
     reaper = await joined(backend)
-    assert await backend.reap(reaper.id, expired=True) == 0
+    assert await backend.workers.reap(reaper.id, expired=True) == 0
 
     raw.execute(
         "UPDATE workers SET boot_id = 'another' WHERE id = ?", (claim.worker_id,)
     )
 
-    assert await backend.reap(reaper.id, expired=True) == 1
+    assert await backend.workers.reap(reaper.id, expired=True) == 1
     await expect(backend, claim.execution.id, recoveries=1, worker=None)
 
 
@@ -443,12 +443,12 @@ async def test_a_reap_that_was_held_up_buries_nobody_for_that_time(
     waits_too, reaper = await joined(backend), await joined(backend)
     end = lease_now() + 1100
     stuck = await _stuck_writer(backend)
-    reaping = asyncio.ensure_future(backend.reap(reaper.id, expired=True))
+    reaping = asyncio.ensure_future(backend.workers.reap(reaper.id, expired=True))
     await until(lambda: lease_now() > end)
     stuck.set_result(None)
 
     assert await reaping == 0
-    assert (await asyncio.to_thread(backend.renew, waits_too.id)).alive
+    assert (await asyncio.to_thread(backend.workers.renew, waits_too.id)).alive
 
 
 async def test_renewing_keeps_up_while_the_writer_is_busy(
@@ -459,13 +459,13 @@ async def test_renewing_keeps_up_while_the_writer_is_busy(
 
     async def write() -> None:
         while True:
-            await backend.insert([new_execution() for _ in range(50)])
+            await backend.executions.insert([new_execution() for _ in range(50)])
 
     writing = [asyncio.ensure_future(write()) for _ in range(20)]
     try:
         for _ in range(10):
             # Raises when it takes more than half a TTL.
-            assert (await asyncio.to_thread(backend.renew, worker.id)).alive
+            assert (await asyncio.to_thread(backend.workers.renew, worker.id)).alive
     finally:
         for task in writing:
             task.cancel()

@@ -84,14 +84,14 @@ async def test_a_backend_that_makes_nothing_is_empty_until_there_is_a_file(
     for backend in (empty, clone):
         await backend.open()
         assert backend.location == str(path)
-        assert await backend.get("order-1") is None
+        assert await backend.executions.get("order-1") is None
     assert names_in(tmp_path) == []
 
     writer = await opened(path)
     id_ = await insert_one(writer)
     late.make_nothing()
     await late.open()
-    assert await late.get(id_) is not None
+    assert await late.executions.get(id_) is not None
     for backend in (empty, clone, writer, late):
         await backend.close()
 
@@ -245,7 +245,7 @@ async def test_two_databases_in_memory_share_nothing() -> None:
     clone = one.clone()
     await clone.open()
 
-    assert await two.get(id_) is None
+    assert await two.executions.get(id_) is None
     await expect(clone, id_, status=ExecutionStatus.QUEUED)
 
     for backend in (one, two, clone):
@@ -322,7 +322,7 @@ def test_a_forked_process_is_told_to_open_its_own(path: Path) -> None:
         "if os.fork():\n"
         "    os._exit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
         "try:\n"
-        "    asyncio.run(backend.get('x'))\n"
+        "    asyncio.run(backend.executions.get('x'))\n"
         "except ConfigurationError as error:\n"
         "    os._exit(0 if 'forked' in str(error) else 1)\n"
         "os._exit(2)\n"
@@ -339,7 +339,7 @@ def test_a_forked_process_is_told_to_open_its_own(path: Path) -> None:
 async def test_what_was_stored_is_read_by_the_next_process(path: Path) -> None:
     first = await opened(path)
     new = new_execution()
-    await first.insert([new])
+    await first.executions.insert([new])
     before = await stored(first, new.id)
     await first.close()
 

@@ -41,7 +41,7 @@ from worchflow.model.notices import (
 )
 from worchflow.model.records import ExecutionStatus
 from worchflow.model.settlement import Completed
-from worchflow.storage.sqlite import claiming, files, peers
+from worchflow.storage.sqlite import claims, files, peers
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.files import CommitLock, FileLock, SidecarPaths, is_free
 from worchflow.storage.sqlite.hints import Hints, read_datagram
@@ -116,18 +116,18 @@ async def test_what_a_killed_process_owned_is_taken_back_at_once(
     with process(HOLDER, path) as holder:
         worker_id, held, token = await told(holder)
         assert held == id_
-        assert await backend.reap(reaper.id, expired=False) == 0
+        assert await backend.workers.reap(reaper.id, expired=False) == 0
         await expect(backend, id_, worker=worker_id)
 
         holder.kill()
         await asyncio.to_thread(holder.wait)
 
-        assert await backend.reap(reaper.id, expired=False) == 1
+        assert await backend.workers.reap(reaper.id, expired=False) == 1
 
     await expect(backend, id_, worker=None, recoveries=1, status=ExecutionStatus.QUEUED)
     claim = await claim_one(backend, reaper)
     assert claim.token > token
-    assert not (await asyncio.to_thread(backend.renew, worker_id)).alive
+    assert not (await asyncio.to_thread(backend.workers.renew, worker_id)).alive
 
 
 async def test_a_frozen_process_is_dead_only_when_its_lease_is_over(
@@ -140,8 +140,8 @@ async def test_a_frozen_process_is_dead_only_when_its_lease_is_over(
         worker_id, _, _ = await told(holder)
         holder.send_signal(signal.SIGSTOP)
 
-        assert await backend.reap(reaper.id, expired=False) == 0
-        assert await backend.reap(reaper.id, expired=True) == 0
+        assert await backend.workers.reap(reaper.id, expired=False) == 0
+        assert await backend.workers.reap(reaper.id, expired=True) == 0
 
         await expect(backend, id_, worker=worker_id, recoveries=0)
         holder.send_signal(signal.SIGCONT)
@@ -155,7 +155,7 @@ async def test_workers_of_this_process_are_not_taken_for_dead(
     reaper = await joined(two)
 
     for backend, worker in ((two, reaper), (one, await joined(one))):
-        assert await backend.reap(worker.id, expired=False) == 0
+        assert await backend.workers.reap(worker.id, expired=False) == 0
 
     await expect(one, claim.execution.id, worker=claim.worker_id)
 
@@ -168,7 +168,7 @@ async def test_a_closed_backend_gives_its_workers_up(make_backend: MakeBackend) 
 
     await goes.close()
 
-    assert await stays.reap(reaper.id, expired=False) == 1
+    assert await stays.workers.reap(reaper.id, expired=False) == 1
     await expect(stays, claim.execution.id, worker=None, recoveries=1)
 
 
@@ -179,11 +179,11 @@ async def test_a_worker_that_left_is_dead_with_all_it_still_owns(
     claim = await claimed(one)
     reaper = await joined(two)
 
-    await one.leave(claim.worker_id)
+    await one.workers.leave(claim.worker_id)
 
-    assert not (await asyncio.to_thread(one.renew, claim.worker_id)).alive
+    assert not (await asyncio.to_thread(one.workers.renew, claim.worker_id)).alive
     await expect(two, claim.execution.id, worker=claim.worker_id)
-    assert await two.reap(reaper.id, expired=False) == 1
+    assert await two.workers.reap(reaper.id, expired=False) == 1
     await expect(two, claim.execution.id, worker=None, recoveries=1)
 
 
@@ -192,10 +192,10 @@ async def test_nothing_is_left_of_workers_that_are_gone(
 ) -> None:
     left, dead = await joined(backend), await joined(backend)
     reaper = await joined(backend)
-    backend._locks.pop(dead.id).close()
+    backend.workers._locks.pop(dead.id).close()
 
-    await backend.leave(left.id)
-    await backend.reap(reaper.id, expired=False)
+    await backend.workers.leave(left.id)
+    await backend.workers.reap(reaper.id, expired=False)
 
     locks = {lock.name for lock in _entries(Path(f"{path}.workers"))}
     assert locks == {f"{reaper.id}.lock"}
@@ -297,7 +297,7 @@ def test_a_frozen_lease_holds_writers_up_once_and_not_for_long(
 @pytest.fixture
 def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a hint can wake a claim."""
-    monkeypatch.setattr(claiming, "POLL", 60.0)
+    monkeypatch.setattr(claims, "POLL", 60.0)
 
 
 @pytest.mark.usefixtures("no_polling")
@@ -305,7 +305,7 @@ async def test_another_process_wakes_a_waiting_claim(
     backend: SQLiteBackend, path: Path
 ) -> None:
     worker = await joined(backend)
-    waiting = asyncio.ensure_future(backend.claim(worker, 1, 20.0))
+    waiting = asyncio.ensure_future(backend.claims.claim(worker, 1, 20.0))
 
     with process(SENDER, path, "far", 1) as sender:
         (claim,) = await waiting
@@ -320,7 +320,7 @@ async def test_the_next_due_time_wakes_a_waiting_claim(
 ) -> None:
     one, two = await make_backend(), await make_backend(durability="fast")
     worker = await joined(one)
-    waiting = asyncio.ensure_future(one.claim(worker, 1, 20.0))
+    waiting = asyncio.ensure_future(one.claims.claim(worker, 1, 20.0))
 
     id_ = await insert_one(two, delay=0.2)
 
@@ -331,14 +331,14 @@ async def test_the_next_due_time_wakes_a_waiting_claim(
 async def test_what_becomes_due_just_after_a_look_is_claimed_at_once(
     backend: SQLiteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claiming, "POLL", 600.0)
+    monkeypatch.setattr(claims, "POLL", 600.0)
     # As if a moment had passed between the look and the wait.
-    monkeypatch.setattr(claiming, "wall_now", lambda: wall_now() + 10_000)
+    monkeypatch.setattr(claims, "wall_now", lambda: wall_now() + 10_000)
     worker = await joined(backend)
     id_ = await insert_one(backend, delay=0.3)
 
     async with asyncio.timeout(60):
-        (claim,) = await backend.claim(worker, 1, 600.0)
+        (claim,) = await backend.claims.claim(worker, 1, 600.0)
 
     assert claim.execution.id == id_
 
@@ -349,7 +349,7 @@ async def test_without_hints_a_waiting_claim_looks_by_itself(
     monkeypatch.setattr(peers.Peers, "send", lambda self, hints: None)
     one, two = await make_backend(), await make_backend(durability="fast")
     worker = await joined(one)
-    waiting = asyncio.ensure_future(one.claim(worker, 1, 20.0))
+    waiting = asyncio.ensure_future(one.claims.claim(worker, 1, 20.0))
 
     id_ = await insert_one(two)
 
@@ -375,7 +375,7 @@ async def test_nonsense_on_the_socket_changes_nothing(
     backend: SQLiteBackend, path: Path
 ) -> None:
     worker = new_worker()
-    await backend.join(worker, ignore)
+    await backend.workers.join(worker, ignore)
     messages = [
         b"",
         b"\xff",
@@ -438,9 +438,9 @@ async def test_notices_are_sent_only_to_processes_that_watch(
         return {name.suffix for name in _entries(folder)} - {".sock"}
 
     assert not asking_for()
-    async with one.watch(watched, progress=progress) as subscription:
+    async with one.notices.watch(watched, progress=progress) as subscription:
         assert asking_for() == {suffix}
-        await two.cancel(watched, None)
+        await two.executions.cancel(watched, None)
         notice = await subscription.next(5.0)
         assert notice == ExecutionUpdated(
             execution_id=watched,
@@ -450,7 +450,7 @@ async def test_notices_are_sent_only_to_processes_that_watch(
         )
 
     async def no_longer_asking() -> bool:
-        await two.cancel(others.pop(), None)
+        await two.executions.cancel(others.pop(), None)
         return not asking_for()
 
     await until(no_longer_asking)
@@ -482,8 +482,8 @@ async def test_each_process_is_told_what_it_wants_to_hear(
         inbox.setblocking(False)
 
         claim = await claimed(backend)
-        await backend.checkpoint(claim, new_step())
-        await backend.settle(
+        await backend.steps.checkpoint(claim, new_step())
+        await backend.claims.settle(
             claim,
             Completed(result="1"),
             notice_of(ExecutionCompleted, claim, ExecutionStatus.COMPLETED),
@@ -511,7 +511,7 @@ async def test_a_step_is_acknowledged_before_others_are_told_of_it(
     monkeypatch.setattr(peers.Peers, "send", send)
 
     async with asyncio.timeout(10):
-        await backend.checkpoint(claim, new_step())
+        await backend.steps.checkpoint(claim, new_step())
 
     acknowledged.set()
 
@@ -529,7 +529,7 @@ async def test_processes_that_write_at_once_lose_nothing(
         codes = [await asyncio.to_thread(sender.wait) for sender in senders]
 
     assert codes == [0] * len(senders)
-    counts = await backend.counts()
+    counts = await backend.counting.by_status()
     assert counts[ExecutionStatus.QUEUED] == each * (len(names) + 1)
     for name in (*names, "own"):
         for number in range(each):

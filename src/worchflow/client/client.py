@@ -278,12 +278,13 @@ class WorchflowClient(Emitter, Generic[Schema]):
     async def steps(self, id: str, /) -> list[StepRecord]:
         """What is recorded of its steps; `ExecutionNotFound` for an unknown id."""
         await self.get(id)
-        recorded = await self._connection.backend.steps(id)
+        recorded = await self._connection.backend.steps.all(id)
         return [decode_step(id, step, self._payloads) for step in recorded]
 
     async def counts(self) -> dict[ExecutionStatus, int]:
         """Executions by status; may lag two seconds."""
-        return await (await self._connection.ready()).counts()
+        backend = await self._connection.ready()
+        return await backend.counting.by_status()
 
     async def retry(self, id: str, /) -> None:
         """Queue a failed or cancelled execution again.

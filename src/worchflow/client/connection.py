@@ -135,13 +135,13 @@ class Connection:
         """The execution; `ExecutionNotFound` for an unknown id."""
         self.check_id(execution_id)
         backend = await self.ready()
-        return self.found(execution_id, await backend.get(execution_id))
+        return self.found(execution_id, await backend.executions.get(execution_id))
 
     async def page(self, query: ExecutionQuery) -> StoredPage:
         """A page of a listing."""
         if query.id_prefix is not None:
             self.check_id(query.id_prefix, "id_prefix")
-        return await (await self.ready()).list(query)
+        return await (await self.ready()).listing.page(query)
 
     async def cancel(self, execution_id: str, reason: str | None) -> StoredExecution:
         """Cancel it; returns how it stands then."""
@@ -149,14 +149,14 @@ class Connection:
         if reason is not None:
             check_name(reason, "reason")
         backend = await self.ready()
-        stored, _ = await backend.cancel(execution_id, reason)
+        stored, _ = await backend.executions.cancel(execution_id, reason)
         return self.found(execution_id, stored)
 
     async def retry(self, execution_id: str) -> StoredExecution:
         """Queue it again; `WrongState` unless it failed or was cancelled."""
         self.check_id(execution_id)
         backend = await self.ready()
-        found, queued = await backend.retry(execution_id)
+        found, queued = await backend.executions.retry(execution_id)
         stored = self.found(execution_id, found)
         if not queued:
             allowed = " or ".join(sorted(RETRYABLE))

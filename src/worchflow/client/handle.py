@@ -103,7 +103,7 @@ class ExecutionHandle(Generic[R_co]):
         result, which `client.steps` has.
         """
         backend = await self._connection.ready()
-        async with backend.watch(self.id) as notices:
+        async with backend.notices.watch(self.id) as notices:
             stored, began = await self._stored(), time.monotonic()
             while not stored.status.is_terminal:
                 notice = await notices.next(self._pause(began))
@@ -121,7 +121,7 @@ class ExecutionHandle(Generic[R_co]):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 backend = await self._connection.ready()
-                async with backend.watch(self.id, progress=False) as notices:
+                async with backend.notices.watch(self.id, progress=False) as notices:
                     if time.monotonic() < self._fresh_until:
                         await notices.next(FIRST_LOOK)
                     stored, began = await self._stored(), time.monotonic()
@@ -138,7 +138,7 @@ class ExecutionHandle(Generic[R_co]):
         backend, workers = self._connection.backend, None
         with contextlib.suppress(TimeoutError, StoreUnavailable):
             async with asyncio.timeout(LONGEST_LOOK):
-                workers = await backend.workers()
+                workers = await backend.workers.seen()
         waits = None
         with contextlib.suppress(SerializationError):
             execution = decode_execution(stored, self._payloads)

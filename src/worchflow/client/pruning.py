@@ -8,7 +8,7 @@ from ..foundations.durations import to_seconds
 from ..foundations.errors import InvalidInput
 from ..model.options import KEEP_EVERYTHING
 from ..model.records import TERMINAL
-from ..storage.contract.pruning import prune_in_batches
+from ..storage.contract.retention import prune_in_batches
 from .listing import checked_status
 
 if TYPE_CHECKING:
@@ -55,6 +55,6 @@ async def prune(
     removed = 0
     for status, age in sorted(ages.items()):
         left = None if limit is None else limit - removed
-        async for batch in prune_in_batches(backend, status, age, left):
+        async for batch in prune_in_batches(backend.retention, status, age, left):
             removed += batch
     return removed

@@ -50,7 +50,7 @@ class Callbacks:
         self._changing = threading.Lock()
 
     def add(self, name: str, callback: Callback, *, once: bool) -> None:
-        """Add one, forevery payload or for the next alone."""
+        """Add one, for every payload or for the next alone."""
         with self._changing:
             self._by_name.setdefault(name, []).append((callback, once))
 

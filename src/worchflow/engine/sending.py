@@ -1,4 +1,4 @@
-"""From a message to accepted executions: the one path foreverybody who sends."""
+"""From a message to accepted executions: the one path for everybody who sends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from ..foundations.clock import Clock
     from ..foundations.types import Duration, Payload
     from ..serialization.payloads import Payloads
-    from ..storage.contract.backend import ExecutionStore, Inserted
+    from ..storage.contract.backend import Backend
+    from ..storage.contract.executions import Inserted
 
 BATCH = 1000
 """Executions per insert; more in one round trip gains nothing measurable."""
@@ -60,7 +61,7 @@ class Accepted:
 class Sender:
     """Validates, encodes and inserts messages."""
 
-    store: ExecutionStore
+    store: Backend
     payloads: Payloads
     clock: Clock
     schema: EventSchema | None = None
@@ -115,7 +116,9 @@ class Sender:
         for start in range(0, len(prepared), BATCH):
             batch = prepared[start : start + BATCH]
             try:
-                outcomes = await self.store.insert([one.execution for one in batch])
+                outcomes = await self.store.executions.insert(
+                    [one.execution for one in batch]
+                )
             except StoreUnavailable as error:
                 error.accepted = tuple(one.id for one in accepted)
                 error.unknown = tuple(one.execution.id for one in batch)

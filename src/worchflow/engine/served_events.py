@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..model.records import WorkerSeen
-    from ..storage.contract.backend import ExecutionStore
+    from ..storage.contract.backend import Backend
 
 logger = logging.getLogger("worchflow.client")
 
@@ -55,7 +55,7 @@ class ServedEvents:
     _names: set[str] = field(default_factory=set[str])
     _task: asyncio.Task[None] | None = None
 
-    def sent(self, store: ExecutionStore, name: str) -> None:
+    def sent(self, store: Backend, name: str) -> None:
         """Look soon whether a worker serves the name."""
         now = time.monotonic()
         if now - self._looked_at.get(name, -math.inf) < AGAIN:
@@ -73,11 +73,11 @@ class ServedEvents:
             self._task.cancel()
         self._task = None
 
-    async def _look(self, store: ExecutionStore) -> None:
+    async def _look(self, store: Backend) -> None:
         await asyncio.sleep(PAUSE)
         names, self._names = self._names, set()
         try:
-            workers = await store.workers()
+            workers = await store.workers.seen()
         except WorchflowError:  # closed meanwhile, or the sends tell it themselves
             return
         for name in sorted(names):

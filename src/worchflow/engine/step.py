@@ -245,7 +245,7 @@ class StepExecution(RunningStep):
         store, attempt = self._runtime.store, self.attempt
         try:
             try:
-                stored = await store.checkpoint(attempt.claim, step)
+                stored = await store.steps.checkpoint(attempt.claim, step)
             except StoreUnavailable as error:
                 return await self._save_again(step, error)
         except asyncio.CancelledError:
@@ -275,7 +275,9 @@ class StepExecution(RunningStep):
                 await asyncio.sleep(pause * (0.5 + self._runtime.random()))
                 pause = min(pause * 2, 5.0)
             try:
-                stored = await self._runtime.store.checkpoint(self.attempt.claim, step)
+                stored = await self._runtime.store.steps.checkpoint(
+                    self.attempt.claim, step
+                )
             except StoreUnavailable as failure:
                 error = failure
             else:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..definitions.middleware import Middleware
     from ..foundations.clock import Clock
     from ..serialization.payloads import Payloads
-    from ..storage.contract.backend import ClaimStore
+    from ..storage.contract.backend import Backend
     from .emitter import Emitter
     from .threads import Threads
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class WorkerRuntime:
     """The worker's side of an attempt."""
 
-    store: ClaimStore
+    store: Backend
     payloads: Payloads
     middleware: Sequence[Middleware]
     emitter: Emitter

@@ -16,7 +16,7 @@ def new_execution_id() -> str:
 
 
 def new_worker_id() -> str:
-    """A fresh id forevery start of a worker, and again after it lost its lease."""
+    """A fresh id for every start of a worker, and again after it lost its lease."""
     return uuid.uuid4().hex
 
 

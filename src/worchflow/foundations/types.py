@@ -29,7 +29,7 @@ Schema = TypeVar("Schema", contravariant=True, default=Never)
 
 @dataclass_transform(frozen_default=True)
 def value(cls: type[T]) -> type[T]:
-    """A class of values that several are made of forevery step.
+    """A class of values that several are made of for every step.
 
     The type checkers treat it as frozen. At run time it is a plain dataclass with
     slots, for one that guards itself takes four times as long to make. Names in the

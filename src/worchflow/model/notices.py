@@ -94,7 +94,7 @@ KINDS: dict[str, type[ExecutionUpdated]] = {
 
 def encode_notice(notice: Notice) -> str:
     """A notice as JSON, without payloads: the receiver reads these from the store."""
-    # Several are made forevery execution: this takes a fifth of `json.dumps`.
+    # Several are made for every execution: this takes a fifth of `json.dumps`.
     text = (
         f'{{"name":"{notice.name}","execution_id":{_quoted(notice.execution_id)},'
         f'"event_name":{_quoted(notice.event_name)},"attempt":{notice.attempt},'
@@ -132,7 +132,7 @@ def step_completed(claim: Claim, step: StoredStep) -> StepCompleted:
 
 
 def encode_step_completed(claim: Claim, step: StoredStep) -> str:
-    """The same as JSON at once: it is done forevery step, heard or not."""
+    """The same as JSON at once: it is done for every step, heard or not."""
     execution = claim.execution
     return (
         f'{{"name":"step:complete","execution_id":{_quoted(execution.id)},'

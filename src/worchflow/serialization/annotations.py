@@ -99,7 +99,7 @@ def _read(function: types.FunctionType, annotation: Any) -> Any:
         pass
     source = _innermost(function)
     found = _awaited(_resolve(source, annotation))
-    # A closure is made anew forevery call around it, and may be part of the very
+    # A closure is made anew for every call around it, and may be part of the very
     # type it names: neither belongs in a cache.
     if source.__closure__ is None:
         _resolved[function] = found

@@ -78,12 +78,12 @@ class ClaimLoop:
         orphaned_claims = self._membership.orphaned_claims()
         if orphaned_claims:
             some = frozenset(sorted(orphaned_claims)[: slots.free])
-            claims = await store.adopt(lease.worker, some)
+            claims = await store.claims.adopt(lease.worker, some)
         elif quarantined := await self._claim_quarantined(lease):
             claims = [quarantined]
         else:
             limit = slots.free
-            claims = await store.claim(lease.worker, limit, WAIT)
+            claims = await store.claims.claim(lease.worker, limit, WAIT)
             self._has_more = len(claims) == limit
         for claim in claims:
             slots.start(claim, lease)
@@ -97,4 +97,4 @@ class ClaimLoop:
         if not (slots.may_be_quarantined and slots.quarantine_is_free):
             return None
         slots.may_be_quarantined = False
-        return await self._runtime.store.claim_quarantined(lease.worker)
+        return await self._runtime.store.claims.claim_quarantined(lease.worker)

@@ -175,7 +175,7 @@ class ExecutionSlots:
         """Record that its code begins: the next death counts. False: claim lost."""
         store = self._runtime.store
         begun = await self._stored(
-            lambda: store.begin(claim), lease, claim, "waits to begin"
+            lambda: store.claims.begin(claim), lease, claim, "waits to begin"
         )
         return begun is True
 
@@ -184,7 +184,7 @@ class ExecutionSlots:
     ) -> Settled | None:
         store, ending = self._runtime.store, type(outcome.settlement).__name__
         return await self._stored(
-            lambda: store.settle(claim, outcome.settlement, outcome.notice),
+            lambda: store.claims.settle(claim, outcome.settlement, outcome.notice),
             lease,
             claim,
             f"has ended as {ending} and waits to be settled",

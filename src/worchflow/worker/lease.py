@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from ..foundations.clock import Clock
     from ..model.records import WorkerRecord
-    from ..storage.contract.backend import Backend, Renewal
+    from ..storage.contract.backend import Backend
+    from ..storage.contract.workers import Renewal
 
 logger = logging.getLogger("worchflow.worker")
 
@@ -131,7 +132,7 @@ class LeaseKeeper:
                 if not self._may_renew():
                     continue
                 asked_at = self._clock.monotonic()
-                renewal = self._backend.renew(self._lease.worker.id)
+                renewal = self._backend.workers.renew(self._lease.worker.id)
             except StoreUnavailable as error:
                 if not failing:
                     logger.warning(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from ..foundations.clock import Clock
     from ..model.options import WorkerOptions
-    from ..storage.contract.backend import Backend, Renewal
+    from ..storage.contract.backend import Backend
+    from ..storage.contract.workers import Renewal
     from .blocked_loop import BlockedLoopWatch
     from .execution_slots import ExecutionSlots
 
@@ -68,7 +69,7 @@ class Membership:
         )
         lease = Lease(worker, self._backend.options.lease_ttl, self._clock)
         asked_at = self._clock.monotonic()
-        await self._backend.join(worker, self._hinted)
+        await self._backend.workers.join(worker, self._hinted)
         lease.renewed(asked_at)
         self._owned = frozenset()
         self.lease = lease
@@ -95,13 +96,13 @@ class Membership:
         lease = self.lease
         if lease is not None and drained and not lease.lost:
             await self._release_orphaned_claims(lease)
-            await self._backend.leave(lease.worker.id)
+            await self._backend.workers.leave(lease.worker.id)
 
     async def _release_orphaned_claims(self, lease: Lease) -> None:
         """Hand back what a claim took that was cut off by the stop."""
-        renewal = await asyncio.to_thread(self._backend.renew, lease.worker.id)
-        for claim in await self._backend.adopt(lease.worker, renewal.owned):
-            await self._backend.settle(claim, Released(), None)
+        renewal = await asyncio.to_thread(self._backend.workers.renew, lease.worker.id)
+        for claim in await self._backend.claims.adopt(lease.worker, renewal.owned):
+            await self._backend.claims.settle(claim, Released(), None)
 
     def _may_renew(self) -> bool:
         limit = self._options.give_up_blocked_after
@@ -154,7 +155,7 @@ class Membership:
     async def _cancel_if_asked(self, execution_id: str) -> None:
         """A hint may be old or somebody's mistake: the store says what is wanted."""
         try:
-            stored = await self._backend.get(execution_id)
+            stored = await self._backend.executions.get(execution_id)
         except StoreUnavailable:
             return  # the next renewal tells
         finally:

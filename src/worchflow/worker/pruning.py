@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..foundations.errors import StoreUnavailable
 from ..foundations.repeated_lines import RepeatedLines
 from ..model.options import KEEP_EVERYTHING
-from ..storage.contract.pruning import prune_in_batches
+from ..storage.contract.retention import prune_in_batches
 
 if TYPE_CHECKING:
     from ..model.records import ExecutionStatus
@@ -47,7 +47,7 @@ class PruneLoop:
     async def _round(self, status: ExecutionStatus, age: float) -> None:
         removed = 0
         if await self._is_elected():
-            async for batch in prune_in_batches(self._backend, status, age):
+            async for batch in prune_in_batches(self._backend.retention, status, age):
                 removed += batch
                 if not await self._is_elected():
                     break
@@ -63,4 +63,4 @@ class PruneLoop:
         lease = self._membership.lease
         if lease is None or not lease.holds():
             return False
-        return await self._backend.elect(lease.worker.id)
+        return await self._backend.leadership.holds(lease.worker.id)

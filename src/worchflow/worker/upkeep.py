@@ -45,7 +45,7 @@ class UpkeepLoop:
 
     async def _round(self, lease: Lease) -> None:
         try:
-            reaped = await self._store.reap(
+            reaped = await self._store.workers.reap(
                 lease.worker.id, expired=lease.unbroken_for_a_ttl()
             )
             if reaped:
@@ -55,7 +55,7 @@ class UpkeepLoop:
                     reaped,
                 )
             self._slots.may_be_quarantined = True
-            swept = await self._store.sweep(lease.worker.id)
+            swept = await self._store.sweeping.sweep(lease.worker.id)
             if swept:
                 logger.info("put %d waiting execution(s) back in the queue", swept)
         except StoreUnavailable as error:

@@ -13,7 +13,7 @@ import pytest
 from worchflow import StoreUnavailable
 from worchflow.engine.ownership import Interrupted
 from worchflow.model.records import WorkerRecord
-from worchflow.storage.contract.backend import Renewal
+from worchflow.storage.contract.workers import Renewal
 from worchflow.worker.lease import Lease, LeaseKeeper
 
 TTL = 20.0
@@ -190,6 +190,8 @@ class Script:
     def __init__(self, *answers: Renewal | Exception) -> None:
         self.answers = list(answers)
         self.asked = threading.Semaphore(0)
+        self.workers = self
+        """The subject under which a backend renews."""
 
     def renew(self, worker_id: str) -> Renewal:
         assert worker_id == "w-1"

@@ -47,7 +47,7 @@ async def prepare(database: Database, count: int, value: Any = None) -> list[str
 
 
 async def run(database: Database, ids: list[str], value: Any = 1) -> float:
-    """Claim, three checkpoints and settle forevery id; returns the seconds."""
+    """Claim, three checkpoints and settle for every id; returns the seconds."""
     batches = in_batches(ids)
     began = time.perf_counter()
 

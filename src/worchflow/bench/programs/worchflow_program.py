@@ -147,13 +147,13 @@ async def claims(app: Worchflow[Any], _: Line) -> None:
         pid=os.getpid(),
         started_at=datetime.now(UTC),
     )
-    await backend.join(record, lambda _: None)
+    await backend.workers.join(record, lambda _: None)
 
     async def answer(line: Line) -> Line:
         if "fill" in line:
             await fill(backend, event, line["fill"])
             return {"filled": line["fill"]}
-        backend.renew(record.id)
+        backend.workers.renew(record.id)
         return {"seconds": await _claim(backend, record, line["claim"])}
 
     await serve(answer)
@@ -163,7 +163,9 @@ async def claims(app: Worchflow[Any], _: Line) -> None:
 async def _claim(backend: Backend, record: WorkerRecord, count: int) -> float:
     began = time.perf_counter()
     while count > 0:
-        claimed = await backend.claim(record, min(count, CLAIMED_AT_ONCE), TIMEOUT)
+        claimed = await backend.claims.claim(
+            record, min(count, CLAIMED_AT_ONCE), TIMEOUT
+        )
         if not claimed:
             raise AssertionError("the queue is empty")
         count -= len(claimed)
@@ -194,7 +196,7 @@ async def fill(
     async def write_behind() -> None:
         while batches:
             now = datetime.now(UTC)
-            await backend.insert(
+            await backend.executions.insert(
                 [
                     NewExecution(
                         id=str(uuid4()),

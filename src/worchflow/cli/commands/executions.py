@@ -127,7 +127,7 @@ def show(
         async with invocation.stores(loaded) as (client, backend):
             execution = await find_execution(client, id)
             steps = await client.steps(execution.id)
-            workers, ttl = await backend.workers(), backend.options.lease_ttl
+            workers, ttl = await backend.workers.seen(), backend.options.lease_ttl
             return (
                 execution,
                 steps,

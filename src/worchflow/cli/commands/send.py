@@ -135,7 +135,7 @@ def _values_in_errors(data: Any, data_type: Any) -> Generator[None]:
 async def _warn_if_unserved(event: str, backend: Backend) -> None:
     # It is accepted already: a store that is gone now changes nothing about that.
     with contextlib.suppress(StoreUnavailable):
-        warning = unserved_warning(event, await backend.workers())
+        warning = unserved_warning(event, await backend.workers.seen())
         if warning is not None:
             print_to_stderr(warning, label="warning: ")
 

@@ -11,64 +11,40 @@ from ...foundations import forking
 from ...foundations.errors import ConfigurationError
 from ...foundations.loop_lock import LoopLock
 from ...model.options import BackendOptions
-from ...model.settlement import Released
 from ..contract.backend import Backend
-from .claimer import Claimer
+from .claims import Claims
 from .committer import Committer
 from .connections import GivenConnections, UrlConnections, longest_block
 from .counting import Counting
 from .documents import Documents
-from .election import Election
 from .executions import Executions
 from .foreign_keys import ForeignKeys
-from .hints import Hints
 from .keys import Keys
+from .leadership import Leadership
 from .leases import Leases
 from .listing import Listing
 from .mongo_gateway import MongoGateway
+from .notices import Notices
 from .open_parts import OpenParts
-from .ownership import begin
-from .pruning import Pruning
 from .reaper import Reaper
 from .redis_gateway import RedisGateway
-from .roster import workers_seen
+from .retention import Retention
 from .schema import prepare
 from .scripts import Scripts
-from .settling import Settling
 from .steps import Steps
 from .store_clock import StoreClock
 from .stores import Stores
 from .sweeper import Sweeper
-from .unserved import Unserved
 from .upkeep import Upkeep
+from .workers import Workers
 from .write_behind import WriteBehindQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
-
     from pymongo.asynchronous.database import AsyncDatabase
     from pymongo.database import Database
 
-    from ...model.notices import Notice
-    from ...model.records import (
-        Claim,
-        ExecutionQuery,
-        ExecutionStatus,
-        NewExecution,
-        StoredExecution,
-        StoredPage,
-        StoredStep,
-        WorkerRecord,
-        WorkerSeen,
-    )
-    from ...model.settlement import Settled, Settlement
-    from ..contract.backend import Inserted, NoticeSubscription, Renewal
     from .connections import Connections
     from .redis_gateway import RedisClient
-
-LEAVE_TIMEOUT = 1.0
-"""Seconds to wait for Redis when a worker leaves; what it misses is repaired."""
 
 
 class RedisMongoBackend(Backend):
@@ -200,44 +176,40 @@ class RedisMongoBackend(Backend):
             raise
 
     def _put_together(self, stores: Stores) -> OpenParts:
-        counting, election = Counting(stores), Election(stores)
+        counting, leadership = Counting(stores), Leadership(stores)
         steps, executions = Steps(stores), Executions(stores, counting)
+        listing, claims = Listing(stores), Claims(stores, executions, steps)
+        notices = Notices(stores.redis, stores.keys, claims.wake)
         lease_store = self._connections.lease_store(stores.mongo)
-        claimers: dict[str, Claimer] = {}
-
-        def released(worker_id: str, execution_id: str, answer: int) -> None:
-            if (claimer := claimers.get(worker_id)) is not None:
-                claimer.released(execution_id, answer)
-
-        def on_ready(event: str | None) -> None:
-            for claimer in list(claimers.values()):
-                claimer.wake(event)
-
         return OpenParts(
             loop=asyncio.get_running_loop(),
             stores=stores,
             lease_store=lease_store,
             executions=executions,
+            listing=listing,
             counting=counting,
-            listing=Listing(stores),
+            retention=Retention(stores, counting),
             steps=steps,
-            settling=Settling(stores, steps, released),
-            leases=Leases(stores, lease_store),
-            election=election,
-            pruning=Pruning(stores, counting),
-            reaper=Reaper(stores, executions, counting),
-            sweeper=Sweeper(stores, executions, counting, election),
-            hints=Hints(stores.redis, stores.keys, on_ready),
-            claimers=claimers,
-            upkeep=Upkeep(stores, claimers),
+            claims=claims,
+            workers=Workers(
+                stores,
+                leases=Leases(stores, lease_store),
+                claims=claims,
+                listing=listing,
+                notices=notices,
+                reaper=Reaper(stores, executions, counting),
+            ),
+            leadership=leadership,
+            sweeping=Sweeper(stores, executions, counting, leadership),
+            notices=notices,
+            upkeep=Upkeep(stores, claims.claimers),
         )
 
     async def _close(self, parts: OpenParts) -> None:
         try:
-            for claimer in parts.claimers.values():
-                await claimer.close()
+            await parts.claims.close()
             await parts.upkeep.close()
-            await parts.hints.close()
+            await parts.notices.close()
             await parts.stores.committer.close()
             await parts.stores.write_behind.close()
             await asyncio.to_thread(parts.lease_store.close)
@@ -250,133 +222,54 @@ class RedisMongoBackend(Backend):
             raise ConfigurationError("the backend is not open: await open() first")
         return self._parts
 
-    # -- executions
+    # -- subjects
 
+    @property
     @override
-    async def insert(self, executions: Sequence[NewExecution]) -> list[Inserted]:
-        return await self._open_parts.executions.insert(executions)
+    def executions(self) -> Executions:
+        return self._open_parts.executions
 
+    @property
     @override
-    async def get(self, execution_id: str) -> StoredExecution | None:
-        return await self._open_parts.executions.get(execution_id)
+    def listing(self) -> Listing:
+        return self._open_parts.listing
 
+    @property
     @override
-    async def steps(self, execution_id: str) -> list[StoredStep]:
-        return await self._open_parts.steps.all(execution_id)
+    def counting(self) -> Counting:
+        return self._open_parts.counting
 
+    @property
     @override
-    async def workers(self) -> Sequence[WorkerSeen]:
-        return await workers_seen(self._open_parts.stores)
+    def retention(self) -> Retention:
+        return self._open_parts.retention
 
+    @property
     @override
-    async def counts(self) -> dict[ExecutionStatus, int]:
-        return await self._open_parts.counting.counts()
+    def steps(self) -> Steps:
+        return self._open_parts.steps
 
+    @property
     @override
-    async def cancel(
-        self, execution_id: str, reason: str | None
-    ) -> tuple[StoredExecution | None, bool]:
-        return await self._open_parts.executions.cancel(execution_id, reason)
+    def claims(self) -> Claims:
+        return self._open_parts.claims
 
+    @property
     @override
-    async def retry(self, execution_id: str) -> tuple[StoredExecution | None, bool]:
-        return await self._open_parts.executions.retry(execution_id)
+    def workers(self) -> Workers:
+        return self._open_parts.workers
 
+    @property
     @override
-    async def prune(self, status: ExecutionStatus, age: float, limit: int) -> int:
-        return await self._open_parts.pruning.prune(status, age, limit)
+    def leadership(self) -> Leadership:
+        return self._open_parts.leadership
 
-    # -- claims
-
+    @property
     @override
-    async def join(
-        self, worker: WorkerRecord, on_cancel: Callable[[str], None]
-    ) -> None:
-        parts = self._open_parts
-        await parts.leases.join(worker)
-        await parts.listing.remember(worker)
-        await Unserved(parts.stores, worker).requeue_deferred()
-        parts.hints.call_on_cancel(worker.id, on_cancel)
-        self._claimer(worker)
+    def sweeping(self) -> Sweeper:
+        return self._open_parts.sweeping
 
+    @property
     @override
-    def renew(self, worker_id: str) -> Renewal:
-        parts = self._open_parts
-        renewal = parts.leases.renew(worker_id)
-        if not renewal.alive:
-            # Fenced: it goes on under another name, and what it took is reaped.
-            parts.loop.call_soon_threadsafe(parts.forget, worker_id)
-        return renewal
-
-    @override
-    async def leave(self, worker_id: str) -> None:
-        parts = self._open_parts
-        claimer = parts.claimers.pop(worker_id, None)
-        if claimer is not None:
-            for claim in await claimer.close():
-                await parts.settling.settle(claim, Released(), None)
-            await parts.stores.write_behind.flush(LEAVE_TIMEOUT)
-        parts.hints.forget(worker_id)
-        parts.forget(worker_id)
-        await parts.reaper.end(worker_id)
-
-    @override
-    async def claim(
-        self, worker: WorkerRecord, limit: int, wait: float
-    ) -> Sequence[Claim]:
-        return await self._claimer(worker).claim(limit, wait)
-
-    @override
-    async def claim_quarantined(self, worker: WorkerRecord) -> Claim | None:
-        return await self._claimer(worker).claim_quarantined()
-
-    @override
-    async def begin(self, claim: Claim) -> bool:
-        return await begin(self._open_parts.stores, claim)
-
-    @override
-    async def adopt(
-        self, worker: WorkerRecord, execution_ids: frozenset[str]
-    ) -> Sequence[Claim]:
-        return await self._claimer(worker).adopt(execution_ids)
-
-    @override
-    async def checkpoint(self, claim: Claim, step: StoredStep) -> StoredStep:
-        return await self._open_parts.steps.checkpoint(claim, step)
-
-    @override
-    async def settle(
-        self, claim: Claim, settlement: Settlement, notice: Notice | None
-    ) -> Settled:
-        return await self._open_parts.settling.settle(claim, settlement, notice)
-
-    @override
-    async def reap(self, worker_id: str, *, expired: bool) -> int:
-        return await self._open_parts.reaper.reap(expired=expired)
-
-    @override
-    async def sweep(self, worker_id: str) -> int:
-        return await self._open_parts.sweeper.sweep(worker_id)
-
-    @override
-    async def elect(self, worker_id: str) -> bool:
-        return await self._open_parts.election.holds(worker_id)
-
-    @override
-    def watch(
-        self, execution_id: str, *, progress: bool = True
-    ) -> AbstractAsyncContextManager[NoticeSubscription]:
-        return self._open_parts.hints.watch(execution_id, progress=progress)
-
-    # Last, for inside the class its name hides the built-in type.
-    @override
-    async def list(self, query: ExecutionQuery) -> StoredPage:
-        return await self._open_parts.listing.page(query)
-
-    def _claimer(self, worker: WorkerRecord) -> Claimer:
-        parts = self._open_parts
-        claimer = parts.claimers.get(worker.id)
-        if claimer is None:
-            claimer = Claimer(parts.stores, parts.executions, parts.steps, worker)
-            parts.claimers[worker.id] = claimer
-        return claimer
+    def notices(self) -> Notices:
+        return self._open_parts.notices

@@ -15,9 +15,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from bson.datetime_ms import DatetimeMS
+from typing_extensions import override
 
 from ...foundations.errors import StoreUnavailable
 from ...model.records import TERMINAL, ExecutionStatus
+from ..contract.listing import CountingStore
 from .documents import EXECUTIONS, META
 from .indexes import ENDED, LISTING
 from .recount import Recount
@@ -39,7 +41,7 @@ Beyond it, the lengths of Redis' queues say how many there are."""
 DAY = 24 * 3600 * 1000
 
 
-class Counting:
+class Counting(CountingStore):
     """Counts executions by status."""
 
     def __init__(self, stores: Stores) -> None:
@@ -51,7 +53,8 @@ class Counting:
         """Milliseconds within which whatever ends is written."""
         self._recount = Recount(stores, self.ended_on, self._late)
 
-    async def counts(self) -> dict[ExecutionStatus, int]:
+    @override
+    async def by_status(self) -> dict[ExecutionStatus, int]:
         """Executions by status, from a document that is at most two seconds old.
 
         With `ts_compat` all of the index is read, and that takes no more than a

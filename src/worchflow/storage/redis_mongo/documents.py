@@ -105,7 +105,7 @@ class Documents:
         return {self.id_field: {"$in": list(execution_ids)}}
 
     def steps_of(self, execution_ids: Sequence[str]) -> Document:
-        """A query foreverything recorded for some executions."""
+        """A query for everything recorded for some executions."""
         if self.is_shared:
             return {"executionId": {"$in": list(execution_ids)}}
         # A range of `_id` needs no index of its own; ids may contain ":" themselves,

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
+from typing_extensions import override
 
 from ...foundations.clock import to_milliseconds
 from ...foundations.errors import SerializationError
 from ...model.notices import ExecutionUpdated, encode_notice
 from ...model.transitions import RETRYABLE
-from ..contract.backend import Inserted
+from ..contract.executions import ExecutionStore, Inserted
 from .committer import DUPLICATE
 from .documents import EXECUTIONS, LIVE, STEPS, UnreadableError
 from .scripts import BACK, NOWHERE
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
 NOT_TERMINAL = {"$in": LIVE}
 
 
-class Executions:
+class Executions(ExecutionStore):
     """Accepts, cancels and retries executions."""
 
     def __init__(self, stores: Stores, counting: Counting) -> None:
         self._stores = stores
         self._counting = counting
 
+    @override
     async def insert(self, executions: Sequence[NewExecution]) -> list[Inserted]:
         """Accept executions; see the contract."""
         stores = self._stores
@@ -58,6 +60,7 @@ class Executions:
         await asyncio.sleep(0)
         return inserted
 
+    @override
     async def get(self, execution_id: str) -> StoredExecution | None:
         """The execution, or None."""
         documents = self._stores.documents
@@ -66,6 +69,7 @@ class Executions:
         )
         return self._read(found[0]) if found else None
 
+    @override
     async def cancel(
         self, execution_id: str, reason: str | None
     ) -> tuple[StoredExecution | None, bool]:
@@ -87,6 +91,7 @@ class Executions:
         query = {"status": NOT_TERMINAL, "cancelRequested": True, "owner": None}
         return await self._cancel(query, execution_id, {}) is not None
 
+    @override
     async def retry(self, execution_id: str) -> tuple[StoredExecution | None, bool]:
         """Queue a failed or cancelled execution again."""
         stores = self._stores

@@ -11,7 +11,7 @@ from bson.int64 import Int64
 from pymongo.errors import PyMongoError
 
 from ...foundations.errors import StoreUnavailable
-from ..contract.backend import Renewal
+from ..contract.workers import Renewal
 from .documents import EXECUTIONS, WORKERS
 from .indexes import OWNER, owned_by
 from .mongo_gateway import CODEC, unavailable, write_concern

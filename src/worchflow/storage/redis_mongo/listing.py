@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from bson import Decimal128, ObjectId
 from bson.errors import InvalidId
 from bson.int64 import Int64
+from typing_extensions import override
 
 from ...foundations.clock import to_milliseconds
 from ...foundations.errors import InvalidInput
 from ...model.records import ExecutionStatus, StoredPage
+from ..contract.listing import ListingStore
 from ..contract.page_size import PageSize
 from .documents import EXECUTIONS, META, UnreadableError
 from .indexes import BY_EVENT, LISTING
@@ -105,7 +107,7 @@ class Filling:
         return execution if self.payloads else replace(execution, result=None)
 
 
-class Listing:
+class Listing(ListingStore):
     """Lists executions, newest first."""
 
     def __init__(self, stores: Stores) -> None:
@@ -125,6 +127,7 @@ class Listing:
         statement = {"q": {"_id": self._functions_id}, "u": change, "upsert": True}
         await self._stores.mongo.update(META, [statement])
 
+    @override
     async def page(self, query: ExecutionQuery) -> StoredPage:
         """One page; what cannot be read is left out and logged.
 

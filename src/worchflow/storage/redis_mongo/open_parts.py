@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-    from .claimer import Claimer
+    from .claims import Claims
     from .counting import Counting
-    from .election import Election
     from .executions import Executions
-    from .hints import Hints
-    from .leases import Leases, LeaseStore
+    from .leadership import Leadership
+    from .leases import LeaseStore
     from .listing import Listing
-    from .pruning import Pruning
-    from .reaper import Reaper
-    from .settling import Settling
+    from .notices import Notices
+    from .retention import Retention
     from .steps import Steps
     from .stores import Stores
     from .sweeper import Sweeper
     from .upkeep import Upkeep
+    from .workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,20 +31,13 @@ class OpenParts:
     stores: Stores
     lease_store: LeaseStore
     executions: Executions
-    counting: Counting
     listing: Listing
+    counting: Counting
+    retention: Retention
     steps: Steps
-    settling: Settling
-    leases: Leases
-    election: Election
-    pruning: Pruning
-    reaper: Reaper
-    sweeper: Sweeper
-    hints: Hints
-    claimers: dict[str, Claimer]
+    claims: Claims
+    workers: Workers
+    leadership: Leadership
+    sweeping: Sweeper
+    notices: Notices
     upkeep: Upkeep
-
-    def forget(self, worker_id: str) -> None:
-        """Keep nothing of a worker that is fenced or has left."""
-        self.claimers.pop(worker_id, None)
-        self.steps.forget(worker_id)

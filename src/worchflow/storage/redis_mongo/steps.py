@@ -8,9 +8,12 @@ from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from typing_extensions import override
+
 from ...foundations.errors import SerializationError, StoreUnavailable, WorchflowError
 from ...model.notices import encode_step_completed
 from ...model.records import StepStatus
+from ..contract.steps import StepStore
 from .cached_results import cached_results
 from .documents import EXECUTIONS, FATE, STEPS, UnreadableError
 from .step_records import StepRecords
@@ -49,7 +52,7 @@ class Unflushed(NamedTuple):
     task: asyncio.Future[Document]
 
 
-class Steps:
+class Steps(StepStore):
     """Records and loads steps.
 
     In fast mode a checkpoint is acknowledged by whichever store answers first, and
@@ -68,6 +71,7 @@ class Steps:
         self._unflushed: dict[ClaimKey, list[Unflushed]] = {}
         self._gone: dict[str, None] = {}
 
+    @override
     async def checkpoint(self, claim: Claim, step: StoredStep) -> StoredStep:
         """Record a step; what was recorded first is what it is."""
         stores = self._stores
@@ -130,6 +134,7 @@ class Steps:
         self._unflushed.pop(_claim_key(claim), None)
         return True
 
+    @override
     async def all(self, execution_id: str) -> list[StoredStep]:
         """Everything recorded for one execution, oldest first."""
         own = [

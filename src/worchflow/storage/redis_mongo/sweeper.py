@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
+from typing_extensions import override
 
 from ...foundations.errors import StoreUnavailable
+from ..contract.leadership import SweepStore
 from .documents import EXECUTIONS
 from .heads import HeadsLook
 from .indexes import DUE
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 
     from .counting import Counting
     from .documents import Document
-    from .election import Election
     from .executions import Executions
+    from .leadership import Leadership
     from .stores import Stores
 
 SLACK = 5_000
@@ -35,7 +37,7 @@ RECENT = 60_000
 NOTHING = Span(0, 0)
 
 
-class Sweeper:
+class Sweeper(SweepStore):
     """Sweeps as the one that is elected, page by page until nothing is left.
 
     Each event by itself, for each may have a list, and one page of each in turn: how
@@ -47,7 +49,7 @@ class Sweeper:
         stores: Stores,
         executions: Executions,
         counting: Counting,
-        election: Election,
+        election: Leadership,
     ) -> None:
         self._stores = stores
         self._missing = Missing(stores, executions)
@@ -59,6 +61,7 @@ class Sweeper:
         self._missed: dict[str, Span] = {}
         """Due times of an event to look at once more although its head is older."""
 
+    @override
     async def sweep(self, worker_id: str) -> int:
         """Sweep if no other worker does; how many executions."""
         stores = self._stores

@@ -1,297 +1,161 @@
-"""Taking executions from the queue, each by one worker under a higher token."""
+"""The claims of workers: waiting for work, and keeping it for a caller who has gone."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
+import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...model.notices import ExecutionStarted
-from ...model.records import Claim, ExecutionStatus
-from ...model.transitions import UNSURE
-from .rows import (
-    BAD_ROW,
-    EXECUTION_COLUMNS,
-    UnreadableRowError,
-    fetch,
-    json_list,
-    read_execution,
-)
-from .steps import steps_by_execution
-from .unserved import requeue
+from typing_extensions import override
+
+from ..contract.claims import ClaimStore
+from . import claim_sql, settling
+from .times import wall_now
+from .writer import one_by_one
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from ...model.records import StoredExecution, StoredStep
-    from .rows import Row
-    from .writer import Transaction
+    from ...model.notices import Notice
+    from ...model.records import Claim, WorkerRecord
+    from ...model.settlement import Settled, Settlement
+    from .loop_binding import LoopBinding, Opened
+    from .wakeup import Waiter
 
-logger = logging.getLogger("worchflow.storage.sqlite")
+POLL = 0.25
+"""Seconds between two looks for work that no hint told of."""
 
-LAST_TOKEN = MOST_DEATHS = 2**63 - 1
-UNREADABLE_DELAY = 3600 * 1000
-"""Milliseconds for which a row that cannot be read leaves the queue."""
+_claim = one_by_one(claim_sql.claim)
+_adopt = one_by_one(claim_sql.adopt)
+_begin = one_by_one(claim_sql.begin)
 
-# Each event has a queue of its own in the index; the oldest of all are taken, so the
-# cost depends on the events and the limit, never on how much waits.
-_NEXT = f"""
-    WITH next AS MATERIALIZED (
-        SELECT e.seq, e.due_at, json_extract(f.value, '$[1]') AS serves
-        FROM json_each(:functions) AS f
-        CROSS JOIN executions AS e ON e.seq IN (
-            SELECT seq FROM executions
-            WHERE queue_prefix = :prefix
-                AND event_name = json_extract(f.value, '$[0]')
-                AND due_at <= :now
-                AND owner IS NULL
-                AND status IN ('queued', 'retrying')
-                AND NOT cancel_requested
-                AND deaths BETWEEN :least_deaths AND :most_deaths
-            ORDER BY due_at, seq LIMIT :limit
+
+class Claims(ClaimStore):
+    """The claims of the workers of one backend."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._kept: dict[str, dict[str, Claim]] = {}
+        self._functions: dict[str, str] = {}
+        self._waiters: dict[str, Waiter] = {}
+        """Of the last claim of each worker: what is kept wakes who waits now."""
+
+    @override
+    async def claim(
+        self, worker: WorkerRecord, limit: int, wait: float
+    ) -> Sequence[Claim]:
+        if limit < 1:
+            return ()
+        binding = self._opened()
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + wait
+        functions = self._functions.get(worker.id)
+        if functions is None:
+            functions = claim_sql.functions_json(worker.functions)
+            self._functions[worker.id] = functions
+        request = claim_sql.ClaimRequest(
+            worker_id=worker.id,
+            functions=functions,
+            limit=limit,
+            most_deaths=worker.quarantine_after - 1,
         )
-        ORDER BY e.due_at, e.seq LIMIT :limit
-    )
-    SELECT e.seq, next.serves, {EXECUTION_COLUMNS}
-    FROM next CROSS JOIN executions AS e ON e.seq = next.seq
-    ORDER BY next.due_at, next.seq
-"""  # noqa: S608 - made of constants
+        due = claim_sql.DueRequest(functions=functions, most_deaths=request.most_deaths)
+        with binding.wakeup.waiting(frozenset(worker.functions)) as waiter:
+            self._waiters[worker.id] = waiter
+            while True:
+                if kept := self._hand_out(worker.id, limit):
+                    return kept
+                waiter.clear()
+                taken = await binding.write(
+                    _claim, request, on_orphaned=partial(self._keep, worker.id)
+                )
+                if taken.claims:
+                    return taken.claims
+                if clock() >= deadline:
+                    return self._hand_out(worker.id, limit)
+                await _wait_for_work(binding, waiter, due, taken.next_due, deadline)
 
-_TAKE = """
-    UPDATE executions SET owner = :worker, token = token + 1, status = 'processing',
-        function_id = taken.serves, started_at = coalesce(started_at, :now),
-        updated_at = :now, due_at = NULL, run_at = NULL, reason = NULL, hand_ons = 0
-    FROM (
-        SELECT json_extract(value, '$[0]') AS seq, json_extract(value, '$[1]') AS serves
-        FROM json_each(:taken)
-    ) AS taken
-    WHERE executions.seq = taken.seq
-"""
+    @override
+    async def claim_quarantined(self, worker: WorkerRecord) -> Claim | None:
+        request = claim_sql.ClaimRequest(
+            worker_id=worker.id,
+            functions=claim_sql.functions_json(worker.functions),
+            limit=1,
+            least_deaths=worker.quarantine_after,
+        )
+        taken = await self._opened().write(
+            _claim, request, on_orphaned=partial(self._keep, worker.id)
+        )
+        return taken.claims[0] if taken.claims else None
 
-_NEXT_DUE = """
-    SELECT min(due_at) FROM (
-        SELECT (
-            SELECT min(due_at) FROM executions
-            WHERE queue_prefix = :prefix AND due_at IS NOT NULL
-                AND event_name = json_extract(f.value, '$[0]')
-                AND deaths <= :most_deaths
-        ) AS due_at
-        FROM json_each(:functions) AS f
-    )
-"""
+    @override
+    async def begin(self, claim: Claim) -> bool:
+        request = claim_sql.BeginRequest(
+            execution_id=claim.execution.id,
+            worker_id=claim.worker_id,
+            token=claim.token,
+        )
+        return await self._opened().write(_begin, request)
 
-_HELD = f"""
-    SELECT seq, {EXECUTION_COLUMNS} FROM executions
-    WHERE owner = :worker AND queue_prefix = :prefix
-        AND id IN (SELECT value FROM json_each(:ids))
-"""  # noqa: S608 - made of constants
+    @override
+    async def adopt(
+        self, worker: WorkerRecord, execution_ids: frozenset[str]
+    ) -> Sequence[Claim]:
+        if not execution_ids:
+            return ()
+        request = claim_sql.AdoptRequest(worker_id=worker.id, ids=sorted(execution_ids))
+        held = await self._opened().write(_adopt, request)
+        for claim in held:
+            self._kept.get(worker.id, {}).pop(claim.execution.id, None)
+        return held
 
-_BEGIN = """
-    UPDATE executions SET begun = token
-    WHERE id = ? AND queue_prefix = ? AND owner = ? AND token = ?
-"""
+    @override
+    async def settle(
+        self, claim: Claim, settlement: Settlement, notice: Notice | None
+    ) -> Settled:
+        request = settling.SettleRequest(
+            claim=claim, settlement=settlement, notice=notice
+        )
+        return await self._opened().write(settling.settle, request)
 
-_SET_ASIDE = """
-    UPDATE executions SET due_at = :until, run_at = :until, reason = :reason
-    WHERE seq = :seq
-"""
+    def forget_all(self) -> None:
+        """Keep nothing, as after closing."""
+        self._kept, self._functions, self._waiters = {}, {}, {}
 
+    def forget(self, worker_id: str) -> Sequence[str]:
+        """A worker ends: the ids of what was never handed out."""
+        self._functions.pop(worker_id, None)
+        self._waiters.pop(worker_id, None)
+        return tuple(self._kept.pop(worker_id, ()))
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClaimRequest:
-    """Who wants how many; `functions` is JSON, see `functions_json`.
+    def _keep(self, worker_id: str, taken: claim_sql.Taken) -> None:
+        kept = self._kept.setdefault(worker_id, {})
+        kept.update((claim.execution.id, claim) for claim in taken.claims)
+        if (waiter := self._waiters.get(worker_id)) is not None:
+            waiter.wake()
 
-    Only executions with `least_deaths` to `most_deaths` deaths are claimed.
-    """
-
-    worker_id: str
-    functions: str
-    limit: int
-    least_deaths: int = UNSURE
-    most_deaths: int = MOST_DEATHS
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DueRequest:
-    """Whose next due time is asked for: of these events, and of no more deaths."""
-
-    functions: str
-    most_deaths: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BeginRequest:
-    """A claim under which the code of its execution begins."""
-
-    execution_id: str
-    worker_id: str
-    token: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Taken:
-    """What a claim got, and when the next execution for this worker comes due.
-
-    What is due already and was not claimed is none: there is no telling when it can be.
-    """
-
-    claims: Sequence[Claim] = ()
-    next_due: int | None = None
+    def _hand_out(self, worker_id: str, limit: int) -> Sequence[Claim]:
+        kept = self._kept.get(worker_id)
+        if not kept:
+            return ()
+        ids = list(kept)[:limit]
+        return [kept.pop(id_) for id_ in ids]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdoptRequest:
-    """Which of its executions a worker wants to know again."""
-
-    worker_id: str
-    ids: Sequence[str]
-
-
-def functions_json(functions: Mapping[str, str]) -> str:
-    """Pairs of an event name and the id of the function that serves it."""
-    return json_list(sorted(functions.items()))
-
-
-def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
-    """Own the oldest eligible executions, if the worker is alive."""
-    if not _is_alive(tx, prefix, request.worker_id):
-        return Taken()
-    found = _candidates(tx, prefix, request)
-    if not found:
-        requeue(tx, prefix)
-        due = DueRequest(functions=request.functions, most_deaths=request.most_deaths)
-        then = next_due(tx.connection, prefix, due)
-        return Taken(next_due=then if then is not None and then > tx.now else None)
-    numbers = [(number, execution.function_id) for number, execution, _ in found]
-    tx.connection.execute(
-        _TAKE,
-        {"worker": request.worker_id, "now": tx.now, "taken": json_list(numbers)},
-    )
-    claims: list[Claim] = []
-    for _, execution, steps in found:
-        claims.append(_as_claim(execution, request.worker_id, steps))
-        tx.hints.tell(prefix, partial(_started, execution), progress=True)
-    return Taken(claims=claims)
-
-
-def adopt(tx: Transaction, prefix: str, request: AdoptRequest) -> Sequence[Claim]:
-    """The claims a worker already holds, as they are."""
-    rows = fetch(
-        tx.connection,
-        _HELD,
-        {
-            "worker": request.worker_id,
-            "prefix": prefix,
-            "ids": json_list(request.ids),
-        },
-    )
-    steps = steps_by_execution(tx.connection, [row[0] for row in rows])
-    return [
-        _as_claim(read_execution(row[1:]), request.worker_id, steps[row[0]])
-        for row in rows
-    ]
-
-
-def next_due(
-    connection: sqlite3.Connection, prefix: str, request: DueRequest
-) -> int | None:
-    """When the next execution of these events is due, maybe in the past."""
-    values = {
-        "prefix": prefix,
-        "functions": request.functions,
-        "most_deaths": request.most_deaths,
-    }
-    due: int | None
-    (due,) = connection.execute(_NEXT_DUE, values).fetchone()
-    return due
-
-
-def begin(tx: Transaction, prefix: str, request: BeginRequest) -> bool:
-    """Mark that its code begins, if the claim is still held."""
-    values = (request.execution_id, prefix, request.worker_id, request.token)
-    return tx.connection.execute(_BEGIN, values).rowcount == 1
-
-
-Candidate = tuple[int, "StoredExecution", "Mapping[str, StoredStep]"]
-
-
-def _candidates(tx: Transaction, prefix: str, request: ClaimRequest) -> list[Candidate]:
-    """What will be claimed, as it will stand then; bad rows are set aside."""
-    parameters = {
-        "functions": request.functions,
-        "prefix": prefix,
-        "now": tx.now,
-        "limit": request.limit,
-        "least_deaths": request.least_deaths,
-        "most_deaths": request.most_deaths,
-    }
-    while rows := fetch(tx.connection, _NEXT, parameters):
-        found: list[Candidate] = []
-        for row in rows:
-            try:
-                found.append(_candidate(tx, request.worker_id, row))
-            except UnreadableRowError as error:
-                _set_aside(tx, row[0], error)
-        if found:
-            return found
-    return []
-
-
-def _candidate(tx: Transaction, worker_id: str, row: Row) -> Candidate:
-    number, function_id, *now = row
-    try:
-        now[3] = ExecutionStatus.PROCESSING
-        now[5] = tx.now
-        now[6] = function_id
-        now[13] = tx.now if now[13] is None else now[13]
-        now[15] = None
-        now[16] = worker_id
-        now[17] = None
-        claimed_before = now[18] > 0
-        now[18] = _next_token(now[18])
-    except BAD_ROW as error:
-        raise UnreadableRowError(f"row {number} cannot be read: {error}") from error
-    execution = read_execution(tuple(now))
-    if not claimed_before:
-        return number, execution, {}
-    return number, execution, steps_by_execution(tx.connection, [number])[number]
-
-
-def _next_token(token: int) -> int:
-    if token >= LAST_TOKEN:
-        raise ValueError(f"its token {token} cannot grow")
-    return token + 1
-
-
-def _set_aside(tx: Transaction, number: int, error: UnreadableRowError) -> None:
-    logger.error("%s; it leaves the queue for an hour, then it is tried again", error)
-    until = tx.now + UNREADABLE_DELAY
-    reason = "its row in the database cannot be read"
-    tx.connection.execute(_SET_ASIDE, {"seq": number, "until": until, "reason": reason})
-
-
-def _as_claim(
-    execution: StoredExecution, worker_id: str, steps: Mapping[str, StoredStep]
-) -> Claim:
-    return Claim(
-        execution=execution, worker_id=worker_id, token=execution.token, steps=steps
-    )
-
-
-def _started(execution: StoredExecution) -> ExecutionStarted:
-    return ExecutionStarted(
-        execution_id=execution.id,
-        event_name=execution.event_name,
-        attempt=execution.attempt_count + 1,
-        status=ExecutionStatus.PROCESSING,
-    )
-
-
-def _is_alive(tx: Transaction, prefix: str, worker_id: str) -> bool:
-    found: Any = tx.connection.execute(
-        "SELECT 1 FROM workers WHERE id = ? AND queue_prefix = ? AND NOT dead",
-        (worker_id, prefix),
-    ).fetchone()
-    return found is not None
+async def _wait_for_work(
+    binding: LoopBinding,
+    waiter: Waiter,
+    request: claim_sql.DueRequest,
+    next_due: int | None,
+    deadline: float,
+) -> None:
+    """Return on a hint, when something is due, or at the deadline."""
+    clock = asyncio.get_running_loop().time
+    due = next_due
+    while (left := deadline - clock()) > 0:
+        soon = POLL if due is None else max(0.0, (due - wall_now()) / 1000)
+        if await waiter.wait(min(left, soon, POLL)):
+            return
+        due = await binding.read(claim_sql.next_due, request)
+        if due is not None and due <= wall_now():
+            return

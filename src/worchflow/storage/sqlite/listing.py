@@ -1,4 +1,4 @@
-"""Executions as people look for them: pages by age, counts by status."""
+"""Pages of executions by age."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from typing_extensions import override
+
 from ...foundations.clock import to_milliseconds
 from ...foundations.errors import InvalidInput
 from ...model.records import ExecutionStatus, StoredPage
+from ..contract.listing import ListingStore
 from ..contract.page_size import PageSize
 from .rows import (
     EXECUTION_COLUMNS,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ...model.records import ExecutionQuery, StoredExecution
+    from .loop_binding import Opened
     from .rows import Row
 
 logger = logging.getLogger("worchflow.storage.sqlite")
@@ -51,7 +55,6 @@ _EVENTS_OF_FUNCTION = """
     SELECT event_name FROM functions
     WHERE queue_prefix = ? AND function_id = ? AND event_name <> function_id
 """
-_COUNTS = "SELECT status, executions FROM status_counts WHERE queue_prefix = ?"
 _HAS_FEW = """
     SELECT count(*) FROM (
         SELECT 1 FROM executions WHERE id >= ? AND id < ? LIMIT ?
@@ -115,16 +118,6 @@ def _filled(
             logger.warning("%s; it is left out of the listing", error)
         size.add(execution)
     return items, None
-
-
-def counts(connection: sqlite3.Connection, prefix: str) -> dict[ExecutionStatus, int]:
-    """How many executions have each status."""
-    known = {status.value: status for status in ExecutionStatus}
-    found = dict.fromkeys(ExecutionStatus, 0)
-    for status, executions in fetch(connection, _COUNTS, (prefix,)):
-        if status in known:
-            found[known[status]] = executions
-    return found
 
 
 def read_cursor(cursor: str) -> tuple[float, bytes]:
@@ -260,3 +253,14 @@ def _last_walked(
     walked = _walked(search, "seq, created_at, id")
     rows = fetch(connection, f"{walked} OFFSET {WALKED - 1}", search.values)
     return rows[0][1:] if rows else None
+
+
+class Listing(ListingStore):
+    """The pages of one backend."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    @override
+    async def page(self, query: ExecutionQuery) -> StoredPage:
+        return await self._opened().read(page, query)

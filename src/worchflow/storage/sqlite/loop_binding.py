@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from .call_dispatcher import CallDispatcher
 from .shared_database import SHARED_DATABASES
@@ -97,3 +97,7 @@ def read_all(
 ) -> Callable[[sqlite3.Connection, str, Any], R]:
     """A question about all of a prefix, as one with an argument."""
     return lambda connection, prefix, _: act(connection, prefix)
+
+
+Opened: TypeAlias = "Callable[[], LoopBinding]"
+"""Gives the binding of a backend; `ConfigurationError` while that is not open."""

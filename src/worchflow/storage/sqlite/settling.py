@@ -14,8 +14,8 @@ from ...model.settlement import (
     RetryAt,
     Settled,
 )
-from .accepting import due_after, tell_status
 from .bulk import execute_rows
+from .executions import due_after, tell_status
 from .hints import itself
 from .rows import error_row
 

@@ -33,11 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...model.options import Durability
-    from ..contract.backend import Renewal
+    from ..contract.workers import Renewal
     from .call_dispatcher import Call
     from .hints import Hints
     from .wakeup import Wakeup
-    from .workers import RenewRequest
     from .writer import Transaction
 
 A = TypeVar("A")
@@ -186,38 +185,39 @@ class SharedDatabase:
 
     def renew(
         self,
-        act: Callable[[sqlite3.Connection, str, RenewRequest], Renewal],
-        prefix: str,
-        request: RenewRequest,
+        worker_id: str,
+        act: Callable[[sqlite3.Connection], Renewal],
+        timeout: float,
     ) -> Renewal:
-        """Renew a lease from the lease's own thread, past everything in line."""
-        timeout = min(self.config.timeout, request.lease / 2000)
+        """Renew a lease from the lease's own thread, past everything in line.
+
+        `StoreUnavailable` after `timeout` seconds, or the timeout of the database.
+        """
+        timeout = min(self.config.timeout, timeout)
         if self.config.in_memory:
-            return self._renew_on_connection(act, prefix, request, timeout)
-        line = self._leases.get(request.worker_id)
-        if line is None:
+            return self._renew_on_connection(act, timeout)
+        lease = self._leases.get(worker_id)
+        if lease is None:
             connect = partial(connect_lease, self.config.path)
-            line = self._leases[request.worker_id] = LeaseConnection(
+            lease = self._leases[worker_id] = LeaseConnection(
                 self._session_for(connect, first=True)
             )
-        return line.renew(lambda c: act(c, prefix, request), timeout)
+        return lease.renew(act, timeout)
 
     def end_lease(self, worker_id: str) -> None:
         """Close the connection of a worker's lease. Blocks shortly."""
-        line = self._leases.pop(worker_id, None)
-        if line is not None:
-            line.close()
+        lease = self._leases.pop(worker_id, None)
+        if lease is not None:
+            lease.close()
 
     def _renew_on_connection(
-        self,
-        act: Callable[[sqlite3.Connection, str, RenewRequest], Renewal],
-        prefix: str,
-        request: RenewRequest,
-        timeout: float,
+        self, act: Callable[[sqlite3.Connection], Renewal], timeout: float
     ) -> Renewal:
-        write = one_by_one(_on_connection(act))
+        def renew(tx: Transaction, _prefix: str, _: None) -> Renewal:
+            return act(tx.connection)
+
         answer: Future[Renewal] = Future()
-        self._writer.submit(Operation(write, prefix, request, answer))
+        self._writer.submit(Operation(one_by_one(renew), "", None, answer))
         try:
             return answer.result(timeout)
         except TimeoutError:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from ...foundations.errors import ExecutionNotFound
 from ...foundations.types import value
 from ...model.notices import step_completed
 from ...model.records import StepStatus
+from ..contract.steps import StepStore
 from .bulk import execute_rows
 from .rows import STEP_COLUMNS, fetch, json_list, read_step, step_row
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...model.records import Claim, StoredStep
+    from .loop_binding import Opened
     from .writer import Transaction
 
 _INSERT = f"""
@@ -133,3 +137,20 @@ def _stored(tx: Transaction, prefix: str, write: StepWrite) -> StoredStep:
             execution_id=write.execution_id,
         )
     return read_step(rows[0])
+
+
+class Steps(StepStore):
+    """The recorded steps of one backend."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    @override
+    async def all(self, execution_id: str) -> list[StoredStep]:
+        return await self._opened().read(steps_of, execution_id)
+
+    @override
+    async def checkpoint(self, claim: Claim, step: StoredStep) -> StoredStep:
+        write = StepWrite(claim=claim, step=step)
+        size = len(step.result or "")
+        return await self._opened().write(checkpoint, write, size=size)

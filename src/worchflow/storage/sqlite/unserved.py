@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...model.transitions import requeue_delay, unserved_reason
-from .accepting import due_after
+from .executions import due_after
 from .times import boot_id, lease_now
 
 if TYPE_CHECKING:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from ..contract.notices import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from ...model.notices import Notice
     from .hints import Happening, Hints
 
 logger = logging.getLogger("worchflow.storage.sqlite")
-
-NOTICES_KEPT = 1000
-"""Notices that wait for one watcher; more push out the oldest."""
 
 
 class Waiter:
@@ -41,28 +38,6 @@ class Waiter:
             async with asyncio.timeout(timeout):
                 await self._hinted.wait()
         return self._hinted.is_set()
-
-
-class Subscription:
-    """Notices about one execution, in the order of their coming."""
-
-    def __init__(self) -> None:
-        self._notices: deque[Notice] = deque(maxlen=NOTICES_KEPT)
-        self._arrived = asyncio.Event()
-
-    def put(self, notice: Notice) -> None:
-        """Hand over a notice."""
-        self._notices.append(notice)
-        self._arrived.set()
-
-    async def next(self, timeout: float) -> Notice | None:
-        """The next notice, or None after `timeout` seconds."""
-        if not self._notices:
-            self._arrived.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._arrived.wait()
-        return self._notices.popleft() if self._notices else None
 
 
 class Watched:

@@ -1,295 +1,134 @@
-"""Workers and their leases; taking back what the dead ones own."""
+"""The workers of one backend: their leases, and the file locks that show their end."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+import asyncio
 from typing import TYPE_CHECKING
 
-from ...foundations.clock import to_milliseconds
-from ...model.records import ExecutionStatus, WorkerSeen
-from ...model.transitions import KILLED_WORKERS, UNSURE
-from ..contract.backend import Renewal
-from .accepting import tell_status
-from .claims import functions_json
-from .files import is_free
-from .rows import (
-    EXECUTION_COLUMNS,
-    UnreadableRowError,
-    fetch,
-    json_list,
-    read_execution,
-)
-from .settling import front
-from .times import boot_id, lease_now
-from .unserved import put_back
+from typing_extensions import override
+
+from ...foundations.errors import StoreUnavailable
+from ..contract.workers import WorkerStore
+from . import worker_sql
+from .files import FileLock, remove_files
+from .times import lease_now
+from .writer import one_by_one
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from ...model.records import WorkerRecord
-    from .writer import Transaction
+    from ...model.records import WorkerRecord, WorkerSeen
+    from ..contract.workers import Renewal
+    from .claims import Claims
+    from .loop_binding import LoopBinding, Opened
 
-_JOIN = """
-    INSERT INTO workers (id, queue_prefix, functions, concurrency, host, pid,
-        started_at, boot_id, lease_until)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
-        WHERE NOT dead
-"""
-
-_RENEW = """
-    UPDATE workers SET lease_until = ?, boot_id = ?
-    WHERE id = ? AND queue_prefix = ? AND NOT dead
-"""
-
-_OWNED = "SELECT id, cancel_requested FROM executions WHERE owner = ?"
-
-_OTHERS = """
-    SELECT id, dead, boot_id = :boot_id AND lease_until > :lease_now FROM workers
-    WHERE queue_prefix = :prefix AND id <> :id
-"""
-
-_ALL = """
-    SELECT id, functions, dead, boot_id = :boot_id, lease_until FROM workers
-    WHERE queue_prefix = :prefix ORDER BY started_at, id
-"""
-
-_FIRST = """
-    SELECT id FROM workers WHERE queue_prefix = ? AND NOT dead
-    ORDER BY started_at, id LIMIT 1
-"""
-
-_MARK_DEAD = "UPDATE workers SET dead = 1 WHERE id IN (SELECT value FROM json_each(?))"
-
-_FORGET = """
-    DELETE FROM workers WHERE dead AND queue_prefix = ?
-        AND NOT EXISTS (SELECT 1 FROM executions WHERE owner = workers.id)
-"""
-
-_LEFT_BEHIND = """
-    queue_prefix = :prefix AND owner IN (SELECT value FROM json_each(:workers))
-        AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
-"""
-
-_RECLAIM = f"""
-    UPDATE executions SET owner = NULL, recoveries = recoveries + :deaths,
-        deaths = CASE
-            WHEN :deaths = 0 THEN deaths
-            WHEN EXISTS (
-                SELECT 1 FROM steps
-                WHERE steps.execution = executions.seq
-                    AND steps.token = executions.token
-            ) THEN 1
-            WHEN begun = token THEN iif(deaths = {UNSURE}, 2, deaths + 1)
-            WHEN recoveries = 0 THEN {UNSURE}
-            ELSE deaths
-        END,
-        status = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
-        due_at = CASE WHEN NOT cancel_requested THEN :front END,
-        finished_at = CASE WHEN cancel_requested THEN :now END,
-        cancel_requested = 0, updated_at = :now, run_at = NULL, reason = NULL
-    WHERE {_LEFT_BEHIND}
-"""  # noqa: S608 - made of constants
-
-_SAY_WHY = f"""
-    UPDATE executions SET reason = '{KILLED_WORKERS}'
-    WHERE id IN (SELECT value FROM json_each(:ids))
-        AND deaths > 1 AND due_at IS NOT NULL
-"""  # noqa: S608 - made of constants
+_join = one_by_one(worker_sql.join)
+_leave = one_by_one(worker_sql.leave)
+_reap = one_by_one(worker_sql.reap)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JoinRequest:
-    """A worker and the length of its lease in milliseconds."""
+class Workers(WorkerStore):
+    """The workers that joined through one backend, and a look at all others."""
 
-    worker: WorkerRecord
-    lease: int
+    def __init__(self, opened: Opened, claims: Claims, lease_ttl: float) -> None:
+        self._opened = opened
+        self._claims = claims
+        self._lease = round(lease_ttl * 1000)
+        self._locks: dict[str, FileLock] = {}
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RenewRequest:
-    """Whose lease to renew, and for how many milliseconds."""
-
-    worker_id: str
-    lease: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LeaveRequest:
-    """Who leaves, and what it took from the queue and never handed to anybody."""
-
-    worker_id: str
-    unstarted: Collection[str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reaped:
-    """How many executions were taken back, and which workers are dead."""
-
-    executions: int = 0
-    workers: Sequence[str] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReapRequest:
-    """Who reaps and when; whether ended leases count; where workers keep locks.
-
-    `asked_at` is on the clock of leases. Only what had ended then counts: nobody can
-    renew while somebody else has the database.
-    """
-
-    worker_id: str
-    asked_at: int
-    expired: bool
-    lock_of: Callable[[str], Path] | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LookRequest:
-    """The length of leases in milliseconds, and where workers keep their locks."""
-
-    lease: int
-    lock_of: Callable[[str], Path] | None
-
-
-def join(tx: Transaction, prefix: str, request: JoinRequest) -> None:
-    """Register a worker with a lease; what waits for its events need not wait on."""
-    worker = request.worker
-    functions = functions_json(worker.functions)
-    tx.connection.execute(
-        _JOIN,
-        (
-            worker.id,
-            prefix,
-            functions,
-            worker.concurrency,
-            worker.host,
-            worker.pid,
-            to_milliseconds(worker.started_at),
-            boot_id(),
-            lease_now() + request.lease,
-        ),
-    )
-    tx.connection.executemany(
-        "INSERT OR IGNORE INTO functions VALUES (?, ?, ?)",
-        [(prefix, id_, event) for event, id_ in worker.functions.items()],
-    )
-    put_back(tx, prefix, functions)
-
-
-def renew(
-    connection: sqlite3.Connection, prefix: str, request: RenewRequest
-) -> Renewal:
-    """Renew a lease unless its worker was declared dead."""
-    until = lease_now() + request.lease
-    renewed = connection.execute(
-        _RENEW, (until, boot_id(), request.worker_id, prefix)
-    ).rowcount
-    if not renewed:
-        return Renewal(alive=False)
-    owned = connection.execute(_OWNED, (request.worker_id,)).fetchall()
-    return Renewal(
-        alive=True,
-        owned=frozenset(id_ for id_, _ in owned),
-        cancelled=frozenset(id_ for id_, flagged in owned if flagged),
-    )
-
-
-def leave(tx: Transaction, prefix: str, request: LeaveRequest) -> None:
-    """End a worker. What it never started goes back, the rest waits to be reaped."""
-    ids = json_list(list(request.unstarted))
-    _reclaim_from(tx, prefix, [request.worker_id], deaths=0, ids=ids)
-    tx.connection.execute(_MARK_DEAD, (json_list([request.worker_id]),))
-    tx.connection.execute(_FORGET, (prefix,))
-
-
-def reap(tx: Transaction, prefix: str, request: ReapRequest) -> Reaped:
-    """Declare workers dead, then take back what they own."""
-    others = tx.connection.execute(
-        _OTHERS,
-        {
-            "prefix": prefix,
-            "id": request.worker_id,
-            "boot_id": boot_id(),
-            "lease_now": request.asked_at,
-        },
-    ).fetchall()
-    gone = [
-        id_
-        for id_, dead, in_time in others
-        if dead
-        or (request.expired and not in_time)
-        or (request.lock_of is not None and is_free(request.lock_of(id_)))
-    ]
-    if not gone:
-        return Reaped()
-    tx.connection.execute(_MARK_DEAD, (json_list(gone),))
-    taken = _reclaim_from(tx, prefix, gone, deaths=1)
-    tx.connection.execute(_FORGET, (prefix,))
-    return Reaped(executions=taken, workers=gone)
-
-
-def look(
-    connection: sqlite3.Connection, prefix: str, request: LookRequest
-) -> list[WorkerSeen]:
-    """Every worker that did not leave, whether it lives and since when it is silent."""
-    now, lock_of = lease_now(), request.lock_of
-    rows = fetch(connection, _ALL, {"prefix": prefix, "boot_id": boot_id()})
-    return [
-        WorkerSeen(
-            id=id_,
-            functions=dict(json.loads(functions)),
-            silent_for=max(0, now - until + request.lease) / 1000
-            if same_boot
-            else None,
-            is_alive=not dead
-            and bool(same_boot)
-            and until > now
-            and not (lock_of is not None and is_free(lock_of(id_))),
-        )
-        for id_, functions, dead, same_boot, until in rows
-    ]
-
-
-def is_first(connection: sqlite3.Connection, prefix: str, worker_id: str) -> bool:
-    """Whether no worker that is not dead started before this one."""
-    return fetch(connection, _FIRST, (prefix,)) == [(worker_id,)]
-
-
-def ping(tx: Transaction, _prefix: str, _: None) -> None:
-    """Show that the tables answer while the write lock is held."""
-    tx.connection.execute("SELECT count(*) FROM workers").fetchone()
-
-
-def _reclaim_from(
-    tx: Transaction,
-    prefix: str,
-    workers: list[str],
-    *,
-    deaths: int,
-    ids: str | None = None,
-) -> int:
-    which = {"prefix": prefix, "workers": json_list(workers), "ids": ids}
-    left = fetch(
-        tx.connection,
-        f"SELECT {EXECUTION_COLUMNS} FROM executions WHERE {_LEFT_BEHIND}",  # noqa: S608
-        which,
-    )
-    if not left:
-        return 0
-    changes = {"deaths": deaths, "front": front(tx.now), "now": tx.now}
-    tx.connection.execute(_RECLAIM, which | changes)
-    tx.connection.execute(_SAY_WHY, {"ids": json_list([row[0] for row in left])})
-    for row in left:
+    @override
+    async def join(
+        self, worker: WorkerRecord, on_cancel: Callable[[str], None]
+    ) -> None:
+        binding = self._opened()
+        await self._lock_for(binding, worker.id)
+        request = worker_sql.JoinRequest(worker=worker, lease=self._lease)
         try:
-            execution = read_execution(row)
-        except UnreadableRowError:
-            continue
-        flagged = execution.cancel_requested
-        status = ExecutionStatus.CANCELLED if flagged else ExecutionStatus.QUEUED
-        tx.hints.work.add((prefix, execution.event_name))
-        tell_status(tx, prefix, execution, status)
-    return len(left)
+            await binding.write(_join, request)
+        except BaseException:
+            # Not known to have joined: whoever sees its row may take it for dead.
+            await asyncio.to_thread(self._end, binding, worker.id, known=False)
+            raise
+        binding.wakeup.add_worker(worker.id, on_cancel)
+
+    @override
+    def renew(self, worker_id: str) -> Renewal:
+        binding = self._opened()
+        request = worker_sql.RenewRequest(worker_id=worker_id, lease=self._lease)
+        renewal = binding.shared.renew(
+            worker_id,
+            lambda connection: worker_sql.renew(connection, binding.prefix, request),
+            timeout=self._lease / 2000,
+        )
+        if not renewal.alive:
+            self._end(binding, worker_id, known=True)
+        return renewal
+
+    @override
+    async def leave(self, worker_id: str) -> None:
+        binding = self._opened()
+        unstarted = self._claims.forget(worker_id)
+        request = worker_sql.LeaveRequest(worker_id=worker_id, unstarted=unstarted)
+        binding.wakeup.remove_worker(worker_id)
+        await binding.write(_leave, request)
+        await asyncio.to_thread(self._end, binding, worker_id, known=True)
+
+    @override
+    async def seen(self) -> Sequence[WorkerSeen]:
+        binding = self._opened()
+        request = worker_sql.LookRequest(lease=self._lease, lock_of=_lock_of(binding))
+        return await binding.read(worker_sql.look, request)
+
+    @override
+    async def reap(self, worker_id: str, *, expired: bool) -> int:
+        binding = self._opened()
+        lock_of = _lock_of(binding)
+        request = worker_sql.ReapRequest(
+            worker_id=worker_id,
+            asked_at=lease_now(),
+            expired=expired,
+            lock_of=lock_of,
+        )
+        reaped = await binding.write(_reap, request)
+        if lock_of is not None and reaped.workers:
+            await asyncio.to_thread(remove_files, list(map(lock_of, reaped.workers)))
+        return reaped.executions
+
+    async def end_all(self, binding: LoopBinding) -> None:
+        """Release the locks of workers that did not leave."""
+        for worker_id in tuple(self._locks):
+            await asyncio.to_thread(self._end, binding, worker_id, known=False)
+
+    def forget_all(self) -> None:
+        """Keep nothing, in a child: the locks are its parent's."""
+        self._locks = {}
+
+    async def _lock_for(self, binding: LoopBinding, worker_id: str) -> None:
+        sidecars = binding.shared.sidecars
+        if sidecars is None or worker_id in self._locks:
+            return
+        try:
+            lock = await asyncio.to_thread(FileLock, sidecars.worker_lock(worker_id))
+        except OSError as error:
+            raise StoreUnavailable(
+                f"no worker can join at {binding.shared.config.path}: its lock file "
+                f"cannot be made: {error}"
+            ) from error
+        # Nobody else knows this id, so it is free.
+        lock.acquire()
+        self._locks[worker_id] = lock
+
+    def _end(self, binding: LoopBinding, worker_id: str, *, known: bool) -> None:
+        """Release a worker's lock; its file stays unless its end is known anyway."""
+        binding.shared.end_lease(worker_id)
+        lock = self._locks.pop(worker_id, None)
+        if lock is not None:
+            lock.close()
+            if known:
+                remove_files([lock.path])
+
+
+def _lock_of(binding: LoopBinding) -> Callable[[str], Path] | None:
+    sidecars = binding.shared.sidecars
+    return None if sidecars is None else sidecars.worker_lock

@@ -70,7 +70,7 @@ async def test_every_settlement_lets_go(
     )
     assert (execution.finished_at is not None) == status.is_terminal
     await counted(backend, {status: 1})
-    renewal = await asyncio.to_thread(backend.renew, claim.worker_id)
+    renewal = await asyncio.to_thread(backend.workers.renew, claim.worker_id)
     assert renewal.owned == frozenset()
 
 
@@ -180,7 +180,7 @@ async def test_an_error_leaves_nothing_of_the_one_before(backend: Backend) -> No
 
     claim = await claim_one(backend, worker)
     await settle(backend, claim, Failed(error=ERROR))
-    await backend.retry(id_)
+    await backend.executions.retry(id_)
     await expect(backend, id_, error=None)
 
 
@@ -328,7 +328,7 @@ async def test_settling_what_does_not_exist_changes_nothing(backend: Backend) ->
     settled = await settle(backend, ghost, Completed(result="1"))
 
     assert settled == Settled(applied=False, status=None)
-    assert await backend.get(other.id) is None
+    assert await backend.executions.get(other.id) is None
 
 
 async def test_many_settle_at_once_each_with_its_own_outcome(backend: Backend) -> None:

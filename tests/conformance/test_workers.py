@@ -30,7 +30,8 @@ from tests.stores import (
 from tests.waiting import until
 from worchflow.model.records import ExecutionStatus, StepStatus, WorkerRecord
 from worchflow.model.settlement import Completed, Released, RetryAt, Settlement
-from worchflow.storage.contract.backend import Backend, Renewal
+from worchflow.storage.contract.backend import Backend
+from worchflow.storage.contract.workers import Renewal
 
 TTL = 0.5
 """Of the lease that one test waits for; the others end leases in the store."""
@@ -50,7 +51,7 @@ async def reaped(
     async def enough() -> bool:
         nonlocal taken
         await renew(backend, worker.id)
-        taken += await backend.reap(worker.id, expired=True)
+        taken += await backend.workers.reap(worker.id, expired=True)
         return taken >= count
 
     await until(enough)
@@ -77,7 +78,7 @@ async def test_renewing_tells_what_is_to_be_cancelled(backend: Backend) -> None:
     keep, stop = await insert(backend, new_execution(), new_execution())
     await claim_many(backend, worker, 2)
 
-    await backend.cancel(stop, "not needed")
+    await backend.executions.cancel(stop, "not needed")
 
     assert await renew(backend, worker.id) == Renewal(
         alive=True, owned=frozenset({keep, stop}), cancelled=frozenset({stop})
@@ -85,7 +86,7 @@ async def test_renewing_tells_what_is_to_be_cancelled(backend: Backend) -> None:
 
 
 async def test_a_worker_that_never_joined_is_not_alive(backend: Backend) -> None:
-    renewal = await asyncio.to_thread(backend.renew, "nobody")
+    renewal = await asyncio.to_thread(backend.workers.renew, "nobody")
 
     assert renewal == Renewal(alive=False)
 
@@ -98,8 +99,8 @@ async def test_the_living_are_never_reaped(make_backend: MakeBackend) -> None:
     before = await everything(first, id_)
 
     for backend, worker in ((second, reaper), (first, await joined(first))):
-        assert await backend.reap(worker.id, expired=False) == 0
-        assert await backend.reap(worker.id, expired=True) == 0
+        assert await backend.workers.reap(worker.id, expired=False) == 0
+        assert await backend.workers.reap(worker.id, expired=True) == 0
 
     assert await everything(first, id_) == before
     assert await renew(first, holder.id) == Renewal(alive=True, owned=frozenset({id_}))
@@ -115,7 +116,7 @@ async def test_an_ended_lease_alone_is_no_reason_to_reap(
     await claim_one(backend, holder)
     await end_lease(backend, holder.id)
 
-    assert await backend.reap(reaper.id, expired=False) == 0
+    assert await backend.workers.reap(reaper.id, expired=False) == 0
 
     await expect(backend, id_, worker=holder.id, recoveries=0)
 
@@ -131,7 +132,7 @@ async def test_renewing_keeps_the_lease_for_as_long_as_it_goes_on(
         await end_lease(backend, holder.id)
         # Late, but nobody has declared it dead.
         assert (await renew(backend, holder.id)).alive
-        assert await backend.reap(reaper.id, expired=True) == 0
+        assert await backend.workers.reap(reaper.id, expired=True) == 0
     await expect(backend, id_, worker=holder.id, recoveries=0)
 
 
@@ -143,7 +144,7 @@ async def test_what_a_dead_worker_owned_goes_back_to_the_queue(
     holder, reaper = await joined(first), await joined(second)
     id_ = await insert_one(first)
     claim = await claim_one(first, holder)
-    step = await first.checkpoint(claim, new_step())
+    step = await first.steps.checkpoint(claim, new_step())
 
     await reaped(second, reaper, 1)
 
@@ -193,7 +194,7 @@ async def test_a_worker_without_work_is_declared_dead_too(
     idle, reaper = await joined(backend), await joined(backend)
     await end_lease(backend, idle.id)
 
-    assert await backend.reap(reaper.id, expired=True) == 0
+    assert await backend.workers.reap(reaper.id, expired=True) == 0
 
     assert not (await renew(backend, idle.id)).alive
     assert (await renew(backend, reaper.id)).alive
@@ -222,7 +223,7 @@ async def test_reaping_ends_what_was_flagged_as_cancelled(
     holder, reaper = await joined(backend), await joined(backend)
     id_ = await insert_one(backend)
     await claim_one(backend, holder)
-    await backend.cancel(id_, "not needed")
+    await backend.executions.cancel(id_, "not needed")
 
     await reaped(backend, reaper, 1, holder.id)
 
@@ -279,11 +280,11 @@ async def test_what_a_fenced_worker_did_is_still_a_fact(
     await reaped(backend, reaper, 1, holder.id)
     claim = await claim_one(backend, reaper)
 
-    recorded = await backend.checkpoint(lost, new_step(result='"late"'))
-    adopted = await backend.checkpoint(claim, new_step(result='"again"'))
+    recorded = await backend.steps.checkpoint(lost, new_step(result='"late"'))
+    adopted = await backend.steps.checkpoint(claim, new_step(result='"again"'))
 
     assert adopted == recorded
-    assert await backend.steps(id_) == [recorded]
+    assert await backend.steps.all(id_) == [recorded]
     assert recorded.status is StepStatus.COMPLETED
     assert recorded.result == '"late"'
 
@@ -292,7 +293,7 @@ async def test_leaving_ends_a_worker(make_backend: MakeBackend) -> None:
     backend = await make_backend()
     worker = await joined(backend)
 
-    await backend.leave(worker.id)
+    await backend.workers.leave(worker.id)
 
     assert await renew(backend, worker.id) == Renewal(alive=False)
 
@@ -306,7 +307,7 @@ async def test_what_a_worker_still_owns_when_it_leaves_is_reaped(
     id_ = await insert_one(first)
     await claim_one(first, holder)
 
-    await first.leave(holder.id)
+    await first.workers.leave(holder.id)
     await reaped(second, reaper, 1, holder.id)
 
     await expect(second, id_, status=ExecutionStatus.QUEUED, worker=None, recoveries=1)
@@ -328,7 +329,10 @@ async def test_two_reapers_take_each_execution_back_once(
     async def all_taken() -> bool:
         pairs = list(zip(backends, reapers, strict=True))
         await asyncio.gather(
-            *(backend.reap(reaper.id, expired=True) for backend, reaper in pairs)
+            *(
+                backend.workers.reap(reaper.id, expired=True)
+                for backend, reaper in pairs
+            )
         )
         return not any([(await stored(backends[0], id_)).worker for id_ in news])
 
@@ -375,9 +379,9 @@ async def test_workers_are_seen_until_they_leave(make_backend: MakeBackend) -> N
     backend = await make_backend()
     alive, dead, left = [await joined(backend, event) for event in (EVENT, "b", "c")]
     await end_lease(backend, dead.id)
-    await backend.leave(left.id)
+    await backend.workers.leave(left.id)
 
-    seen = {each.id: each for each in await backend.workers()}
+    seen = {each.id: each for each in await backend.workers.seen()}
 
     assert set(seen) == {alive.id, dead.id}
     assert (seen[alive.id].is_alive, seen[dead.id].is_alive) == (True, False)
@@ -397,4 +401,4 @@ async def test_workers_of_another_prefix_are_not_seen(
     )
     await joined(other)
 
-    assert list(await backend.workers()) == []
+    assert list(await backend.workers.seen()) == []

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from ..contract.retention import RetentionStore
 from .rows import json_list
+from .writer import one_by_one
 
 if TYPE_CHECKING:
     from ...model.records import ExecutionStatus
+    from .loop_binding import Opened
     from .writer import Transaction
 
 _ENDED = """
@@ -47,3 +52,18 @@ def prune(tx: Transaction, prefix: str, request: PruneRequest) -> int:
         tx.connection.execute(_FORGET_STEPS, numbers)
         tx.connection.execute(_FORGET, numbers)
     return len(ended)
+
+
+_prune = one_by_one(prune)
+
+
+class Retention(RetentionStore):
+    """The removal of what has ended in one backend, in one transaction a call."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    @override
+    async def prune(self, status: ExecutionStatus, age: float, limit: int) -> int:
+        request = PruneRequest(status=status, age=round(age * 1000), limit=limit)
+        return await self._opened().write(_prune, request)

@@ -82,7 +82,7 @@ async def test_a_claim_takes_what_is_there_and_never_more_than_asked(
     worker = await joined(backend)
     await insert(backend, *(new_execution() for _ in range(5)))
 
-    first = await backend.claim(worker, 3, 5.0)
+    first = await backend.claims.claim(worker, 3, 5.0)
     rest = await claim_many(backend, worker, 5 - len(first))
 
     assert 1 <= len(first) <= 3
@@ -94,7 +94,7 @@ async def test_nothing_is_claimed_without_a_free_slot(backend: Backend) -> None:
     worker = await joined(backend)
     id_ = await insert_one(backend)
 
-    assert list(await backend.claim(worker, 0, 0.0)) == []
+    assert list(await backend.claims.claim(worker, 0, 0.0)) == []
 
     await expect(backend, id_, status=ExecutionStatus.QUEUED, worker=None)
 
@@ -112,7 +112,7 @@ async def test_concurrent_claimers_never_share_an_execution(
 
     async def claim_until_empty(backend: Backend, worker: WorkerRecord) -> None:
         while len(claims) < len(news):
-            claims.extend(await backend.claim(worker, 7, 0.2))
+            claims.extend(await backend.claims.claim(worker, 7, 0.2))
 
     async with asyncio.timeout(20):
         await asyncio.gather(*(claim_until_empty(*pair) for pair in workers))
@@ -149,7 +149,9 @@ async def test_only_the_first_claim_sets_when_it_started(backend: Backend) -> No
 
 async def test_a_later_claim_carries_everything_recorded(backend: Backend) -> None:
     claim = await claimed(backend)
-    steps = [await backend.checkpoint(claim, new_step(number)) for number in (1, 2)]
+    steps = [
+        await backend.steps.checkpoint(claim, new_step(number)) for number in (1, 2)
+    ]
     await settle(backend, claim, Released())
     worker = await joined(backend)
 
@@ -164,7 +166,7 @@ async def test_the_function_is_the_one_of_the_worker_that_claims(
     old = new_worker(functions={EVENT: "pay-v1"})
     new = new_worker(functions={EVENT: "pay-v2"})
     for worker in (old, new):
-        await backend.join(worker, ignore)
+        await backend.workers.join(worker, ignore)
     id_ = await insert_one(backend)
 
     claim = await claim_one(backend, old)
@@ -195,7 +197,7 @@ async def test_what_is_owned_delayed_or_finished_is_not_claimed(
     done = await claimed(backend)
     await settle(backend, done, Completed(result="1"))
     cancelled = await insert_one(backend)
-    await backend.cancel(cancelled, None)
+    await backend.executions.cancel(cancelled, None)
     await insert_one(backend, delay=3600.0)
     before = [await stored(backend, id_) for id_ in (*ids([owned, done]), cancelled)]
     worker = await joined(backend)
@@ -209,7 +211,7 @@ async def test_what_is_owned_delayed_or_finished_is_not_claimed(
 async def test_a_worker_that_left_claims_nothing(backend: Backend) -> None:
     worker = await joined(backend)
     other = await joined(backend)
-    await backend.leave(worker.id)
+    await backend.workers.leave(worker.id)
     id_ = await insert_one(backend)
 
     claim = await claim_one(backend, other)
@@ -219,18 +221,18 @@ async def test_a_worker_that_left_claims_nothing(backend: Backend) -> None:
 
 async def test_adopting_returns_the_claim_as_it_is(backend: Backend) -> None:
     claim = await claimed(backend)
-    step = await backend.checkpoint(claim, new_step())
+    step = await backend.steps.checkpoint(claim, new_step())
     worker = new_worker()
     id_ = claim.execution.id
     before = await everything(backend, id_)
     holder = _same_worker(claim)
 
-    (again,) = await backend.adopt(holder, frozenset({id_, "unknown"}))
+    (again,) = await backend.claims.adopt(holder, frozenset({id_, "unknown"}))
 
     assert (again.worker_id, again.token) == (claim.worker_id, claim.token)
     assert again.steps == {step.step_id: step}
     assert again.execution == before[0]
-    assert list(await backend.adopt(worker, frozenset({id_}))) == []
+    assert list(await backend.claims.adopt(worker, frozenset({id_}))) == []
     assert await everything(backend, id_) == before
 
 
@@ -238,7 +240,9 @@ async def test_what_is_not_owned_any_more_cannot_be_adopted(backend: Backend) ->
     claim = await claimed(backend)
     await settle(backend, claim, Completed(result="1"))
 
-    adopted = await backend.adopt(_same_worker(claim), frozenset({claim.execution.id}))
+    adopted = await backend.claims.adopt(
+        _same_worker(claim), frozenset({claim.execution.id})
+    )
 
     assert list(adopted) == []
 
@@ -249,7 +253,7 @@ async def test_cancelling_a_claim_loses_nothing(backend: Backend) -> None:
     found: list[Claim] = []
 
     for turns, new in enumerate(news):
-        waiting = asyncio.ensure_future(backend.claim(worker, 1, 5.0))
+        waiting = asyncio.ensure_future(backend.claims.claim(worker, 1, 5.0))
         inserting = asyncio.ensure_future(insert(backend, new))
         for _ in range(turns % 12):
             await asyncio.sleep(0)
@@ -259,10 +263,10 @@ async def test_cancelling_a_claim_loses_nothing(backend: Backend) -> None:
             found.extend(await waiting)
 
     async def all_found() -> bool:
-        found.extend(await backend.claim(worker, 10, 0.1))
-        renewal = await asyncio.to_thread(backend.renew, worker.id)
+        found.extend(await backend.claims.claim(worker, 10, 0.1))
+        renewal = await asyncio.to_thread(backend.workers.renew, worker.id)
         lost = renewal.owned - set(ids(found))
-        found.extend(await backend.adopt(worker, lost))
+        found.extend(await backend.claims.adopt(worker, lost))
         return len(found) >= len(news)
 
     await until(all_found)
@@ -274,13 +278,13 @@ async def test_what_a_cancelled_claim_took_goes_back_when_its_worker_leaves(
     backend: Backend,
 ) -> None:
     gone, stays = await joined(backend), await joined(backend)
-    waiting = asyncio.ensure_future(backend.claim(gone, 1, 5.0))
+    waiting = asyncio.ensure_future(backend.claims.claim(gone, 1, 5.0))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
     id_ = await insert_one(backend)
 
-    await backend.leave(gone.id)
+    await backend.workers.leave(gone.id)
 
     claim = await claim_one(backend, stays)
     assert claim.execution.id == id_

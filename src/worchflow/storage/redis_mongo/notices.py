@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from ...foundations.errors import StoreUnavailable
 from ...model.notices import decode_notice
+from ..contract.notices import NoticeStore, Subscription
 from .tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from ...model.notices import Notice
     from .keys import Keys
     from .redis_gateway import RedisGateway, RedisListener
 
@@ -26,37 +27,14 @@ IDLE = 1.0
 """Seconds one look for a message lasts."""
 CONFIRM_TIMEOUT = 1.0
 """Seconds to wait for a subscription to be there; without it notices may be lost."""
-UNREAD_NOTICES = 1000
 READY = "ready "
 """What a message on the control channel begins with that names an event."""
 LEAVE_AT = 100
 """Channels nobody watches any more that are left before there is a quiet moment."""
 
 
-class Subscription:
-    """Notices about one execution; the oldest unread give way when too many wait."""
-
-    def __init__(self) -> None:
-        self._notices: deque[Notice] = deque(maxlen=UNREAD_NOTICES)
-        self._arrived = asyncio.Event()
-
-    def put(self, notice: Notice) -> None:
-        """Hand a notice to the reader."""
-        self._notices.append(notice)
-        self._arrived.set()
-
-    async def next(self, timeout: float) -> Notice | None:
-        """The next notice, or None after `timeout` seconds."""
-        if not self._notices:
-            self._arrived.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._arrived.wait()
-        return self._notices.popleft() if self._notices else None
-
-
-class Hints:
-    """One connection that listens foreverybody, and comes back after an outage."""
+class Notices(NoticeStore):
+    """One connection that listens for everybody, and comes back after an outage."""
 
     def __init__(
         self, redis: RedisGateway, keys: Keys, on_ready: Callable[[str | None], None]
@@ -83,9 +61,10 @@ class Hints:
         """Call a worker's function no more."""
         self._on_cancel.pop(worker_id, None)
 
+    @override
     @asynccontextmanager
     async def watch(
-        self, execution_id: str, *, progress: bool
+        self, execution_id: str, *, progress: bool = True
     ) -> AsyncGenerator[Subscription]:
         """Subscribe to the notices about one execution."""
         channels = [self._keys.updates(execution_id)]
@@ -132,7 +111,7 @@ class Hints:
             self._unwatched.add(channel)
 
     async def _subscribe(self, *channels: str) -> None:
-        """Ask for channels; a new connection asks foreverything again."""
+        """Ask for channels; a new connection asks for everything again."""
         if self._listener is not None:
             with suppress(StoreUnavailable):
                 await self._listener.subscribe(*channels)

@@ -55,7 +55,7 @@ async def ended(backend: Backend, status: S, count: int = 1) -> list[str]:
     for _ in range(count):
         ids.append(await insert_one(backend))
         claim = await claim_one(backend, worker)
-        await backend.checkpoint(claim, new_step())
+        await backend.steps.checkpoint(claim, new_step())
         await settle(backend, claim, END[status]())
         end = (await stored(backend, ids[-1])).finished_at
         await until(lambda end=end: end is not None and now() > end)
@@ -68,7 +68,7 @@ async def pruned(backend: Backend, status: S, count: int, limit: int = 100) -> N
 
     async def enough() -> bool:
         nonlocal gone
-        gone += await backend.prune(status, 0.0, limit)
+        gone += await backend.retention.prune(status, 0.0, limit)
         return gone >= count
 
     await until(enough)
@@ -83,12 +83,12 @@ async def test_an_ended_execution_goes_with_its_steps(
 
     await pruned(backend, status, 1)
 
-    assert await backend.get(id_) is None
-    assert await backend.steps(id_) == []
-    assert (await backend.list(ExecutionQuery())).items == []
-    assert await backend.retry(id_) == (None, False)
-    assert await backend.cancel(id_, None) == (None, False)
-    assert await backend.prune(status, 0.0, 100) == 0
+    assert await backend.executions.get(id_) is None
+    assert await backend.steps.all(id_) == []
+    assert (await backend.listing.page(ExecutionQuery())).items == []
+    assert await backend.executions.retry(id_) == (None, False)
+    assert await backend.executions.cancel(id_, None) == (None, False)
+    assert await backend.retention.prune(status, 0.0, 100) == 0
     await counted(backend, {})
 
 
@@ -103,7 +103,7 @@ async def test_what_has_not_ended_long_enough_ago_stays(
     await settle(backend, await claim_one(backend, worker), END[status]())
     before = await everything(backend, id_)
 
-    assert await backend.prune(status, LONG, 100) == 0
+    assert await backend.retention.prune(status, LONG, 100) == 0
 
     assert await everything(backend, id_) == before
 
@@ -119,7 +119,7 @@ async def test_nothing_else_goes(make_backend: MakeBackend, prefix: str) -> None
         new_execution(),
     )
     first, second = await claim_many(ours, worker, 2)
-    await ours.checkpoint(first, new_step())
+    await ours.steps.checkpoint(first, new_step())
     await settle(ours, second, Released(delay=LONG))
     failed = await ended(ours, S.FAILED)
     foreign = await ended(theirs, S.COMPLETED)
@@ -128,11 +128,11 @@ async def test_nothing_else_goes(make_backend: MakeBackend, prefix: str) -> None
     gone = await ended(ours, S.COMPLETED)
 
     await pruned(ours, S.COMPLETED, 1)
-    assert await ours.prune(S.CANCELLED, 0.0, 100) == 0
+    assert await ours.retention.prune(S.CANCELLED, 0.0, 100) == 0
 
-    assert await ours.get(gone[0]) is None
+    assert await ours.executions.get(gone[0]) is None
     assert [await everything(ours, id_) for id_ in kept] == before
-    assert [step.title for step in await theirs.steps(foreign[0])] == ["step 1"]
+    assert [step.title for step in await theirs.steps.all(foreign[0])] == ["step 1"]
 
 
 async def test_the_longest_ended_go_first_and_never_more_than_the_limit(
@@ -140,19 +140,19 @@ async def test_the_longest_ended_go_first_and_never_more_than_the_limit(
 ) -> None:
     ids = await ended(backend, S.COMPLETED, 5)
 
-    assert await backend.prune(S.COMPLETED, 0.0, 2) == 2
+    assert await backend.retention.prune(S.COMPLETED, 0.0, 2) == 2
 
-    left = [id_ for id_ in ids if await backend.get(id_) is not None]
+    left = [id_ for id_ in ids if await backend.executions.get(id_) is not None]
     assert left == ids[2:]
     await pruned(backend, S.COMPLETED, 3, limit=2)
 
 
 async def test_a_retried_execution_is_kept(backend: Backend) -> None:
     (id_,) = await ended(backend, S.FAILED)
-    await backend.retry(id_)
+    await backend.executions.retry(id_)
     before = await everything(backend, id_)
 
-    assert await backend.prune(S.FAILED, 0.0, 100) == 0
+    assert await backend.retention.prune(S.FAILED, 0.0, 100) == 0
 
     assert await everything(backend, id_) == before
     assert len(before[1]) == 1
@@ -164,19 +164,22 @@ async def test_a_retry_and_its_removal_never_mix(make_backend: MakeBackend) -> N
     kept: list[str] = []
 
     async def retry(id_: str) -> None:
-        _, queued = await backends[0].retry(id_)
+        _, queued = await backends[0].executions.retry(id_)
         if queued:
             kept.append(id_)
 
     async def prune() -> None:
-        while await backends[1].prune(S.FAILED, 0.0, 1):
+        while await backends[1].retention.prune(S.FAILED, 0.0, 1):
             pass
 
     await asyncio.gather(prune(), *map(retry, reversed(ids)))
     await prune()
 
     for id_ in ids:
-        execution, steps = await backends[0].get(id_), await backends[0].steps(id_)
+        execution, steps = (
+            await backends[0].executions.get(id_),
+            await backends[0].steps.all(id_),
+        )
         if id_ in kept:
             assert execution is not None
             assert execution.status is S.QUEUED
@@ -194,12 +197,12 @@ async def test_two_that_prune_remove_everything_once(
     gone = [0, 0]
 
     async def prune(which: int) -> None:
-        while removed := await backends[which].prune(S.COMPLETED, 0.0, 2):
+        while removed := await backends[which].retention.prune(S.COMPLETED, 0.0, 2):
             gone[which] += removed
 
     async def all_gone() -> bool:
         await asyncio.gather(prune(0), prune(1))
-        return not any([await backends[0].get(id_) for id_ in ids])
+        return not any([await backends[0].executions.get(id_) for id_ in ids])
 
     await until(all_gone)
     assert sum(gone) == len(ids)
@@ -228,8 +231,8 @@ async def test_all_steps_of_its_id_sent_anew_run_anew(backend: Backend) -> None:
     claim = await claimed(backend, id=id_)
     anew = [new_step(n, result='"anew"') for n in (1, 2)]
 
-    assert [await backend.checkpoint(claim, step) for step in anew] == anew
-    assert await backend.steps(id_) == anew
+    assert [await backend.steps.checkpoint(claim, step) for step in anew] == anew
+    assert await backend.steps.all(id_) == anew
 
 
 async def test_a_late_step_of_its_former_run_is_none_of_its_id_sent_anew(
@@ -242,16 +245,16 @@ async def test_a_late_step_of_its_former_run_is_none_of_its_id_sent_anew(
     claim = await claimed(backend, id=id_)
 
     with suppress(ExecutionNotFound):
-        await backend.checkpoint(late, new_step(result='"late"'))
+        await backend.steps.checkpoint(late, new_step(result='"late"'))
 
-    assert await backend.steps(id_) == []
+    assert await backend.steps.all(id_) == []
     step = new_step(result='"anew"')
-    assert await backend.checkpoint(claim, step) == step
+    assert await backend.steps.checkpoint(claim, step) == step
     failed = new_step(2, status=StepStatus.FAILED, result=None, error=ERROR)
     for each in (new_step(result='"late"'), failed):
         with suppress(ExecutionNotFound):
-            assert await backend.checkpoint(late, each) == each
-    assert await backend.steps(id_) == [step]
+            assert await backend.steps.checkpoint(late, each) == each
+    assert await backend.steps.all(id_) == [step]
 
 
 async def test_who_held_it_settles_nothing_any_more(backend: Backend) -> None:
@@ -262,18 +265,4 @@ async def test_who_held_it_settles_nothing_any_more(backend: Backend) -> None:
     settled: Any = await settle(backend, claim, Failed(error=ERROR))
 
     assert not settled.applied
-    assert await backend.get(claim.execution.id) is None
-
-
-async def test_of_all_workers_one_is_elected(make_backend: MakeBackend) -> None:
-    backends = [await make_backend(), await make_backend()]
-    workers = [await joined(backends[number % 2]) for number in range(4)]
-
-    async def elect() -> list[bool]:
-        return await asyncio.gather(
-            *(backends[n % 2].elect(each.id) for n, each in enumerate(workers))
-        )
-
-    first = await elect()
-    assert sum(first) == 1
-    assert await elect() == first
+    assert await backend.executions.get(claim.execution.id) is None

@@ -23,7 +23,8 @@ from tests.stores import (
 )
 from tests.waiting import until
 from worchflow.model.records import ExecutionStatus, StoredExecution
-from worchflow.storage.contract.backend import Backend, Inserted
+from worchflow.storage.contract.backend import Backend
+from worchflow.storage.contract.executions import Inserted
 
 DUPLICATES = 200
 
@@ -31,7 +32,7 @@ DUPLICATES = 200
 async def test_an_accepted_execution_is_stored_as_queued(backend: Backend) -> None:
     new = new_execution()
 
-    outcomes = await backend.insert([new])
+    outcomes = await backend.executions.insert([new])
 
     assert outcomes == [Inserted(id=new.id)]
     execution = await stored(backend, new.id)
@@ -44,17 +45,17 @@ async def test_an_accepted_execution_is_stored_as_queued(backend: Backend) -> No
         updated_at=execution.updated_at,
         nonce=new.nonce,
     )
-    assert await backend.steps(new.id) == []
+    assert await backend.steps.all(new.id) == []
     await counted(backend, {ExecutionStatus.QUEUED: 1})
 
 
 async def test_an_unknown_id_is_none(backend: Backend) -> None:
-    assert await backend.get("never-sent") is None
-    assert await backend.steps("never-sent") == []
+    assert await backend.executions.get("never-sent") is None
+    assert await backend.steps.all("never-sent") == []
 
 
 async def test_inserting_nothing_returns_nothing(backend: Backend) -> None:
-    assert await backend.insert([]) == []
+    assert await backend.executions.insert([]) == []
 
 
 async def test_a_repeated_call_recognises_its_own_write(backend: Backend) -> None:
@@ -62,7 +63,7 @@ async def test_a_repeated_call_recognises_its_own_write(backend: Backend) -> Non
     await insert(backend, new)
     before = await stored(backend, new.id)
 
-    assert await backend.insert([new]) == [Inserted(id=new.id)]
+    assert await backend.executions.insert([new]) == [Inserted(id=new.id)]
 
     assert await stored(backend, new.id) == before
     await counted(backend, {ExecutionStatus.QUEUED: 1})
@@ -74,7 +75,7 @@ async def test_an_id_that_exists_returns_what_has_it_and_writes_nothing(
     id_ = await insert_one(backend, event_data='{"first":1}')
     before = await stored(backend, id_)
 
-    (outcome,) = await backend.insert(
+    (outcome,) = await backend.executions.insert(
         [new_execution(id_, "other", event_data='{"second":2}')]
     )
 
@@ -92,7 +93,7 @@ async def test_of_many_concurrent_duplicates_one_is_accepted(
     ]
 
     outcomes = await asyncio.gather(
-        *(backends[n % 2].insert([new]) for n, new in enumerate(news))
+        *(backends[n % 2].executions.insert([new]) for n, new in enumerate(news))
     )
 
     accepted = [n for n, (outcome,) in enumerate(outcomes) if outcome.existing is None]
@@ -112,7 +113,7 @@ async def test_a_batch_has_one_outcome_for_each_in_order(backend: Backend) -> No
     old = await insert_one(backend, event_data='"old"')
     batch = [new_execution(), new_execution(old), new_execution()]
 
-    outcomes = await backend.insert(batch)
+    outcomes = await backend.executions.insert(batch)
 
     assert [outcome.id for outcome in outcomes] == [new.id for new in batch]
     assert [outcome.existing is None for outcome in outcomes] == [True, False, True]
@@ -125,7 +126,7 @@ async def test_the_first_of_an_id_in_one_batch_is_accepted(backend: Backend) -> 
     first = new_execution("twice", event_data='"first"')
     second = new_execution("twice", event_data='"second"')
 
-    outcomes = await backend.insert([first, second])
+    outcomes = await backend.executions.insert([first, second])
 
     assert outcomes[0] == Inserted(id="twice")
     assert outcomes[1].existing == await stored(backend, "twice")
@@ -217,10 +218,10 @@ async def test_two_prefixes_never_see_each_other(
     id_ = await insert_one(ours)
     their_worker = await joined(theirs)
 
-    assert await theirs.get(id_) is None
-    assert await theirs.steps(id_) == []
-    assert await theirs.cancel(id_, None) == (None, False)
-    assert await theirs.retry(id_) == (None, False)
+    assert await theirs.executions.get(id_) is None
+    assert await theirs.steps.all(id_) == []
+    assert await theirs.executions.cancel(id_, None) == (None, False)
+    assert await theirs.executions.retry(id_) == (None, False)
     assert await nothing_to_claim(theirs, their_worker)
     await counted(theirs, {})
     await expect(ours, id_, status=ExecutionStatus.QUEUED)
@@ -234,7 +235,7 @@ async def test_an_id_of_another_prefix_is_told_and_keeps_no_other_out(
     before = await stored(ours, id_)
     also, after = new_execution(), new_execution()
 
-    outcomes = await theirs.insert([also, new_execution(id_), after])
+    outcomes = await theirs.executions.insert([also, new_execution(id_), after])
 
     assert outcomes == [
         Inserted(id=also.id),
@@ -242,7 +243,7 @@ async def test_an_id_of_another_prefix_is_told_and_keeps_no_other_out(
         Inserted(id=after.id),
     ]
     assert await stored(ours, id_) == before
-    assert await theirs.get(id_) is None
+    assert await theirs.executions.get(id_) is None
     for new in (also, after):
         await expect(theirs, new.id, status=ExecutionStatus.QUEUED)
     await counted(theirs, {ExecutionStatus.QUEUED: 2})
@@ -261,7 +262,7 @@ async def test_an_accepted_execution_becomes_visible_without_its_sender(
     found: set[str] = set()
 
     async def all_claimed() -> bool:
-        claims = await other.claim(worker, 50, 0.2)
+        claims = await other.claims.claim(worker, 50, 0.2)
         found.update(claim.execution.id for claim in claims)
         return len(found) == len(batch)
 

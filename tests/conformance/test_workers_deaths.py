@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.conformance.test_lease_and_reap import reaped
+from tests.conformance.test_workers import reaped
 from tests.stores import (
     ERROR,
     claim_one,
@@ -26,7 +26,7 @@ from worchflow.storage.contract.backend import Backend
 async def joined_with(backend: Backend, quarantine_after: int) -> WorkerRecord:
     """A worker that leaves alone what has had so many deaths."""
     worker = replace(new_worker(), quarantine_after=quarantine_after)
-    await backend.join(worker, ignore)
+    await backend.workers.join(worker, ignore)
     return worker
 
 
@@ -34,9 +34,9 @@ async def dies(backend: Backend, *, begun: bool = False, steps: int = 0) -> Clai
     """A worker claims the only execution and dies: at once, or while its code runs."""
     claim = await claim_one(backend, await joined_with(backend, 100))
     if begun:
-        assert await backend.begin(claim)
+        assert await backend.claims.begin(claim)
     for number in range(steps):
-        await backend.checkpoint(claim, new_step(claim.token * 10 + number))
+        await backend.steps.checkpoint(claim, new_step(claim.token * 10 + number))
     await reaped(backend, await joined(backend), 1, claim.worker_id)
     return claim
 
@@ -74,7 +74,7 @@ async def test_what_was_handed_back_is_innocent(backend: Backend) -> None:
     id_ = await insert_one(backend)
     for deaths in (0, 1):
         claim = await claim_one(backend, await joined(backend))
-        assert await backend.begin(claim)
+        assert await backend.claims.begin(claim)
         await settle(backend, claim, Released())
         await expect(backend, id_, recoveries=deaths, deaths=0)
         if not deaths:
@@ -108,12 +108,12 @@ async def test_beginning_under_a_lost_claim_is_refused(backend: Backend) -> None
     id_ = await insert_one(backend)
     lost = await dies(backend)
 
-    assert not await backend.begin(lost)
+    assert not await backend.claims.begin(lost)
 
     claim = await claim_one(backend, await joined(backend))
-    assert not await backend.begin(lost)
-    assert await backend.begin(claim)
-    assert await backend.begin(claim)
+    assert not await backend.claims.begin(lost)
+    assert await backend.claims.begin(claim)
+    assert await backend.claims.begin(claim)
     await expect(backend, id_, recoveries=1, deaths=0)
 
 
@@ -129,22 +129,22 @@ async def test_a_claim_leaves_alone_what_has_too_many_deaths(backend: Backend) -
     claim = await claim_one(backend, careful)
     assert claim.execution.id == other
 
-    quarantined = await backend.claim_quarantined(careful)
+    quarantined = await backend.claims.claim_quarantined(careful)
     assert quarantined is not None
     assert (quarantined.execution.id, quarantined.execution.deaths) == (id_, 2)
     assert quarantined.worker_id == careful.id
     assert quarantined.token > claim.token
     await expect(backend, id_, worker=careful.id, reason=None)
-    assert await backend.claim_quarantined(careful) is None
+    assert await backend.claims.claim_quarantined(careful) is None
 
 
 async def test_nothing_else_is_claimed_for_the_quarantine(backend: Backend) -> None:
     worker = await joined_with(backend, 2)
     await insert_one(backend)
     await insert_one(backend, delay=60.0)
-    assert await backend.claim_quarantined(worker) is None
+    assert await backend.claims.claim_quarantined(worker) is None
     foreign = await joined(backend, "another event")
-    assert await backend.claim_quarantined(foreign) is None
+    assert await backend.claims.claim_quarantined(foreign) is None
 
 
 async def test_each_is_claimed_once_for_a_quarantine(backend: Backend) -> None:
@@ -153,11 +153,11 @@ async def test_each_is_claimed_once_for_a_quarantine(backend: Backend) -> None:
     other = await insert_one(backend)
     claim = await claim_one(backend, await joined_with(backend, 1))
     assert claim.execution.id == other
-    assert await backend.begin(claim)
+    assert await backend.claims.begin(claim)
     await reaped(backend, await joined(backend), 1, claim.worker_id)
 
     worker = await joined_with(backend, 1)
-    found = [await backend.claim_quarantined(worker) for _ in range(3)]
+    found = [await backend.claims.claim_quarantined(worker) for _ in range(3)]
 
     assert {each.execution.id for each in found if each} == ids | {other}
     assert found[2] is None
@@ -167,11 +167,11 @@ async def test_an_explicit_retry_forgets_the_deaths(backend: Backend) -> None:
     id_ = await insert_one(backend)
     for _ in range(2):
         await dies(backend, begun=True)
-    quarantined = await backend.claim_quarantined(await joined(backend))
+    quarantined = await backend.claims.claim_quarantined(await joined(backend))
     assert quarantined is not None
     await settle(backend, quarantined, Failed(error=ERROR))
 
-    await backend.retry(id_)
+    await backend.executions.retry(id_)
 
     await expect(backend, id_, recoveries=0, deaths=0)
     claim = await claim_one(backend, await joined(backend))

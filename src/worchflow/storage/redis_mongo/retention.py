@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
+from typing_extensions import override
 
 from ...model.transitions import RETRYABLE
+from ..contract.retention import RetentionStore
 from .documents import EXECUTIONS, LIFE, STEP_LIFE, STEPS, life_of
 from .indexes import ENDED, ENDED_OURS, OURS
 from .values import milliseconds_of
@@ -25,7 +27,7 @@ LEFT = 1000
 """So many steps that others have left are removed at a time."""
 
 
-class Pruning:
+class Retention(RetentionStore):
     """Prunes what goes with an execution first, the execution last.
 
     It is found again by its end until it is gone, so what a crash leaves half done,
@@ -41,6 +43,7 @@ class Pruning:
         self._stores = stores
         self._counting = counting
 
+    @override
     async def prune(self, status: ExecutionStatus, age: float, limit: int) -> int:
         """Remove up to `limit` executions; see the contract."""
         stores = self._stores

@@ -35,8 +35,8 @@ async def test_without_a_worker_for_it_an_execution_waits_and_says_why(
     id_ = await insert_one(backend, event="unserved")
 
     async def explained() -> bool:
-        assert not await backend.claim(worker, 1, 0.1)
-        await backend.sweep(worker.id)
+        assert not await backend.claims.claim(worker, 1, 0.1)
+        await backend.sweeping.sweep(worker.id)
         return (await stored(backend, id_)).reason is not None
 
     await until(explained)
@@ -58,8 +58,8 @@ async def test_it_runs_when_a_worker_for_it_comes(backend: Backend) -> None:
     id_ = await insert_one(backend, event="unserved")
 
     async def explained() -> bool:
-        await backend.claim(worker, 1, 0.1)
-        await backend.sweep(worker.id)
+        await backend.claims.claim(worker, 1, 0.1)
+        await backend.sweeping.sweep(worker.id)
         return (await stored(backend, id_)).reason is not None
 
     await until(explained)
@@ -81,7 +81,7 @@ async def test_while_another_live_worker_serves_it_it_stays_as_it_is(
     id_ = await insert_one(first, event="served")
 
     for _ in range(3):
-        assert not await first.claim(wrong, 5, 0.1)
+        assert not await first.claims.claim(wrong, 5, 0.1)
         await expect(first, id_, status=S.QUEUED, reason=None, worker=None)
 
     claim = await claim_one(second, right)
@@ -142,7 +142,7 @@ async def test_a_waiting_claim_wakes_for_what_a_worker_without_it_has_found(
     first, second = await make_backend(), await make_backend()
     wrong, right = await joined(first, "other"), await joined(second, "served")
     claims = [
-        asyncio.ensure_future(backend.claim(worker, 1, 60.0))
+        asyncio.ensure_future(backend.claims.claim(worker, 1, 60.0))
         for backend, worker in ((first, wrong), (second, right))
     ]
     id_ = await insert_one(first, event="served")
@@ -163,8 +163,8 @@ async def test_several_unserved_events_are_all_explained(backend: Backend) -> No
     sent = await insert(backend, *(new_execution(event=name) for name in names))
 
     async def all_explained() -> bool:
-        await backend.claim(worker, 5, 0.1)
-        await backend.sweep(worker.id)
+        await backend.claims.claim(worker, 5, 0.1)
+        await backend.sweeping.sweep(worker.id)
         return all([(await stored(backend, id_)).reason for id_ in sent])
 
     await until(all_explained)
@@ -177,13 +177,13 @@ async def test_an_unserved_execution_can_be_cancelled(backend: Backend) -> None:
     id_ = await insert_one(backend, event="unserved")
 
     async def explained() -> bool:
-        await backend.claim(worker, 1, 0.1)
-        await backend.sweep(worker.id)
+        await backend.claims.claim(worker, 1, 0.1)
+        await backend.sweeping.sweep(worker.id)
         return (await stored(backend, id_)).reason is not None
 
     await until(explained)
 
-    _, changed = await backend.cancel(id_, "nobody comes")
+    _, changed = await backend.executions.cancel(id_, "nobody comes")
 
     assert changed
     await expect(backend, id_, status=S.CANCELLED, reason=None, run_at=None)
@@ -196,6 +196,6 @@ async def test_a_delayed_execution_needs_no_worker_before_it_is_due(
     id_ = await insert_one(backend, event="unserved", delay=3600.0)
     before = await stored(backend, id_)
 
-    assert not await backend.claim(worker, 1, 0.2)
+    assert not await backend.claims.claim(worker, 1, 0.2)
 
     assert await stored(backend, id_) == before

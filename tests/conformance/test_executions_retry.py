@@ -41,7 +41,7 @@ async def test_a_failed_execution_is_queued_again_as_if_it_were_new(
     claim = await failed(backend)
     id_ = claim.execution.id
 
-    execution, queued = await backend.retry(id_)
+    execution, queued = await backend.executions.retry(id_)
 
     assert queued
     assert execution == await expect(
@@ -69,19 +69,19 @@ async def test_a_failed_execution_is_queued_again_as_if_it_were_new(
 
 async def test_completed_steps_stay_and_failed_ones_go(backend: Backend) -> None:
     claim = await claimed(backend)
-    done = await backend.checkpoint(claim, new_step(1))
+    done = await backend.steps.checkpoint(claim, new_step(1))
     failure = new_step(2, status=StepStatus.FAILED, result=None, error=ERROR)
-    await backend.checkpoint(claim, failure)
+    await backend.steps.checkpoint(claim, failure)
     await settle(backend, claim, Failed(error=ERROR))
 
-    await backend.retry(claim.execution.id)
+    await backend.executions.retry(claim.execution.id)
 
-    assert await backend.steps(claim.execution.id) == [done]
+    assert await backend.steps.all(claim.execution.id) == [done]
     again = await claim_one(backend, await joined(backend))
     assert again.steps == {done.step_id: done}
     second = new_step(2, result='"second try"')
-    assert await backend.checkpoint(again, second) == second
-    assert await backend.steps(claim.execution.id) == [done, second]
+    assert await backend.steps.checkpoint(again, second) == second
+    assert await backend.steps.all(claim.execution.id) == [done, second]
 
 
 @pytest.mark.parametrize("when", ["before the next claim", "after it"])
@@ -91,20 +91,20 @@ async def test_a_failure_from_before_the_retry_that_is_recorded_late_is_void(
     before = await failed(backend)
     id_ = before.execution.id
     failure = new_step(1, status=StepStatus.FAILED, result=None, error=ERROR)
-    await backend.retry(id_)
+    await backend.executions.retry(id_)
     worker = await joined(backend)
 
     if when == "before the next claim":
-        await backend.checkpoint(before, failure)
+        await backend.steps.checkpoint(before, failure)
     claim = await claim_one(backend, worker)
     if when == "after it":
-        await backend.checkpoint(before, failure)
+        await backend.steps.checkpoint(before, failure)
 
     assert claim.steps == {}
-    assert await backend.steps(id_) == []
+    assert await backend.steps.all(id_) == []
     done = new_step(1)
-    assert await backend.checkpoint(claim, done) == done
-    assert await backend.steps(id_) == [done]
+    assert await backend.steps.checkpoint(claim, done) == done
+    assert await backend.steps.all(id_) == [done]
 
 
 async def test_a_failure_by_whoever_lost_the_claim_is_a_fact_without_a_retry(
@@ -115,20 +115,20 @@ async def test_a_failure_by_whoever_lost_the_claim_is_a_fact_without_a_retry(
     await settle(backend, before, Released())
     claim = await claim_one(backend, await joined(backend))
     failure = new_step(1, status=StepStatus.FAILED, result=None, error=ERROR)
-    await backend.checkpoint(before, failure)
+    await backend.steps.checkpoint(before, failure)
 
-    assert await backend.checkpoint(claim, new_step(1)) == failure
-    assert await backend.steps(id_) == [failure]
+    assert await backend.steps.checkpoint(claim, new_step(1)) == failure
+    assert await backend.steps.all(id_) == [failure]
 
 
 async def test_what_completed_before_the_retry_and_is_recorded_late_is_a_fact(
     backend: Backend,
 ) -> None:
     before = await failed(backend)
-    await backend.retry(before.execution.id)
+    await backend.executions.retry(before.execution.id)
     done = new_step(1)
 
-    assert await backend.checkpoint(before, done) == done
+    assert await backend.steps.checkpoint(before, done) == done
 
     claim = await claim_one(backend, await joined(backend))
     assert claim.steps == {done.step_id: done}
@@ -136,9 +136,9 @@ async def test_what_completed_before_the_retry_and_is_recorded_late_is_a_fact(
 
 async def test_a_cancelled_execution_can_be_retried(backend: Backend) -> None:
     id_ = await insert_one(backend)
-    await backend.cancel(id_, "a mistake")
+    await backend.executions.cancel(id_, "a mistake")
 
-    execution, queued = await backend.retry(id_)
+    execution, queued = await backend.executions.retry(id_)
 
     assert queued
     assert execution == await expect(
@@ -150,11 +150,11 @@ async def test_a_cancelled_execution_can_be_retried(backend: Backend) -> None:
 
 async def test_the_cancel_flag_does_not_outlive_a_retry(backend: Backend) -> None:
     claim = await claimed(backend)
-    await backend.cancel(claim.execution.id, "stop")
+    await backend.executions.cancel(claim.execution.id, "stop")
     await settle(backend, claim, Released())
     await expect(backend, claim.execution.id, status=S.CANCELLED)
 
-    await backend.retry(claim.execution.id)
+    await backend.executions.retry(claim.execution.id)
 
     again = await claim_one(backend, await joined(backend))
     settled = await settle(backend, again, RetryAt(error=ERROR, delay=60.0))
@@ -176,14 +176,14 @@ async def test_any_other_status_stays_as_it_is(backend: Backend, stage: str) -> 
     before = await everything(backend, id_)
     assert before[0].status == stage
 
-    execution, queued = await backend.retry(id_)
+    execution, queued = await backend.executions.retry(id_)
 
     assert (execution, queued) == (before[0], False)
     assert await everything(backend, id_) == before
 
 
 async def test_retrying_an_unknown_id_says_so(backend: Backend) -> None:
-    assert await backend.retry("never-sent") == (None, False)
+    assert await backend.executions.retry("never-sent") == (None, False)
 
 
 async def test_of_concurrent_retries_one_queues_it(make_backend: MakeBackend) -> None:
@@ -191,7 +191,9 @@ async def test_of_concurrent_retries_one_queues_it(make_backend: MakeBackend) ->
     claim = await failed(backends[0])
     id_ = claim.execution.id
 
-    outcomes = await asyncio.gather(*(backends[n % 2].retry(id_) for n in range(10)))
+    outcomes = await asyncio.gather(
+        *(backends[n % 2].executions.retry(id_) for n in range(10))
+    )
 
     assert sum(queued for _, queued in outcomes) == 1
     assert all(execution is not None for execution, _ in outcomes)
@@ -206,7 +208,7 @@ async def test_the_holder_before_a_retry_cannot_settle_after_it(
 ) -> None:
     claim = await claimed(backend)
     await settle(backend, claim, Failed(error=ERROR))
-    await backend.retry(claim.execution.id)
+    await backend.executions.retry(claim.execution.id)
     before = await stored(backend, claim.execution.id)
 
     await settle(backend, claim, Completed(result='"late"'))
@@ -224,7 +226,7 @@ async def test_an_execution_can_be_retried_again_and_again(backend: Backend) -> 
         tokens.append(claim.token)
         await settle(backend, claim, Failed(error=ERROR))
         await expect(backend, id_, status=S.FAILED, attempt_count=1)
-        _, queued = await backend.retry(id_)
+        _, queued = await backend.executions.retry(id_)
         assert queued
 
     assert tokens == sorted(set(tokens))

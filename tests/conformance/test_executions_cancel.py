@@ -43,7 +43,7 @@ async def test_a_waiting_execution_is_cancelled_at_once(
     worker = await joined(backend)
     id_ = await insert_one(backend)
 
-    execution, changed = await backend.cancel(id_, reason)
+    execution, changed = await backend.executions.cancel(id_, reason)
 
     assert changed
     assert execution == await expect(
@@ -58,10 +58,10 @@ async def test_a_delayed_execution_is_cancelled_at_once(backend: Backend) -> Non
     worker = await joined(backend)
     id_ = await insert_one(backend, delay=0.3)
 
-    await backend.cancel(id_, None)
+    await backend.executions.cancel(id_, None)
 
     await expect(backend, id_, status=S.CANCELLED, run_at=None)
-    assert not await backend.claim(worker, 1, 0.6)
+    assert not await backend.claims.claim(worker, 1, 0.6)
 
 
 async def test_an_execution_that_waits_for_a_retry_is_cancelled_at_once(
@@ -70,7 +70,7 @@ async def test_an_execution_that_waits_for_a_retry_is_cancelled_at_once(
     claim = await claimed(backend)
     await settle(backend, claim, RetryAt(error=ERROR, delay=60.0))
 
-    execution, changed = await backend.cancel(claim.execution.id, "enough")
+    execution, changed = await backend.executions.cancel(claim.execution.id, "enough")
 
     assert changed
     assert execution is not None
@@ -86,7 +86,9 @@ async def test_an_execution_that_waits_for_a_retry_is_cancelled_at_once(
 async def test_an_owned_execution_is_flagged_and_stays_owned(backend: Backend) -> None:
     claim = await claimed(backend)
 
-    execution, changed = await backend.cancel(claim.execution.id, "not needed")
+    execution, changed = await backend.executions.cancel(
+        claim.execution.id, "not needed"
+    )
 
     assert changed
     assert execution == await expect(
@@ -104,10 +106,13 @@ async def test_an_owned_execution_is_flagged_and_stays_owned(backend: Backend) -
 
 async def test_the_first_reason_stays(backend: Backend) -> None:
     claim = await claimed(backend)
-    await backend.cancel(claim.execution.id, "first")
+    await backend.executions.cancel(claim.execution.id, "first")
     before = await stored(backend, claim.execution.id)
 
-    assert await backend.cancel(claim.execution.id, "second") == (before, False)
+    assert await backend.executions.cancel(claim.execution.id, "second") == (
+        before,
+        False,
+    )
 
     assert await stored(backend, claim.execution.id) == before
 
@@ -124,15 +129,15 @@ async def test_what_has_ended_stays_as_it_is(
     await settle(backend, claim, settlement)
     before = await everything(backend, claim.execution.id)
 
-    execution, changed = await backend.cancel(claim.execution.id, "too late")
+    execution, changed = await backend.executions.cancel(claim.execution.id, "too late")
 
     assert (execution, changed) == (before[0], False)
     assert await everything(backend, claim.execution.id) == before
 
 
 async def test_cancelling_an_unknown_id_says_so(backend: Backend) -> None:
-    assert await backend.cancel("never-sent", None) == (None, False)
-    assert await backend.get("never-sent") is None
+    assert await backend.executions.cancel("never-sent", None) == (None, False)
+    assert await backend.executions.get("never-sent") is None
 
 
 @pytest.mark.parametrize(
@@ -151,7 +156,7 @@ async def test_a_flagged_execution_ends_as_cancelled(
 ) -> None:
     claim = await claimed(backend)
     worker = await joined(backend)
-    await backend.cancel(claim.execution.id, "not needed")
+    await backend.executions.cancel(claim.execution.id, "not needed")
 
     settled = await settle(backend, claim, settlement)
 
@@ -180,7 +185,7 @@ async def test_a_terminal_settlement_wins_over_the_flag(
     backend: Backend, settlement: Settlement, status: ExecutionStatus
 ) -> None:
     claim = await claimed(backend)
-    await backend.cancel(claim.execution.id, "not needed")
+    await backend.executions.cancel(claim.execution.id, "not needed")
 
     settled = await settle(backend, claim, settlement)
 
@@ -201,7 +206,7 @@ async def test_cancelling_and_completing_at_once_gives_one_outcome(
         id_ = claim.execution.id
         settled, (_, changed) = await asyncio.gather(
             settle(one, claim, Completed(result='"done"')),
-            two.cancel(id_, "not needed"),
+            two.executions.cancel(id_, "not needed"),
         )
         return settled, changed
 
@@ -214,7 +219,7 @@ async def test_cancelling_and_completing_at_once_gives_one_outcome(
             one, claim.execution.id, status=S.COMPLETED, result='"done"'
         )
         assert isinstance(changed, bool)
-        assert await one.cancel(claim.execution.id, None) == (before, False)
+        assert await one.executions.cancel(claim.execution.id, None) == (before, False)
     await counted(one, {S.COMPLETED: 30})
 
 
@@ -226,7 +231,8 @@ async def test_cancelling_and_releasing_at_once_never_leaves_a_live_one_flagged(
 
     async def race(claim: Claim) -> Any:
         return await asyncio.gather(
-            settle(one, claim, Released()), two.cancel(claim.execution.id, "stop")
+            settle(one, claim, Released()),
+            two.executions.cancel(claim.execution.id, "stop"),
         )
 
     for claim, (settled, (_, changed)) in zip(
@@ -250,10 +256,12 @@ async def test_cancelling_and_claiming_at_once_gives_one_outcome(
     one, two = await make_backend(), await make_backend()
     worker = await joined(one)
     news = [new_execution() for _ in range(30)]
-    await one.insert(news)
+    await one.executions.insert(news)
 
-    claiming = asyncio.ensure_future(one.claim(worker, 30, 1.0))
-    cancelled = await asyncio.gather(*(two.cancel(new.id, "stop") for new in news))
+    claiming = asyncio.ensure_future(one.claims.claim(worker, 30, 1.0))
+    cancelled = await asyncio.gather(
+        *(two.executions.cancel(new.id, "stop") for new in news)
+    )
     claims = await claiming
 
     assert all(changed for _, changed in cancelled)
@@ -270,10 +278,10 @@ async def test_cancelling_and_claiming_at_once_gives_one_outcome(
 
 async def test_a_cancelled_execution_keeps_its_id(backend: Backend) -> None:
     id_ = await insert_one(backend)
-    await backend.cancel(id_, None)
+    await backend.executions.cancel(id_, None)
     before = await stored(backend, id_)
 
-    (outcome,) = await backend.insert([new_execution(id_)])
+    (outcome,) = await backend.executions.insert([new_execution(id_)])
 
     assert outcome.existing == before
     assert await stored(backend, id_) == before

@@ -1,4 +1,4 @@
-"""Executions as senders see them: accepted, cancelled, retried."""
+"""Executions as senders see them: accepted, read, cancelled, retried."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from ...foundations.clock import to_milliseconds
 from ...model.notices import ExecutionUpdated
 from ...model.records import ExecutionStatus
 from ...model.transitions import RETRYABLE
-from ..contract.backend import Inserted
+from ..contract.executions import ExecutionStore, Inserted
 from .bulk import execute_rows
 from .rows import EXECUTION_COLUMNS, fetch, json_list, read_execution
+from .writer import one_by_one
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
 
     from ...model.records import NewExecution, StoredExecution
+    from .loop_binding import Opened
     from .rows import Row
     from .writer import Transaction
 
@@ -195,3 +199,36 @@ def _compare(
         existing = None if own else read_execution(row[1:])
         outcomes.append(Inserted(id=execution.id, existing=existing))
     return outcomes
+
+
+_cancel = one_by_one(cancel)
+_retry = one_by_one(retry)
+
+
+class Executions(ExecutionStore):
+    """The executions of one backend."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    @override
+    async def insert(self, executions: Sequence[NewExecution]) -> list[Inserted]:
+        if not executions:
+            return []
+        size = sum(len(execution.event_data) for execution in executions)
+        return await self._opened().write(insert, executions, size=size)
+
+    @override
+    async def get(self, execution_id: str) -> StoredExecution | None:
+        return await self._opened().read(get, execution_id)
+
+    @override
+    async def cancel(
+        self, execution_id: str, reason: str | None
+    ) -> tuple[StoredExecution | None, bool]:
+        request = CancelRequest(id=execution_id, reason=reason)
+        return await self._opened().write(_cancel, request)
+
+    @override
+    async def retry(self, execution_id: str) -> tuple[StoredExecution | None, bool]:
+        return await self._opened().write(_retry, execution_id)

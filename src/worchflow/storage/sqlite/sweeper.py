@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from ..contract.leadership import SweepStore
+from .times import WallClockWatch
 from .unserved import requeue
+from .writer import one_by_one
 
 if TYPE_CHECKING:
+    from .loop_binding import Opened
     from .writer import Transaction
 
 # What is due at once has no `run_at`.
@@ -27,3 +33,18 @@ def sweep(tx: Transaction, prefix: str, clock_may_be_back: bool) -> int:  # noqa
         return 0
     values = {"prefix": prefix, "now": tx.now}
     return tx.connection.execute(_BRING_FORWARD, values).rowcount
+
+
+_sweep = one_by_one(sweep)
+
+
+class Sweeper(SweepStore):
+    """Puts off what nobody serves; brings forward what a wrong clock put off."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._wall_clock = WallClockWatch()
+
+    @override
+    async def sweep(self, worker_id: str) -> int:
+        return await self._opened().write(_sweep, self._wall_clock.may_be_back())

@@ -1,16 +1,17 @@
-"""Pruning in batches small enough that nobody else notices."""
+"""Removing executions that ended long ago."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from ...model.records import ExecutionStatus
-    from .backend import Backend
+
 
 FIRST, LARGEST = 10, 500
 SLOW = 1.0
@@ -20,15 +21,33 @@ REST = 3.0
 """So many times as long as a batch took passes before the next."""
 
 
+class RetentionStore(ABC):
+    """The end of what has ended."""
+
+    @abstractmethod
+    async def prune(self, status: ExecutionStatus, age: float, limit: int) -> int:
+        """Remove up to `limit` executions with all that is recorded for them.
+
+        Those of a terminal status that ended over `age` seconds ago by the store's
+        clock, the longest ago first. Returns how many are gone; 0 when none is left.
+        A `retry` before it keeps an execution, one after it finds none: never is an
+        execution retried without its steps. What an interrupted call has begun, a
+        later one completes; no steps are left behind.
+        """
+
+
 async def prune_in_batches(
-    backend: Backend, status: ExecutionStatus, age: float, limit: int | None = None
+    retention: RetentionStore,
+    status: ExecutionStatus,
+    age: float,
+    limit: int | None = None,
 ) -> AsyncGenerator[int]:
     """Prune until nothing is left, or `limit` are gone; how many after each batch."""
     size, removed = FIRST, 0
     while limit is None or removed < limit:
         wanted = size if limit is None else min(size, limit - removed)
         began = time.perf_counter()
-        batch = await backend.prune(status, age, wanted)
+        batch = await retention.prune(status, age, wanted)
         if not batch:
             return
         took = time.perf_counter() - began

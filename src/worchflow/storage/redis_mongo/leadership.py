@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
+from typing_extensions import override
 
+from ..contract.leadership import LeadershipStore
 from .documents import META
 
 if TYPE_CHECKING:
@@ -16,12 +18,13 @@ LOCK_TTL = 30_000
 """Milliseconds for which a worker is elected without saying so again."""
 
 
-class Election:
+class Leadership(LeadershipStore):
     """One document of each queue prefix says who it is, and until when."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
+    @override
     async def holds(self, worker_id: str) -> bool:
         """Whether this worker is elected; it is from now on if nobody else is."""
         stores = self._stores

@@ -1,0 +1,28 @@
+"""What is recorded of the steps of an execution."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ...model.records import Claim, StoredStep
+
+
+class StepStore(ABC):
+    """Recorded steps: written once, never changed."""
+
+    @abstractmethod
+    async def all(self, execution_id: str) -> list[StoredStep]:
+        """Everything recorded for it, by `started_at`, then in order of recording."""
+
+    @abstractmethod
+    async def checkpoint(self, claim: Claim, step: StoredStep) -> StoredStep:
+        """Record a step durably and return what is recorded.
+
+        First write wins, whoever holds the claim: when the step was recorded before,
+        that record is returned unchanged. A failure under a claim from before an
+        explicit retry is not recorded any more, and nothing under a claim on an earlier
+        execution counts for the one that has its id now: `ExecutionNotFound`, or the
+        step as it is given. With a completed one a `StepCompleted` notice is published.
+        """

@@ -1,0 +1,297 @@
+"""Taking executions from the queue, each by one worker under a higher token."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ...model.notices import ExecutionStarted
+from ...model.records import Claim, ExecutionStatus
+from ...model.transitions import UNSURE
+from .rows import (
+    BAD_ROW,
+    EXECUTION_COLUMNS,
+    UnreadableRowError,
+    fetch,
+    json_list,
+    read_execution,
+)
+from .steps import steps_by_execution
+from .unserved import requeue
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from ...model.records import StoredExecution, StoredStep
+    from .rows import Row
+    from .writer import Transaction
+
+logger = logging.getLogger("worchflow.storage.sqlite")
+
+LAST_TOKEN = MOST_DEATHS = 2**63 - 1
+UNREADABLE_DELAY = 3600 * 1000
+"""Milliseconds for which a row that cannot be read leaves the queue."""
+
+# Each event has a queue of its own in the index; the oldest of all are taken, so the
+# cost depends on the events and the limit, never on how much waits.
+_NEXT = f"""
+    WITH next AS MATERIALIZED (
+        SELECT e.seq, e.due_at, json_extract(f.value, '$[1]') AS serves
+        FROM json_each(:functions) AS f
+        CROSS JOIN executions AS e ON e.seq IN (
+            SELECT seq FROM executions
+            WHERE queue_prefix = :prefix
+                AND event_name = json_extract(f.value, '$[0]')
+                AND due_at <= :now
+                AND owner IS NULL
+                AND status IN ('queued', 'retrying')
+                AND NOT cancel_requested
+                AND deaths BETWEEN :least_deaths AND :most_deaths
+            ORDER BY due_at, seq LIMIT :limit
+        )
+        ORDER BY e.due_at, e.seq LIMIT :limit
+    )
+    SELECT e.seq, next.serves, {EXECUTION_COLUMNS}
+    FROM next CROSS JOIN executions AS e ON e.seq = next.seq
+    ORDER BY next.due_at, next.seq
+"""  # noqa: S608 - made of constants
+
+_TAKE = """
+    UPDATE executions SET owner = :worker, token = token + 1, status = 'processing',
+        function_id = taken.serves, started_at = coalesce(started_at, :now),
+        updated_at = :now, due_at = NULL, run_at = NULL, reason = NULL, hand_ons = 0
+    FROM (
+        SELECT json_extract(value, '$[0]') AS seq, json_extract(value, '$[1]') AS serves
+        FROM json_each(:taken)
+    ) AS taken
+    WHERE executions.seq = taken.seq
+"""
+
+_NEXT_DUE = """
+    SELECT min(due_at) FROM (
+        SELECT (
+            SELECT min(due_at) FROM executions
+            WHERE queue_prefix = :prefix AND due_at IS NOT NULL
+                AND event_name = json_extract(f.value, '$[0]')
+                AND deaths <= :most_deaths
+        ) AS due_at
+        FROM json_each(:functions) AS f
+    )
+"""
+
+_HELD = f"""
+    SELECT seq, {EXECUTION_COLUMNS} FROM executions
+    WHERE owner = :worker AND queue_prefix = :prefix
+        AND id IN (SELECT value FROM json_each(:ids))
+"""  # noqa: S608 - made of constants
+
+_BEGIN = """
+    UPDATE executions SET begun = token
+    WHERE id = ? AND queue_prefix = ? AND owner = ? AND token = ?
+"""
+
+_SET_ASIDE = """
+    UPDATE executions SET due_at = :until, run_at = :until, reason = :reason
+    WHERE seq = :seq
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimRequest:
+    """Who wants how many; `functions` is JSON, see `functions_json`.
+
+    Only executions with `least_deaths` to `most_deaths` deaths are claimed.
+    """
+
+    worker_id: str
+    functions: str
+    limit: int
+    least_deaths: int = UNSURE
+    most_deaths: int = MOST_DEATHS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueRequest:
+    """Whose next due time is asked for: of these events, and of no more deaths."""
+
+    functions: str
+    most_deaths: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BeginRequest:
+    """A claim under which the code of its execution begins."""
+
+    execution_id: str
+    worker_id: str
+    token: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """What a claim got, and when the next execution for this worker comes due.
+
+    What is due already and was not claimed is none: there is no telling when it can be.
+    """
+
+    claims: Sequence[Claim] = ()
+    next_due: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdoptRequest:
+    """Which of its executions a worker wants to know again."""
+
+    worker_id: str
+    ids: Sequence[str]
+
+
+def functions_json(functions: Mapping[str, str]) -> str:
+    """Pairs of an event name and the id of the function that serves it."""
+    return json_list(sorted(functions.items()))
+
+
+def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
+    """Own the oldest eligible executions, if the worker is alive."""
+    if not _is_alive(tx, prefix, request.worker_id):
+        return Taken()
+    found = _candidates(tx, prefix, request)
+    if not found:
+        requeue(tx, prefix)
+        due = DueRequest(functions=request.functions, most_deaths=request.most_deaths)
+        then = next_due(tx.connection, prefix, due)
+        return Taken(next_due=then if then is not None and then > tx.now else None)
+    numbers = [(number, execution.function_id) for number, execution, _ in found]
+    tx.connection.execute(
+        _TAKE,
+        {"worker": request.worker_id, "now": tx.now, "taken": json_list(numbers)},
+    )
+    claims: list[Claim] = []
+    for _, execution, steps in found:
+        claims.append(_as_claim(execution, request.worker_id, steps))
+        tx.hints.tell(prefix, partial(_started, execution), progress=True)
+    return Taken(claims=claims)
+
+
+def adopt(tx: Transaction, prefix: str, request: AdoptRequest) -> Sequence[Claim]:
+    """The claims a worker already holds, as they are."""
+    rows = fetch(
+        tx.connection,
+        _HELD,
+        {
+            "worker": request.worker_id,
+            "prefix": prefix,
+            "ids": json_list(request.ids),
+        },
+    )
+    steps = steps_by_execution(tx.connection, [row[0] for row in rows])
+    return [
+        _as_claim(read_execution(row[1:]), request.worker_id, steps[row[0]])
+        for row in rows
+    ]
+
+
+def next_due(
+    connection: sqlite3.Connection, prefix: str, request: DueRequest
+) -> int | None:
+    """When the next execution of these events is due, maybe in the past."""
+    values = {
+        "prefix": prefix,
+        "functions": request.functions,
+        "most_deaths": request.most_deaths,
+    }
+    due: int | None
+    (due,) = connection.execute(_NEXT_DUE, values).fetchone()
+    return due
+
+
+def begin(tx: Transaction, prefix: str, request: BeginRequest) -> bool:
+    """Mark that its code begins, if the claim is still held."""
+    values = (request.execution_id, prefix, request.worker_id, request.token)
+    return tx.connection.execute(_BEGIN, values).rowcount == 1
+
+
+Candidate = tuple[int, "StoredExecution", "Mapping[str, StoredStep]"]
+
+
+def _candidates(tx: Transaction, prefix: str, request: ClaimRequest) -> list[Candidate]:
+    """What will be claimed, as it will stand then; bad rows are set aside."""
+    parameters = {
+        "functions": request.functions,
+        "prefix": prefix,
+        "now": tx.now,
+        "limit": request.limit,
+        "least_deaths": request.least_deaths,
+        "most_deaths": request.most_deaths,
+    }
+    while rows := fetch(tx.connection, _NEXT, parameters):
+        found: list[Candidate] = []
+        for row in rows:
+            try:
+                found.append(_candidate(tx, request.worker_id, row))
+            except UnreadableRowError as error:
+                _set_aside(tx, row[0], error)
+        if found:
+            return found
+    return []
+
+
+def _candidate(tx: Transaction, worker_id: str, row: Row) -> Candidate:
+    number, function_id, *now = row
+    try:
+        now[3] = ExecutionStatus.PROCESSING
+        now[5] = tx.now
+        now[6] = function_id
+        now[13] = tx.now if now[13] is None else now[13]
+        now[15] = None
+        now[16] = worker_id
+        now[17] = None
+        claimed_before = now[18] > 0
+        now[18] = _next_token(now[18])
+    except BAD_ROW as error:
+        raise UnreadableRowError(f"row {number} cannot be read: {error}") from error
+    execution = read_execution(tuple(now))
+    if not claimed_before:
+        return number, execution, {}
+    return number, execution, steps_by_execution(tx.connection, [number])[number]
+
+
+def _next_token(token: int) -> int:
+    if token >= LAST_TOKEN:
+        raise ValueError(f"its token {token} cannot grow")
+    return token + 1
+
+
+def _set_aside(tx: Transaction, number: int, error: UnreadableRowError) -> None:
+    logger.error("%s; it leaves the queue for an hour, then it is tried again", error)
+    until = tx.now + UNREADABLE_DELAY
+    reason = "its row in the database cannot be read"
+    tx.connection.execute(_SET_ASIDE, {"seq": number, "until": until, "reason": reason})
+
+
+def _as_claim(
+    execution: StoredExecution, worker_id: str, steps: Mapping[str, StoredStep]
+) -> Claim:
+    return Claim(
+        execution=execution, worker_id=worker_id, token=execution.token, steps=steps
+    )
+
+
+def _started(execution: StoredExecution) -> ExecutionStarted:
+    return ExecutionStarted(
+        execution_id=execution.id,
+        event_name=execution.event_name,
+        attempt=execution.attempt_count + 1,
+        status=ExecutionStatus.PROCESSING,
+    )
+
+
+def _is_alive(tx: Transaction, prefix: str, worker_id: str) -> bool:
+    found: Any = tx.connection.execute(
+        "SELECT 1 FROM workers WHERE id = ? AND queue_prefix = ? AND NOT dead",
+        (worker_id, prefix),
+    ).fetchone()
+    return found is not None
