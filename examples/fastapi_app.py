@@ -87,7 +87,7 @@ Client = Annotated[WorchflowClient, Depends(open_client)]
 # What strangers are not told: the words and the traceback of an exception, and which
 # worker runs it. Leave this out where all callers may know.
 PRIVATE_ERROR = {"message", "traceback"}
-PRIVATE: dict[str, Any] = {"error": PRIVATE_ERROR, "worker": True}
+PRIVATE: dict[str, Any] = {"error": PRIVATE_ERROR, "attempts": True, "worker": True}
 
 
 class Accepted(BaseModel):

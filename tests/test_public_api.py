@@ -18,12 +18,21 @@ from worchflow.engine.emitter import Emitter
 
 # Changing this list is changing the interface: docs and changelog have to say so.
 NAMES = [
-    *("BackendOptions", "ConfigurationError", "Context", "DuplicateStep", "ErrorInfo"),
+    *("AttemptRecord", "BackendOptions", "ConfigurationError", "Context"),
+    *("DuplicateStep", "ErrorInfo"),
     *("Event", "EventRef", "EventValidationError", "Execution", "ExecutionCancelled"),
     *("ExecutionConflict", "ExecutionFailed", "ExecutionHandle", "ExecutionNotFound"),
-    *("ExecutionStatus", "FunctionAlreadyRegistered", "InvalidInput", "Limits"),
-    *("Middleware", "NestedStep", "NonRetryable", "Page", "PayloadTooLarge"),
-    *("Retention", "Retry", "RetryAfter", "SchemaTooNew", "SerializationError"),
+    *("ExecutionStatus", "FunctionAlreadyRegistered", "InvalidInput"),
+    *(
+        "Middleware",
+        "NestedStep",
+        "NonRetryable",
+        "Page",
+        "PayloadLimits",
+        "PayloadTooLarge",
+    ),
+    *("Retention", "Retry", "RetryAfter", "SchemaTooNew", "SchemaTooOld"),
+    "SerializationError",
     *("Serializer", "Step", "StepError", "StepFailed", "StepRecord"),
     *("StepResultChanged", "StoreUnavailable", "SyncContext", "UnknownEvent"),
     *("Worcher", "Worchflow", "WorchflowClient", "WorchflowError", "WorchflowFunction"),

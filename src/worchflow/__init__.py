@@ -25,6 +25,7 @@ from .foundations.errors import (
     PayloadTooLarge,
     RetryAfter,
     SchemaTooNew,
+    SchemaTooOld,
     SerializationError,
     StepError,
     StepFailed,
@@ -34,9 +35,16 @@ from .foundations.errors import (
     WorchflowError,
     WrongState,
 )
-from .foundations.limits import Limits
+from .foundations.limits import PayloadLimits
 from .model.options import BackendOptions, Retention, WorkerOptions
-from .model.records import ErrorInfo, Execution, ExecutionStatus, Page, StepRecord
+from .model.records import (
+    AttemptRecord,
+    ErrorInfo,
+    Execution,
+    ExecutionStatus,
+    Page,
+    StepRecord,
+)
 from .serialization.serializer import Serializer
 from .serialization.zones import Zoned
 from .storage.choice import open_backend
@@ -45,6 +53,7 @@ from .worker.worcher import Worcher
 __version__ = "0.1.0"
 
 __all__ = [
+    "AttemptRecord",
     "BackendOptions",
     "ConfigurationError",
     "Context",
@@ -62,16 +71,17 @@ __all__ = [
     "ExecutionStatus",
     "FunctionAlreadyRegistered",
     "InvalidInput",
-    "Limits",
     "Middleware",
     "NestedStep",
     "NonRetryable",
     "Page",
+    "PayloadLimits",
     "PayloadTooLarge",
     "Retention",
     "Retry",
     "RetryAfter",
     "SchemaTooNew",
+    "SchemaTooOld",
     "SerializationError",
     "Serializer",
     "Step",

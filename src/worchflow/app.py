@@ -14,15 +14,13 @@ from .definitions.registry import FunctionRegistry
 from .foundations.durations import to_seconds
 from .foundations.errors import ConfigurationError
 from .foundations.limits import check_name
-from .foundations.suggestions import did_you_mean
+from .foundations.suggestions import did_you_mean, refuse_unknown
 from .foundations.types import Schema
-from .model.options import DEFAULT_RETENTION
-from .storage.choice import StoreChoice, check_choice, make_backend
-from .worker.worcher import Worcher
+from .storage.choice import StoreChoice, make_backend
+from .worker.worcher import SharedOptions, Worcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
-    from pathlib import Path
 
     from typing_extensions import Unpack
 
@@ -36,11 +34,9 @@ if TYPE_CHECKING:
         WorchflowFunction,
     )
     from .definitions.middleware import Middleware
-    from .foundations.limits import Limits
     from .foundations.types import D, Duration, EventSource, R
-    from .model.options import Durability, Retention, WorkerOptions
-    from .serialization.serializer import Codec, Serializer
-    from .storage.choice import AnyDatabase, AnyRedis, LeaseDatabase
+    from .model.options import WorkerOptions
+    from .serialization.payloads import PayloadOptions
     from .storage.contract.backend import Backend
 
 Lifespan: TypeAlias = Callable[["Worchflow[Any]"], AbstractAsyncContextManager[None]]
@@ -65,46 +61,23 @@ class Worchflow(Generic[Schema]):
         name: str,
         /,
         *,
-        redis: AnyRedis | None = None,
-        db: AnyDatabase | None = None,
-        lease_db: LeaseDatabase | None = None,
-        redis_url: str | None = None,
-        mongo_url: str | None = None,
-        sqlite: str | Path | None = None,
-        backend: Backend | None = None,
-        queue_prefix: str | None = None,
-        durability: Durability = "strict",
-        ts_compat: bool | None = None,
-        retention: Retention | None = DEFAULT_RETENTION,
         events: Any = None,
         middleware: Sequence[Middleware] = (),
-        serializer: Serializer | None = None,
-        codec: Codec | None = None,
-        limits: Limits | None = None,
         lifespan: Lifespan | None = None,
+        **shared: Unpack[SharedOptions],
     ) -> None:
+        refuse_unknown(shared, SharedOptions.__optional_keys__, "Worchflow")
         self.name = check_name(name, "name")
         self.registry = FunctionRegistry(())
-        self._choice = StoreChoice(
-            redis=redis,
-            db=db,
-            lease_db=lease_db,
-            redis_url=redis_url,
-            mongo_url=mongo_url,
-            sqlite=sqlite,
-            backend=backend,
-            queue_prefix=queue_prefix,
-            durability=durability,
-            ts_compat=ts_compat,
-            retention=retention,
-        )
-        check_choice(self._choice)
+        self._choice = StoreChoice.of(shared)
+        self._payload_options: PayloadOptions = {
+            "serializer": shared.get("serializer"),
+            "codec": shared.get("codec"),
+            "limits": shared.get("limits"),
+        }
         self._backend: Backend | None = None
         self._events = events if events is not None else self.__worchflow_events__
         self._middleware = tuple(middleware)
-        self._serializer = serializer
-        self._codec = codec
-        self._limits = limits
         self._lifespan = lifespan
 
     if not TYPE_CHECKING:
@@ -213,9 +186,7 @@ class Worchflow(Generic[Schema]):
             events=self._events,
             functions=self.functions,
             middleware=self._middleware,
-            serializer=self._serializer,
-            codec=self._codec,
-            limits=self._limits,
+            **self._payload_options,
         )
 
     def worker(
@@ -236,9 +207,7 @@ class Worchflow(Generic[Schema]):
             backend=self.backend(),
             concurrency=concurrency,
             middleware=self._middleware,
-            serializer=self._serializer,
-            codec=self._codec,
-            limits=self._limits,
+            **self._payload_options,
             options=options,
             lifespan=None if lifespan is None else lambda: lifespan(self),
         )

@@ -20,6 +20,7 @@ EXECUTION_FIELDS = [
     *("id", "event_name", "function_id", "data", "status", "result", "error"),
     *("attempt_count", "recoveries", "created_at", "updated_at", "started_at"),
     *("finished_at", "run_at", "worker", "reason", "cancel_requested"),
+    *("headers", "tags", "attempts"),
 ]
 
 
@@ -33,6 +34,9 @@ def test_a_completed_execution_is_shown_with_its_steps_in_order(
     steps = shown.pop("steps")
     assert shown.pop("waiting") is None
     assert list(shown) == EXECUTION_FIELDS
+    (attempt,) = shown.pop("attempts")
+    assert (attempt["number"], attempt["outcome"]) == (1, "completed")
+    assert MOMENT.fullmatch(attempt["started_at"])
     for field in ("created_at", "updated_at", "started_at", "finished_at"):
         assert MOMENT.fullmatch(shown.pop(field))
     assert shown == {
@@ -49,6 +53,8 @@ def test_a_completed_execution_is_shown_with_its_steps_in_order(
         "worker": None,
         "reason": None,
         "cancel_requested": False,
+        "headers": {},
+        "tags": [],
     }
     assert [(s["title"], s["result"], s["attempts"]) for s in steps] == [
         ("Validate payment", 5, 1),
@@ -246,7 +252,9 @@ def test_the_list_is_newest_first_and_comes_in_pages(
 
     pages = [[e["id"] for e in page.json["executions"]] for page in (first, second)]
     assert pages == [["order-4", "order-3", "order-2"], ["order-1", "order-0"]]
-    listed = [name for name in EXECUTION_FIELDS if name not in {"data", "result"}]
+    listed = [
+        name for name in EXECUTION_FIELDS if name not in {"data", "result", "attempts"}
+    ]
     assert list(first.json["executions"][0]) == listed
     assert f"--cursor {cursor}" in first.err
     assert second.json["cursor"] is None
@@ -337,3 +345,38 @@ def test_retry_and_cancel_say_what_they_did_or_why_not(
     assert "has completed and cannot be cancelled" in done.err
     steps = project.run("executions", "show", "declined-1", "-o", "json").json["steps"]
     assert [step["title"] for step in steps] == ["Validate payment"]
+
+
+def test_headers_and_tags_are_sent_shown_and_listed(project: Project) -> None:
+    headers = ("--header", "tenant=a=b", "--header", "trace=1")
+    sent = project.run(
+        *("send", "process-payment", "-d", "null", "--id", "order-1"),
+        *headers,
+        *("-t", "blue", "--tag", "tall"),
+    )
+    project.run("send", "process-payment", "-d", "null", "--id", "order-2")
+
+    listed = project.run("executions", "list", "--tag", "tall", "-o", "json").json
+    shown = project.run("executions", "show", "order-1")
+    wrong = project.run("send", "process-payment", "-d", "null", "--header", "trace")
+
+    assert sent.code == 0
+    assert [each["id"] for each in listed["executions"]] == ["order-1"]
+    assert listed["executions"][0]["headers"] == {"tenant": "a=b", "trace": "1"}
+    assert listed["executions"][0]["tags"] == ["blue", "tall"]
+    assert re.search(r"^tags +blue, tall$", shown.out, re.MULTILINE)
+    assert wrong.code == 2
+    assert '--header "trace" has no "="' in wrong.err
+
+
+def test_several_attempts_are_shown(project: Project, seed: Seed) -> None:
+    seed({"declined-1": DECLINE})
+    project.run("executions", "retry", "declined-1")
+    project.run("worker", "shop:app", "--burst")
+
+    shown = project.run(*APP, "executions", "show", "declined-1").out
+
+    header = r"^ATTEMPT +OUTCOME +STARTED +TOOK +WORKER +ERROR$"
+    assert re.search(header, shown, re.MULTILINE)
+    row = r"^1 +failed .*Z +.* [0-9a-f]{32} +step \S+.*: NonRetryable: no"
+    assert len(re.findall(row, shown, re.MULTILINE)) == 2

@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
 COMMANDS = (
     *("worker", "send", "executions list", "executions show", "executions result"),
     *("executions retry", "executions cancel", "verify-ledger"),
-    *("retention show", "retention run", "bench", "config show"),
+    *("retention show", "retention run", "migrate", "bench", "config show"),
 )
 SHARED = {"--app", "--output", "--help"}
 

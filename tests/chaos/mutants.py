@@ -54,8 +54,9 @@ MUTANTS = {
     "settle-unowned-sqlite": Mutant(
         "a settlement asks for no owner and no token (SQLite)",
         "storage/sqlite/settling.py",
-        "WHERE id = v.column1 AND owner = v.column2 AND token = v.column3",
-        "WHERE id = v.column1",
+        "WHERE executions.id = v.id AND executions.owner = v.owner\n        "
+        "AND executions.token = v.token AND",
+        "WHERE executions.id = v.id AND",
         "test_zombie.py::test_a_frozen_worker_harms_nothing_when_it_goes_on[sqlite]",
         "wrong result",
     ),
@@ -107,8 +108,8 @@ MUTANTS = {
     "no-replay-sqlite": Mutant(
         "an execution that changes hands brings no recorded steps (SQLite)",
         "storage/sqlite/claim_sql.py",
-        "    if not claimed_before:\n",
-        "    if claimed_before or not claimed_before:\n",
+        "    if now.token <= 0:\n",
+        "    if now.token <= 0 or now.token > 0:\n",
         "test_poison.py::test_a_poison_payload_is_stopped_and_harms_no_other[sqlite]",
         "recorded step started again",
     ),

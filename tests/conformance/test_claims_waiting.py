@@ -42,7 +42,7 @@ WOKEN = 60.0
 @pytest.fixture(autouse=True)
 def nobody_looks_by_himself(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a file, a waiting claim would soon look whether it missed a wake-up."""
-    monkeypatch.setattr(claims, "POLL", LONG)
+    monkeypatch.setattr(claims, "POLL_SECONDS", LONG)
 
 
 async def started(

@@ -268,3 +268,16 @@ async def test_an_accepted_execution_becomes_visible_without_its_sender(
 
     await until(all_claimed)
     assert found == {new.id for new in batch}
+
+
+async def test_headers_and_tags_come_back_unchanged(backend: Backend) -> None:
+    headers = {"$a.b": "é 😀", "empty": "", "traceparent": "00-1-2-01"}
+    new = new_execution(headers=headers, tags=("blue", "$ a.b", "é"))
+
+    await insert(backend, new)
+
+    await expect(backend, new.id, headers=headers, tags=("blue", "$ a.b", "é"))
+    worker = await joined(backend)
+    claim = await claim_one(backend, worker)
+    assert claim.execution.headers == headers
+    assert claim.execution.tags == ("blue", "$ a.b", "é")

@@ -27,6 +27,7 @@ from tests.stores import (
     settle,
     stored,
 )
+from tests.waiting import until
 from worchflow.foundations.errors import InvalidInput
 from worchflow.model.records import ExecutionQuery, ExecutionStatus, NewExecution
 from worchflow.model.settlement import Completed, Failed, Released, RetryAt
@@ -308,3 +309,63 @@ async def test_a_listing_without_payloads_reads_none(
     assert bare.items == [
         replace(each, event_data="null", result=None) for each in full.items
     ]
+
+
+def tagged(age: int, *tags: str, **fields: Any) -> NewExecution:
+    return aged(age, tags=tags, **fields)
+
+
+async def test_by_tag(backend: Backend) -> None:
+    news = [
+        tagged(0, "blue", "tall"),
+        tagged(1, "blue", event="other"),
+        aged(2),
+        tagged(3, "tall"),
+        tagged(4, "blu"),
+    ]
+    await insert(backend, *news)
+    await backend.executions.cancel(news[0].id, None)
+
+    assert await listed(backend, tag="blue") == [news[1].id, news[0].id]
+    assert await listed(backend, tag="tall") == [news[3].id, news[0].id]
+    assert await listed(backend, tag="none") == []
+    assert await listed(backend, tag="blue", status=S.QUEUED) == [news[1].id]
+    assert await listed(backend, tag="blue", function=EVENT) == [news[0].id]
+    assert await listed(backend, tag="blue", id_prefix=news[1].id[:-1]) == [news[1].id]
+    since = news[1].created_at
+    assert await listed(backend, tag="blue", since=since) == [news[1].id]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_pages_of_a_tag_cover_everything_once(
+    backend: Backend, limit: int
+) -> None:
+    news = [tagged(n // 3, "blue" if n % 2 else "red") for n in range(20)]
+    await insert(backend, *news)
+
+    found, cursor = [], None
+    while True:
+        query = ExecutionQuery(tag="blue", limit=limit, cursor=cursor)
+        page = await backend.listing.page(query)
+        found += ids(page.items)
+        cursor = page.cursor
+        if cursor is None:
+            break
+
+    blue = [new for new in news if new.tags == ("blue",)]
+    expected = sorted(blue, key=lambda new: (new.created_at, new.id), reverse=True)
+    assert found == [new.id for new in expected]
+
+
+async def test_what_is_removed_is_listed_by_no_tag(backend: Backend) -> None:
+    worker = await joined(backend)
+    new = new_execution(tags=("blue",))
+    await insert(backend, new)
+    claim = await claim_one(backend, worker)
+    await settle(backend, claim, Completed(result="1"))
+    await until(lambda: backend.retention.prune(S.COMPLETED, 0, 10))
+
+    assert await listed(backend, tag="blue") == []
+    await insert(backend, new_execution(new.id, tags=("red",)))
+    assert await listed(backend, tag="red") == [new.id]
+    assert await listed(backend, tag="blue") == []

@@ -16,6 +16,7 @@ from tests.stores import (
     new_step,
     new_worker,
     notice_of,
+    settle,
 )
 from tests.waiting import until
 from worchflow.model.notices import (
@@ -67,6 +68,7 @@ async def test_a_watcher_is_told_what_happens_to_its_execution(
 
     async with watcher.notices.watch(id_) as subscription:
         claim = await claim_one(actor, worker)
+        actor.claims.announce(claim)
         start = await next_of(subscription, ExecutionStarted)
         step = new_step(key="order 7")
         await actor.steps.checkpoint(claim, step)
@@ -104,6 +106,7 @@ async def test_a_watcher_may_do_without_the_progress(
         watcher.notices.watch(id_) as all_,
     ):
         claim = await claim_one(actor, worker)
+        actor.claims.announce(claim)
         await actor.steps.checkpoint(claim, new_step())
         # So that what is told later cannot have been put together with it.
         await next_of(all_, StepCompleted)
@@ -220,3 +223,26 @@ async def test_what_ends_before_watching_begins_is_not_told_later(
     await backend.executions.cancel(id_, None)
 
     await expect(backend, id_, status=S.CANCELLED)
+
+
+async def test_a_claim_that_is_released_before_it_starts_is_not_told_as_a_start(
+    pair: tuple[Backend, Backend],
+) -> None:
+    actor, watcher = pair
+    worker = await joined(actor)
+    id_ = await insert_one(actor)
+
+    async with watcher.notices.watch(id_) as subscription:
+        claim = await claim_one(actor, worker)
+        await settle(actor, claim, Released())
+        await actor.executions.cancel(id_, None)
+        told: list[Notice] = []
+
+        async def is_cancelled() -> bool:
+            if (notice := await subscription.next(0.2)) is not None:
+                told.append(notice)
+            return bool(told) and told[-1].status is S.CANCELLED
+
+        await until(is_cancelled)
+
+    assert not any(isinstance(each, ExecutionStarted) for each in told)

@@ -68,9 +68,9 @@ def main(place: Place, injection: Injection | None, seen: Path, log: Path) -> No
     ledger = Ledger(place.ledger)
     wrap_everything(Injector(injection, seen, ledger))
     # What waits between a death and the next sweep: seconds for half a minute.
-    leadership.LOCK_TTL, sweeper.SLACK = 3000, 1000
+    leadership.LOCK_TTL, sweeper.GRACE_MILLISECONDS = 3000, 1000
     # What waits for the quarantine slot is asked for between two claims.
-    claiming.WAIT = 0.3
+    claiming.CLAIM_WAIT_SECONDS = 0.3
     sys.exit(asyncio.run(live(place, ledger)))
 
 

@@ -33,8 +33,8 @@ from worchflow.storage.sqlite.backend import SQLiteBackend
 Naming = Callable[..., str]
 
 STATEMENTS = ("BEGIN IMMEDIATE", "COMMIT")
-APART = {"renew"}
-"""It blocks."""
+APART = {"renew", "announce"}
+"""One blocks, the other waits for nothing."""
 LIFE = ("open", "close", "check")
 SUBJECTS: dict[str, type[Any]] = {
     "executions": ExecutionStore,

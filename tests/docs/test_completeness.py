@@ -17,9 +17,10 @@ from worchflow import Retry, Worchflow, WorchflowError
 from worchflow.definitions.function import FunctionOptions
 from worchflow.definitions.step_call import StepOptions
 from worchflow.foundations import errors
-from worchflow.foundations.limits import Limits
+from worchflow.foundations.limits import PayloadLimits
 from worchflow.model.options import BackendOptions, Retention, WorkerOptions
 from worchflow.model.records import Execution, StepRecord
+from worchflow.worker.worcher import SharedOptions
 
 DOCS = ROOT / "docs"
 SOURCE = ROOT / "src" / "worchflow"
@@ -59,7 +60,7 @@ def fields(kind: Any) -> list[str]:
         (BackendOptions, "stores-and-configuration.md"),
         (WorkerOptions, "stores-and-configuration.md"),
         (Retention, "stores-and-configuration.md"),
-        (Limits, "stores-and-configuration.md"),
+        (PayloadLimits, "stores-and-configuration.md"),
         (FunctionOptions, "events-and-functions.md"),
         (StepOptions, "steps.md"),
         (Retry, "retries.md"),
@@ -77,7 +78,7 @@ def test_every_option_has_a_row_in_its_table(kind: Any, name: str) -> None:
         (BackendOptions, "stores-and-configuration.md"),
         (WorkerOptions, "stores-and-configuration.md"),
         (Retention, "stores-and-configuration.md"),
-        (Limits, "stores-and-configuration.md"),
+        (PayloadLimits, "stores-and-configuration.md"),
         (Retry, "retries.md"),
     ],
 )
@@ -95,7 +96,9 @@ def test_every_argument_of_the_app_has_a_row() -> None:
     table = text[text.index("| Argument of `Worchflow`") :].partition("\n\n")[0]
     rows = set(re.findall(r"`(\w+)`", "".join(FIRST_CELL.findall(table))))
 
-    arguments = set(inspect.signature(Worchflow.__init__).parameters) - {"self"}
+    arguments = set(inspect.signature(Worchflow.__init__).parameters)
+    arguments -= {"self", "shared"}
+    arguments |= SharedOptions.__optional_keys__
     assert arguments - rows == set()
 
 

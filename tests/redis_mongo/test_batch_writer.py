@@ -78,8 +78,8 @@ async def test_a_value_that_bson_cannot_hold_fails_its_own_caller_only(
 async def test_batches_are_no_larger_than_said(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_writer, "BATCH_OPERATIONS", 10)
-    monkeypatch.setattr(batch_writer, "BATCH_BYTES", 100_000)
+    monkeypatch.setattr(batch_writer, "MAX_BATCH_OPERATIONS", 10)
+    monkeypatch.setattr(batch_writer, "MAX_BATCH_BYTES", 100_000)
     gateway = backend._open_parts.stores.mongo
     insert = gateway.insert
     batches: list[tuple[int, int]] = []
@@ -103,7 +103,7 @@ async def test_batches_are_no_larger_than_said(
 async def test_at_most_three_batches_are_in_flight(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_writer, "BATCH_OPERATIONS", 5)
+    monkeypatch.setattr(batch_writer, "MAX_BATCH_OPERATIONS", 5)
     gateway = backend._open_parts.stores.mongo
     insert = gateway.insert
     now, most = 0, 0
@@ -127,7 +127,7 @@ async def test_at_most_three_batches_are_in_flight(
 async def test_a_full_queue_holds_callers_back(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_writer, "WAITING_OPERATIONS", 20)
+    monkeypatch.setattr(batch_writer, "MAX_WAITING_OPERATIONS", 20)
     group = backend._open_parts.stores.committer._executions
     longest = 0
     submit = group._submit

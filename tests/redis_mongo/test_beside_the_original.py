@@ -805,7 +805,7 @@ async def test_who_waits_hears_soon_of_what_a_worker_of_the_original_has_done(
     way: str,
 ) -> None:
     """It tells nobody: without looks at the store this would take an hour."""
-    monkeypatch.setattr("worchflow.client.handle.POLL", 3600.0)
+    monkeypatch.setattr("worchflow.client.handle.POLL_SECONDS", 3600.0)
     async with WorchflowClient(backend=backend) as client:
         id_ = await sent(backend)
         handle = client.handle(id_)

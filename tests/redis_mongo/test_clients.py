@@ -45,6 +45,7 @@ async def one_road(backend: RedisMongoBackend) -> None:
     id_ = await insert_one(backend, event_data='"é"')
     async with backend.notices.watch(id_) as subscription:
         claim = await claim_one(backend, worker)
+        backend.claims.announce(claim)
         assert await subscription.next(5) is not None
     step = new_step(1, result='"ü"')
     await backend.steps.checkpoint(claim, step)
@@ -368,8 +369,8 @@ async def test_ids_are_unique_per_database_whatever_the_prefix(
 async def test_a_newer_schema_is_left_alone(
     open_backend: OpenBackend, raw_mongo: Mongo
 ) -> None:
-    raw_mongo.worchflow_meta.insert_one({"_id": "schema", "version": 2})  # type: ignore[dict-item]
-    with pytest.raises(SchemaTooNew, match="2"):
+    raw_mongo.worchflow_meta.insert_one({"_id": "schema", "version": 99})  # type: ignore[dict-item]
+    with pytest.raises(SchemaTooNew, match="99"):
         await open_backend()
     assert raw_mongo.executions.count_documents({}) == 0
 
@@ -382,6 +383,7 @@ async def test_only_the_indexes_that_queries_need_are_made(
         "_id_",
         "worchflow_owner",
         "worchflow_by_event",
+        "worchflow_by_tag",
         "worchflow_ended",
         "worchflow_due_by_event",
         "worchflow_listing",

@@ -156,7 +156,7 @@ async def test_many_that_wait_are_counted_by_their_queues(
     backend = await open_backend()
     await insert(backend, *(new_execution(delay=n % 2 * 3600.0) for n in range(60)))
     assert await backend._open_parts.stores.write_behind.flush(5)
-    monkeypatch.setattr(counting, "EXACT", 20)
+    monkeypatch.setattr(counting, "MAX_EXACT", 20)
     if not redis_answers:
         redis = backend._open_parts.stores.redis
         monkeypatch.setattr(redis, "lengths", unanswered)

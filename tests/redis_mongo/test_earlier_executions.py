@@ -197,7 +197,7 @@ async def test_what_it_still_writes_changes_nothing(
         "token": 9,
     }
     stores.write_behind.put(stores.scripts.step(old, new_step(2).step_id, "101", ""))
-    stores.write_behind.put(stores.scripts.mark(old, 1, "", lambda _: None))
+    stores.write_behind.put(stores.scripts.mark(old, 1, lambda _: None))
     stores.write_behind.put(stores.scripts.release("w", ID, "none", fields=late, ttl=9))
     assert await stores.write_behind.flush(5)
 

@@ -318,7 +318,7 @@ async def test_a_checkpoint_that_neither_store_took_is_kept_by_its_caller_alone(
 async def test_only_the_latest_workers_that_are_gone_are_remembered(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "GONE_WORKERS", 3)
+    monkeypatch.setattr(steps, "MAX_GONE_WORKERS", 3)
     kept = backend._open_parts.steps
     for number in range(10):
         kept.forget(f"w-{number}")

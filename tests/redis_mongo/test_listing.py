@@ -31,8 +31,8 @@ TIMES = [(None, None), (200, 900)]
 
 @pytest.fixture(autouse=True)
 def _short_walks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "SCANNED", WALKED)
-    monkeypatch.setattr(listing, "FEW", FEW)
+    monkeypatch.setattr(listing, "MAX_SCANNED", WALKED)
+    monkeypatch.setattr(listing, "MAX_IDS_LOOKED_UP", FEW)
 
 
 def document(number: int, prefix: str) -> dict[str, Any]:

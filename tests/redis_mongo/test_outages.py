@@ -112,7 +112,7 @@ async def test_what_came_just_before_a_wipe_does_not_wait_for_all_that_is_older(
     prefix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sweeper, "SLACK", 2000)
+    monkeypatch.setattr(sweeper, "GRACE_MILLISECONDS", 2000)
     worker = await joined(backend)
     old = [await insert_one(backend) for _ in range(3)]
     backdate(mongo_url)
@@ -251,7 +251,7 @@ async def test_what_breaks_at_an_answer_of_redis_ends_nothing_else(
     for round_ in range(2):
         for answered in (fail, heard.append):
             later = replace(claim, token=round_ + 5)
-            stores.write_behind.put(stores.scripts.mark(later, 1, "", answered))
+            stores.write_behind.put(stores.scripts.mark(later, 1, answered))
         # The first of the two has marked it already.
         await until(lambda round_=round_: heard == [0] * (round_ + 1))  # type: ignore[misc]
     assert stores.write_behind.lost == 0
@@ -286,7 +286,7 @@ async def test_a_sweep_that_ends_early_goes_on_where_it_was(
     reason: str,
 ) -> None:
     monkeypatch.setattr(missing, "PAGE", 2)
-    monkeypatch.setattr(sweeper, "RECENT", 0)
+    monkeypatch.setattr(sweeper, "RECENT_MILLISECONDS", 0)
     worker = await joined(backend)
     ids = [await insert_one(backend) for _ in range(10)]
     backdate(mongo_url)
@@ -539,7 +539,7 @@ async def test_notices_come_again_after_redis_was_away(
 async def test_who_comes_back_to_a_channel_that_was_not_left_yet_keeps_it(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notices, "IDLE", 0.05)
+    monkeypatch.setattr(notices, "IDLE_SECONDS", 0.05)
     worker = await joined(backend)
     id_ = await insert_one(backend)
     async with backend.notices.watch(id_):

@@ -118,7 +118,7 @@ async def test_steps_that_say_not_whose_they_are_go_with_it(
     open_backend: OpenBackend, raw_mongo: Mongo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The original's, and what executions of its id left that were deleted alone."""
-    monkeypatch.setattr(retention, "LEFT", 1)
+    monkeypatch.setattr(retention, "MAX_LEFT_STEPS", 1)
     backend = await open_backend(ts_compat=True)
     id_ = await ended(backend, raw_mongo)
     step = {"executionId": id_, "timestamp": 2**52, "status": "completed"}
@@ -202,7 +202,7 @@ async def test_what_is_left_to_write_of_a_former_life_comes_before_the_next(
     )
     claim = Claim(execution=execution, worker_id="w", token=1)
 
-    write_behind.put(scripts.mark(claim, 1, "", lambda _: None), at_once=False)
+    write_behind.put(scripts.mark(claim, 1, lambda _: None), at_once=False)
     write_behind.put(scripts.step(claim, "s", "1", ""), at_once=False)
     write_behind.put(
         scripts.release("w", "e1", NOWHERE, fields=ended, ttl=9), at_once=False

@@ -73,7 +73,7 @@ async def test_a_call_sorts_so_many_and_the_next_goes_on(
     prefix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(taking, "SORTED_PER_CALL", 7)
+    monkeypatch.setattr(taking, "MAX_SORTED_PER_CALL", 7)
     worker = await joined(backend, "a")
     others = await send(backend, "b", 30)
     (wanted,) = await send(backend, "a", 1)
@@ -372,7 +372,7 @@ async def test_what_nobody_serves_stays_where_it_is_and_costs_nothing(
 async def test_ids_in_ready_lists_are_counted(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(counting, "EXACT", 5)
+    monkeypatch.setattr(counting, "MAX_EXACT", 5)
     worker = await joined(backend, "a")
     await send(backend, "b", 30)
     await send(backend, "c", 20)

@@ -60,8 +60,8 @@ async def test_indexes_that_are_there_are_not_made_again(
 async def test_a_result_that_is_waited_for_is_read_once(
     backend: RedisMongoBackend, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handle, "FIRST_LOOK", 10.0)  # nothing here ends so late
-    monkeypatch.setattr(handle, "FRESH", 10.0)
+    monkeypatch.setattr(handle, "FIRST_LOOK_SECONDS", 10.0)  # nothing here ends so late
+    monkeypatch.setattr(handle, "FRESH_SECONDS", 10.0)
     worker = await joined(backend)
     commands.seen.clear()
     async with WorchflowClient[Any](backend=backend) as client:

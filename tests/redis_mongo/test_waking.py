@@ -24,8 +24,8 @@ WOKEN = 60.0
 @pytest.fixture(autouse=True)
 def nobody_looks_by_himself(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pop would soon end, and its worker look whether it missed something."""
-    monkeypatch.setattr(connections, "LONGEST_BLOCK", LONG)
-    monkeypatch.setattr(taking, "LONGEST_BLOCK", LONG)
+    monkeypatch.setattr(connections, "MAX_BLOCK_SECONDS", LONG)
+    monkeypatch.setattr(taking, "MAX_BLOCK_SECONDS", LONG)
 
 
 async def blocked(

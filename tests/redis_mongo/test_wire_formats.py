@@ -311,7 +311,7 @@ async def test_a_late_write_neither_revives_nor_changes_a_finished_hash(
     before = raw_redis.hgetall(hash_)
     parts = backend._open_parts
     scripts, write_behind = parts.stores.scripts, parts.stores.write_behind
-    write_behind.put(scripts.mark(claim, 1, "", lambda _: None))
+    write_behind.put(scripts.mark(claim, 1, lambda _: None))
     write_behind.put(scripts.step(claim, "late", "1", ""))
     late = {"status": "queued", "token": claim.token, "updatedAt": 1}
     write_behind.put(scripts.release("w", id_, "none", fields=late))

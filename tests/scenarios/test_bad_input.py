@@ -35,7 +35,7 @@ from worchflow import (
     function,
     open_backend,
 )
-from worchflow.foundations.limits import Limits
+from worchflow.foundations.limits import PayloadLimits
 from worchflow.model.options import BackendOptions, WorkerOptions
 
 MIB = 1024 * 1024
@@ -694,7 +694,7 @@ BAD_URLS: dict[str, tuple[Any, ...]] = {
     [
         (BackendOptions, BAD_BACKEND_OPTIONS),
         (WorkerOptions, BAD_WORKER_OPTIONS),
-        (Limits, BAD_LIMITS),
+        (PayloadLimits, BAD_LIMITS),
     ],
 )
 def test_options_are_checked_when_they_are_made(

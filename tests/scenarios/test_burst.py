@@ -40,7 +40,7 @@ async def test_a_burst_ends_once_all_that_is_due_is_done(app: Worchflow[Any]) ->
 async def test_a_burst_goes_on_taking_work_while_something_runs(
     app: Worchflow[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claiming, "WAIT", 0.02)
+    monkeypatch.setattr(claiming, "CLAIM_WAIT_SECONDS", 0.02)
     gate, found_nothing = asyncio.Event(), asyncio.Semaphore(0)
 
     @app.function(Hold)

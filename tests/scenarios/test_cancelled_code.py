@@ -19,7 +19,7 @@ from worchflow import (
     SyncContext,
     Worchflow,
 )
-from worchflow.engine import in_flight
+from worchflow.engine import scope
 
 
 async def one() -> int:
@@ -309,7 +309,7 @@ async def test_what_a_thread_finishes_while_the_worker_stops_is_kept(
 
 def _interrupted(worker: Any) -> bool:
     return any(
-        runner.attempt.interruption is not None
+        runner.attempt.scope.interruption is not None
         for runner in worker._slots._runners.values()
     )
 
@@ -469,7 +469,7 @@ async def test_a_task_group_takes_a_failing_step_as_usual(app: Worchflow[Any]) -
 async def test_code_that_ignores_its_cancellation_is_cancelled_again(
     app: Worchflow[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_flight, "PATIENCE", 0.05)
+    monkeypatch.setattr(scope, "LATE_AFTER_SECONDS", 0.05)
     deaf = [True, True]
 
     @app.function("deaf", retries=1, retry_delay=0, timeout=0.05)

@@ -169,7 +169,8 @@ def test_closing_ends_calls_that_still_wait(app: Worchflow[Any]) -> None:
 
 
 def test_closing_ends_calls_that_swallow_it(app: Worchflow[Any]) -> None:
-    portal = Portal(app.client())
+    client = app.client()
+    portal = Portal(client, client._emitter.drain)
     waiting = threading.Event()
     ended: list[str] = []
 

@@ -231,7 +231,7 @@ async def test_u8_what_was_accepted_starts_although_redis_never_heard_of_it(
     app: Worchflow[Any], where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Not to wait until it is old enough to look lost.
-    monkeypatch.setattr(sweeper, "SLACK", 0)
+    monkeypatch.setattr(sweeper, "GRACE_MILLISECONDS", 0)
 
     @app.function("order")
     async def order(ctx: Context[None]) -> str:

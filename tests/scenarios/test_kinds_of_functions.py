@@ -24,6 +24,7 @@ from worchflow import (
     SyncContext,
     Worchflow,
 )
+from worchflow.worker import worcher
 
 TENANT: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
 
@@ -164,6 +165,39 @@ async def test_each_kind_runs_once_and_is_replayed(
                     assert attempts.count(handle.id) == 2
                     (step,) = await client.steps(handle.id)
                     assert step.result == expected
+
+
+async def test_plain_handlers_run_their_plain_steps_while_the_pool_is_used_up(
+    app: Worchflow[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worcher, "MIN_STEP_THREADS", 1)
+    held: list[int] = []
+    go_on = threading.Event()
+
+    def hold(n: int) -> None:
+        held.append(n)
+        assert go_on.wait(20)
+
+    @app.function("greedy")
+    async def greedy(ctx: Context[None]) -> None:
+        steps = [ctx.step.options(key=n).run("hold", hold, n) for n in range(5)]
+        await asyncio.gather(*steps)
+
+    @app.function("plain")
+    def plain(ctx: SyncContext[None]) -> bool:
+        return ctx.step.run("own", threading.get_ident) == threading.get_ident()
+
+    async with app.client() as client, app.worker(concurrency=2):
+        waiting = await client.send(greedy())
+        # The pool has four threads, so one of the five steps waits for its turn.
+        await until(lambda: len(held) == 4)
+        try:
+            handle = await client.send({"name": "plain", "data": None})
+            assert await handle.result(timeout=10) is True
+            assert len(held) == 4
+        finally:
+            go_on.set()
+        await waiting.result(timeout=10)
 
 
 async def test_a_handler_may_be_any_of_them_too(app: Worchflow[Any]) -> None:

@@ -93,10 +93,15 @@ class Functions:
     def a_plain_one(self, ctx: SyncContext[str]) -> None:
         own = self.held()
         ctx.step.run("first", self.fine)
-        if ctx.data == "raises":
-            raise ConnectionError(f"{own}"[:4])
-        if ctx.data == "its step raises":
-            ctx.step.run("second", self.failing_in_thread)
+        match ctx.data:
+            case "raises":
+                raise ConnectionError(f"{own}"[:4])
+            case "its step raises":
+                ctx.step.run("second", self.failing_in_thread)
+            case "its async step raises":
+                ctx.step.run("second", self.failing)
+            case "its step fails for good":
+                ctx.step.options(retries=1).run("second", self.failing_in_thread)
 
     async def a_slow_one(self, ctx: Context[str]) -> None:
         own = self.held()
@@ -118,6 +123,8 @@ class Functions:
         ("plain", "succeeds"),
         ("plain", "raises"),
         ("plain", "its step raises"),
+        ("plain", "its async step raises"),
+        ("plain", "its step fails for good"),
         ("slow", "times out"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from worchflow import Context, ExecutionFailed, Worchflow
-from worchflow.engine import attempt
+from worchflow.engine import scope
 
 
 async def double(n: int) -> int:
@@ -165,7 +165,7 @@ async def test_reuse_returns_the_first_result_of_a_title(app: Worchflow[Any]) ->
 async def test_an_attempt_has_no_more_unfinished_steps_than_said(
     app: Worchflow[Any], monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(attempt, "MOST", 20)
+    monkeypatch.setattr(scope, "MAX_UNFINISHED", 20)
     running, most = 0, 0
 
     async def count(n: int) -> int:

@@ -144,7 +144,7 @@ async def test_an_id_can_be_used_again(app: Worchflow[Any]) -> None:
     ("wrong", "words"),
     [
         ({"status": "queued"}, "status='queued' is no status that executions end with"),
-        ({"status": "done"}, "status='done' is no status"),
+        ({"status": "done"}, "status='done' is not a status"),
         ({"limit": 0}, "limit=0 must be a whole number from 1 up"),
         ({"limit": True}, "limit=True must be"),
         ({"older_than": "7 weeks"}, "older_than='7 weeks' is not a duration"),

@@ -131,7 +131,7 @@ async def test_middleware_may_drop_a_message(make_app: Any) -> None:
 async def test_more_than_a_batch_is_sent(
     app: Worchflow[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "BATCH", 10)
+    monkeypatch.setattr(sending, "MAX_BATCH", 10)
     async with app.client() as client:
         handles = await client.send_many(orders(*range(35)))
 
@@ -142,7 +142,7 @@ async def test_more_than_a_batch_is_sent(
 async def test_a_failure_tells_which_were_accepted(
     app: Worchflow[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "BATCH", 2)
+    monkeypatch.setattr(sending, "MAX_BATCH", 2)
     async with app.client() as client:
         backend = client._connection.backend
         insert, calls = backend.executions.insert, []

@@ -147,7 +147,7 @@ async def test_a_plain_handler_ends_at_its_next_step(app: Worchflow[Any]) -> Non
         await until(first_done.is_set)
         stopping = asyncio.create_task(worker.stop(timeout=0))
         runner = worker._slots._runners[handle.id]
-        await until(lambda: runner.attempt.is_over)
+        await until(lambda: runner.attempt.scope.is_over)
         go_on.set()
         await stopping
 

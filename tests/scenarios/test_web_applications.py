@@ -69,7 +69,7 @@ async def test_leaving_waits_for_what_runs_as_long_as_it_may_and_says_so(
     make_app: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     app, began = make_app(), asyncio.Event()
-    monkeypatch.setattr("worchflow.worker.worcher.TOLD_AFTER", 0.01)
+    monkeypatch.setattr("worchflow.worker.worcher.REPORT_AFTER_SECONDS", 0.01)
 
     @app.function("endless")
     async def endless(ctx: Context[None]) -> None:

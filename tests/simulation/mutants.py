@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from worchflow.engine import in_flight
+from worchflow.engine import scope
 from worchflow.foundations.ids import new_nonce
 from worchflow.model.records import StepStatus
 from worchflow.storage.contract.executions import Inserted
@@ -211,10 +211,10 @@ def _same_token() -> list[Change]:
 
 
 def _settled_while_it_runs() -> list[Change]:
-    async def end(self: Any, report_late: Any) -> None:
-        return None
+    def unfinished(self: Any) -> set[Any]:
+        return set()
 
-    return [(in_flight.InFlight, "end", end)]
+    return [(scope.Scope, "_unfinished", unfinished)]
 
 
 def _failed_steps_not_recorded() -> list[Change]:

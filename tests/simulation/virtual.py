@@ -18,7 +18,7 @@ from unittest import mock
 
 from tests.simulation import processes
 from tests.simulation.processes import World, current_process
-from worchflow.engine import attempt, step_ids, threads
+from worchflow.engine import calling_thread, context_calls, step_ids, threads
 from worchflow.foundations import clock
 from worchflow.storage.redis_mongo import (
     leadership,
@@ -34,9 +34,9 @@ BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 INTERVALS: tuple[tuple[Any, str, Any], ...] = (
     (leadership, "LOCK_TTL", 6_000),
-    (sweeper, "SLACK", 1_000),
-    (sweeper, "RECENT", 10_000),
-    (upkeep, "TICK", 1.0),
+    (sweeper, "GRACE_MILLISECONDS", 1_000),
+    (sweeper, "RECENT_MILLISECONDS", 10_000),
+    (upkeep, "TICK_SECONDS", 1.0),
 )
 """Those that suit a lease of some seconds: with the real ones nothing would be swept
 while things go wrong, and half of a run would be waiting for it."""
@@ -75,10 +75,18 @@ def machine_of(world: World) -> Iterator[None]:
         (membership, "os", SimpleNamespace(getpid=lambda: 1)),
         (membership, "socket", SimpleNamespace(gethostname=lambda: "simulated")),
         (threads, "SimpleQueue", processes.SimpleQueue),
+        (calling_thread, "SimpleQueue", processes.SimpleQueue),
         *INTERVALS,
         *(
             (module, "threading", THREADING)
-            for module in (attempt, blocked_loop, lease, leases, threads, step_ids)
+            for module in (
+                context_calls,
+                blocked_loop,
+                lease,
+                leases,
+                threads,
+                step_ids,
+            )
         ),
     ]
     state = random.getstate()

@@ -17,8 +17,9 @@ from tests.stores import new_worker, now
 from worchflow.model.records import ExecutionQuery, ExecutionStatus
 from worchflow.storage.sqlite import claim_sql, listing, settling, steps, worker_sql
 from worchflow.storage.sqlite.claim_sql import ClaimRequest, functions_json
-from worchflow.storage.sqlite.connection import connect_writer, prepare
+from worchflow.storage.sqlite.connection import connect_writer
 from worchflow.storage.sqlite.files import MEMORY
+from worchflow.storage.sqlite.migrations import prepare
 from worchflow.storage.sqlite.unserved import requeue
 from worchflow.storage.sqlite.worker_sql import JoinRequest
 from worchflow.storage.sqlite.writer import Transaction
@@ -32,7 +33,7 @@ ALLOWED = 2.0
 @pytest.fixture
 def connection() -> Iterator[sqlite3.Connection]:
     made = connect_writer(MEMORY, "strict")
-    prepare(made, MEMORY)
+    prepare(made, MEMORY, migrate=False)
     yield made
     made.close()
 
@@ -201,7 +202,7 @@ FILTERS = {
 def test_no_page_of_any_filter_reads_a_table_or_sorts_what_it_met(
     connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "FEW", 0)
+    monkeypatch.setattr(listing, "MAX_IDS_LOOKED_UP", 0)
     for event in ("often", "rare"):
         connection.execute("INSERT INTO functions VALUES ('p', 'shared', ?)", (event,))
     for values in itertools.product(*FILTERS.values()):
@@ -222,7 +223,7 @@ def test_no_walk_is_longer_than_allowed_and_none_is_lost(
     connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no index answers all of a filter, pages are short, and go on."""
-    monkeypatch.setattr(listing, "WALKED", 50)
+    monkeypatch.setattr(listing, "MAX_WALKED", 50)
     for _ in range(4):
         fill(connection, 300, "often")
         fill(connection, 2, "rare")
@@ -249,7 +250,9 @@ def test_no_walk_is_longer_than_allowed_and_none_is_lost(
     [
         (
             settling._SETTLE.format(
-                rows="(1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16)", now=1, prefix=1
+                rows=f"({','.join('1' * len(settling.SettlementRow._fields))})",
+                now=1,
+                prefix=1,
             ),
             (),
         ),

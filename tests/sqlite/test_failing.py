@@ -199,7 +199,7 @@ async def test_a_call_that_takes_too_long_fails_and_can_be_repeated(
 async def test_more_calls_than_there_is_room_for_wait_their_turn(
     make_backend: MakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(call_dispatcher, "CALLS", 5)
+    monkeypatch.setattr(call_dispatcher, "MAX_CALLS", 5)
     backend = await make_backend(timeout=0.3)
     news = [new_execution() for _ in range(40)]
 

@@ -25,10 +25,8 @@ from worchflow.foundations.errors import (
 from worchflow.model.options import BackendOptions
 from worchflow.model.records import ExecutionStatus
 from worchflow.storage.sqlite.backend import SQLiteBackend
-from worchflow.storage.sqlite.connection import (
-    check_version,
-    prepare,
-)
+from worchflow.storage.sqlite.connection import check_version
+from worchflow.storage.sqlite.migrations import prepare
 
 OPTIONS = BackendOptions(timeout=0.5)
 
@@ -211,7 +209,7 @@ def test_a_file_system_without_a_write_ahead_log_is_refused(path: Path) -> None:
 
     connection = OnANetwork(path)
     with pytest.raises(ConfigurationError, match="network file systems do not work"):
-        prepare(connection, str(path))
+        prepare(connection, str(path), migrate=True)
     connection.close()
 
 

@@ -283,7 +283,7 @@ def test_a_frozen_lease_holds_writers_up_once_and_not_for_long(
     late.release()
 
     assert not writer.acquire()
-    monkeypatch.setattr(files, "PATIENCE", 0.0)
+    monkeypatch.setattr(files, "LOCK_TIMEOUT_SECONDS", 0.0)
     for _ in range(3):
         assert writer.acquire()
         writer.release()
@@ -297,7 +297,7 @@ def test_a_frozen_lease_holds_writers_up_once_and_not_for_long(
 @pytest.fixture
 def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a hint can wake a claim."""
-    monkeypatch.setattr(claims, "POLL", 60.0)
+    monkeypatch.setattr(claims, "POLL_SECONDS", 60.0)
 
 
 @pytest.mark.usefixtures("no_polling")
@@ -331,7 +331,7 @@ async def test_the_next_due_time_wakes_a_waiting_claim(
 async def test_what_becomes_due_just_after_a_look_is_claimed_at_once(
     backend: SQLiteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "POLL", 600.0)
+    monkeypatch.setattr(claims, "POLL_SECONDS", 600.0)
     # As if a moment had passed between the look and the wait.
     monkeypatch.setattr(claims, "wall_now", lambda: wall_now() + 10_000)
     worker = await joined(backend)
@@ -411,7 +411,7 @@ async def test_a_long_path_has_its_sockets_elsewhere(tmp_path: Path) -> None:
     worker = await joined(one)
 
     assert not str(folder_of_sockets).startswith(str(tmp_path))
-    assert len(os.fsencode(folder_of_sockets)) < peers.LONGEST_PATH
+    assert len(os.fsencode(folder_of_sockets)) < peers.MAX_PATH_LENGTH
     await two.open()
     id_ = await insert_one(two)
     assert (await claim_one(one, worker)).execution.id == id_
@@ -428,7 +428,7 @@ async def test_notices_are_sent_only_to_processes_that_watch(
     progress: bool,
     suffix: str,
 ) -> None:
-    monkeypatch.setattr(peers, "UNWATCHED", 0.0)
+    monkeypatch.setattr(peers, "UNWATCHED_SECONDS", 0.0)
     one, two = await make_backend(), await make_backend(durability="fast")
     assert isinstance(one, SQLiteBackend)
     folder = sockets_of(one)
@@ -482,6 +482,7 @@ async def test_each_process_is_told_what_it_wants_to_hear(
         inbox.setblocking(False)
 
         claim = await claimed(backend)
+        backend.claims.announce(claim)
         await backend.steps.checkpoint(claim, new_step())
         await backend.claims.settle(
             claim,

@@ -16,9 +16,9 @@ from .output import json_text
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-MOST = 5
+MAX_NAMED = 5
 """Mistakes that are told at once."""
-LONGEST_VALUE = 80
+MAX_VALUE_LENGTH = 80
 
 
 def default_data(event: str, data_type: Any) -> dict[str, Any] | None:
@@ -64,8 +64,10 @@ def with_values(
         mistakes = found.errors(include_url=False, include_context=False)
     else:
         return error
-    told = "; ".join(_mistake(one) for one in mistakes[:MOST])
-    more = f"; and {len(mistakes) - MOST} more" if len(mistakes) > MOST else ""
+    told = "; ".join(_mistake(one) for one in mistakes[:MAX_NAMED])
+    more = (
+        f"; and {len(mistakes) - MAX_NAMED} more" if len(mistakes) > MAX_NAMED else ""
+    )
     return EventValidationError(f"--data does not fit: {told}{more}", field="data")
 
 
@@ -74,6 +76,6 @@ def _mistake(one: ErrorDetails) -> str:
     if one["type"] == "missing":
         return text
     value = json_text(one["input"])
-    if len(value) > LONGEST_VALUE:
-        value = f"{value[: LONGEST_VALUE - 1]}…"
+    if len(value) > MAX_VALUE_LENGTH:
+        value = f"{value[: MAX_VALUE_LENGTH - 1]}…"
     return f"{text}; it is {value}"

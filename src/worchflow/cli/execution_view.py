@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from ..model.records import Execution, StepRecord
+    from ..model.records import AttemptRecord, Execution, StepRecord
     from .output import Output
 
-LONGEST_VALUE = 2000
+MAX_VALUE_LENGTH = 2000
 """Characters of a payload; the whole of it is in `-o json`."""
-LONGEST_RESULT = 100
+MAX_RESULT_LENGTH = 100
 
 MADE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SHORT_MADE_ID = 8
@@ -81,6 +81,12 @@ def print_execution(
         )
     else:
         out.line("No step is recorded.")
+    if len(execution.attempts) > 1:
+        out.line("")
+        out.table(
+            ("ATTEMPT", "OUTCOME", "STARTED", "TOOK", "WORKER", "ERROR"),
+            [_attempt_row(each) for each in execution.attempts],
+        )
     if execution.error is not None:
         out.text(f"\n{_traceback(execution)}")
 
@@ -93,9 +99,13 @@ def _facts(execution: Execution, waits: str | None) -> Iterable[tuple[str, str |
         yield "reason", execution.reason
     yield "event", execution.event_name
     yield "function", execution.function_id
-    yield "data", _short(execution.data, LONGEST_VALUE)
+    yield "data", _short(execution.data, MAX_VALUE_LENGTH)
+    if execution.headers:
+        yield "headers", _short(dict(execution.headers), MAX_VALUE_LENGTH)
+    if execution.tags:
+        yield "tags", ", ".join(execution.tags)
     if execution.status == "completed":
-        yield "result", _short(execution.result, LONGEST_VALUE)
+        yield "result", _short(execution.result, MAX_VALUE_LENGTH)
     yield "attempts", f"{_attempts(execution)} ({execution.attempt_count} failed)"
     if execution.error is not None and execution.error.step is not None:
         yield "failed in", f"step {execution.error.step}"
@@ -110,6 +120,21 @@ def _facts(execution: Execution, waits: str | None) -> Iterable[tuple[str, str |
     yield "worker", execution.worker
 
 
+def _attempt_row(attempt: AttemptRecord) -> Sequence[str]:
+    error = attempt.error
+    failure = "" if error is None else f"{error.type}: {error.message}"
+    if error is not None and error.step is not None:
+        failure = f"step {error.step}: {failure}"
+    return (
+        str(attempt.number),
+        attempt.outcome.value,
+        _moment(attempt.started_at) or "",
+        _took(attempt.started_at, attempt.ended_at),
+        attempt.worker,
+        failure[:MAX_RESULT_LENGTH],
+    )
+
+
 def _step_rows(steps: Sequence[StepRecord]) -> Iterable[Sequence[str]]:
     for number, step in enumerate(steps, 1):
         failed = step.status is StepStatus.FAILED and step.error is not None
@@ -119,9 +144,9 @@ def _step_rows(steps: Sequence[StepRecord]) -> Iterable[Sequence[str]]:
             step.status.value,
             str(step.attempts),
             _took(step.started_at, step.finished_at),
-            f"{step.error.type}: {step.error.message}"[:LONGEST_RESULT]
+            f"{step.error.type}: {step.error.message}"[:MAX_RESULT_LENGTH]
             if failed and step.error is not None
-            else _short(step.result, LONGEST_RESULT),
+            else _short(step.result, MAX_RESULT_LENGTH),
         )
 
 

@@ -86,7 +86,7 @@ class Invocation:
 
     def location(self, app: Worchflow[Any] | None) -> str:
         """Where the client's data is, for people."""
-        return _backend(app).location
+        return self.backend(app).location
 
     @contextlib.asynccontextmanager
     async def client(
@@ -100,12 +100,16 @@ class Invocation:
         async with self.stores(app, sends=sends) as (client, _):
             yield client
 
+    def backend(self, app: Worchflow[Any] | None) -> Backend:
+        """The app's backend or that of the environment, not opened yet."""
+        return open_backend() if app is None else app.backend()
+
     @contextlib.asynccontextmanager
     async def stores(
         self, app: Worchflow[Any] | None, *, sends: bool = False
     ) -> AsyncGenerator[tuple[WorchflowClient[Any], Backend]]:
         """The same client, and the backend that its first call opens."""
-        backend = _backend(app)
+        backend = self.backend(app)
         if not sends and backend.make_nothing():
             print_to_stderr(
                 f"there is no database at {backend.location}: run this where the "
@@ -129,10 +133,6 @@ def _working_directory() -> Path:
         raise ConfigurationError(
             "the working directory was removed: change into one that is there"
         ) from None
-
-
-def _backend(app: Worchflow[Any] | None) -> Backend:
-    return open_backend() if app is None else app.backend()
 
 
 def run(

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from ..client.client import WorchflowClient
     from ..model.records import Execution
 
-SHORTEST = 8
+MIN_PREFIX_LENGTH = 8
 """Fewer characters would name an execution by accident."""
-CANDIDATES = 5
+MAX_CANDIDATES = 5
 
 
 async def find_execution(client: WorchflowClient[Any], given: str) -> Execution:
@@ -26,10 +26,10 @@ async def find_execution(client: WorchflowClient[Any], given: str) -> Execution:
     try:
         return await client.get(given)
     except ExecutionNotFound as error:
-        if len(given) < SHORTEST:
+        if len(given) < MIN_PREFIX_LENGTH:
             raise ExecutionNotFound(
-                f"an id may be shortened to its first {SHORTEST} characters, not "
-                f"further, and {error}",
+                f"an id may be shortened to its first {MIN_PREFIX_LENGTH} characters, "
+                f"not further, and {error}",
                 execution_id=given,
                 place=error.place,
             ) from None
@@ -40,9 +40,9 @@ async def find_execution(client: WorchflowClient[Any], given: str) -> Execution:
     if len(found) > 1:
         some = "".join(
             f"\n  {each.id}  {each.status}  {each.event_name}"
-            for each in found[:CANDIDATES]
+            for each in found[:MAX_CANDIDATES]
         )
-        more = "\n  …" if len(found) > CANDIDATES else ""
+        more = "\n  …" if len(found) > MAX_CANDIDATES else ""
         raise AmbiguousId(
             f'"{given}" is the beginning of more than one id, give more of it:'
             f"{some}{more}\n",
@@ -57,8 +57,10 @@ async def _beginning_with(
     """Some executions whose ids begin so; all of them, if they are few."""
     found: list[Execution] = []
     cursor: str | None = None
-    while len(found) <= CANDIDATES:
-        page = await client.list(id_prefix=given, cursor=cursor, limit=CANDIDATES + 1)
+    while len(found) <= MAX_CANDIDATES:
+        page = await client.list(
+            id_prefix=given, cursor=cursor, limit=MAX_CANDIDATES + 1
+        )
         found += page.items
         cursor = page.cursor
         if cursor is None:

@@ -11,6 +11,7 @@ from .commands import (
     bench,
     config,
     executions,
+    migrate,
     retention,
     send,
     verify_ledger,
@@ -26,7 +27,8 @@ app = typer.Typer(
     name="worchflow",
     help="Durable, step-based workflows: run workers, send events, look at executions.",
     epilog=(
-        "Exit codes: 0 ok, 1 the execution failed or was cancelled, 2 usage, "
+        "Exit codes: 0 ok, 1 the execution failed or was cancelled, or migrate --check "
+        "found something to do, 2 usage, "
         "3 a store is unreachable, 4 not found, 5 wrong state, 74 stdout takes no "
         "output, 124 a wait timed out, 130 interrupted."
     ),
@@ -42,6 +44,7 @@ app.command("verify-ledger")(verify_ledger.verify_ledger)
 app.add_typer(executions.app, name="executions")
 app.add_typer(retention.app, name="retention")
 app.add_typer(config.app, name="config")
+app.command("migrate")(migrate.migrate)
 app.command("bench")(bench.bench)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 UNREADABLE = re.compile(r"[^\x20-\x7e]")
 
-LEAST_WIDTH = 12
+MIN_WIDTH = 12
 """Characters that a column that gives way keeps, before others are left out."""
 
 STATUS_STYLES = {
@@ -189,7 +189,7 @@ def _fitting(
             if title != gives_way
         ]
         # Two columns are a gap of two apart.
-        if sum(widths) + 2 * len(widths) + LEAST_WIDTH <= width:
+        if sum(widths) + 2 * len(widths) + MIN_WIDTH <= width:
             break
         gone = header.index(name)
         header = [*header[:gone], *header[gone + 1 :]]

@@ -15,7 +15,7 @@ from ..foundations.errors import ConfigurationError, InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MOST_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
 """More than any limit of the library lets through."""
 
 NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -46,9 +46,22 @@ def read_data(argument: str | None) -> Any:
     return _parse(text)
 
 
+def read_headers(pairs: Sequence[str]) -> dict[str, str]:
+    """The headers in `NAME=VALUE` pairs; `InvalidInput` for one without `=`."""
+    headers: dict[str, str] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise InvalidInput(
+                f'--header "{pair}" has no "=": write it as NAME=VALUE', field="headers"
+            )
+        headers[name] = text
+    return headers
+
+
 def _read(file: BinaryIO, where: str) -> str:
-    content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
+    content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
         raise InvalidInput(f"--data: {where} is larger than 16 MiB", field="data")
     try:
         return content.decode()

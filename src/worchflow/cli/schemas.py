@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from ..model.records import ErrorInfo
+from ..model.records import AttemptRecord, ErrorInfo
 
 if TYPE_CHECKING:
     from ..model.records import Execution, StepRecord
 
 Shape = dict[str, Any]
+
+NOT_LISTED = frozenset({"data", "result", "attempts"})
 
 
 def execution_schema(execution: Execution) -> Shape:
@@ -20,9 +22,13 @@ def execution_schema(execution: Execution) -> Shape:
 
 
 def listed_schema(execution: Execution) -> Shape:
-    """The same without what a listing does not read: data and result."""
+    """The same without what a listing does not read: data, result and attempts."""
     shape = execution_schema(execution)
-    return {name: shape[name] for name in shape if name not in {"data", "result"}}
+    return {
+        name: shape[name]
+        for name in shape
+        if name not in {"data", "result", "attempts"}
+    }
 
 
 def step_schema(step: StepRecord) -> Shape:
@@ -45,4 +51,9 @@ def _plain(value: Any) -> Any:
         return moment_text(value)
     if isinstance(value, ErrorInfo):
         return asdict(value)
+    if isinstance(value, AttemptRecord):
+        shape = {each.name: getattr(value, each.name) for each in fields(value)}
+        return {name: _plain(each) for name, each in shape.items()}
+    if isinstance(value, tuple):
+        return [_plain(each) for each in cast("tuple[object, ...]", value)]
     return value

@@ -4,48 +4,43 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from ..definitions.event_schema import EventSchema
 from ..definitions.function import event_of
 from ..definitions.middleware import nest_send
 from ..engine.batch import check_stream, refuse_one_message, send_batches, send_through
-from ..engine.emitter import Emitter
-from ..engine.sending import BATCH, Sender
+from ..engine.emitter import CallbackMethods, Callbacks, Emitter
+from ..engine.sending import MAX_BATCH, Sender
 from ..foundations.clock import SystemClock
 from ..foundations.errors import StoreUnavailable, WrongState
 from ..foundations.ids import new_execution_id
-from ..foundations.limits import Limits
+from ..foundations.suggestions import refuse_unknown
 from ..foundations.types import R, Schema
 from ..model.notices import ExecutionUpdated
 from ..model.records import Execution, ExecutionStatus, Page, StepRecord
-from ..serialization.decoding import decode_execution, decode_executions, decode_step
+from ..serialization.decoding import decode_execution, decode_step
 from ..serialization.payloads import Payloads
 from ..storage.choice import StoreChoice, make_backend
-from .connection import Connection
+from .connection import ClientOptions, Connection
 from .handle import ExecutionHandle
-from .listing import checked_query
+from .listing import read_page
 from .pruning import checked_ages, checked_limit, prune
 from .sync_client import SyncClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
-    from datetime import datetime
     from types import TracebackType
     from typing import Self, Unpack
 
-    from ..definitions.function import AnyFunction
-    from ..definitions.middleware import Middleware
-    from ..engine.sending import Accepted, Prepared
+    from ..engine.sending import Accepted, Prepared, SendOptions, SharedSendOptions
     from ..foundations.types import Duration, EventSource, Message, Stream
     from ..model.options import Retention
-    from ..serialization.serializer import Codec, Serializer
-    from ..storage.choice import AnyDatabase, AnyRedis
-    from ..storage.contract.backend import Backend
-    from .connection import ClientOptions
+    from .listing import ListFilters
 
 
-class WorchflowClient(Emitter, Generic[Schema]):
+class WorchflowClient(CallbackMethods, Generic[Schema]):
     """Sends events and reads executions.
 
     `WorchflowClient[Events](...)` or `events=Events`, a union of TypedDicts, makes
@@ -56,35 +51,18 @@ class WorchflowClient(Emitter, Generic[Schema]):
 
     __worchflow_events__: Any = None
 
-    def __init__(
-        self,
-        *,
-        redis: AnyRedis | None = None,
-        db: AnyDatabase | None = None,
-        backend: Backend | None = None,
-        queue_prefix: str | None = None,
-        events: Any = None,
-        functions: Iterable[AnyFunction] = (),
-        middleware: Sequence[Middleware] = (),
-        serializer: Serializer | None = None,
-        codec: Codec | None = None,
-        limits: Limits | None = None,
-    ) -> None:
-        super().__init__(middleware)
-        self._connection = Connection(
-            make_backend(
-                StoreChoice(
-                    redis=redis, db=db, backend=backend, queue_prefix=queue_prefix
-                )
-            ),
-            self,
-        )
+    def __init__(self, **options: Unpack[ClientOptions]) -> None:
+        refuse_unknown(options, ClientOptions.__optional_keys__, "WorchflowClient")
+        middleware, events = options.get("middleware", ()), options.get("events")
+        super().__init__(Callbacks())
+        self._emitter = Emitter(middleware, self._callbacks)
+        backend = make_backend(StoreChoice.of(options))
+        self._connection = Connection(backend, self._emitter)
         events = events if events is not None else self.__worchflow_events__
+        functions = options.get("functions", ())
         self._functions = {each.event_name: each for each in functions}
         self._middleware = tuple(middleware)
-        self._payloads = Payloads(
-            serializer=serializer, codec=codec, limits=limits or Limits()
-        )
+        self._payloads = Payloads.of(options)
         self._sender = Sender(
             store=self._connection.backend,
             payloads=self._payloads,
@@ -108,24 +86,14 @@ class WorchflowClient(Emitter, Generic[Schema]):
 
     @classmethod
     def connect(
-        cls,
-        redis_url: str,
-        mongo_url: str,
-        /,
-        *,
-        queue_prefix: str | None = None,
-        **options: Unpack[ClientOptions],
+        cls, redis_url: str, mongo_url: str, /, **options: Unpack[ClientOptions]
     ) -> Self:
         """A client of a Redis and a MongoDB; no database in the URL: `worchflow`.
 
         The options are those of `WorchflowClient(...)`.
         """
-        backend = make_backend(
-            StoreChoice(
-                redis_url=redis_url, mongo_url=mongo_url, queue_prefix=queue_prefix
-            )
-        )
-        return cls(backend=backend, **options)
+        options |= {"redis_url": redis_url, "mongo_url": mongo_url}
+        return cls(**options)
 
     async def open(self) -> Self:
         """Connect and check both stores; emits `ready`, or `error` and raises."""
@@ -171,44 +139,38 @@ class WorchflowClient(Emitter, Generic[Schema]):
         self,
         message: Message[R],
         /,
-        *,
-        id: str | None = None,
-        delay: Duration | None = None,
-        at: datetime | None = None,
+        **options: Unpack[SendOptions],
     ) -> ExecutionHandle[R]: ...
     @overload
     async def send(
         self,
         message: Schema,
         /,
-        *,
-        id: str | None = None,
-        delay: Duration | None = None,
-        at: datetime | None = None,
+        **options: Unpack[SendOptions],
     ) -> ExecutionHandle[Any]: ...
     async def send(
         self,
         message: Any,
         /,
-        *,
-        id: str | None = None,
-        delay: Duration | None = None,
-        at: datetime | None = None,
+        **options: Unpack[SendOptions],
     ) -> ExecutionHandle[Any]:
         """Accept an event durably; the handle's id is the execution's.
 
         `delay` or `at` say when it may start. Sending again with an `id`, the same
         event and equal data returns the existing execution (`handle.duplicate`);
-        anything else under that id raises `ExecutionConflict`. Bad input raises
-        `UnknownEvent`, `EventValidationError`, `PayloadTooLarge` or `InvalidInput`
-        before anything is written; `StoreUnavailable` leaves the outcome unknown
-        and carries `execution_id`, with which sending again is safe.
+        anything else under that id raises `ExecutionConflict`. `headers` (text by
+        name) are carried to the context and to whatever the execution sends, a
+        listing can filter by `tags`. Bad input raises `UnknownEvent`,
+        `EventValidationError`, `PayloadTooLarge`, `InvalidInput` or
+        `ConfigurationError` before anything is written; `StoreUnavailable` leaves the
+        outcome unknown and carries `execution_id`, with which sending again is safe.
         """
         # One id, so that middleware may try again after an unknown outcome.
-        own_id = new_execution_id() if id is None else id
+        if options.get("id") is None:
+            options["id"] = new_execution_id()
 
         async def accept(message: Any) -> ExecutionHandle[Any]:
-            prepared = self._sender.prepare(message, id=own_id, delay=delay, at=at)
+            prepared = self._sender.prepare(message, **options)
             return (await self._accept([prepared]))[0]
 
         handle: ExecutionHandle[Any] = await nest_send(self._middleware, accept)(
@@ -218,35 +180,56 @@ class WorchflowClient(Emitter, Generic[Schema]):
 
     @overload
     async def send_many(
-        self, messages: Iterable[Message[R]], /
+        self, messages: Iterable[Message[R]], /, **options: Unpack[SharedSendOptions]
     ) -> list[ExecutionHandle[R]]: ...
     @overload
     async def send_many(
-        self, messages: Iterable[Message[Any] | Schema], /
+        self,
+        messages: Iterable[Message[Any] | Schema],
+        /,
+        **options: Unpack[SharedSendOptions],
     ) -> list[ExecutionHandle[Any]]: ...
-    async def send_many(self, messages: Iterable[Any], /) -> list[ExecutionHandle[Any]]:
-        """Accept many events, one handle each, in order.
+    async def send_many(
+        self, messages: Iterable[Any], /, **options: Unpack[SharedSendOptions]
+    ) -> list[ExecutionHandle[Any]]:
+        """Accept many events, one handle each, in order; `options` hold for each.
 
         All are validated before any is written. They are written in batches, one
         round trip per store each; a failure tells which were accepted.
         """
         refuse_one_message(messages)
+        prepare = partial(self._sender.prepare, **options)
         if not self._middleware:
-            return await self._accept([self._sender.prepare(m) for m in messages])
+            return await self._accept([prepare(each) for each in messages])
         return await send_through(
-            self._middleware, list(messages), self._sender.prepare, self._accept
+            self._middleware, list(messages), prepare, self._accept
         )
 
     @overload
     def send_stream(
-        self, messages: Stream[Message[R]], /, *, batch: int = BATCH
+        self,
+        messages: Stream[Message[R]],
+        /,
+        *,
+        batch: int = MAX_BATCH,
+        **options: Unpack[SharedSendOptions],
     ) -> AsyncIterator[ExecutionHandle[R]]: ...
     @overload
     def send_stream(
-        self, messages: Stream[Message[Any] | Schema], /, *, batch: int = BATCH
+        self,
+        messages: Stream[Message[Any] | Schema],
+        /,
+        *,
+        batch: int = MAX_BATCH,
+        **options: Unpack[SharedSendOptions],
     ) -> AsyncIterator[ExecutionHandle[Any]]: ...
     def send_stream(
-        self, messages: Stream[Any], /, *, batch: int = BATCH
+        self,
+        messages: Stream[Any],
+        /,
+        *,
+        batch: int = MAX_BATCH,
+        **options: Unpack[SharedSendOptions],
     ) -> AsyncIterator[ExecutionHandle[Any]]:
         """Accept any number of events, `batch` (1 to 1,000) at a time.
 
@@ -255,7 +238,7 @@ class WorchflowClient(Emitter, Generic[Schema]):
         raises is about that batch; all before it were accepted.
         """
         check_stream(messages, batch)
-        return send_batches(messages, batch, self.send_many)
+        return send_batches(messages, batch, partial(self.send_many, **options))
 
     async def _accept(self, prepared: Sequence[Prepared]) -> list[ExecutionHandle[Any]]:
         try:
@@ -289,8 +272,8 @@ class WorchflowClient(Emitter, Generic[Schema]):
     async def retry(self, id: str, /) -> None:
         """Queue a failed or cancelled execution again.
 
-        Completed steps are kept, recorded step failures cleared, the attempt count
-        starts anew. `WrongState` for any other status, `ExecutionNotFound`.
+        Keeps completed steps, clears recorded failures and the attempt count.
+        `WrongState` for any other status, `ExecutionNotFound`.
         """
         stored = await self._connection.retry(id)
         self._tell(id, stored.event_name, ExecutionStatus.QUEUED)
@@ -351,8 +334,8 @@ class WorchflowClient(Emitter, Generic[Schema]):
         )
 
     def _tell(self, id: str, event_name: str, status: ExecutionStatus) -> None:
-        if self.listens_to(ExecutionUpdated.name):
-            self.emit(
+        if self._emitter.listens_to(ExecutionUpdated.name):
+            self._emitter.emit(
                 ExecutionUpdated(
                     execution_id=id, event_name=event_name, attempt=0, status=status
                 )
@@ -365,33 +348,21 @@ class WorchflowClient(Emitter, Generic[Schema]):
             functions=self._functions.values(),
             middleware=self._middleware,
         )
-        clone._payloads, clone._callbacks = self._payloads, self._callbacks
+        clone._payloads = self._payloads
+        clone._callbacks = self._callbacks
+        clone._emitter.use(self._callbacks)
         clone._sender = replace(self._sender, store=clone._connection.backend)
         return clone
 
     # Last, so that the name does not shadow the builtin in annotations above.
     async def list(
         self,
-        *,
-        status: ExecutionStatus | str | None = None,
-        function: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        id_prefix: str | None = None,
-        cursor: str | None = None,
-        limit: int = 50,
-        payloads: bool = True,
+        **filters: Unpack[ListFilters],
     ) -> Page[Execution]:
         """Executions, newest first, at most `limit` (1 to 200) and about 8 MiB of them.
 
-        `function` is a function id or an event name; `since` and `until` bound the
-        creation time; `cursor` is the last page's; without `payloads`, `data` and
-        `result` are None and not read. A page may be short, even empty, while its
-        cursor goes on. Records that cannot be read are left out and logged.
+        Without `payloads` the `data`, `result` and `attempts` are None and empty. A
+        page may be short, even empty, while its cursor continues. Records that cannot
+        be read are left out and logged.
         """
-        query = checked_query(
-            status, function, since, until, id_prefix, cursor, limit, payloads
-        )
-        page = await self._connection.page(query)
-        items = decode_executions(page.items, self._payloads)
-        return Page(items=items, cursor=page.cursor)
+        return await read_page(self._connection, filters, self._payloads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from ..foundations import forking
 from ..foundations.errors import (
@@ -16,6 +16,8 @@ from ..foundations.limits import check_id, check_id_of_others, check_name
 from ..foundations.loop_lock import LoopLock
 from ..model.notices import ErrorRaised, Ready
 from ..model.transitions import RETRYABLE
+from ..serialization.payloads import PayloadOptions
+from ..storage.choice import StoreOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -23,21 +25,18 @@ if TYPE_CHECKING:
     from ..definitions.function import AnyFunction
     from ..definitions.middleware import Middleware
     from ..engine.emitter import Emitter
-    from ..foundations.limits import Limits
     from ..model.records import ExecutionQuery, StoredExecution, StoredPage
-    from ..serialization.serializer import Codec, Serializer
     from ..storage.contract.backend import Backend
 
 
-class ClientOptions(TypedDict, total=False):
-    """What `WorchflowClient.connect` takes beside the stores."""
+class ClientOptions(StoreOptions, PayloadOptions, total=False):
+    """What a client is made with; all of it may be left out."""
 
     events: Any
+    """A union of TypedDicts: messages that are mappings are checked against it."""
     functions: Iterable[AnyFunction]
+    """Messages of their events are checked against the types of their data."""
     middleware: Sequence[Middleware]
-    serializer: Serializer | None
-    codec: Codec | None
-    limits: Limits | None
 
 
 class Connection:

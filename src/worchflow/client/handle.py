@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from ..serialization.payloads import Payloads
     from .connection import Connection
 
-POLL = 2.0
+POLL_SECONDS = 2.0
 """Seconds between two looks at the store; notices make waiting shorter."""
-UNTOLD_POLL = 0.05
+UNTOLD_POLL_SECONDS = 0.05
 """The same at first with `ts_compat`: workers of the original tell nothing …"""
 UNTOLD_SHARE = 0.1
 """… and then this share of the time for which it was waited already."""
-FRESH = 0.05
+FRESH_SECONDS = 0.05
 """Seconds after its send for which an execution is believed not to have ended …"""
-FIRST_LOOK = 0.02
+FIRST_LOOK_SECONDS = 0.02
 """… and is looked at only if nothing was told for so long."""
-LONGEST_LOOK = 1.0
+MAX_LOOK_SECONDS = 1.0
 """Seconds for finding out what an execution waits for, once there was no result."""
 
 
@@ -65,7 +65,7 @@ class ExecutionHandle(Generic[R_co]):
         self._connection = connection
         self._payloads = payloads
         self._result_type = result_type
-        self._fresh_until = time.monotonic() + FRESH if is_new else 0.0
+        self._fresh_until = time.monotonic() + FRESH_SECONDS if is_new else 0.0
 
     def __repr__(self) -> str:
         return f"ExecutionHandle({self.id!r}, duplicate={self.duplicate})"
@@ -123,7 +123,7 @@ class ExecutionHandle(Generic[R_co]):
                 backend = await self._connection.ready()
                 async with backend.notices.watch(self.id, progress=False) as notices:
                     if time.monotonic() < self._fresh_until:
-                        await notices.next(FIRST_LOOK)
+                        await notices.next(FIRST_LOOK_SECONDS)
                     stored, began = await self._stored(), time.monotonic()
                     while not stored.status.is_terminal:
                         notice = await notices.next(self._pause(began))
@@ -137,7 +137,7 @@ class ExecutionHandle(Generic[R_co]):
             return "; its store has not answered"
         backend, workers = self._connection.backend, None
         with contextlib.suppress(TimeoutError, StoreUnavailable):
-            async with asyncio.timeout(LONGEST_LOOK):
+            async with asyncio.timeout(MAX_LOOK_SECONDS):
                 workers = await backend.workers.seen()
         waits = None
         with contextlib.suppress(SerializationError):
@@ -149,9 +149,9 @@ class ExecutionHandle(Generic[R_co]):
     def _pause(self, began: float) -> float:
         """Seconds until the next look at the store, if nothing is told."""
         if not self._connection.backend.options.ts_compat:
-            return POLL
+            return POLL_SECONDS
         waited = time.monotonic() - began
-        return min(POLL, max(UNTOLD_POLL, waited * UNTOLD_SHARE))
+        return min(POLL_SECONDS, max(UNTOLD_POLL_SECONDS, waited * UNTOLD_SHARE))
 
     async def _stored(self) -> StoredExecution:
         return await self._connection.get(self.id)

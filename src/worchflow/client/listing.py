@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from ..foundations.durations import to_utc
 from ..foundations.errors import InvalidInput
 from ..foundations.limits import check_cursor, check_name
-from ..model.records import ExecutionQuery, ExecutionStatus
+from ..foundations.suggestions import refuse_unknown
+from ..model.records import ExecutionQuery, ExecutionStatus, Page
+from ..serialization.decoding import decode_executions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
-LONGEST_PAGE = 200
+    from ..model.records import Execution
+    from ..serialization.payloads import Payloads
+    from .connection import Connection
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MAX_PAGE = 200
 
 
-def checked_query(  # noqa: PLR0913, PLR0917  # what `client.list` takes, in order
-    status: ExecutionStatus | str | None,
-    function: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    id_prefix: str | None,
-    cursor: str | None,
-    limit: int,
-    payloads: bool,  # noqa: FBT001
-) -> ExecutionQuery:
+class ListFilters(TypedDict, total=False):
+    """Which executions `client.list` lists, and how many."""
+
+    status: ExecutionStatus | str | None
+    function: str | None
+    """A function's id or an event's name."""
+    tag: str | None
+    since: datetime | None
+    """Created then or later."""
+    until: datetime | None
+    """Created before then."""
+    id_prefix: str | None
+    cursor: str | None
+    """That of the page before."""
+    limit: int
+    payloads: bool
+
+
+async def read_page(
+    connection: Connection, filters: ListFilters, payloads: Payloads
+) -> Page[Execution]:
+    """The page that `client.list` was called for."""
+    page = await connection.page(checked_query(filters))
+    items = decode_executions(page.items, payloads)
+    return Page(items=items, cursor=page.cursor)
+
+
+def checked_query(filters: ListFilters) -> ExecutionQuery:
     """The query that `client.list` was called with; an error names what is wrong."""
-    if type(limit) is not int or not 1 <= limit <= LONGEST_PAGE:
+    refuse_unknown(filters, ListFilters.__optional_keys__, "list")
+    limit, payloads = filters.get("limit", 50), filters.get("payloads", True)
+    if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
         raise InvalidInput(
-            f"limit={limit!r} must be a whole number from 1 to {LONGEST_PAGE}",
+            f"limit={limit!r} must be a whole number from 1 to {MAX_PAGE}",
             field="limit",
         )
     if type(payloads) is not bool:
@@ -36,15 +67,22 @@ def checked_query(  # noqa: PLR0913, PLR0917  # what `client.list` takes, in ord
             f"payloads={payloads!r} must be True or False", field="payloads"
         )
     return ExecutionQuery(
-        status=None if status is None else checked_status(status),
-        function=None if function is None else check_name(function, "function"),
-        since=None if since is None else to_utc(since, "since"),
-        until=None if until is None else to_utc(until, "until"),
-        id_prefix=id_prefix,
-        cursor=None if cursor is None else check_cursor(cursor),
+        status=_checked(filters.get("status"), checked_status),
+        function=_checked(
+            filters.get("function"), partial(check_name, field="function")
+        ),
+        tag=_checked(filters.get("tag"), partial(check_name, field="tag")),
+        since=_checked(filters.get("since"), partial(to_utc, field="since")),
+        until=_checked(filters.get("until"), partial(to_utc, field="until")),
+        id_prefix=filters.get("id_prefix"),
+        cursor=_checked(filters.get("cursor"), check_cursor),
         limit=limit,
         payloads=payloads,
     )
+
+
+def _checked(value: T | None, check: Callable[[T], R]) -> R | None:
+    return None if value is None else check(value)
 
 
 def checked_status(value: str) -> ExecutionStatus:
@@ -53,7 +91,7 @@ def checked_status(value: str) -> ExecutionStatus:
         return ExecutionStatus(value)
     except ValueError:
         raise InvalidInput(
-            f"status={value!r} is no status; there are: "
+            f"status={value!r} is not a status; there are: "
             + ", ".join(status.value for status in ExecutionStatus),
             field="status",
         ) from None

@@ -13,15 +13,11 @@ from ..foundations import forking
 from ..foundations.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
 
 class Client(Protocol):
     """What is closed with the portal."""
-
-    async def drain(self, timeout: float) -> None:
-        """Wait for callbacks that run."""
-        ...
 
     async def close(self) -> None:
         """Close the stores."""
@@ -43,7 +39,7 @@ FORKED = (
     "client.sync again, which has a connection of its own here"
 )
 
-CANCELLATIONS = 3
+MAX_CANCELLATIONS = 3
 """How often a call that goes on nevertheless is cancelled, a second apart."""
 CLOSE_TIMEOUT = 60.0
 """Seconds for closing: far more than stores and callbacks are given to end."""
@@ -56,8 +52,12 @@ class Portal(Generic[ClientT]):
     middleware run.
     """
 
-    def __init__(self, client: ClientT) -> None:
+    def __init__(
+        self, client: ClientT, drain: Callable[[float], Awaitable[None]]
+    ) -> None:
+        """`drain` waits, so many seconds at most, for callbacks that run."""
         self.client = client
+        self._drain = drain
         self._closed = self._is_forked = False
         self._admission = threading.Lock()
         self._calls: set[concurrent.futures.Future[Any]] = set()
@@ -151,8 +151,8 @@ class Portal(Generic[ClientT]):
         return None
 
     async def _end(self) -> None:
-        await self.client.drain(1.0)
-        for _ in range(CANCELLATIONS):
+        await self._drain(1.0)
+        for _ in range(MAX_CANCELLATIONS):
             calls = asyncio.all_tasks() - {asyncio.current_task()}
             if not calls:
                 break

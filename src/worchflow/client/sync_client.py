@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from ..engine.batch import check_stream, in_batches
-from ..engine.sending import BATCH
+from ..engine.sending import MAX_BATCH
 from ..foundations import forking
 from ..foundations.errors import ConfigurationError
 from ..foundations.types import R, R_co, Schema
@@ -15,15 +15,16 @@ from .portal import CLOSED, Portal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import datetime
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
+    from ..engine.sending import SendOptions, SharedSendOptions
     from ..foundations.types import Duration, EventSource, Message
     from ..model.notices import ExecutionUpdated
     from ..model.records import Execution, ExecutionStatus, Page, StepRecord
     from .client import WorchflowClient
     from .handle import ExecutionHandle
+    from .listing import ListFilters
 
 
 class SyncExecutionHandle(Generic[R_co]):
@@ -121,7 +122,9 @@ class SyncClient(Generic[Schema]):
             if self._portal is None:
                 if self._closed:
                     raise ConfigurationError(CLOSED)
-                self._portal = Portal(self._make_client())
+                client = self._make_client()
+                drain = client._emitter.drain  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+                self._portal = Portal(client, drain)
             return self._portal
 
     def __enter__(self) -> Self:
@@ -141,66 +144,77 @@ class SyncClient(Generic[Schema]):
         self,
         message: Message[R],
         /,
-        *,
-        id: str | None = None,
-        delay: Duration | None = None,
-        at: datetime | None = None,
+        **options: Unpack[SendOptions],
     ) -> SyncExecutionHandle[R]: ...
     @overload
     def send(
         self,
         message: Schema,
         /,
-        *,
-        id: str | None = None,
-        delay: Duration | None = None,
-        at: datetime | None = None,
+        **options: Unpack[SendOptions],
     ) -> SyncExecutionHandle[Any]: ...
     def send(
         self,
         message: Any,
         /,
-        *,
-        id: str | None = None,
-        delay: Duration | None = None,
-        at: datetime | None = None,
+        **options: Unpack[SendOptions],
     ) -> SyncExecutionHandle[Any]:
         """As `WorchflowClient.send`."""
         portal = self._opened()
-        handle = portal.call(portal.client.send(message, id=id, delay=delay, at=at))
+        handle = portal.call(portal.client.send(message, **options))
         return SyncExecutionHandle(portal, handle)
 
     @overload
     def send_many(
-        self, messages: Iterable[Message[R]], /
+        self, messages: Iterable[Message[R]], /, **options: Unpack[SharedSendOptions]
     ) -> list[SyncExecutionHandle[R]]: ...
     @overload
     def send_many(
-        self, messages: Iterable[Message[Any] | Schema], /
+        self,
+        messages: Iterable[Message[Any] | Schema],
+        /,
+        **options: Unpack[SharedSendOptions],
     ) -> list[SyncExecutionHandle[Any]]: ...
-    def send_many(self, messages: Iterable[Any], /) -> list[SyncExecutionHandle[Any]]:
+    def send_many(
+        self, messages: Iterable[Any], /, **options: Unpack[SharedSendOptions]
+    ) -> list[SyncExecutionHandle[Any]]:
         """As `WorchflowClient.send_many`."""
         portal = self._opened()
-        handles = portal.call(portal.client.send_many(messages))
+        handles = portal.call(portal.client.send_many(messages, **options))
         return [SyncExecutionHandle(portal, handle) for handle in handles]
 
     @overload
     def send_stream(
-        self, messages: Iterable[Message[R]], /, *, batch: int = BATCH
+        self,
+        messages: Iterable[Message[R]],
+        /,
+        *,
+        batch: int = MAX_BATCH,
+        **options: Unpack[SharedSendOptions],
     ) -> Iterator[SyncExecutionHandle[R]]: ...
     @overload
     def send_stream(
-        self, messages: Iterable[Message[Any] | Schema], /, *, batch: int = BATCH
+        self,
+        messages: Iterable[Message[Any] | Schema],
+        /,
+        *,
+        batch: int = MAX_BATCH,
+        **options: Unpack[SharedSendOptions],
     ) -> Iterator[SyncExecutionHandle[Any]]: ...
     def send_stream(
-        self, messages: Iterable[Any], /, *, batch: int = BATCH
+        self,
+        messages: Iterable[Any],
+        /,
+        *,
+        batch: int = MAX_BATCH,
+        **options: Unpack[SharedSendOptions],
     ) -> Iterator[SyncExecutionHandle[Any]]:
         """As `WorchflowClient.send_stream`, of plain iterables."""
         check_stream(messages, batch, Iterable)
         return (
             handle
             for some in in_batches(messages, batch)
-            for handle in self.send_many(some)
+            for handle in self.send_many(some, **options)
         )
 
     @overload
@@ -253,29 +267,7 @@ class SyncClient(Generic[Schema]):
         portal.call(portal.client.cancel(id, reason=reason))
 
     # Last, so that the name does not shadow the builtin in annotations above.
-    def list(
-        self,
-        *,
-        status: ExecutionStatus | str | None = None,
-        function: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        id_prefix: str | None = None,
-        cursor: str | None = None,
-        limit: int = 50,
-        payloads: bool = True,
-    ) -> Page[Execution]:
+    def list(self, **filters: Unpack[ListFilters]) -> Page[Execution]:
         """As `WorchflowClient.list`."""
         portal = self._opened()
-        return portal.call(
-            portal.client.list(
-                status=status,
-                function=function,
-                since=since,
-                until=until,
-                id_prefix=id_prefix,
-                cursor=cursor,
-                limit=limit,
-                payloads=payloads,
-            )
-        )
+        return portal.call(portal.client.list(**filters))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from ..foundations.errors import InvalidInput
@@ -13,7 +14,7 @@ from .step_call import MISSING, UNSET, StepCall, StepRunner
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from uuid import UUID
 
     from typing_extensions import TypeForm, Unpack
@@ -200,11 +201,15 @@ class SyncStep(_Facade):
         return kind(self._runner, settings)
 
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
 class BaseContext(Generic[D_co]):
     """What both kinds of context have.
 
     `event` is what was received, `attempt` counts from 1 (failed attempts + 1), and
     `token` grows with every claim of the execution, for fencing outside systems.
+    `headers` are those that it was sent with; what its code sends gets them too.
     """
 
     def __init__(
@@ -214,8 +219,10 @@ class BaseContext(Generic[D_co]):
         runner: StepRunner,
         attempt: int,
         token: int,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         self.event: Final = event
+        self.headers: Final = headers
         self.attempt: Final = attempt
         self.token: Final = token
         self._runner = runner
@@ -293,6 +300,10 @@ def through(
     kind: type[Any] = type(ctx)
     runner = wrap(ctx._runner)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     told: BaseContextT = kind(
-        event=ctx.event, runner=runner, attempt=ctx.attempt, token=ctx.token
+        event=ctx.event,
+        runner=runner,
+        attempt=ctx.attempt,
+        token=ctx.token,
+        headers=ctx.headers,
     )
     return told

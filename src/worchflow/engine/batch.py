@@ -11,7 +11,7 @@ from ..definitions.events import is_event
 from ..definitions.middleware import nest_send
 from ..foundations.errors import InvalidInput
 from ..foundations.ids import new_execution_id
-from .sending import BATCH
+from .sending import MAX_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -120,9 +120,10 @@ def check_stream(
 ) -> None:
     """`InvalidInput` for what `send_stream` does not take."""
     refuse_one_message(messages, "send_stream", allowed)
-    if type(batch) is not int or not 1 <= batch <= BATCH:
+    if type(batch) is not int or not 1 <= batch <= MAX_BATCH:
         raise InvalidInput(
-            f"batch={batch!r} must be a whole number from 1 to {BATCH}", field="batch"
+            f"batch={batch!r} must be a whole number from 1 to {MAX_BATCH}",
+            field="batch",
         )
 
 

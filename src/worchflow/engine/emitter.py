@@ -31,7 +31,7 @@ logger = logging.getLogger("worchflow.emitter")
 NAMES = (Ready.name, ErrorRaised.name, *KINDS)
 
 
-RUNNING_CALLBACKS = 1000
+MAX_RUNNING_CALLBACKS = 1000
 """How many async callbacks of one emitter may run at once."""
 
 Callback: TypeAlias = "Callable[[Any], object]"
@@ -43,6 +43,8 @@ class Callbacks:
     def __init__(self) -> None:
         self._by_name: dict[str, list[tuple[Callback, bool]]] = {}
         self._changing = threading.Lock()
+        self.dropped = 0
+        """How many payloads an async callback did not get, because too many ran."""
         forking.watch(self)
 
     def after_fork(self) -> None:
@@ -74,23 +76,20 @@ class Callbacks:
         return [callback for callback, _ in entries]
 
 
-class Emitter:
-    """Calls callbacks by event name, in the order they were added.
+class CallbackMethods:
+    """What clients and workers let others do with their events: listen to them.
 
     A callback takes one frozen payload and may be plain or async. What it raises
-    is logged; an execution never fails or waits because of it. So callbacks that are
-    slower than what happens lose some of it: while `RUNNING_CALLBACKS` async ones are
-    running no other is begun; that is logged, and counted in `dropped`.
+    is logged; an execution never fails or waits because of it.
     """
 
-    def __init__(self, middleware: Iterable[Middleware] = ()) -> None:
-        self._callbacks = Callbacks()
-        layers = [_checked(layer) for layer in middleware]
-        self._hooks = {name: _overridden(layers, name) for name in NAMES}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._is_dropping = False
-        self.dropped = 0
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+
+    @property
+    def dropped(self) -> int:
         """How many payloads an async callback did not get, because too many ran."""
+        return self._callbacks.dropped
 
     # fmt: off
     @overload
@@ -145,6 +144,29 @@ class Emitter:
             )
         self._callbacks.add(name, callback, once=once)
 
+
+class Emitter(CallbackMethods):
+    """Calls callbacks by event name, in the order they were added.
+
+    Callbacks that are slower than what happens lose some of it: while `MAX_RUNNING_CALLBACKS` async ones are
+    running no other is begun; that is logged, and counted in `dropped`.
+    """
+
+    def __init__(
+        self,
+        middleware: Iterable[Middleware] = (),
+        callbacks: Callbacks | None = None,
+    ) -> None:
+        super().__init__(callbacks or Callbacks())
+        layers = [_checked(layer) for layer in middleware]
+        self._hooks = {name: _overridden(layers, name) for name in NAMES}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_dropping = False
+
+    def use(self, callbacks: Callbacks) -> None:
+        """Call these callbacks instead, as another emitter does."""
+        self._callbacks = callbacks
+
     def listens_to(self, name: str) -> bool:
         """Whether anybody would hear a payload of this name."""
         return self._callbacks.has(name) or bool(self._hooks[name])
@@ -164,7 +186,7 @@ class Emitter:
             return
         if not inspect.isawaitable(outcome):
             return
-        if len(self._tasks) >= RUNNING_CALLBACKS:
+        if len(self._tasks) >= MAX_RUNNING_CALLBACKS:
             self._drop(outcome, payload.name)
             return
         task = asyncio.ensure_future(self._finish(outcome, payload.name))
@@ -174,7 +196,7 @@ class Emitter:
     def _drop(self, outcome: Any, name: str) -> None:
         if inspect.iscoroutine(outcome):
             outcome.close()  # It has not begun.
-        self.dropped += 1
+        self._callbacks.dropped += 1
         if not self._is_dropping:
             self._is_dropping = True
             logger.error(
@@ -186,7 +208,7 @@ class Emitter:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._is_dropping and len(self._tasks) <= RUNNING_CALLBACKS // 2:
+        if self._is_dropping and len(self._tasks) <= MAX_RUNNING_CALLBACKS // 2:
             self._is_dropping = False
             logger.warning(
                 "async callbacks are begun again; %d were not so far", self.dropped

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..definitions.retry import decide_retry
 from ..foundations.types import value
 from ..model.notices import AttemptFailed, ExecutionUpdated
-from ..model.records import ErrorInfo, ExecutionStatus
-from ..model.settlement import Cancelled, Failed, RetryAt
+from ..model.records import (
+    AttemptOutcome,
+    AttemptRecord,
+    ErrorInfo,
+    ExecutionStatus,
+)
+from ..model.settlement import Cancelled, Completed, Failed, Released, RetryAt
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ..definitions.step_call import StepCall
     from ..model.records import Claim
-    from ..model.settlement import Released, Settlement
+    from ..model.settlement import Settlement
     from .attempt import Attempt
     from .worker_runtime import WorkerRuntime
 
@@ -93,6 +101,31 @@ def poisoned(claim: Claim) -> Outcome:
     )
     settlement = Failed(error=error, attempted=False)
     return _outcome(claim, number, settlement, error)
+
+
+OUTCOMES = {
+    Completed: AttemptOutcome.COMPLETED,
+    Failed: AttemptOutcome.FAILED,
+    RetryAt: AttemptOutcome.FAILED,
+    Cancelled: AttemptOutcome.CANCELLED,
+}
+
+
+def recorded(outcome: Outcome, attempt: Attempt, started_at: datetime) -> Outcome:
+    """The same outcome with a record of the attempt, to be stored with it."""
+    settlement = outcome.settlement
+    if isinstance(settlement, Released):
+        return outcome
+    error = settlement.error if isinstance(settlement, Failed | RetryAt) else None
+    record = AttemptRecord(
+        number=attempt.number,
+        worker=attempt.claim.worker_id,
+        started_at=started_at,
+        ended_at=attempt.runtime.clock.now(),
+        outcome=OUTCOMES[type(settlement)],
+        error=error,
+    )
+    return replace(outcome, settlement=replace(settlement, attempt=record))
 
 
 def _fields(claim: Claim, number: int) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..definitions.context import Context, ReceivedEvent, SyncContext
@@ -21,9 +22,11 @@ from ..model.records import ExecutionStatus
 from ..model.settlement import Cancelled, Completed, Released
 from ..serialization.plain_json import with_article
 from .attempt import Attempt
-from .outcome import Outcome, failed_outcome, unfinished
+from .context_calls import ContextCalls
+from .coroutines import discard, is_being_cancelled, is_coroutine_function
+from .outcome import Outcome, failed_outcome, recorded, unfinished
 from .ownership import Interrupted, Interruption
-from .running_step import discard, is_being_cancelled, is_coroutine_function
+from .sending import CURRENT_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,7 +68,7 @@ class ExecutionRunner:
                 self._claim.execution.id,
                 extra=self.attempt.fields,
             )
-            await self.attempt.close()
+            await self.attempt.scope.close()
             return failed_outcome(self.attempt, error)
         finally:
             self.attempt.forget()
@@ -83,18 +86,20 @@ class ExecutionRunner:
             )
             return failed_outcome(attempt, unfit, final=True)
         self._announce_start()
+        started_at = self._runtime.clock.now()
         handler = attempt.loop.create_task(self._handle(attempt.ctx))
-        attempt.begin(handler)
+        attempt.scope.begin_handler(handler)
         timeout = self._timer()
         try:
-            await attempt.ended
+            await attempt.scope.ended
         finally:
             if timeout is not None:
                 timeout.cancel()
         outcome = await self._outcome(handler)
-        if outcome is not None and not isinstance(outcome.settlement, Released):
-            attempt.replay.tell_held()
-        return outcome
+        if outcome is None or isinstance(outcome.settlement, Released):
+            return outcome
+        attempt.journal.replay.tell_held()
+        return recorded(outcome, attempt, started_at)
 
     def _timer(self) -> asyncio.TimerHandle | None:
         seconds = self._function.timeout
@@ -104,6 +109,7 @@ class ExecutionRunner:
 
     async def _handle(self, ctx: Any) -> Any:
         attempt, function = self.attempt, self._function
+        CURRENT_HEADERS.set(ctx.headers)
         if not attempt.ownership.holds():
             await attempt.ownership.regain()
 
@@ -118,11 +124,11 @@ class ExecutionRunner:
             call = nest_execution(self._runtime.middleware, call)
         try:
             value = await call(ctx)
-            await attempt.join()
+            await attempt.scope.join()
         except SystemExit as exit_:
             raise RuntimeError(f"the handler called sys.exit({exit_})") from exit_
         except asyncio.CancelledError as error:
-            if attempt.is_over or is_being_cancelled():
+            if attempt.scope.is_over or is_being_cancelled():
                 raise
             raise RuntimeError("the handler was cancelled from inside") from error
         return value
@@ -142,7 +148,7 @@ class ExecutionRunner:
 
     async def _in_thread(self, ctx: Any) -> Any:
         handler, threads = self._function.handler, self._runtime.handler_threads
-        call = self.attempt.in_thread(threads, lambda: handler(ctx))
+        call = self.attempt.scope.in_thread(threads, lambda: handler(ctx))
         try:
             return self._plain(await call.result())
         finally:
@@ -160,15 +166,15 @@ class ExecutionRunner:
         return value
 
     async def _outcome(self, handler: asyncio.Future[Any]) -> Outcome | None:
-        attempt = self.attempt
+        attempt, scope = self.attempt, self.attempt.scope
         # An interrupted handler may return something all the same: that is what it
         # makes of its cancellation, and no result.
-        why = attempt.interruption
-        await attempt.close()
+        why = scope.interruption
+        await scope.close()
         if handler.done() and not handler.cancelled():
             # asyncio need not report it again.
             self._tell_of_cleanup(why, handler.exception())
-        if Interruption.LOST in (why, attempt.interruption):
+        if Interruption.LOST in (why, scope.interruption):
             return None
         if attempt.fatal is not None:
             return failed_outcome(attempt, attempt.fatal, final=True)
@@ -242,12 +248,14 @@ class ExecutionRunner:
                 id=execution.id,
                 timestamp=execution.created_at,
             ),
-            runner=attempt,
+            runner=ContextCalls(attempt),
             attempt=attempt.number,
             token=self._claim.token,
+            headers=MappingProxyType(dict(execution.headers)),
         )
 
     def _announce_start(self) -> None:
+        self._runtime.store.claims.announce(self._claim)
         execution, emitter = self._claim.execution, self._runtime.emitter
         for kind in (ExecutionStarted, ExecutionUpdated):
             if emitter.listens_to(kind.name):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..definitions.event_fields import fields_made_anew, refuse_unknown_keys
 from ..definitions.events import message_parts
@@ -17,13 +19,14 @@ from ..foundations.errors import (
     StoreUnavailable,
 )
 from ..foundations.ids import new_execution_id, new_nonce
-from ..foundations.limits import check_id
+from ..foundations.limits import check_headers, check_id, check_tags
+from ..foundations.suggestions import refuse_unknown
 from ..model.records import NewExecution
 from .served_events import ServedEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
+    from typing import Unpack
 
     from ..definitions.event_schema import EventSchema
     from ..definitions.events import MessageParts
@@ -33,8 +36,35 @@ if TYPE_CHECKING:
     from ..storage.contract.backend import Backend
     from ..storage.contract.executions import Inserted
 
-BATCH = 1000
+MAX_BATCH = 1000
 """Executions per insert; more in one round trip gains nothing measurable."""
+
+
+class SharedSendOptions(TypedDict, total=False):
+    """How messages are sent, one or many."""
+
+    headers: Mapping[str, str] | None
+    """Text by name, carried to the context and to whatever the execution sends: at
+    most 32, together at most 4 KiB. Not encoded by a codec: no place for secrets."""
+    tags: Sequence[str] | None
+    """Names that a listing can filter by, at most ten. Not encoded by a codec."""
+
+
+class SendOptions(SharedSendOptions, total=False):
+    """How a single message is sent."""
+
+    id: str | None
+    """The id of the execution; a new one without it."""
+    delay: Duration | None
+    """How long it waits before it may start."""
+    at: datetime | None
+    """When it may start; an aware datetime."""
+
+
+CURRENT_HEADERS: ContextVar[Mapping[str, str]] = ContextVar(
+    "worchflow_current_headers", default=MappingProxyType({})
+)
+"""Headers of the execution whose code runs in this task or thread."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,15 +99,11 @@ class Sender:
     """The data type of each event this process has a function for."""
     served: ServedEvents = field(default_factory=ServedEvents, init=False)
 
-    def prepare(
-        self,
-        message: Any,
-        *,
-        id: str | None = None,
-        delay: Duration | None = None,
-        at: datetime | None = None,
-    ) -> Prepared:
+    def prepare(self, message: Any, **options: Unpack[SendOptions]) -> Prepared:
         """Everything that can be refused is refused here, before any I/O."""
+        refuse_unknown(options, SendOptions.__optional_keys__, "sending")
+        own_id = options.get("id")
+        delay, at = options.get("delay"), options.get("at")
         if delay is not None and at is not None:
             raise ConfigurationError(
                 f"delay={delay!r} and at={at!r} were both given: say when once"
@@ -88,13 +114,15 @@ class Sender:
             parts = self._typed(parts)
         payload, data = self._encode(parts, checked=not mapping)
         execution = NewExecution(
-            id=new_execution_id() if id is None else check_id(id),
+            id=new_execution_id() if own_id is None else check_id(own_id),
             event_name=parts.name,
             event_data=payload,
             nonce=new_nonce(),
             created_at=self.clock.now(),
             delay=None if delay is None else to_seconds(delay, "delay"),
             run_at=None if at is None else to_utc(at, "at"),
+            headers=self._headers(options),
+            tags=check_tags(options.get("tags") or ()),
         )
         return Prepared(
             execution=execution,
@@ -102,6 +130,14 @@ class Sender:
             result_type=parts.result_type,
             data=data,
         )
+
+    @staticmethod
+    def _headers(options: SendOptions) -> Mapping[str, str]:
+        """Those of the execution that sends, if one does, and those given."""
+        given, inherited = options.get("headers"), CURRENT_HEADERS.get()
+        if not given:
+            return inherited
+        return check_headers({**inherited, **check_headers(given)})
 
     async def insert(self, prepared: Sequence[Prepared]) -> list[Accepted]:
         """Insert in batches; one outcome each, in order.
@@ -113,8 +149,8 @@ class Sender:
         accepted: list[Accepted] = []
         conflict: ExecutionConflict | None = None
         known = self.data_types
-        for start in range(0, len(prepared), BATCH):
-            batch = prepared[start : start + BATCH]
+        for start in range(0, len(prepared), MAX_BATCH):
+            batch = prepared[start : start + MAX_BATCH]
             try:
                 outcomes = await self.store.executions.insert(
                     [one.execution for one in batch]

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.client")
 
-PAUSE = 1.0
+PAUSE_SECONDS = 1.0
 """Seconds until the workers are asked for; what is sent meanwhile shares the answer."""
-AGAIN = 60.0
+REPEAT_SECONDS = 60.0
 """Seconds until the same name is looked at again."""
-MOST_NAMES = 1000
+MAX_NAMES = 1000
 """Names that are remembered; more are a program that makes them up."""
-SHOWN = 5
+MAX_SHOWN = 5
 
 
 def unserved_warning(name: str, workers: Iterable[WorkerSeen]) -> str | None:
@@ -38,8 +38,8 @@ def unserved_warning(name: str, workers: Iterable[WorkerSeen]) -> str | None:
     text = f"{unserved_reason(name)}{did_you_mean(name, served) or ';'}"
     if not served:
         return f"{text} what was sent waits until one is started"
-    some = sorted(served)[:SHOWN]
-    more = ", …" if len(served) > SHOWN else ""
+    some = sorted(served)[:MAX_SHOWN]
+    more = ", …" if len(served) > MAX_SHOWN else ""
     return f"{text} what was sent waits. Live workers serve: {', '.join(some)}{more}"
 
 
@@ -58,9 +58,9 @@ class ServedEvents:
     def sent(self, store: Backend, name: str) -> None:
         """Look soon whether a worker serves the name."""
         now = time.monotonic()
-        if now - self._looked_at.get(name, -math.inf) < AGAIN:
+        if now - self._looked_at.get(name, -math.inf) < REPEAT_SECONDS:
             return
-        if len(self._looked_at) >= MOST_NAMES:
+        if len(self._looked_at) >= MAX_NAMES:
             self._looked_at.clear()
         self._looked_at[name] = now
         self._names.add(name)
@@ -74,7 +74,7 @@ class ServedEvents:
         self._task = None
 
     async def _look(self, store: Backend) -> None:
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(PAUSE_SECONDS)
         names, self._names = self._names, set()
         try:
             workers = await store.workers.seen()

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from .ownership import Interrupted
 
@@ -31,6 +31,14 @@ UNCARRIED = (
     concurrent.futures.CancelledError,
 )
 """What a future cannot hand on: it would hang, end the loop or look cancelled."""
+
+
+class Executor(Protocol):
+    """Where plain functions run: the pool, or the thread that asked for a step."""
+
+    def submit(self, function: Callable[[], Any]) -> Future[Any]:
+        """Run `function` in a thread; the future cancels what has not begun."""
+        ...
 
 
 class Threads:
@@ -73,7 +81,7 @@ class Threads:
 
     def _work(self) -> None:
         while (work := self._queue.get()) is not None:
-            _run(*work)
+            run_work(*work)
             del work
             with self._lock:
                 if self._waiting:
@@ -87,7 +95,7 @@ class ThreadCall:
 
     __slots__ = ("_source", "future")
 
-    def __init__(self, threads: Threads, function: Callable[[], Any]) -> None:
+    def __init__(self, threads: Executor, function: Callable[[], Any]) -> None:
         loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = loop.create_future()
         self._source = threads.submit(function)
@@ -95,7 +103,7 @@ class ThreadCall:
         self._source.add_done_callback(partial(_ended, loop, self.future))
 
     async def result(self) -> Any:
-        """What it returns. When this is cancelled, a call that runs goes on."""
+        """What it returns. When this is cancelled, a call that runs continues."""
         try:
             return await asyncio.shield(self.future)
         except asyncio.CancelledError:
@@ -128,7 +136,8 @@ def _hand_over(future: asyncio.Future[Any], source: Future[Any]) -> None:
         future.set_result(source.result())
 
 
-def _run(function: Callable[[], Any], future: Future[Any]) -> None:
+def run_work(function: Callable[[], Any], future: Future[Any]) -> None:
+    """Give the future what the function returns or raises, unless it is cancelled."""
     if not future.set_running_or_notify_cancel():
         return
     try:

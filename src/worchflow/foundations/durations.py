@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
-LONGEST = 100 * 366 * 86400.0
+MAX_SECONDS = 100 * 366 * 86400.0
 """A century: longer waits are mistakes, and datetimes would overflow."""
 
 
@@ -25,7 +25,7 @@ def to_seconds(duration: Duration, field: str) -> float:
     non-negative `timedelta`, number of seconds, or text such as "90s" or "5m".
     """
     seconds = _read(duration)
-    if seconds is None or not math.isfinite(seconds) or not 0 <= seconds <= LONGEST:
+    if seconds is None or not math.isfinite(seconds) or not 0 <= seconds <= MAX_SECONDS:
         raise ConfigurationError(
             f"{field}={duration!r} is not a duration: use a timedelta, seconds as a "
             'number from 0 up, or text such as "90s", "5m", "2h", "7d"'

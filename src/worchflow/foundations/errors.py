@@ -3,7 +3,8 @@
 WorchflowError
 ├── ConfigurationError
 │   ├── FunctionAlreadyRegistered
-│   └── SchemaTooNew
+│   ├── SchemaTooNew
+│   └── SchemaTooOld
 ├── StoreUnavailable
 ├── ExecutionNotFound
 ├── ExecutionConflict
@@ -75,6 +76,24 @@ class SchemaTooNew(ConfigurationError):
     """The store was written by a newer release; this one leaves it alone."""
 
     code = "WF1003"
+
+
+class SchemaTooOld(ConfigurationError):
+    """The store was written by an earlier release and has to be updated first.
+
+    Workers do so as they start, and `worchflow migrate` does; nothing in it is lost.
+    `found` is the schema that it has, `needed` that of this release.
+    """
+
+    code = "WF1004"
+
+    def __init__(self, store: str, *, found: int, needed: int) -> None:
+        super().__init__(
+            f"{store} has schema {found}, this release needs {needed}: start a worker "
+            "of this release, or run `worchflow migrate`; everything in it is kept"
+        )
+        self.found = found
+        self.needed = needed
 
 
 class StoreUnavailable(WorchflowError):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow")
 
-PATIENCE = 5.0
+LOCK_TIMEOUT_SECONDS = 5.0
 """Seconds that a fork waits for those who are in a `Section`; then it happens."""
 
 
@@ -107,7 +107,7 @@ class _Forks:
     def prepare(self) -> None:
         """Let nobody enter a section, and wait for those who are in one."""
         self.entering.acquire()
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + LOCK_TIMEOUT_SECONDS
         for section in list(self.sections):
             # An interrupt that comes while it waits must not lose what is held.
             if section.hold(max(0.0, end - time.monotonic())):

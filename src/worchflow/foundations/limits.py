@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import cast
 
 from .errors import ConfigurationError, InvalidInput, PayloadTooLarge
 
 ID = re.compile(r"[A-Za-z0-9._:@/-]{1,200}")
 PREFIX = re.compile(r"[A-Za-z0-9._:@/-]*(\{[A-Za-z0-9._:@/-]+\})?[A-Za-z0-9._:@/-]*")
-NAME_LENGTH = 200
+MAX_NAME_LENGTH = 200
+MAX_HEADERS = 32
+MAX_HEADER_BYTES = 4096
+MAX_TAGS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
+class PayloadLimits:
     """Sizes in bytes of UTF-8 JSON before a codec; `depth` in nested containers."""
 
     event_bytes: int = 1024 * 1024
@@ -65,7 +70,7 @@ def check_prefix(value: object, field: str = "queue_prefix") -> str:
     """A queue prefix: an id that may contain one `{tag}` for Redis Cluster."""
     if (
         not isinstance(value, str)
-        or not 1 <= len(value) <= NAME_LENGTH
+        or not 1 <= len(value) <= MAX_NAME_LENGTH
         or not PREFIX.fullmatch(value)
     ):
         raise ConfigurationError(
@@ -79,7 +84,7 @@ def check_name(value: object, field: str) -> str:
     """A title, event name or function id: 1 to 200 printable characters."""
     if (
         not isinstance(value, str)
-        or not 1 <= len(value) <= NAME_LENGTH
+        or not 1 <= len(value) <= MAX_NAME_LENGTH
         or not value.isprintable()
     ):
         raise InvalidInput(
@@ -96,6 +101,60 @@ def check_key(value: object, field: str = "key") -> str:
             f"{field}={short(value)} must be a str, an int or a UUID", field=field
         )
     return check_name(str(value), field)
+
+
+def check_headers(value: object, field: str = "headers") -> dict[str, str]:
+    """Text by name: at most 32, together at most 4 KiB of UTF-8."""
+    if not isinstance(value, Mapping):
+        raise InvalidInput(
+            f"{field}={short(value)} must be a mapping of text to text", field=field
+        )
+    given = cast("Mapping[object, object]", value)
+    headers: dict[str, str] = {}
+    for name, text in given.items():
+        what = f"{field}[{short(name)}]"
+        if not isinstance(text, str):
+            # The value may be a secret that was given under a wrong type.
+            raise InvalidInput(
+                f"{what} must be text, it is of type {type(text).__name__}", field=field
+            )
+        headers[check_name(name, f"a name in {field}")] = _storable(text, what, field)
+    size = sum(len(part.encode()) for pair in headers.items() for part in pair)
+    if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        raise InvalidInput(
+            f"{field}: {len(headers)} headers of {size} bytes are too many: at most "
+            f"{MAX_HEADERS}, with at most {MAX_HEADER_BYTES} bytes of names and values "
+            "together. What is larger belongs into the event's data",
+            field=field,
+        )
+    return headers
+
+
+def check_tags(value: object, field: str = "tags") -> tuple[str, ...]:
+    """At most ten names; one that is given twice counts once."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidInput(
+            f"{field}={short(value)} must be a list of names", field=field
+        )
+    given = cast("Iterable[object]", value)
+    tags = dict.fromkeys(check_name(each, "a tag in " + field) for each in given)
+    if len(tags) > MAX_TAGS:
+        raise InvalidInput(
+            f"{field}: {len(tags)} tags are too many: an execution has at most "
+            f"{MAX_TAGS}",
+            field=field,
+        )
+    return tuple(tags)
+
+
+def _storable(text: str, what: str, field: str) -> str:
+    with suppress(UnicodeEncodeError):
+        text.encode()
+        if "\0" not in text:
+            return text
+    raise InvalidInput(
+        f"{what} has a NUL or half a character, which cannot be stored", field=field
+    )
 
 
 def check_cursor(value: object) -> str:

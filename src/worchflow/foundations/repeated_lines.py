@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping
 
-EVERY = 30.0
+REPEAT_SECONDS = 30.0
 """Seconds in which lines of one kind are one line."""
 LEFT_OUT = " (and %d more lines like this one in the last %.0f s)"
 
@@ -23,7 +23,7 @@ class RepeatedLines:
     """
 
     def __init__(
-        self, every: float = EVERY, clock: Callable[[], float] = time.monotonic
+        self, every: float = REPEAT_SECONDS, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._every = every
         self._clock = clock

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-SHOWN = 10
+MAX_SHOWN = 10
 """Violations printed of each kind."""
 
 
@@ -39,7 +39,7 @@ class Report:
         for kind, count in kinds.items():
             lines.append(f"VIOLATION: {kind}: {count}")
             those = [each for each in self.violations if each.kind == kind]
-            lines += [f"  {each.execution}: {each.seen}" for each in those[:SHOWN]]
-            lines += [f"  and {count - SHOWN} more"] if count > SHOWN else []
+            lines += [f"  {each.execution}: {each.seen}" for each in those[:MAX_SHOWN]]
+            lines += [f"  and {count - MAX_SHOWN} more"] if count > MAX_SHOWN else []
         lines.append("passed" if self.passed else "FAILED")
         return "\n".join(lines)

@@ -107,8 +107,19 @@ def encode_notice(notice: Notice) -> str:
     return text + "}"
 
 
+def started(claim: Claim) -> ExecutionStarted:
+    """What a store publishes when the attempt of a claim starts."""
+    execution = claim.execution
+    return ExecutionStarted(
+        execution_id=execution.id,
+        event_name=execution.event_name,
+        attempt=execution.attempt_count + 1,
+        status=ExecutionStatus.PROCESSING,
+    )
+
+
 def encode_started(claim: Claim) -> str:
-    """What a store publishes with a claim, as JSON at once."""
+    """The same as JSON at once: it is done for every attempt, heard or not."""
     execution = claim.execution
     return (
         f'{{"name":"execution:start","execution_id":{_quoted(execution.id)},'

@@ -61,6 +61,34 @@ class ErrorInfo:
     step: str | None = None
 
 
+class AttemptOutcome(StrEnum):
+    """How the code of an attempt ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptRecord:
+    """An attempt that has ended, by the clock of the worker that made it.
+
+    One that a dead worker or a stopping one did not end leaves no record.
+    """
+
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime
+    outcome: AttemptOutcome
+    error: ErrorInfo | None = None
+    """What it failed with; `error.step` is the step that it failed in."""
+
+
+MAX_ATTEMPT_RECORDS = 10
+"""The newest attempts of an execution that are kept."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """One execution. All times are aware datetimes in UTC.
@@ -68,6 +96,8 @@ class Execution:
     `attempt_count` counts failed attempts, `recoveries` the worker deaths it
     survived, `reason` says why it waits or was cancelled, `worker` who owns it now.
     `cancel_requested` means that it will end as cancelled once its worker releases it.
+    `attempts` are the newest ten that have ended, the oldest of them first. `headers`
+    and `tags` are those that it was sent with.
     """
 
     id: str
@@ -87,6 +117,9 @@ class Execution:
     worker: str | None
     reason: str | None
     cancel_requested: bool
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    tags: tuple[str, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +161,8 @@ class NewExecution:
     delay: float | None = None
     """Seconds from the store's now until it may run."""
     run_at: datetime | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    tags: tuple[str, ...] = ()
 
 
 @value
@@ -158,6 +193,10 @@ class StoredExecution:
     """Workers that died while its code ran, since it last recorded a step."""
     nonce: str = ""
     """Tells this execution from an earlier one of the same id that was deleted."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    tags: tuple[str, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
+    """With a codec, `message` and `traceback` of errors are encoded payloads."""
 
 
 @value
@@ -226,11 +265,13 @@ class ExecutionQuery:
     """A function id or an event name."""
     since: datetime | None = None
     until: datetime | None = None
+    tag: str | None = None
     id_prefix: str | None = None
     cursor: str | None = None
     limit: int = 50
     payloads: bool = True
-    """Whether event data and results are read; without it they are null and None."""
+    """Whether event data, results and attempts are read; without it they are null,
+    None and empty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

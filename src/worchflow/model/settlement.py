@@ -1,4 +1,7 @@
-"""The ways a worker releases an execution it owns."""
+"""The ways a worker releases an execution it owns.
+
+All but `Released` carry a record of the attempt, if one was made.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..foundations.types import value
+from .records import MAX_ATTEMPT_RECORDS
 
 if TYPE_CHECKING:
     from ..foundations.types import Payload
-    from .records import ErrorInfo, ExecutionStatus
+    from .records import AttemptRecord, Claim, ErrorInfo, ExecutionStatus
 
 
 @value
@@ -17,6 +21,7 @@ class Completed:
     """The handler returned; the result is final."""
 
     result: Payload
+    attempt: AttemptRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +33,7 @@ class Failed:
 
     error: ErrorInfo
     attempted: bool = True
+    attempt: AttemptRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +42,7 @@ class RetryAt:
 
     error: ErrorInfo
     delay: float
+    attempt: AttemptRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,9 +62,20 @@ class Cancelled:
     """The attempt was stopped because somebody cancelled the execution."""
 
     reason: str | None = None
+    attempt: AttemptRecord | None = None
 
 
 Settlement: TypeAlias = Completed | Failed | RetryAt | Released | Cancelled
+
+
+def attempts_after(
+    claim: Claim, settlement: Settlement
+) -> tuple[AttemptRecord, ...] | None:
+    """The attempts of an execution with that of a settlement; None: unchanged."""
+    if isinstance(settlement, Released) or settlement.attempt is None:
+        return None
+    before = claim.execution.attempts
+    return (*before[1 - MAX_ATTEMPT_RECORDS :], settlement.attempt)
 
 
 @value

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from .records import Execution, WorkerSeen
 
-LONGEST_MESSAGE = 200
+MAX_MESSAGE_LENGTH = 200
 """Characters of an error's message; the whole of it is beside the sentence."""
 TO_BE_CANCELLED = (
     "Its cancellation was requested; it ends as cancelled once its running code stops."
 )
-UPKEEP = 10.0
+UPKEEP_SECONDS = 10.0
 """Seconds; between two looks of a worker for what dead ones own, and some room."""
 
 
@@ -61,14 +61,15 @@ def _silent(
     flagged = execution.cancel_requested
     takes_over = "cancels it" if flagged else "takes over"
     if own is not None and own.is_alive:
-        rest = format_duration(lease_ttl - (own.silent_for or 0.0) + UPKEEP)
+        rest = format_duration(lease_ttl - (own.silent_for or 0.0) + UPKEEP_SECONDS)
         return (
             f"{said}; unless it is heard of again, another {takes_over} within {rest}."
         )
     if not any(each.is_alive for each in workers):
         return f"{said}; a worker {takes_over} once one is started."
     taken_over = "cancelled" if flagged else "taken over"
-    return f"{said}; it is {taken_over} within {format_duration(lease_ttl + UPKEEP)}."
+    longest = format_duration(lease_ttl + UPKEEP_SECONDS)
+    return f"{said}; it is {taken_over} within {longest}."
 
 
 def _retrying(
@@ -87,7 +88,7 @@ def _retrying(
 
 
 def _shortened(text: str) -> str:
-    longest = LONGEST_MESSAGE
+    longest = MAX_MESSAGE_LENGTH
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 

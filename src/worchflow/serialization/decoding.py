@@ -3,45 +3,52 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ..foundations.errors import SerializationError
 from ..foundations.ids import step_name
-from ..model.records import Execution, StepRecord
+from ..model.records import Execution, StepRecord, StoredExecution
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..model.records import StoredExecution, StoredStep
+    from ..model.records import ErrorInfo, StoredStep
     from .payloads import Payloads
 
 logger = logging.getLogger("worchflow.client")
+
+DECODED = {"result", "error", "reason", "attempts"}
+
+
+SAME = sorted(
+    {each.name for each in fields(Execution)}
+    & {each.name for each in fields(StoredExecution)} - DECODED
+)
+"""What users see of an execution as a store holds it."""
 
 
 def decode_execution(stored: StoredExecution, payloads: Payloads) -> Execution:
     """The execution with plain JSON values; `SerializationError` if one is broken."""
     where = f"execution {stored.id}"
+    same: dict[str, Any] = {name: getattr(stored, name) for name in SAME}
     return Execution(
-        id=stored.id,
-        event_name=stored.event_name,
-        function_id=stored.function_id,
+        **same,
         data=payloads.decode(stored.event_data, Any, where=where),
-        status=stored.status,
         result=None
         if stored.result is None
         else payloads.decode(stored.result, Any, where=where),
-        error=None if stored.error is None else payloads.decode_error(stored.error),
-        attempt_count=stored.attempt_count,
-        recoveries=stored.recoveries,
-        created_at=stored.created_at,
-        updated_at=stored.updated_at,
-        started_at=stored.started_at,
-        finished_at=stored.finished_at,
-        run_at=stored.run_at,
-        worker=stored.worker,
+        error=_error(stored.error, payloads),
         reason=stored.cancel_reason or stored.reason,
-        cancel_requested=stored.cancel_requested,
+        attempts=tuple(
+            replace(each, error=_error(each.error, payloads))
+            for each in stored.attempts
+        ),
     )
+
+
+def _error(error: ErrorInfo | None, payloads: Payloads) -> ErrorInfo | None:
+    return None if error is None else payloads.decode_error(error)
 
 
 def decode_executions(
@@ -71,7 +78,7 @@ def decode_step(
         result=None
         if stored.result is None
         else payloads.decode(stored.result, Any, where=where),
-        error=None if stored.error is None else payloads.decode_error(stored.error),
+        error=_error(stored.error, payloads),
         attempts=stored.attempts,
         started_at=stored.started_at,
         finished_at=stored.finished_at,

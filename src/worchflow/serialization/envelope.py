@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .serializer import Codec
 
 CODEC_KEY = "worchflow:codec"
-MAX_PAYLOAD = 15 * 1024 * 1024
+MAX_PAYLOAD_BYTES = 15 * 1024 * 1024
 """After the codec; MongoDB refuses documents above 16 MiB."""
 
 
@@ -42,7 +42,7 @@ class Envelope:
             return text
         data = self._apply("encode", text.encode(), where)
         payload = f'{{"{CODEC_KEY}":"{b64encode(data).decode()}"}}'
-        check_size(payload, MAX_PAYLOAD, f"{where} after the codec")
+        check_size(payload, MAX_PAYLOAD_BYTES, f"{where} after the codec")
         return payload
 
     def open(self, payload: Payload | None, where: str) -> str:

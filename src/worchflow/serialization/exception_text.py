@@ -12,10 +12,10 @@ from ..model.records import ErrorInfo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MESSAGE_BYTES = 8 * 1024
-TRACEBACK_BYTES = 32 * 1024
-TYPE_LENGTH = 200
-MOST_LINKED = 100
+MAX_MESSAGE_BYTES = 8 * 1024
+MAX_TRACEBACK_BYTES = 32 * 1024
+MAX_TYPE_LENGTH = 200
+MAX_LINKED = 100
 MARK_BYTES = 64
 """Room for the words that stand for what is left out."""
 
@@ -30,9 +30,9 @@ def describe(exception: BaseException) -> ErrorInfo:
     are kept.
     """
     return ErrorInfo(
-        type=type(exception).__name__[:TYPE_LENGTH],
-        message=without_middle(_message(exception), MESSAGE_BYTES),
-        traceback=without_middle(_traceback(exception), TRACEBACK_BYTES),
+        type=type(exception).__name__[:MAX_TYPE_LENGTH],
+        message=without_middle(_message(exception), MAX_MESSAGE_BYTES),
+        traceback=without_middle(_traceback(exception), MAX_TRACEBACK_BYTES),
     )
 
 
@@ -42,7 +42,7 @@ def leading_to(exception: BaseException) -> Iterator[BaseException]:
     At most a hundred; never raises.
     """
     waiting, seen = [exception], set[int]()
-    while waiting and len(seen) < MOST_LINKED:
+    while waiting and len(seen) < MAX_LINKED:
         one = waiting.pop(0)
         if id(one) in seen:
             continue

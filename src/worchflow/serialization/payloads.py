@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from pydantic_core import from_json, to_json
 
@@ -13,7 +13,7 @@ from ..foundations.errors import (
     SerializationError,
     StepResultChanged,
 )
-from ..foundations.limits import Limits, check_size, short
+from ..foundations.limits import PayloadLimits, check_size, short
 from .envelope import CODEC_KEY, Envelope, is_sealed
 from .exception_text import describe
 from .plain_json import (
@@ -60,6 +60,14 @@ _CORRECT = {
 _SIMPLE = frozenset({bool, NoneType})
 
 
+class PayloadOptions(TypedDict, total=False):
+    """How user data becomes text: the same for an app, a client and a worker."""
+
+    serializer: Serializer | None
+    codec: Codec | None
+    limits: PayloadLimits | None
+
+
 class Payloads:
     """Encodes and decodes all user data, under one serializer, codec and limits.
 
@@ -71,12 +79,12 @@ class Payloads:
         self,
         serializer: Serializer | None = None,
         codec: Codec | None = None,
-        limits: Limits | None = None,
+        limits: PayloadLimits | None = None,
     ) -> None:
         self._serializer = serializer or JSONSerializer()
         self._is_default = type(self._serializer) is JSONSerializer
         self._envelope = Envelope(codec)
-        self._limits = limits or Limits()
+        self._limits = limits or PayloadLimits()
         self._bytes = {
             "event": self._limits.event_bytes,
             "step": self._limits.step_bytes,
@@ -85,6 +93,15 @@ class Payloads:
         _check_methods("serializer", self._serializer)
         if codec is not None:
             _check_methods("codec", codec)
+
+    @classmethod
+    def of(cls, options: PayloadOptions) -> Payloads:
+        """Those in the options of an app, a client or a worker, which may be more."""
+        names = PayloadOptions.__optional_keys__
+        given: dict[str, Any] = {
+            name: each for name, each in options.items() if name in names
+        }
+        return cls(**given)
 
     def encode(
         self, value: Any, type: Any, *, kind: Kind, where: str

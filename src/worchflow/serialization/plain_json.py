@@ -134,7 +134,7 @@ def _container_violation(
 
 def too_deep(depth: int) -> str:
     """The reason for what is nested too deep."""
-    more = f", or allow up to {MAX_DEPTH} with limits=Limits(depth=...)"
+    more = f", or allow up to {MAX_DEPTH} with limits=PayloadLimits(depth=...)"
     return (
         f"is nested more than {depth} levels deep: nest it less"
         f"{more if depth < MAX_DEPTH else ''}"

@@ -26,7 +26,7 @@ EXACT = ConfigDict(
 )
 """Bytes need not be UTF-8; NaN stays visible in the text, where it is refused."""
 
-CACHED_TYPES = 512
+MAX_CACHED_TYPES = 512
 
 new_type: Any = typing.NewType
 
@@ -46,14 +46,14 @@ def adapter_for(annotation: Any) -> Adapter:
     return _cached(annotation, repr(annotation))[1]
 
 
-@lru_cache(maxsize=CACHED_TYPES)
+@lru_cache(maxsize=MAX_CACHED_TYPES)
 def schema_kinds(adapter: Adapter) -> frozenset[str]:
     """The kinds of pydantic schema that a type is made of, such as `int` or `model`."""
     kinds = (part.get("type") for part in _schema_parts(adapter))
     return frozenset(kind for kind in kinds if isinstance(kind, str))
 
 
-@lru_cache(maxsize=CACHED_TYPES)
+@lru_cache(maxsize=MAX_CACHED_TYPES)
 def has_uncompared_fields(adapter: Adapter) -> bool:
     """Whether dataclasses in a type have fields that `==` may not look at."""
     classes = {
@@ -93,7 +93,7 @@ def type_name(annotation: Any) -> str:
     return short(annotation).replace("typing.", "")
 
 
-@lru_cache(maxsize=CACHED_TYPES)
+@lru_cache(maxsize=MAX_CACHED_TYPES)
 def _cached(annotation: Any, _order: str) -> tuple[Any, Adapter]:
     return annotation, _build(annotation)
 

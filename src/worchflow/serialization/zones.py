@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from pydantic_core import core_schema
 
 from .plain_json import ValueViolation
-from .type_adapters import CACHED_TYPES, schema_kinds
+from .type_adapters import MAX_CACHED_TYPES, schema_kinds
 from .value_places import find_place
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _zoned_times(value: Any) -> Iterator[datetime | time]:
                 parents.pop()
 
 
-@lru_cache(maxsize=CACHED_TYPES)
+@lru_cache(maxsize=MAX_CACHED_TYPES)
 def _way_into(kind: Any) -> Callable[[Any], Iterable[Any]] | None:
     """What gives the values inside one of a class; None for what holds none."""
     if issubclass(kind, Mapping):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from ..foundations.errors import ConfigurationError
 from ..foundations.limits import short
@@ -29,6 +29,26 @@ SWITCH = {"true": True, "false": False, "1": True, "0": False}
 DEFAULT_SQLITE_PATH = ".worchflow/worchflow.db"
 
 
+class StoreOptions(TypedDict, total=False):
+    """Where the data is: the same arguments for an app, a client and a worker.
+
+    One of `redis` with `db`, `redis_url` with `mongo_url`, `sqlite` and `backend`;
+    without any of them the environment says it, else it is an SQLite file.
+    """
+
+    redis: AnyRedis | None
+    db: AnyDatabase | None
+    lease_db: LeaseDatabase | None
+    redis_url: str | None
+    mongo_url: str | None
+    sqlite: str | Path | None
+    backend: Backend | None
+    queue_prefix: str | None
+    durability: Durability
+    ts_compat: bool | None
+    retention: Retention | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoreChoice:
     """Where the data should be, as the user said it; everything may be left out."""
@@ -46,6 +66,20 @@ class StoreChoice:
     retention: Retention | None = DEFAULT_RETENTION
     options: BackendOptions | None = None
     """Instead of the four before it."""
+
+    @classmethod
+    def of(cls, options: StoreOptions) -> StoreChoice:
+        """The choice in the options of an app, a client or a worker, which may be more.
+
+        `ConfigurationError` for what no environment can make right.
+        """
+        names = StoreOptions.__optional_keys__
+        given: dict[str, Any] = {
+            name: each for name, each in options.items() if name in names
+        }
+        choice = cls(**given)
+        check_choice(choice)
+        return choice
 
     def backend_options(self, environ: Mapping[str, str]) -> BackendOptions:
         """The options as given; what is not, by the environment if that can say it."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ..engine.running_step import is_being_cancelled
+from ..engine.coroutines import is_being_cancelled
 from ..model.notices import ErrorRaised
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import traceback
 from typing import TYPE_CHECKING
 
 from ..engine.runner import ExecutionRunner
-from ..engine.running_step import RunningStep
+from ..engine.step_function import StepFunction
 
 if TYPE_CHECKING:
     import asyncio
     from types import FrameType
 
-    from ..engine.running_step import Host
+    from ..engine.attempt import Attempt
 
 logger = logging.getLogger("worchflow.worker")
 
@@ -91,7 +91,7 @@ def _culprit(
     depth = 0
     while frame is not None:
         owner = frame.f_locals.get("self")
-        if isinstance(owner, RunningStep):
+        if isinstance(owner, StepFunction):
             title = owner.call.title
             return _place(owner.attempt, title), _extra(owner.attempt, title), depth
         if isinstance(owner, ExecutionRunner):
@@ -100,10 +100,10 @@ def _culprit(
     return "outside any handler", {}, None
 
 
-def _place(attempt: Host, title: str | None) -> str:
+def _place(attempt: Attempt, title: str | None) -> str:
     step = f'step "{title}" of ' if title else ""
     return f"by {step}{attempt.function.id}, execution {attempt.claim.execution.id}"
 
 
-def _extra(attempt: Host, title: str | None) -> dict[str, object]:
+def _extra(attempt: Attempt, title: str | None) -> dict[str, object]:
     return {**attempt.fields, "step": title}

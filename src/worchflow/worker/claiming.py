@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.worker")
 
-WAIT = 2.0
+CLAIM_WAIT_SECONDS = 2.0
 """Seconds one claim waits for work before it asks again."""
-FEW = 1 / 8
+FEW_SLOTS_SHARE = 1 / 8
 """The share of the slots that is hardly worth a claim while much work waits."""
-PAUSE = 0.005
+PAUSE_SECONDS = 0.005
 """Seconds in which more slots may become free then."""
-HEAD_START = 0.001
+HEAD_START_SECONDS = 0.001
 """Seconds that are for what was claimed, before there is a look for more."""
 
 
@@ -49,15 +49,15 @@ class ClaimLoop:
         pause = 0.1
         while True:
             await self._slots.wait_free()
-            if self._has_more and self._slots.free_share < FEW:
-                await asyncio.sleep(PAUSE)
+            if self._has_more and self._slots.free_share < FEW_SLOTS_SHARE:
+                await asyncio.sleep(PAUSE_SECONDS)
             lease = self._membership.lease
             if lease is None or not lease.holds():
                 await asyncio.sleep(0.05)
                 continue
             try:
                 if await self._claim(lease) and not self._has_more:
-                    await asyncio.sleep(HEAD_START)
+                    await asyncio.sleep(HEAD_START_SECONDS)
                 pause = 0.1
                 continue
             except StoreUnavailable as error:
@@ -83,7 +83,7 @@ class ClaimLoop:
             claims = [quarantined]
         else:
             limit = slots.free
-            claims = await store.claims.claim(lease.worker, limit, WAIT)
+            claims = await store.claims.claim(lease.worker, limit, CLAIM_WAIT_SECONDS)
             self._has_more = len(claims) == limit
         for claim in claims:
             slots.start(claim, lease)

@@ -89,12 +89,12 @@ class ExecutionSlots:
         """End one execution's attempt, if it is running."""
         runner = self._runners.get(execution_id)
         if runner is not None:
-            runner.attempt.interrupt(why)
+            runner.attempt.scope.interrupt(why)
 
     def interrupt_all(self, why: Interruption) -> None:
         """End every attempt."""
         for runner in list(self._runners.values()):
-            runner.attempt.interrupt(why)
+            runner.attempt.scope.interrupt(why)
 
     async def drained(self) -> None:
         """Wait until every slot is free."""

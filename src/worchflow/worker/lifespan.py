@@ -14,7 +14,7 @@ logger = logging.getLogger("worchflow.worker")
 
 RAISED = "It came out of the app's lifespan, while a worker started."
 """The note on an exception that ends a start."""
-GIVING_UP = 5.0
+GIVE_UP_SECONDS = 5.0
 """Seconds for a lifespan that is left while it is being entered."""
 
 
@@ -45,7 +45,7 @@ class Lifespan:
             # Entered all the same, it is left at once.
             self._leaving.set()
             self._task.cancel()
-            await asyncio.wait({self._task}, timeout=GIVING_UP)
+            await asyncio.wait({self._task}, timeout=GIVE_UP_SECONDS)
             raise
         if self._task.done():
             error = None if self._task.cancelled() else self._task.exception()

@@ -9,7 +9,7 @@ import random
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..definitions.registry import FunctionRegistry
-from ..engine.emitter import Emitter
+from ..engine.emitter import CallbackMethods, Callbacks, Emitter
 from ..engine.ownership import Interruption
 from ..engine.threads import Threads
 from ..engine.worker_runtime import WorkerRuntime
@@ -17,11 +17,11 @@ from ..foundations import forking
 from ..foundations.clock import SystemClock
 from ..foundations.durations import format_duration, to_seconds
 from ..foundations.errors import ConfigurationError, StoreUnavailable, WorchflowError
-from ..foundations.limits import Limits
+from ..foundations.suggestions import refuse_unknown
 from ..model.notices import ErrorRaised, Ready
-from ..model.options import DEFAULT_RETENTION, WorkerOptions
-from ..serialization.payloads import Payloads
-from ..storage.choice import StoreChoice, make_backend
+from ..model.options import WorkerOptions
+from ..serialization.payloads import PayloadOptions, Payloads
+from ..storage.choice import StoreChoice, StoreOptions, make_backend
 from .background import Background
 from .blocked_loop import BlockedLoopWatch
 from .claiming import ClaimLoop
@@ -38,15 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
     from ..definitions.function import AnyFunction
     from ..definitions.middleware import Middleware
     from ..foundations.types import Duration
-    from ..model.options import Retention
-    from ..serialization.serializer import Codec, Serializer
-    from ..storage.choice import AnyDatabase, AnyRedis, LeaseDatabase
-    from ..storage.contract.backend import Backend
 
 logger = logging.getLogger("worchflow.worker")
 
@@ -54,14 +50,18 @@ State: TypeAlias = Literal[
     "new", "starting", "running", "stopping", "stopped", "one of the parent process"
 ]
 
-TOLD_AFTER = 1.0
+REPORT_AFTER_SECONDS = 1.0
 """Seconds of stopping after which a worker says what it waits for."""
-TOLD_IDS = 3
-LEAST_STEP_THREADS = 32
+MAX_REPORTED_IDS = 3
+MIN_STEP_THREADS = 32
 """Sync steps of one execution may run in parallel, so a slot can need several."""
 
 
-class Worcher(Emitter):
+class SharedOptions(StoreOptions, PayloadOptions, total=False):
+    """What a worker is made with as clients are: the stores and the payloads."""
+
+
+class Worcher(CallbackMethods):
     """Claims executions and runs the functions registered for their events.
 
     At most `concurrency` executions run at once. Making one does no I/O; `start`
@@ -74,50 +74,33 @@ class Worcher(Emitter):
         functions: Iterable[AnyFunction],
         /,
         *,
-        redis: AnyRedis | None = None,
-        db: AnyDatabase | None = None,
-        lease_db: LeaseDatabase | None = None,
-        backend: Backend | None = None,
         concurrency: int = 1,
-        queue_prefix: str | None = None,
-        retention: Retention | None = DEFAULT_RETENTION,
         middleware: Sequence[Middleware] = (),
-        serializer: Serializer | None = None,
-        codec: Codec | None = None,
-        limits: Limits | None = None,
         options: WorkerOptions | None = None,
         lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None,
+        **shared: Unpack[SharedOptions],
     ) -> None:
-        super().__init__(middleware)
+        refuse_unknown(shared, SharedOptions.__optional_keys__, "Worcher")
+        super().__init__(Callbacks())
+        self._emitter = Emitter(middleware, self._callbacks)
         self.options = _options(concurrency, options)
         self._registry = FunctionRegistry(functions)
-        self._backend = make_backend(
-            StoreChoice(
-                redis=redis,
-                db=db,
-                lease_db=lease_db,
-                backend=backend,
-                queue_prefix=queue_prefix,
-                retention=retention,
-            )
-        )
+        self._backend = make_backend(StoreChoice.of(shared))
         self._opened = False
         self._lifespan = Lifespan(lifespan)
         self._clock = SystemClock()
         self._runtime = WorkerRuntime(
             store=self._backend,
-            payloads=Payloads(
-                serializer=serializer, codec=codec, limits=limits or Limits()
-            ),
+            payloads=Payloads.of(shared),
             middleware=tuple(middleware),
-            emitter=self,
+            emitter=self._emitter,
             handler_threads=Threads(self.options.concurrency, "worchflow-handler"),
             step_threads=Threads(_step_threads(self.options), "worchflow-step"),
             clock=self._clock,
             random=random.random,
         )
         self._slots = ExecutionSlots(self._runtime, self._registry, self.options)
-        self._background = Background(self)
+        self._background = Background(self._emitter)
         self._membership = Membership(
             self._backend,
             self._slots,
@@ -173,13 +156,13 @@ class Worcher(Emitter):
         )
         self._watch.start()
         try:
-            await self._backend.open()
+            await self._backend.open(migrate=True)
             self._opened = True
             await self._membership.join(self._watch)
             await self._lifespan.enter()
         except BaseException as error:
             if isinstance(error, WorchflowError):
-                self.emit(ErrorRaised(error=error))
+                self._emitter.emit(ErrorRaised(error=error))
             try:
                 with contextlib.suppress(StoreUnavailable):
                     await self._leave(drained=True)
@@ -201,7 +184,7 @@ class Worcher(Emitter):
             self.options.concurrency,
             self._backend.location,
         )
-        self.emit(Ready())
+        self._emitter.emit(Ready())
 
     async def run(
         self, *, shutdown_timeout: Duration = 30, burst: bool = False
@@ -288,7 +271,7 @@ class Worcher(Emitter):
                 await self._membership.leave(drained=False)
                 self._leaving_late = asyncio.ensure_future(self._release_late())
             await self._leave_lifespan()
-            await self.drain(0.5)
+            await self._emitter.drain(0.5)
         finally:
             self._state = "stopped"
             self._stopped.set()
@@ -298,7 +281,9 @@ class Worcher(Emitter):
         """Wait for what runs, then end it; False if it does not end in time."""
         # Handing back needs a moment of the time that was given.
         reserve = min(2.0, self._deadline.left() / 4)
-        tell = asyncio.get_running_loop().call_later(TOLD_AFTER, self._tell_what_runs)
+        tell = asyncio.get_running_loop().call_later(
+            REPORT_AFTER_SECONDS, self._tell_what_runs
+        )
         try:
             if await self._deadline.keeps(self._slots.drained, reserve=reserve):
                 return True
@@ -314,7 +299,8 @@ class Worcher(Emitter):
             "the worker stops once %d execution(s) have ended, in %s at the latest: %s",
             len(ids),
             format_duration(self._deadline.left()),
-            ", ".join(ids[:TOLD_IDS]) + (", …" if len(ids) > TOLD_IDS else ""),
+            ", ".join(ids[:MAX_REPORTED_IDS])
+            + (", …" if len(ids) > MAX_REPORTED_IDS else ""),
         )
 
     async def _release(self) -> None:
@@ -335,7 +321,7 @@ class Worcher(Emitter):
             await self._lifespan.leave(max(1.0, self._deadline.left()))
         except Exception as error:
             logger.exception("leaving the lifespan failed; the worker stops anyway")
-            self.emit(ErrorRaised(error=error))
+            self._emitter.emit(ErrorRaised(error=error))
 
     async def _release_late(self) -> None:
         """After the deadline: what ends yet is recorded and handed back even so."""
@@ -376,4 +362,4 @@ def _options(concurrency: int, options: WorkerOptions | None) -> WorkerOptions:
 
 
 def _step_threads(options: WorkerOptions) -> int:
-    return max(LEAST_STEP_THREADS, 2 * options.concurrency)
+    return max(MIN_STEP_THREADS, 2 * options.concurrency)

@@ -74,7 +74,7 @@ def test_data_that_would_change_silently_or_is_no_json_is_refused(
 def test_a_file_is_read_up_to_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parsing, "MOST_BYTES", 10)
+    monkeypatch.setattr(parsing, "MAX_BYTES", 10)
     path = tmp_path / "data.json"
     path.write_text('"12345678"')
     assert read_data(f"@{path}") == "12345678"

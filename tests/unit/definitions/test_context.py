@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Coroutine
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 
+from tests.unit.definitions.recorder import Recorder, charge
 from worchflow.definitions.context import (
     MISSING,
     Context,
@@ -24,31 +22,9 @@ from worchflow.definitions.context import (
     TypedStep,
 )
 from worchflow.definitions.retry import Retry
-from worchflow.foundations.errors import ConfigurationError, InvalidInput
+from worchflow.foundations.errors import InvalidInput
 
 WHEN = datetime(2024, 5, 1, tzinfo=UTC)
-
-
-class Recorder:
-    """A runner that keeps the calls and answers with a step's title."""
-
-    def __init__(self) -> None:
-        self.calls: list[StepCall] = []
-        self.keys: list[tuple[str | None, str | None]] = []
-        self.cancelled = False
-        self.log = logging.LoggerAdapter(logging.getLogger("test"))
-
-    def run(self, call: StepCall) -> Coroutine[Any, Any, Any]:
-        self.calls.append(call)
-        return asyncio.sleep(0, call.title)
-
-    def run_blocking(self, call: StepCall) -> Any:
-        self.calls.append(call)
-        return call.title
-
-    def idempotency_key(self, title: str | None, key: str | None) -> str:
-        self.keys.append((title, key))
-        return "stable"
 
 
 @pytest.fixture
@@ -59,9 +35,6 @@ def runner() -> Recorder:
 def make(kind: type, runner: Recorder, data: Any = None) -> Any:
     event = ReceivedEvent(name="pay", data=data, id="exec-1", timestamp=WHEN)
     return kind(event=event, runner=runner, attempt=2, token=7)
-
-
-def charge(*args: Any, **kwargs: Any) -> None: ...
 
 
 @pytest.mark.parametrize("kind", [Context, SyncContext])
@@ -184,84 +157,6 @@ def test_a_type_makes_typed_steps_and_other_options_do_not(runner: Recorder) -> 
     assert type(Step(runner).options(as_type=int)) is TypedStep
     assert type(SyncStep(runner).options(key="k")) is SyncStep
     assert type(SyncStep(runner).options(as_type=int)) is SyncTypedStep
-
-
-@pytest.mark.parametrize(
-    ("key", "text"),
-    [
-        ("item", "item"),
-        (-3, "-3"),
-        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
-    ],
-)
-async def test_a_key_is_text_a_number_or_a_uuid(
-    key: Any, text: Any, runner: Recorder
-) -> None:
-    await Step(runner).options(key=key).run("t", charge)
-    assert runner.calls[0].key == text
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"kee": "x"}, 'no option "kee", did you mean "key"?'),
-        ({"undo": charge}, "it takes: as_type, key, retries, timeout"),
-        ({"retries": None}, "retries=None"),
-        ({"retries": -1}, "retries=-1"),
-        ({"retries": "3"}, "retries='3'"),
-        ({"timeout": 0}, "timeout=0 must be longer than nothing"),
-        ({"timeout": "soon"}, "timeout='soon'"),
-        ({"timeout": None}, "timeout=None"),
-        ({"as_type": 3}, "as_type=3 is not a type"),
-        ({"as_type": "Receipt"}, "as_type='Receipt' is not a type"),
-        ({"as_type": MISSING}, "is not a type"),
-    ],
-)
-@pytest.mark.parametrize("kind", [Step, SyncStep])
-def test_wrong_options_are_refused_by_name_and_value(
-    kind: Any, options: Any, reason: Any, runner: Recorder
-) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        kind(runner).options(**options)
-    assert reason in caught.value.message
-
-
-@pytest.mark.parametrize("key", [None, 1.5, True, "", "a\nb", b"k", "x" * 201])
-def test_wrong_keys_are_refused(key: Any, runner: Recorder) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        Step(runner).options(key=key)
-    assert caught.value.field == "key"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "field", "reason"),
-    [
-        (("", charge), "title", "1 to 200 printable characters"),
-        ((3, charge), "title", "title=3"),
-        (("a\x1fb", charge), "title", "title='a\\x1fb'"),
-        ((charge, "Charge"), "title", "the title comes first"),
-        (("t", 5), "fn", "step 't': an object of type int is no function"),
-        (("t", None), "fn", "is no function"),
-    ],
-)
-@pytest.mark.parametrize("kind", [Step, SyncStep])
-def test_wrong_calls_are_refused_before_anything_runs(
-    kind: Any, arguments: Any, field: Any, reason: Any, runner: Recorder
-) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        kind(runner).run(*arguments)
-    assert caught.value.field == field
-    assert reason in caught.value.message
-    assert runner.calls == []
-
-
-async def test_a_function_that_was_called_already_is_refused(runner: Recorder) -> None:
-    async def work() -> None: ...
-
-    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    for called in (work(), future):
-        with pytest.raises(InvalidInput, match="step 't': the function was called al"):
-            Step(runner).run("t", called)  # type: ignore[call-overload]
 
 
 def test_no_repr_shows_data_or_arguments(runner: Recorder) -> None:

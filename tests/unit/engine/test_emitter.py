@@ -108,7 +108,7 @@ def test_middleware_is_an_instance_of_middleware(given: Any) -> None:
 async def test_no_more_async_callbacks_run_at_once_than_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(emitter_module, "RUNNING_CALLBACKS", 10)
+    monkeypatch.setattr(emitter_module, "MAX_RUNNING_CALLBACKS", 10)
     emitter, go_on = Emitter(), asyncio.Event()
     begun, plain = [], []
 

@@ -69,7 +69,7 @@ async def test_a_name_that_nobody_serves_is_told_once(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(served_events, "PAUSE", 0)
+    monkeypatch.setattr(served_events, "PAUSE_SECONDS", 0)
     caplog.set_level(logging.WARNING, "worchflow.client")
     async with (
         app.worker() as worker,

@@ -11,16 +11,22 @@ from pydantic import TypeAdapter
 
 from worchflow import Execution, ExecutionStatus, Retry, StepRecord
 from worchflow.definitions.context import ReceivedEvent
-from worchflow.foundations.limits import Limits
+from worchflow.foundations.limits import PayloadLimits
 from worchflow.ledger import Report
 from worchflow.model.notices import KINDS, Ready
 from worchflow.model.options import BackendOptions, Retention, WorkerOptions
-from worchflow.model.records import ErrorInfo, Page, StepStatus
+from worchflow.model.records import (
+    AttemptOutcome,
+    AttemptRecord,
+    ErrorInfo,
+    Page,
+    StepStatus,
+)
 
 RECORDS: list[Any] = [
-    *(Execution, StepRecord, Page[Execution], ErrorInfo),
+    *(Execution, StepRecord, Page[Execution], ErrorInfo, AttemptRecord),
     *(ExecutionStatus, StepStatus, ReceivedEvent[int], Ready, *KINDS.values()),
-    *(Limits, Retention, BackendOptions, WorkerOptions, Report),
+    *(PayloadLimits, Retention, BackendOptions, WorkerOptions, Report),
 ]
 
 
@@ -56,6 +62,18 @@ def test_a_record_comes_back_from_its_json() -> None:
         worker=None,
         reason=None,
         cancel_requested=False,
+        headers={"traceparent": "00-1-2-01"},
+        tags=("blue",),
+        attempts=(
+            AttemptRecord(
+                number=1,
+                worker="w",
+                started_at=now,
+                ended_at=now,
+                outcome=AttemptOutcome.FAILED,
+                error=ErrorInfo(type="ValueError", message="no", traceback=""),
+            ),
+        ),
     )
     page = Page(items=[execution], cursor="next")
     adapter = TypeAdapter(Page[Execution])

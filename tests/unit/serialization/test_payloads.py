@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import typing
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +18,7 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
-from cryptography.fernet import Fernet
 from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -32,16 +29,17 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+from tests.unit.serialization.codecs import Encrypting, Failing, Zipped
+from tests.unit.serialization.json_values import json_values
 from worchflow.foundations.errors import (
     ConfigurationError,
     PayloadTooLarge,
     SerializationError,
     StepResultChanged,
-    WorchflowError,
 )
-from worchflow.foundations.limits import Limits
+from worchflow.foundations.limits import PayloadLimits
 from worchflow.model.records import ErrorInfo
-from worchflow.serialization.exception_text import MESSAGE_BYTES, TRACEBACK_BYTES
+from worchflow.serialization.exception_text import describe
 from worchflow.serialization.payloads import Kind, Payloads
 from worchflow.serialization.serializer import JSONSerializer
 
@@ -68,18 +66,6 @@ def nested(levels: int) -> list[Any]:
     for _ in range(levels - 1):
         value = [value]
     return value
-
-
-unicode_text = st.text(st.characters(exclude_categories=["Cs"]))
-json_values: st.SearchStrategy[Any] = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | unicode_text,
-    lambda inner: st.lists(inner) | st.dictionaries(unicode_text, inner),
-    max_leaves=20,
-)
 
 
 class Color(Enum):
@@ -438,8 +424,12 @@ ADVICE: list[tuple[Any, Callable[[], Any], str]] = [
     (Streamed, lambda: Streamed(items=[1]), r"\$\.items .*name list"),
     (Excluded, lambda: Excluded(x=1, y=2), "take exclude= away"),
     (Omitted, lambda: Omitted(y=2), "take exclude= away"),
-    (list[Any], lambda: nested(65), r"up to 100 with limits=Limits\(depth=...\)$"),
-    (Any, lambda: nested(65), r"up to 100 with limits=Limits\(depth=...\)$"),
+    (
+        list[Any],
+        lambda: nested(65),
+        r"up to 100 with limits=PayloadLimits\(depth=...\)$",
+    ),
+    (Any, lambda: nested(65), r"up to 100 with limits=PayloadLimits\(depth=...\)$"),
     (Deep, lambda: deep(300), "more than 100 levels deep: nest it less$"),
 ]
 
@@ -482,7 +472,7 @@ def test_a_refusal_carries_the_path_as_its_field() -> None:
 
 @pytest.mark.parametrize("kind", ["event", "step", "result"])
 def test_each_kind_has_its_own_size_limit_in_bytes_of_utf8(kind: Kind) -> None:
-    limits = Limits(**{f"{kind}_bytes": 20})
+    limits = PayloadLimits(**{f"{kind}_bytes": 20})
     fits, too_large = "é" * 9, "é" * 9 + "x"
 
     assert len(encode(fits, str, kind, limits=limits)[0].encode()) == 20
@@ -492,7 +482,7 @@ def test_each_kind_has_its_own_size_limit_in_bytes_of_utf8(kind: Kind) -> None:
 
 
 def test_the_size_is_that_before_the_codec() -> None:
-    limits = Limits(step_bytes=1000)
+    limits = PayloadLimits(step_bytes=1000)
     text = "x" * 998
 
     payload, _ = encode(text, str, codec=Zipped(), limits=limits)
@@ -518,13 +508,13 @@ def test_the_depth_limit_holds_with_and_without_a_type(type: Any) -> None:
     assert encode(value, type)[1] == value
     with pytest.raises(SerializationError, match="nested more than 64 levels"):
         encode([value], type)
-    assert encode([value], type, limits=Limits(depth=65))[1] == [value]
+    assert encode([value], type, limits=PayloadLimits(depth=65))[1] == [value]
 
 
 def test_what_was_kept_under_a_higher_depth_limit_is_still_read() -> None:
     payload = "[" * 90 + "]" * 90
 
-    assert Payloads(limits=Limits(depth=2)).decode(payload, Any, where=WHERE)
+    assert Payloads(limits=PayloadLimits(depth=2)).decode(payload, Any, where=WHERE)
 
 
 # --- reading -----------------------------------------------------------------------
@@ -626,155 +616,6 @@ def test_data_that_cannot_be_read_is_not_said_to_differ() -> None:
         Payloads().same_data("{", "{}")
 
 
-# --- codec -------------------------------------------------------------------------
-
-
-class Zipped:
-    def encode(self, data: bytes) -> bytes:
-        return zlib.compress(data)
-
-    def decode(self, data: bytes) -> bytes:
-        return zlib.decompress(data)
-
-
-class Encrypting:
-    def __init__(self) -> None:
-        self._key = Fernet(Fernet.generate_key())
-
-    def encode(self, data: bytes) -> bytes:
-        return self._key.encrypt(data)
-
-    def decode(self, data: bytes) -> bytes:
-        return self._key.decrypt(data)
-
-
-class Failing:
-    def encode(self, data: bytes) -> bytes:
-        raise ValueError(f"cannot take {data!r}")
-
-    def decode(self, data: bytes) -> bytes:
-        raise ValueError(f"cannot take {data!r}")
-
-
-@given(json_values)
-def test_what_a_codec_makes_is_stored_as_one_json_object_and_read_back(
-    value: Any,
-) -> None:
-    payloads = Payloads(codec=Zipped())
-
-    payload, decoded = payloads.encode(value, Any, kind="step", where=WHERE)
-
-    assert list(json.loads(payload)) == ["worchflow:codec"]
-    assert decoded == value
-    assert payloads.decode(payload, Any, where=WHERE) == value
-    # A store may keep the object and write it out again in its own way.
-    again = json.dumps(json.loads(payload), indent=1)
-    assert payloads.decode(again, Any, where=WHERE) == value
-
-
-def test_an_encrypted_payload_shows_nothing_of_the_value() -> None:
-    payload, decoded = encode({"card": SECRET}, codec=Encrypting())
-
-    assert SECRET not in payload
-    assert decoded == {"card": SECRET}
-
-
-def test_payloads_from_before_the_codec_are_still_read() -> None:
-    payloads = Payloads(codec=Zipped())
-
-    assert payloads.decode('{"a":1}', Any, where=WHERE) == {"a": 1}
-    assert payloads.decode_step("[1]", list[int], where=WHERE) == [1]
-
-
-def test_without_the_codec_its_payloads_are_refused_saying_so() -> None:
-    payload, _ = encode(1, codec=Zipped())
-
-    for read in (Payloads().decode, Payloads().decode_step):
-        with pytest.raises(SerializationError, match="written with a codec") as raised:
-            read(payload, Any, where=WHERE)
-        assert not isinstance(raised.value, StepResultChanged)
-
-
-@pytest.mark.parametrize("codec", [None, Zipped()])
-@pytest.mark.parametrize("type", [Any, dict[str, str]])
-def test_a_value_of_the_shape_that_marks_a_codec_is_refused(
-    codec: Zipped | None, type: Any
-) -> None:
-    with pytest.raises(SerializationError, match="reserved"):
-        encode({"worchflow:codec": "x"}, type, codec=codec)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "worchflow:codec",
-        {"worchflow:codec": "x", "more": 1},
-        [{"worchflow:codec": "x"}],
-        {"a": {"worchflow:codec": "x"}},
-    ],
-)
-def test_only_exactly_that_shape_is_reserved(value: Any) -> None:
-    for codec in (None, Zipped()):
-        payloads = Payloads(codec=codec)
-        payload, _ = payloads.encode(value, Any, kind="step", where=WHERE)
-        assert payloads.decode(payload, Any, where=WHERE) == value
-
-
-def test_a_codec_that_raises_is_reported_without_the_payload() -> None:
-    with pytest.raises(
-        SerializationError, match="codec's encode raised ValueError"
-    ) as (raised):
-        encode({"card": SECRET}, codec=Failing())
-
-    assert SECRET not in str(raised.value)
-    assert raised.value.__cause__ is None
-    assert raised.value.__context__ is None
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        '{"worchflow:codec":"!!!"}',
-        '{"worchflow:codec":"é"}',
-        '{"worchflow:codec":1}',
-        '{"worchflow:codec":null}',
-        '{"worchflow:codec":"AAAA"}',
-    ],
-)
-def test_a_damaged_payload_of_a_codec_is_refused(payload: str) -> None:
-    with pytest.raises(SerializationError, match="Charge card"):
-        Payloads(codec=Zipped()).decode(payload, Any, where=WHERE)
-
-
-def test_what_is_no_base64_never_reaches_the_codec() -> None:
-    class Same:
-        def encode(self, data: bytes) -> bytes:
-            return data
-
-        def decode(self, data: bytes) -> bytes:
-            return data
-
-    payload, _ = encode(1, codec=Same())
-
-    assert payload == '{"worchflow:codec":"MQ=="}'
-    with pytest.raises(SerializationError, match="damaged"):
-        Payloads(codec=Same()).decode('{"worchflow:codec":"M!Q=="}', Any, where=WHERE)
-
-
-def test_a_codec_that_gives_back_something_else_is_refused() -> None:
-    class Odd(Zipped):
-        def encode(self, data: bytes) -> Any:
-            return data.decode()
-
-        def decode(self, data: bytes) -> bytes:
-            return b"\xff\xfe"
-
-    with pytest.raises(SerializationError, match="returned a str instead of bytes"):
-        encode(1, codec=Odd())
-    with pytest.raises(SerializationError, match="as text"):
-        Payloads(codec=Odd()).decode('{"worchflow:codec":"AAAA"}', Any, where=WHERE)
-
-
 # --- a serializer of one's own -----------------------------------------------------
 
 
@@ -861,11 +702,6 @@ def test_a_serializer_or_codec_that_cannot_work_is_refused_at_once(
 # --- errors as text ----------------------------------------------------------------
 
 
-class Mute(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("no words")
-
-
 def raised(error: Exception, cause: Exception | None = None) -> Exception:
     try:
         raise error from cause
@@ -873,101 +709,13 @@ def raised(error: Exception, cause: Exception | None = None) -> Exception:
         return caught
 
 
-def test_an_error_is_kept_as_class_name_message_and_traceback() -> None:
+def test_an_error_is_kept_as_its_description_and_read_back() -> None:
     error = raised(KeyError("order"), raised(ValueError("the first cause")))
 
     info = Payloads().encode_error(error)
 
-    assert (info.type, info.message) == ("KeyError", "'order'")
-    assert "the first cause" in info.traceback
-    assert "direct cause" in info.traceback
-    assert "test_payloads.py" in info.traceback
-    assert info.traceback.endswith("KeyError: 'order'\n")
+    assert info == describe(error)
     assert Payloads().decode_error(info) == info
-
-
-def test_frames_of_the_library_are_left_out_of_tracebacks_also_of_causes() -> None:
-    try:
-        try:
-            Payloads(serializer=Tagging)  # type: ignore[arg-type]
-        except WorchflowError as error:
-            raise LookupError from error
-    except LookupError as error:
-        info = Payloads().encode_error(error)
-
-    assert "is a class" in info.traceback
-    assert "src/worchflow" not in info.traceback
-    assert info.traceback.count("test_payloads.py") == 2
-
-
-def test_a_group_keeps_its_members() -> None:
-    members = [raised(ValueError("first")), raised(KeyError("second"))]
-    try:
-        encode({1})
-    except SerializationError as error:
-        members.append(error)
-
-    info = Payloads().encode_error(raised(ExceptionGroup("several", members)))
-
-    assert info.type == "ExceptionGroup"
-    assert "ValueError: first" in info.traceback
-    assert "KeyError: 'second'" in info.traceback
-    assert "no plain JSON" in info.traceback
-    assert "src/worchflow" not in info.traceback
-
-
-@pytest.mark.parametrize("character", ["x", "é", "😀", LONE])
-def test_long_messages_and_tracebacks_lose_their_middle_visibly(
-    character: str,
-) -> None:
-    error = raised(ValueError("begin" + character * 100_000 + "end"))
-
-    info = Payloads().encode_error(error)
-
-    assert len(info.message.encode()) <= MESSAGE_BYTES
-    assert info.message.startswith("begin")
-    assert info.message.endswith("end")
-    assert "bytes left out" in info.message
-    assert len(info.traceback.encode()) <= TRACEBACK_BYTES
-    assert info.traceback.startswith("Traceback")
-    assert "bytes left out" in info.traceback
-
-
-def test_a_message_at_the_limit_is_kept_whole() -> None:
-    assert Payloads().encode_error(ValueError("x" * MESSAGE_BYTES)).message == (
-        "x" * MESSAGE_BYTES
-    )
-
-
-def test_an_error_that_cannot_be_shown_is_kept_all_the_same() -> None:
-    info = Payloads().encode_error(raised(Mute()))
-
-    assert info.type == "Mute"
-    assert "str() raised RuntimeError" in info.message
-    assert "Mute" in info.traceback
-
-
-def test_surrogates_and_long_class_names_in_errors_become_text() -> None:
-    long = type("Odd" + "x" * 1000, (Exception,), {})
-
-    info = Payloads().encode_error(raised(long(f"a{LONE}b")))
-
-    assert info.message == r"a\ud800b"
-    assert info.type == "Odd" + "x" * 197
-    (info.message + info.traceback).encode()
-
-
-def test_an_endless_recursion_is_kept_short() -> None:
-    def again() -> None:
-        again()
-
-    try:
-        again()
-    except RecursionError as error:
-        info = Payloads().encode_error(error)
-
-    assert "repeated" in info.traceback
-    assert len(info.traceback) < 2000
 
 
 def test_the_codec_covers_message_and_traceback() -> None:
@@ -1023,7 +771,7 @@ def test_any_other_text_is_read_as_it_is(text: str) -> None:
     assert Payloads(codec=Zipped()).decode_error(info) == info
 
 
-# --- nothing shows ------------------------------------------------------------------
+# --- nothing shows -----------------------------------------------------------------
 
 
 def test_neither_log_nor_repr_shows_a_payload(caplog: pytest.LogCaptureFixture) -> None:

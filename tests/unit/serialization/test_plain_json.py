@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from pydantic_core import from_json, to_json
 
+from tests.unit.serialization.json_values import json_values
 from worchflow.serialization.plain_json import (
     find_text_violation,
     find_violation,
@@ -23,17 +23,6 @@ from worchflow.serialization.plain_json import (
 )
 
 LONE = "\ud800"
-
-unicode_text = st.text(st.characters(exclude_categories=["Cs"]))
-plain_values: st.SearchStrategy[Any] = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | unicode_text,
-    lambda inner: st.lists(inner) | st.dictionaries(unicode_text, inner),
-    max_leaves=20,
-)
 
 
 class Number(IntEnum):
@@ -83,7 +72,7 @@ def test_a_value_that_multiplies_itself_is_refused_before_it_is_written_out(
     assert "more than 1000" in violation.reason
 
 
-@given(plain_values)
+@given(json_values)
 def test_every_json_value_is_plain(value: object) -> None:
     assert find_violation(value) is None
 
@@ -230,7 +219,7 @@ def test_text_of_quotes_that_never_end_is_scanned_in_one_go() -> None:
     assert find_text_violation(text) is None
 
 
-@given(plain_values)
+@given(json_values)
 def test_the_text_of_a_plain_value_has_no_flaw(value: object) -> None:
     assert find_text_violation(json.dumps(value)) is None
     assert find_text_violation(json.dumps(value, ensure_ascii=False)) is None
@@ -259,7 +248,7 @@ def test_sameness_is_that_of_json(one: object, other: object, same: bool) -> Non
     assert same_json(other, one) is same
 
 
-@given(plain_values)
+@given(json_values)
 def test_a_value_is_the_same_json_as_itself(value: object) -> None:
     assert same_json(value, json.loads(json.dumps(value)))
 

@@ -43,24 +43,14 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+from tests.unit.serialization.json_values import json_values, unicode_text
 from worchflow.foundations.errors import SerializationError
 from worchflow.serialization.serializer import JSONSerializer, Serializer
-from worchflow.serialization.type_adapters import CACHED_TYPES, adapter_for, type_name
+from worchflow.serialization.type_adapters import adapter_for
 
 BASE64 = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 NOT_UTF8 = b"\x00\xff"
 T = TypeVar("T")
-
-unicode_text = st.text(st.characters(exclude_categories=["Cs"]))
-json_values: st.SearchStrategy[Any] = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | unicode_text,
-    lambda inner: st.lists(inner) | st.dictionaries(unicode_text, inner),
-    max_leaves=20,
-)
 
 
 class Color(Enum):
@@ -508,32 +498,6 @@ def test_members_of_a_union_are_tried_in_the_order_the_code_names_them() -> None
         )
 
 
-def test_equal_types_share_an_adapter_and_the_cache_is_bounded() -> None:
-    assert adapter_for(list[int]) is adapter_for(list[int])
-    assert adapter_for(Order) is adapter_for(Order)
-
-    made = [adapter_for(Annotated[int, number]) for number in range(CACHED_TYPES + 10)]
-
-    assert adapter_for(Annotated[int, 0]) is not made[0]
-    assert adapter_for(Annotated[int, CACHED_TYPES]) is made[CACHED_TYPES]
-
-
-def test_a_type_that_becomes_complete_later_is_read_then() -> None:
-    class Early(BaseModel):
-        later: Finished
-
-    with pytest.raises(SerializationError, match="Finished"):
-        adapter_for(Early)
-
-    class Finished(BaseModel):
-        x: int
-
-    Early.model_rebuild(_types_namespace={"Finished": Finished})
-    value = Early(later=Finished(x=1))
-
-    assert through_json(value, Early) == value
-
-
 def test_the_default_serializer_can_be_subclassed() -> None:
     class Upper(JSONSerializer):
         def encode(self, value: Any, type: Any) -> str:
@@ -549,24 +513,3 @@ def test_a_serializer_without_both_methods_cannot_be_made() -> None:
 
     with pytest.raises(TypeError, match="decode"):
         Half()  # type: ignore[abstract]
-
-
-@pytest.mark.parametrize(
-    ("type", "name"),
-    [
-        (Order, "Order"),
-        (list[int], "list[int]"),
-        (int | None, "int | None"),
-        (typing.Optional[int], "Optional[int]"),  # noqa: UP045
-        (Any, "Any"),
-    ],
-)
-def test_types_are_named_as_users_write_them(type: Any, name: str) -> None:
-    assert type_name(type) == name
-
-
-def test_a_local_class_is_named_without_its_function() -> None:
-    class Local:
-        pass
-
-    assert type_name(Local) == "Local"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FAILED = 1
 CONCURRENCY = 1_000
-MOST = 1_000_000
+MAX_EXECUTIONS = 1_000_000
 
 
 def bench(
@@ -114,7 +114,7 @@ def _sizes(*, quick: bool, runs: int | None, executions: int | None) -> Sizes:
     if runs is not None:
         sizes = replace(sizes, runs=_check_whole("--runs", runs, 1_000))
     if executions is not None:
-        count = _check_whole("--executions", executions, MOST)
+        count = _check_whole("--executions", executions, MAX_EXECUTIONS)
         sizes = replace(sizes, executions=count)
     return sizes
 

@@ -50,6 +50,9 @@ def list_executions(
         str | None,
         typer.Option("-f", "--function", help="A function's id or an event's name."),
     ] = None,
+    tag: Annotated[
+        str | None, typer.Option("-t", "--tag", help="Sent with this tag.")
+    ] = None,
     since: Annotated[
         str | None,
         typer.Option(
@@ -76,6 +79,7 @@ def list_executions(
     query: dict[str, Any] = {
         "status": status,
         "function": function,
+        "tag": tag,
         "since": read_past(since, "--since"),
         "until": read_past(until, "--until"),
         "id_prefix": id_prefix,
@@ -101,7 +105,7 @@ def list_executions(
             out.table(HEADER, [execution_row(each) for each in page.items])
         else:
             where = invocation.location(invocation.load_app())
-            filtered = any((status, function, since, until, id_prefix, cursor))
+            filtered = any((status, function, tag, since, until, id_prefix, cursor))
             print_to_stderr(f"no execution{' fits' if filtered else 's'} in {where}")
     else:
         shapes = [listed_schema(each) for each in page.items]
@@ -118,7 +122,7 @@ def show(
     app: AppOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Print an execution, its steps in order, its error, and why it waits."""
+    """Print an execution: why it waits, its steps, its attempts and its error."""
     invocation = Invocation.of(context, app=app, output=output)
 
     loaded = invocation.load_app()

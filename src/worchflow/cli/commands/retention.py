@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-PART = 1000
+REPORT_EVERY = 1000
 """So many executions are removed between two words about it."""
 
 
@@ -111,7 +111,7 @@ async def _remove(
 ) -> int:
     removed = 0
     while limit is None or removed < limit:
-        part = PART if limit is None else min(PART, limit - removed)
+        part = REPORT_EVERY if limit is None else min(REPORT_EVERY, limit - removed)
         gone = await client.prune(older_than=age, status=status, limit=part)
         removed += gone
         if gone < part:

@@ -18,7 +18,7 @@ from ...foundations.suggestions import did_you_mean
 from ..event_data import default_data, with_values
 from ..invocation import AppOption, Invocation, OutputOption, run
 from ..output import Output, json_text, print_to_stderr
-from ..parsing import read_data, read_duration, read_moment
+from ..parsing import read_data, read_duration, read_headers, read_moment
 from ..results import TimeoutOption, WaitOption, wait_for_result, wait_seconds
 from ..streams import NotWritten
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from ...app import Worchflow
+    from ...engine.sending import SendOptions
     from ...storage.contract.backend import Backend
 
 
@@ -60,6 +61,18 @@ def send(
         str | None,
         typer.Option(metavar="MOMENT", help="Start at an ISO 8601 time with a zone."),
     ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="A header of the execution; may be repeated."
+        ),
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-t", "--tag", help="A tag to list the execution by; may be repeated."
+        ),
+    ] = None,
     wait: WaitOption = False,
     timeout: TimeoutOption = None,
     app: AppOption = None,
@@ -75,8 +88,13 @@ def send(
     seconds = wait_seconds(wait=wait, timeout=timeout)
     if delay is not None and at is not None:
         raise ConfigurationError("--delay and --at were both given: say when once")
-    later = None if delay is None else read_duration(delay, "--delay")
-    moment = read_moment(at, "--at")
+    options: SendOptions = {
+        "id": id,
+        "delay": None if delay is None else read_duration(delay, "--delay"),
+        "at": read_moment(at, "--at"),
+        "headers": read_headers(header or []),
+        "tags": tag,
+    }
     worchflow = invocation.load_app()
     types = None if worchflow is None else _types(worchflow, event)
     if data is None and types is not None:
@@ -90,7 +108,7 @@ def send(
     async def accept() -> dict[str, Any]:
         async with invocation.stores(worchflow, sends=True) as (client, backend):
             with _values_in_errors(message["data"], types and types[event]):
-                handle = await client.send(message, id=id, delay=later, at=moment)
+                handle = await client.send(message, **options)
             shape = {"id": handle.id, "duplicate": handle.duplicate}
             if handle.duplicate:
                 print_to_stderr(

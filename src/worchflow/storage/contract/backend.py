@@ -35,10 +35,13 @@ class Backend(ABC):
     options: BackendOptions
 
     @abstractmethod
-    async def open(self) -> None:
+    async def open(self, *, migrate: bool = False) -> None:
         """Connect, check versions and settings, make indexes or tables.
 
-        Raises `StoreUnavailable`, `ConfigurationError` or `SchemaTooNew`.
+        With `migrate` stores of an earlier release are brought up to date: what is in
+        them is kept, and releases from `compatible_from` on can still use them.
+        Raises `StoreUnavailable`, `ConfigurationError`, `SchemaTooNew`, or
+        `SchemaTooOld` without `migrate`; what is refused is left untouched.
         """
 
     @abstractmethod

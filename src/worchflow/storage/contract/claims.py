@@ -30,10 +30,10 @@ class ClaimStore(ABC):
         fill. Executions with `worker.quarantine_after` deaths stay where they are. Each
         execution is claimed by exactly one caller, with a token higher than ever
         before; its status becomes `processing`, its `function_id` the one
-        `worker.functions` has for its event, `started_at` is set by its first claim,
-        and an `ExecutionStarted` notice is published. Due executions whose event no
-        live worker serves wait, with a reason that this or a sweep stores. Cancelling
-        the call never loses work: a later call or `adopt` hands out what it took.
+        `worker.functions` has for its event, and `started_at` is set by its first
+        claim. Due executions whose event no live worker serves wait, with a reason that
+        this or a sweep stores. Cancelling the call never loses work: a later call or
+        `adopt` hands out what it took.
         """
 
     @abstractmethod
@@ -42,6 +42,13 @@ class ClaimStore(ABC):
 
         Those with `worker.quarantine_after` deaths or more; None if there is none.
         Everything else is as in `claim`.
+        """
+
+    @abstractmethod
+    def announce(self, claim: Claim) -> None:
+        """Publish an `ExecutionStarted` notice: the attempt of this claim starts.
+
+        Waits for nothing and raises nothing; the notice may be lost, as any.
         """
 
     @abstractmethod

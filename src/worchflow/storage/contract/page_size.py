@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ...model.records import StoredExecution
 
-MOST_BYTES = 8 * 1024 * 1024
+MAX_PAGE_BYTES = 8 * 1024 * 1024
 """A page ends behind the execution with which its payloads reach this."""
 
 
@@ -16,7 +16,7 @@ class PageSize:
 
     def __init__(self, limit: int) -> None:
         self._left = limit
-        self._bytes_left = MOST_BYTES
+        self._bytes_left = MAX_PAGE_BYTES
 
     @property
     def is_reached(self) -> bool:
@@ -28,5 +28,7 @@ class PageSize:
         self._left -= 1
         if execution is not None:
             self._bytes_left -= len(execution.event_data) + len(execution.result or "")
-            if (error := execution.error) is not None:
-                self._bytes_left -= len(error.message) + len(error.traceback)
+            errors = [execution.error, *(each.error for each in execution.attempts)]
+            for error in errors:
+                if error is not None:
+                    self._bytes_left -= len(error.message) + len(error.traceback)

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from ...model.records import ExecutionStatus
 
 
-FIRST, LARGEST = 10, 500
-SLOW = 1.0
+FIRST_BATCH, MAX_BATCH = 10, 500
+SLOW_BATCH_SECONDS = 1.0
 """Seconds; a batch that took longer was too large. One execution may have one step
 or a hundred thousand."""
-REST = 3.0
+REST_FACTOR = 3.0
 """So many times as long as a batch took passes before the next."""
 
 
@@ -43,7 +43,7 @@ async def prune_in_batches(
     limit: int | None = None,
 ) -> AsyncGenerator[int]:
     """Prune until nothing is left, or `limit` are gone; how many after each batch."""
-    size, removed = FIRST, 0
+    size, removed = FIRST_BATCH, 0
     while limit is None or removed < limit:
         wanted = size if limit is None else min(size, limit - removed)
         began = time.perf_counter()
@@ -54,9 +54,9 @@ async def prune_in_batches(
         removed += batch
         yield batch
         size = next_size(size, took)
-        await asyncio.sleep(REST * took)
+        await asyncio.sleep(REST_FACTOR * took)
 
 
 def next_size(size: int, took: float) -> int:
     """The size of the next batch, after one of `size` took so many seconds."""
-    return max(1, size // 2) if took > SLOW else min(LARGEST, size * 2)
+    return max(1, size // 2) if took > SLOW_BATCH_SECONDS else min(MAX_BATCH, size * 2)

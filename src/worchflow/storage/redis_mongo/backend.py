@@ -106,14 +106,14 @@ class RedisMongoBackend(Backend):
     # -- lifecycle
 
     @override
-    async def open(self) -> None:
+    async def open(self, *, migrate: bool = False) -> None:
         async with self._changing.here():
             if self._parts is not None and self._parts.loop.is_closed():
                 # Its tasks and connections have ended with it.
                 self._parts.lease_store.close()
                 self._parts, self._opened = None, 0
             if self._opened == 0:
-                self._parts = await self._open()
+                self._parts = await self._open(migrate=migrate)
             self._opened += 1
 
     @override
@@ -141,7 +141,7 @@ class RedisMongoBackend(Backend):
     def location(self) -> str:
         return f"{self._connections.location} (prefix {self.options.queue_prefix})"
 
-    async def _open(self) -> OpenParts:
+    async def _open(self, *, migrate: bool) -> OpenParts:
         options, clients = self.options, self._connections.open()
         keys, documents = Keys(options.queue_prefix), Documents(options)
         scripts = Scripts(keys, shared=options.ts_compat)
@@ -168,7 +168,7 @@ class RedisMongoBackend(Backend):
         )
         try:
             await stores.clock.refresh()
-            await prepare(stores)
+            await prepare(stores, migrate=migrate)
             return self._put_together(stores)
         except BaseException:
             await write_behind.close()

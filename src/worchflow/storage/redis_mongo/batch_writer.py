@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
 MAX_BATCHES_IN_FLIGHT = 3
-BATCH_OPERATIONS = 1000
-BATCH_BYTES = 16 * 1024 * 1024
+MAX_BATCH_OPERATIONS = 1000
+MAX_BATCH_BYTES = 16 * 1024 * 1024
 MIN_SPLIT_OPERATIONS = 100
 """Operations below which a batch is not split to fill what may be in flight."""
-WAITING_OPERATIONS = 10_000
-WAITING_BYTES = 64 * 1024 * 1024
+MAX_WAITING_OPERATIONS = 10_000
+MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 Outcome: TypeAlias = Any
 
@@ -76,8 +76,8 @@ class BatchWriter:
     def add(self, body: Any, size: int) -> Awaitable[Outcome]:
         """Send a write with others; to be awaited, at once, for its outcome."""
         if (
-            len(self._waiting) < WAITING_OPERATIONS
-            and self._waiting_bytes < WAITING_BYTES
+            len(self._waiting) < MAX_WAITING_OPERATIONS
+            and self._waiting_bytes < MAX_WAITING_BYTES
         ):
             return self._submit(body, size)
         return self._add_later(body, size)
@@ -85,8 +85,8 @@ class BatchWriter:
     async def submit(self, body: Any, size: int) -> asyncio.Future[Outcome]:
         """The same without waiting for the outcome; waits while too many wait."""
         while (
-            len(self._waiting) >= WAITING_OPERATIONS
-            or self._waiting_bytes >= WAITING_BYTES
+            len(self._waiting) >= MAX_WAITING_OPERATIONS
+            or self._waiting_bytes >= MAX_WAITING_BYTES
         ):
             self._has_capacity.clear()
             await self._wait_for_capacity()
@@ -146,8 +146,8 @@ class BatchWriter:
             task.add_done_callback(self._batch_ended)
 
     def _take_batch(self, most: int) -> list[Write]:
-        most = min(most, BATCH_OPERATIONS)
-        if len(self._waiting) <= most and self._waiting_bytes <= BATCH_BYTES:
+        most = min(most, MAX_BATCH_OPERATIONS)
+        if len(self._waiting) <= most and self._waiting_bytes <= MAX_BATCH_BYTES:
             batch = list(self._waiting)
             self._waiting.clear()
             self._waiting_bytes = 0
@@ -162,7 +162,7 @@ class BatchWriter:
         size = 0
         while self._waiting and len(batch) < most:
             size += self._waiting[0].size
-            if batch and size > BATCH_BYTES:
+            if batch and size > MAX_BATCH_BYTES:
                 break
             write = self._waiting.popleft()
             self._waiting_bytes -= write.size

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-POLL_PAUSE = 0.5
+POLL_SECONDS = 0.5
 """Seconds between two looks at MongoDB while Redis does not help, jittered."""
-LONGEST_INFLIGHT = 20_000
+MAX_INFLIGHT = 20_000
 
 
 class Claimer:
@@ -119,7 +119,7 @@ class Claimer:
     async def reconcile(self) -> None:
         """Look for ids in our inflight list that this process does not know of."""
         stores = self._stores
-        items = await stores.redis.items(self._inflight, LONGEST_INFLIGHT)
+        items = await stores.redis.items(self._inflight, MAX_INFLIGHT)
         known = self._held + Counter(await self._read_ids(self._taker.popped))
         orphaned_claim = Counter(await self._read_ids(items)) - known
         if orphaned_claim:
@@ -183,7 +183,7 @@ class Claimer:
                 # Two workers must not throw each other's executions to and fro, and
                 # MongoDB is no queue to be asked without end.
                 pause = min(1.0, 0.05 * 2 ** min(handed_back, 10))
-                pause = max(pause, POLL_PAUSE * self._polled) * _jitter()
+                pause = max(pause, POLL_SECONDS * self._polled) * _jitter()
                 await asyncio.sleep(min(left, pause))
 
     async def _quarantine(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from ...model.notices import encode_started
 from ...model.settlement import Released
 from ..contract.claims import ClaimStore
 from .claimer import Claimer
@@ -43,6 +44,12 @@ class Claims(ClaimStore):
     @override
     async def claim_quarantined(self, worker: WorkerRecord) -> Claim | None:
         return await self.claimer(worker).claim_quarantined()
+
+    @override
+    def announce(self, claim: Claim) -> None:
+        tell = self._stores.scripts.tell_progress
+        started = tell(claim.execution.id, encode_started(claim))
+        self._stores.write_behind.put(started, at_once=False)
 
     @override
     async def begin(self, claim: Claim) -> bool:

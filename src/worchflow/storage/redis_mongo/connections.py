@@ -21,7 +21,7 @@ from ...foundations.errors import ConfigurationError
 from ...foundations.masking import without_user
 from .errors import describe
 from .leases import OnTheLoop, OwnConnection
-from .taking import LONGEST_BLOCK
+from .taking import MAX_BLOCK_SECONDS
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
@@ -42,7 +42,7 @@ BAD_URL = (
     TypeError,
 )
 """What pymongo says of a URL, or of options in it, that it cannot use."""
-FEWEST_CONNECTIONS = 4
+MIN_CONNECTIONS = 4
 """Waiting for work, moving ids, listening, and one to spare."""
 
 
@@ -145,7 +145,7 @@ class UrlConnections:
     def _make(self) -> Clients:
         return Clients(
             self._redis(self._options.timeout),
-            self._redis(self._options.timeout + LONGEST_BLOCK),
+            self._redis(self._options.timeout + MAX_BLOCK_SECONDS),
             self._database(),
         )
 
@@ -253,8 +253,8 @@ def longest_block(redis: RedisClient) -> float:
         given = getattr(redis, "connection_kwargs", {})
     timeout: Any = given.get("socket_timeout")
     if not isinstance(timeout, int | float) or timeout <= 0:
-        return LONGEST_BLOCK
-    return min(LONGEST_BLOCK, timeout / 2)
+        return MAX_BLOCK_SECONDS
+    return min(MAX_BLOCK_SECONDS, timeout / 2)
 
 
 def _check_pool(redis: RedisClient, option: str) -> None:
@@ -265,9 +265,9 @@ def _check_pool(redis: RedisClient, option: str) -> None:
         )
     pool: Any = getattr(redis, "connection_pool", None)
     most: Any = getattr(pool, "max_connections", None)
-    if isinstance(most, int) and most < FEWEST_CONNECTIONS:
+    if isinstance(most, int) and most < MIN_CONNECTIONS:
         raise ConfigurationError(
-            f"{option} has max_connections={most}, but at least {FEWEST_CONNECTIONS} "
+            f"{option} has max_connections={most}, but at least {MIN_CONNECTIONS} "
             "are needed: one waits for work, one listens, others move work"
         )
 

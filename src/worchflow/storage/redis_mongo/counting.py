@@ -35,7 +35,7 @@ COUNTS_AGE = 2000
 """Milliseconds."""
 AGE_PER_READING = 20
 """With `ts_compat`, numbers are kept so many times as long as reading them took."""
-EXACT = 100_000
+MAX_EXACT = 100_000
 """Of what waits, so many are counted; that takes MongoDB some hundredths of a second.
 Beyond it, the lengths of Redis' queues say how many there are."""
 DAY = 24 * 3600 * 1000
@@ -176,9 +176,9 @@ class Counting(CountingStore):
 
     async def _live(self) -> dict[str, int]:
         live = [status for status in ExecutionStatus if not status.is_terminal]
-        counts = await self._count_each(live, LISTING, limit=EXACT)
+        counts = await self._count_each(live, LISTING, limit=MAX_EXACT)
         queued, retrying = ExecutionStatus.QUEUED.value, ExecutionStatus.RETRYING.value
-        if max(counts[queued], counts[retrying]) == EXACT:
+        if max(counts[queued], counts[retrying]) == MAX_EXACT:
             counts[queued] = max(
                 counts[queued], await self._waiting() - counts[retrying]
             )

@@ -13,24 +13,23 @@ from ...foundations.errors import WorchflowError
 from ...model.records import ExecutionStatus, StepStatus, StoredExecution, StoredStep
 from ...model.transitions import CLAIMABLE
 from .fields import (
+    attempts_of,
     count_of,
     error_fields,
     error_of,
+    header_fields,
+    headers_of,
     hidden,
     keep_result,
     plain_step_id,
     result_of,
+    tags_of,
     text_or_none,
 )
-from .values import (
-    check_safe_integers,
-    is_json,
-    moment_of,
-)
+from .values import check_safe_integers, due_time, is_json, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
 
     from ...foundations.types import Payload
     from ...model.options import BackendOptions
@@ -150,6 +149,10 @@ class Documents:
             "recoveries": 0,
             LIFE: new.nonce,
         }
+        if new.headers:
+            document["headers"] = header_fields(new.headers)
+        if new.tags:
+            document["tags"] = list(new.tags)
         due = now
         if new.delay is not None or new.run_at is not None:
             due = due_time(now, new.delay, new.run_at)
@@ -235,6 +238,9 @@ class Documents:
             cancel_reason=text_or_none(get("cancelReason")),
             deaths=max(0, count_of(get("deaths"))),
             nonce=life_of(document) or "",
+            headers=headers_of(document),
+            tags=tags_of(document),
+            attempts=attempts_of(document),
         )
 
     def _event_data(self, fields: Mapping[str, Any]) -> Any:
@@ -387,11 +393,3 @@ def write_nonce(claim: Claim) -> str:
     A token is given once, so no other claim ever makes the same.
     """
     return f"{claim.worker_id}:{claim.token}"
-
-
-def due_time(now: int, delay: float | None, run_at: datetime | None = None) -> int:
-    """The store's milliseconds at which something may run, rounded up."""
-    if run_at is not None:
-        due = to_milliseconds(run_at)
-        return due + (from_milliseconds(due) < run_at)
-    return now + -int(-(delay or 0.0) * 1000 // 1)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...model.records import ErrorInfo
-from .values import AS_TEXT, to_bson, to_text, whole_numbers
+from ...model.records import AttemptOutcome, AttemptRecord, ErrorInfo
+from .values import AS_TEXT, moment_of, to_bson, to_text, whole_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from typing_extensions import TypeIs
 
     from ...foundations.types import Payload
+
+OUTCOMES = {each.value: each for each in AttemptOutcome}
 
 HIDDEN = "failed:"
 """What a failed step's `stepId` begins with where the original must not meet it."""
@@ -70,6 +74,73 @@ def result_of(document: Mapping[str, Any], written: str) -> Payload:
     if type(document.get(written)) is float:
         return to_text(whole_numbers(result), None)
     return to_text(result, document.get("enc"))
+
+
+def header_fields(headers: Mapping[str, str]) -> list[dict[str, str]]:
+    """Headers as pairs: names may hold what the name of a field may not."""
+    return [{"name": name, "value": value} for name, value in headers.items()]
+
+
+def headers_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """The headers that a document holds."""
+    pairs = _documents(document.get("headers"))
+    found = ((each.get("name"), each.get("value")) for each in pairs)
+    return {
+        name: value
+        for name, value in found
+        if isinstance(name, str) and isinstance(value, str)
+    }
+
+
+def tags_of(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The tags that a document holds."""
+    tags = _list(document.get("tags"))
+    return tuple(each for each in tags if isinstance(each, str))
+
+
+def attempt_fields(attempts: Sequence[AttemptRecord]) -> list[dict[str, Any]]:
+    """Records of attempts as a document holds them."""
+    return [
+        {
+            "number": each.number,
+            "worker": each.worker,
+            "startedAt": each.started_at,
+            "endedAt": each.ended_at,
+            "outcome": each.outcome.value,
+        }
+        | ({} if each.error is None else error_fields(each.error))
+        for each in attempts
+    ]
+
+
+def attempts_of(document: Mapping[str, Any]) -> tuple[AttemptRecord, ...]:
+    """The records of attempts that a document holds, without what is not one."""
+    return tuple(
+        AttemptRecord(
+            number=count_of(each.get("number")),
+            worker=text_or_none(each.get("worker")) or "",
+            started_at=started_at,
+            ended_at=ended_at,
+            outcome=OUTCOMES[each["outcome"]],
+            error=error_of(each),
+        )
+        for each in _documents(document.get("attempts"))
+        if (started_at := moment_of(each.get("startedAt"))) is not None
+        and (ended_at := moment_of(each.get("endedAt"))) is not None
+        and each.get("outcome") in OUTCOMES
+    )
+
+
+def _documents(value: object) -> list[dict[str, Any]]:
+    return [each for each in _list(value) if isinstance(each, dict)]
+
+
+def _list(value: object) -> list[Any]:
+    return value if _is_list(value) else []
+
+
+def _is_list(value: object) -> TypeIs[list[Any]]:
+    return isinstance(value, list)
 
 
 def text_or_none(value: object) -> str | None:

@@ -6,7 +6,7 @@ import logging
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-REMEMBERED = 1000
+MAX_REMEMBERED = 1000
 """How many keys are remembered, to be told only once; the oldest are forgotten."""
 
 
@@ -29,5 +29,5 @@ class ForeignKeys:
             key,
         )
         self._told[key] = None
-        if len(self._told) > REMEMBERED:
+        if len(self._told) > MAX_REMEMBERED:
             del self._told[next(iter(self._told))]

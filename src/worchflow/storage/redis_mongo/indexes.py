@@ -19,6 +19,7 @@ DUE = {"queuePrefix": 1, "eventName": 1, "dueAt": 1}
 QUARANTINED = {"queuePrefix": 1, "deaths": 1, "dueAt": 1}
 LISTING = {"queuePrefix": 1, "status": 1, "createdAt": -1, "_id": -1}
 BY_EVENT = {"queuePrefix": 1, "eventName": 1, "createdAt": -1, "_id": -1}
+BY_TAG = {"queuePrefix": 1, "tags": 1, "createdAt": -1, "_id": -1}
 ENDED_KEY = {"queuePrefix": 1, "status": 1, "finishedAt": 1}
 ENDED = "worchflow_ended"
 """What has ended, by when."""
@@ -46,6 +47,11 @@ INDEXES: list[Document] = [
     },
     {"name": "worchflow_listing", "key": LISTING},
     {"name": "worchflow_by_event", "key": BY_EVENT},
+    {
+        "name": "worchflow_by_tag",
+        "key": BY_TAG,
+        "partialFilterExpression": {"tags": {"$exists": True}},
+    },
 ]
 ENDED_INDEX: Document = {
     "name": ENDED,

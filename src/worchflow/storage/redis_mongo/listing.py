@@ -19,7 +19,7 @@ from ...model.records import ExecutionStatus, StoredPage
 from ..contract.listing import ListingStore
 from ..contract.page_size import PageSize
 from .documents import EXECUTIONS, META, UnreadableError
-from .indexes import BY_EVENT, LISTING
+from .indexes import BY_EVENT, BY_TAG, LISTING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
 SORT = (("createdAt", -1), ("_id", -1))
-SCANNED = 10_000
+MAX_SCANNED = 10_000
 """So many index entries one page walks past at most, where a filter has no index of
 its own. With fewer items found by then, the page is short and its cursor goes on."""
-FEW = 1000
+MAX_IDS_LOOKED_UP = 1000
 """Up to so many ids with a beginning are looked up; more of them are met anyway."""
 FIRST, LAST = Int64(-(2**63)), Int64(2**63 - 1)
 MOSTLY = frozenset({None, ExecutionStatus.COMPLETED})
@@ -148,6 +148,8 @@ class Listing(ListingStore):
         filtered = self._id_range(query.id_prefix) if query.id_prefix else {}
         statuses = [query.status] if query.status is not None else ExecutionStatus
         status = {"status": {"$in": [each.value for each in statuses]}}
+        if query.tag is not None:
+            return await self._plan_by_tag(query, prefix, filtered)
         if query.function is None:
             return Plan(hint=LISTING, found=prefix | status, filtered=filtered)
         events = await self._events(query.function)
@@ -160,6 +162,24 @@ class Listing(ListingStore):
                 filtered |= status
             return Plan(hint=BY_EVENT, found=prefix | name, filtered=filtered)
         return Plan(hint=LISTING, found=prefix | status, filtered=filtered | name)
+
+    async def _plan_by_tag(
+        self, query: ExecutionQuery, prefix: Document, filtered: Document
+    ) -> Plan:
+        """The entries of a tag; everything else is looked at on the way."""
+        if query.status is not None:
+            filtered |= {"status": query.status.value}
+        if query.function is not None:
+            filtered |= self._name(query.function, await self._events(query.function))
+        return Plan(hint=BY_TAG, found=prefix | {"tags": query.tag}, filtered=filtered)
+
+    @staticmethod
+    def _name(function: str, events: Sequence[str]) -> Document:
+        """A query for what a function of this name runs."""
+        name: Document = {"eventName": {"$in": events}}
+        if len(events) > 1:
+            name["$or"] = [{"functionId": function}, {"eventName": function}]
+        return name
 
     async def _walk(
         self,
@@ -191,9 +211,9 @@ class Listing(ListingStore):
             {"$limit": filling.wanted},
         ]
         if filtered:
-            pipeline[-1:-1] = [{"$limit": SCANNED}, {"$match": filtered}]
+            pipeline[-1:-1] = [{"$limit": MAX_SCANNED}, {"$match": filtered}]
         if not filling.payloads:
-            pipeline.append({"$project": {"eventData": 0, "result": 0}})
+            pipeline.append({"$project": {"eventData": 0, "result": 0, "attempts": 0}})
         await self._stores.mongo.aggregate_while(
             EXECUTIONS, pipeline, hint, filling.take
         )
@@ -204,7 +224,7 @@ class Listing(ListingStore):
             {"$match": within.bounds},
             {"$sort": dict(within.sort)},
             {"$project": {"createdAt": 1}},
-            {"$skip": SCANNED - 1},
+            {"$skip": MAX_SCANNED - 1},
             {"$limit": 1},
         ]
         found = await self._stores.mongo.aggregate(EXECUTIONS, pipeline, plan.hint)
@@ -212,8 +232,10 @@ class Listing(ListingStore):
 
     async def _has_few(self, id_prefix: str) -> bool:
         query, hint = self._id_range(id_prefix), {self._stores.documents.id_field: 1}
-        count = await self._stores.mongo.count(EXECUTIONS, query, hint=hint, limit=FEW)
-        return count < FEW
+        count = await self._stores.mongo.count(
+            EXECUTIONS, query, hint=hint, limit=MAX_IDS_LOOKED_UP
+        )
+        return count < MAX_IDS_LOOKED_UP
 
     async def _look_up(
         self, query: ExecutionQuery, after: Position | None, filling: Filling

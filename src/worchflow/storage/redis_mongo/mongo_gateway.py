@@ -31,7 +31,7 @@ CODEC: CodecOptions[Document] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     unicode_decode_error_handler="surrogateescape",
 )
-FETCHED = 10_000
+MAX_FETCHED = 10_000
 """Documents per round trip of a query; MongoDB sends no more than 16 MB in one."""
 DUPLICATE_KEY = 11000
 CONFLICTS = frozenset({85, 86, DUPLICATE_KEY})
@@ -125,7 +125,7 @@ class MongoGateway:
             query,
             dict.fromkeys(fields, 1) if fields else None,
             limit=limit,
-            batch_size=FETCHED,
+            batch_size=MAX_FETCHED,
         )
         if sort:
             cursor = cursor.sort(list(sort))
@@ -152,7 +152,7 @@ class MongoGateway:
         """Give the documents of an aggregation to `take` until it answers False."""
         with _mapped(self._timeout):
             cursor = await self._db[collection].aggregate(
-                pipeline, hint=hint, batchSize=FETCHED
+                pipeline, hint=hint, batchSize=MAX_FETCHED
             )
             async with cursor:
                 async for document in cursor:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-IDLE = 1.0
+IDLE_SECONDS = 1.0
 """Seconds one look for a message lasts."""
 CONFIRM_TIMEOUT = 1.0
 """Seconds to wait for a subscription to be there; without it notices may be lost."""
@@ -134,7 +134,7 @@ class Notices(NoticeStore):
                 if late := self._watchers.keys() - asked:
                     await listener.subscribe(*late)
                 while True:
-                    message = await listener.next(IDLE)
+                    message = await listener.next(IDLE_SECONDS)
                     if message is not None:
                         self._received(*message)
                         pause = 0.05

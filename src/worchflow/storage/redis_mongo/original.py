@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-SLACK = 5_000
+GRACE_MILLISECONDS = 5_000
 """Milliseconds; what was written just now is on its way by itself."""
-ORPHANED = 60_000
+ORPHANED_MILLISECONDS = 60_000
 """Milliseconds; older `processing` documents of the original have lost their worker."""
 
 
@@ -43,8 +43,8 @@ class Original:
         written = await stores.mongo.update(
             EXECUTIONS,
             [
-                self._live({"$in": list(CLAIMABLE)}, now - SLACK),
-                self._live({"$eq": "processing"}, now - ORPHANED),
+                self._live({"$in": list(CLAIMABLE)}, now - GRACE_MILLISECONDS),
+                self._live({"$eq": "processing"}, now - ORPHANED_MILLISECONDS),
                 self._ended({"dueAt": {"$exists": True}}, THEIRS_ENDED),
                 self._ended({"owner": {"$type": "string"}}, OWNER),
             ],

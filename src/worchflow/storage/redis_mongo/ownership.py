@@ -10,7 +10,6 @@ from bson.int64 import Int64
 
 from ...foundations.errors import StoreUnavailable
 from ...foundations.ids import new_nonce
-from ...model.notices import encode_started
 from ...model.records import Claim
 from ...model.transitions import CLAIMABLE
 from .documents import EXECUTIONS, FAST, UnreadableError
@@ -207,10 +206,7 @@ class Ownership:
         execution = claim.execution
         self._stores.write_behind.put(
             self._stores.scripts.mark(
-                claim,
-                self._stores.clock.now(),
-                encode_started(claim),
-                partial(self._shown, execution),
+                claim, self._stores.clock.now(), partial(self._shown, execution)
             )
         )
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
 PAGE = 500
-KEPT = 24 * 3600 * 1000
+KEEP_DEAD_MILLISECONDS = 24 * 3600 * 1000
 """Milliseconds for which a dead worker is remembered: a claim of its that was
 delayed on the way is noticed as long."""
 SUSPICIOUS = 3
@@ -231,7 +231,7 @@ class Reaper:
         return moved
 
     async def _forget(self) -> None:
-        since = {"$subtract": ["$$NOW", Int64(KEPT)]}
+        since = {"$subtract": ["$$NOW", Int64(KEEP_DEAD_MILLISECONDS)]}
         query = {
             "queuePrefix": self._stores.options.queue_prefix,
             "dead": True,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .documents import Document
     from .stores import Stores
 
-MOST_LOOKS = 4
+MAX_LOOKS = 4
 """A day whose numbers change between all of them is left: it is being worked on."""
 
 
@@ -75,7 +75,7 @@ class Recount:
             }
             await self._stores.mongo.update(META, [statement])
             return
-        if await self._put_right(self._days[0], ended) or self._looks == MOST_LOOKS:
+        if await self._put_right(self._days[0], ended) or self._looks == MAX_LOOKS:
             self._days.popleft()
             self._look, self._looks = None, 0
 

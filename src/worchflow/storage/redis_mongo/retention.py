@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .stores import Stores
 
 MARKED: Document = {"pruned": True}
-LEFT = 1000
+MAX_LEFT_STEPS = 1000
 """So many steps that others have left are removed at a time."""
 
 
@@ -112,7 +112,9 @@ class Retention(RetentionStore):
         )
         fields = ("executionId", STEP_LIFE)
         these = steps_of([each["_id"] for each in gone])
-        while left := await mongo.find(STEPS, these, fields=fields, limit=LEFT):
+        while left := await mongo.find(
+            STEPS, these, fields=fields, limit=MAX_LEFT_STEPS
+        ):
             # Without a mark, or of an earlier execution: as long as this one is there,
             # nothing that was read before is of a later one.
             there = await mongo.find(EXECUTIONS, _these(gone), fields=("_id",))
@@ -125,7 +127,7 @@ class Retention(RetentionStore):
             if not exact:
                 return
             await mongo.delete(STEPS, *exact)
-            if len(left) < LEFT:
+            if len(left) < MAX_LEFT_STEPS:
                 return
 
 

@@ -6,7 +6,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from ...foundations.errors import ConfigurationError, SchemaTooNew
+from ...foundations.errors import ConfigurationError, SchemaTooNew, SchemaTooOld
 from .documents import EXECUTIONS, META, STEPS
 from .indexes import (
     COMPAT,
@@ -23,22 +23,25 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-SCHEMA = 1
+SCHEMA = 2
+"""Documents of schema 1 have no headers, tags and attempts, and no index of tags."""
+COMPATIBLE_FROM = 1
+"""Releases from this schema on can use what this one writes."""
 INDEX_TIMEOUT = 600.0
 """Seconds an index may take on a collection that is large already."""
 
 
-async def prepare(stores: Stores) -> None:
-    """Check servers and settings, make indexes.
+async def prepare(stores: Stores, *, migrate: bool) -> None:
+    """Check servers and settings, make indexes; with `migrate` update the schema.
 
-    Raises `StoreUnavailable`, `ConfigurationError` or `SchemaTooNew`.
+    Raises `StoreUnavailable`, `ConfigurationError`, `SchemaTooNew` or `SchemaTooOld`.
     """
     _check_prefix(stores)
     # First: an old server lacks commands, and that is not a matter of rights.
     with refusals("INFO"):
         await _check_redis(stores)
     await probe_redis(stores)
-    await _check_schema(stores)
+    await _check_schema(stores, migrate=migrate)
     await probe_mongo(stores.mongo)
     await _check_indexes(stores)
 
@@ -73,18 +76,29 @@ async def _check_redis(stores: Stores) -> None:
         )
 
 
-async def _check_schema(stores: Stores) -> None:
-    mark = {"_id": "schema", "version": SCHEMA}
-    written = await stores.mongo.insert(META, [mark])
-    if not written.refused:
+async def _check_schema(stores: Stores, *, migrate: bool) -> None:
+    """Leave the mark of this release; refuse what is too new, or too old as yet."""
+    mark = {"version": SCHEMA, "compatibleFrom": COMPATIBLE_FROM}
+    if not (await stores.mongo.insert(META, [{"_id": "schema"} | mark])).refused:
         return
     found = await stores.mongo.find(META, {"_id": "schema"}, limit=1)
-    version = found[0].get("version") if found else SCHEMA
-    if not isinstance(version, int) or version > SCHEMA:
+    document: Document = found[0] if found else mark
+    version = document.get("version")
+    lowest = document.get("compatibleFrom", version)
+    if not isinstance(version, int) or not isinstance(lowest, int) or lowest > SCHEMA:
         raise SchemaTooNew(
             f"this database has schema {version!r}, this release knows {SCHEMA}: use "
             "the release that wrote it, or a newer one"
         )
+    if version >= SCHEMA:
+        return
+    if not migrate:
+        raise SchemaTooOld("this MongoDB database", found=version, needed=SCHEMA)
+    # First all that a migration makes, which is the same whoever makes it: a mark says
+    # that everything is there.
+    await _check_indexes(stores)
+    these = {"_id": "schema", "version": version}
+    await stores.mongo.update(META, [{"q": these, "u": {"$set": mark}}])
 
 
 async def _check_indexes(stores: Stores) -> None:

@@ -178,7 +178,6 @@ class Scripts:
         self,
         claim: Claim,
         updated_at: int,
-        notice: str,
         answered: Callable[[int], None],
     ) -> Operation:
         """Show that an execution was claimed; answers `MISSING` without its hash."""
@@ -191,8 +190,6 @@ class Scripts:
                 execution.nonce,
                 self._is_shared,
                 updated_at,
-                self._keys.progress(execution.id),
-                notice,
             ),
             SMALL,
             answered,
@@ -227,6 +224,10 @@ class Scripts:
     def tell(self, execution_id: str, notice: str) -> Operation:
         """Publish a notice and change nothing."""
         return self._publish(execution_id, self._keys.updates(execution_id), notice)
+
+    def tell_progress(self, execution_id: str, notice: str) -> Operation:
+        """Publish a notice to those who follow the progress, and change nothing."""
+        return self._publish(execution_id, self._keys.progress(execution_id), notice)
 
     def hint_cancel(self, execution_id: str) -> Operation:
         """Tell all workers that an execution should be cancelled."""

@@ -8,12 +8,19 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...model.records import ExecutionStatus
-from ...model.settlement import Cancelled, Completed, Failed, Released, RetryAt
-from .documents import due_time, write_nonce
-from .fields import error_fields
+from ...model.settlement import (
+    Cancelled,
+    Completed,
+    Failed,
+    Released,
+    RetryAt,
+    attempts_after,
+)
+from .documents import write_nonce
+from .fields import attempt_fields, error_fields
 from .scripts import BACK, FRONT, NOWHERE
 from .statements import MergeKey, Update
-from .values import weight
+from .values import due_time, weight
 
 if TYPE_CHECKING:
     from ...model.records import Claim
@@ -96,6 +103,7 @@ class SettlementUpdate:
             "doneBy": self.mark,
             "finishedAt": DatetimeMS(self._now),
         }
+        self._add_attempts(values)
         self._documents.set_result(values, settlement.result)
         removed: tuple[str, ...] = UNSET_COMPLETED
         if self._claim.execution.error is not None:
@@ -142,6 +150,7 @@ class SettlementUpdate:
             unset["cancelRequested"] = ""
             if self.status is not ExecutionStatus.CANCELLED:
                 unset["cancelReason"] = ""
+        self._add_attempts(values)
         if self.due is not None:
             due = DatetimeMS(self.due)
             values |= dict.fromkeys(("enqueuedAt", "dueAt", "runAt"), due)
@@ -149,6 +158,11 @@ class SettlementUpdate:
         if self.failed_attempts:
             change["$inc"] = {"attemptCount": self.failed_attempts}
         return change
+
+    def _add_attempts(self, values: Document) -> None:
+        attempts = attempts_after(self._claim, self._settlement)
+        if attempts is not None:
+            values["attempts"] = attempt_fields(attempts)
 
     def _with_outcome(self, values: Document) -> Document:
         match self._settlement:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .steps import Steps
     from .stores import Stores
 
-TRIES = 3
+MAX_TRIES = 3
 
 
 class Settling:
@@ -51,7 +51,7 @@ class Settling:
     ) -> Settled:
         stores = self._stores
         failed_attempts: int | None = None
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             update = SettlementUpdate(
                 stores.documents, claim, settlement, stores.clock.now(), failed_attempts
             )
@@ -67,10 +67,14 @@ class Settling:
                 return Settled(applied=is_own, status=status)
             if seen.get("cancelRequested") is True:
                 failed_attempts = update.failed_attempts
-                settlement = Cancelled()
+                attempt = None
+                if not isinstance(settlement, Released):
+                    attempt = settlement.attempt
+                settlement = Cancelled(attempt=attempt)
                 notice = _updated(claim, ExecutionStatus.CANCELLED)
         raise StoreUnavailable(
-            f"MongoDB refused {TRIES} times to settle an execution this worker owns",
+            f"MongoDB refused {MAX_TRIES} times to settle an execution that this "
+            "worker owns",
             execution_id=claim.execution.id,
         )
 

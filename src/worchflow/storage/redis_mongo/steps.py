@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-OLDEST_UNFLUSHED = 1.0
+MAX_UNFLUSHED_SECONDS = 1.0
 """Seconds MongoDB may lag behind Redis before `durability="fast"` waits for it."""
-GONE_WORKERS = 1000
+MAX_GONE_WORKERS = 1000
 """How many workers that are gone are remembered: code of their claims may run yet."""
 
 
@@ -80,7 +80,7 @@ class Steps(StepStore):
             self._is_fast
             and claim.worker_id not in self._gone
             and step.status is StepStatus.COMPLETED
-            and stores.committer.oldest_age() < OLDEST_UNFLUSHED
+            and stores.committer.oldest_age() < MAX_UNFLUSHED_SECONDS
         ):
             return await self._checkpoint_fast(claim, step, document)
         stored = await self._records.record(document, _size(step))
@@ -110,7 +110,7 @@ class Steps(StepStore):
         if not self._is_fast:
             return
         self._gone[worker_id] = None
-        if len(self._gone) > GONE_WORKERS:
+        if len(self._gone) > MAX_GONE_WORKERS:
             del self._gone[next(iter(self._gone))]
         self._keep(lambda claim_key: claim_key.worker_id != worker_id)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from .mongo_gateway import MongoGateway
 
-LONGEST_ROUND_TRIP = 1.0
+MAX_ROUND_TRIP_SECONDS = 1.0
 """Seconds; a slower sample says too little about the server's clock."""
 
 
@@ -34,7 +34,7 @@ class StoreClock:
         before = self._monotonic()
         server = to_milliseconds(await self._mongo.now())
         after = self._monotonic()
-        if self._offset is None or after - before <= LONGEST_ROUND_TRIP:
+        if self._offset is None or after - before <= MAX_ROUND_TRIP_SECONDS:
             self._offset = server - after * 1000
 
     def now(self) -> int:

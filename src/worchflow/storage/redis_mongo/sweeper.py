@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from .leadership import Leadership
     from .stores import Stores
 
-SLACK = 5_000
+GRACE_MILLISECONDS = 5_000
 """Milliseconds; what became due just now is on its way."""
-SKEW = 1_000
+MAX_SKEW_MILLISECONDS = 1_000
 """Milliseconds by which a due time may be ahead of the clock that this sweep reads."""
-RECENT = 60_000
+RECENT_MILLISECONDS = 60_000
 """Milliseconds within which nothing is pushed twice, unless Redis lost it."""
 NOTHING = Span(0, 0)
 
@@ -81,7 +81,9 @@ class Sweeper(SweepStore):
             await self._reasons.tell(due)
         self._missed = {e: span for e, span in self._missed.items() if e in due}
         await self._heads.clear(due)
-        events = sorted(event for event, since in due.items() if since < now - SLACK)
+        events = sorted(
+            event for event, since in due.items() if since < now - GRACE_MILLISECONDS
+        )
         if not events:
             return 0
         heads = await self._heads.look(events)
@@ -117,7 +119,7 @@ class Sweeper(SweepStore):
         self, event: str, head: int, stale: int, now: int
     ) -> AsyncGenerator[int, None]:
         """Queue what is missing of an event; before each page how many were queued."""
-        ripe, missed = self._missed.get(event, NOTHING).cut(now - SLACK)
+        ripe, missed = self._missed.get(event, NOTHING).cut(now - GRACE_MILLISECONDS)
         queued = 0
         async with aclosing(self._put_back(event, ripe, stale, missed)) as pages:
             async for size in pages:
@@ -126,8 +128,14 @@ class Sweeper(SweepStore):
         if not queued:
             self._missed[event] = missed
         # Where something was lost, what was on its way may be lost as well.
-        near = Span(head - SLACK, min(head + SLACK, now + SKEW))
-        older, missed = Span(0, head - SLACK), self._missed[event].joined(near)
+        near = Span(
+            head - GRACE_MILLISECONDS,
+            min(head + GRACE_MILLISECONDS, now + MAX_SKEW_MILLISECONDS),
+        )
+        older, missed = (
+            Span(0, head - GRACE_MILLISECONDS),
+            self._missed[event].joined(near),
+        )
         async with aclosing(self._put_back(event, older, stale, missed)) as pages:
             async for size in pages:
                 yield size
@@ -177,4 +185,4 @@ class Sweeper(SweepStore):
         now = stores.clock.now()
         epoch = await stores.redis.first_value(stores.keys.epoch, str(now)) or b""
         began = int(epoch) if epoch.isdigit() and len(epoch) < 15 else 0
-        return max(now - RECENT, began)
+        return max(now - RECENT_MILLISECONDS, began)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ...model.records import WorkerRecord
     from .stores import Stores
 
-LONGEST_BLOCK = 2.0
+MAX_BLOCK_SECONDS = 2.0
 """Seconds one BLMOVE waits. Then it is looked whether a hint was missed."""
-SORTED_PER_CALL = 1000
+MAX_SORTED_PER_CALL = 1000
 """So many ids one call looks at: others wait some milliseconds for it."""
 
 
@@ -36,7 +36,7 @@ class Taker:
         self._worker = worker
         self._inflight = stores.keys.inflight(worker.id)
         self._events = list(worker.functions)
-        self._sortable = 0 if stores.options.ts_compat else SORTED_PER_CALL
+        self._sortable = 0 if stores.options.ts_compat else MAX_SORTED_PER_CALL
         self._turn = 0
         self._woken = asyncio.Event()
         self._pop: asyncio.Task[bytes | None] | None = None
@@ -52,7 +52,7 @@ class Taker:
 
     async def take(self, limit: int, wait: float) -> list[bytes]:
         """Up to `limit` ids, waiting at most `wait` seconds for the first."""
-        deadline = time.monotonic() + min(wait, LONGEST_BLOCK)
+        deadline = time.monotonic() + min(wait, MAX_BLOCK_SECONDS)
         self._is_taking = True
         try:
             while True:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-AGAIN = 0.1
+CANCEL_AGAIN_SECONDS = 0.1
 """Seconds; a task that did not end by then has missed that it was cancelled."""
 
 
@@ -21,7 +21,7 @@ async def end(task: asyncio.Task[Any] | None) -> None:
     """Cancel a task and return once it has ended, however it does."""
     while task is not None and not task.done():
         task.cancel()
-        await asyncio.wait({task}, timeout=AGAIN)
+        await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
     if task is not None and not task.cancelled():
         task.exception()
 

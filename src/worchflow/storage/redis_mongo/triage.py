@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-LOGGED = 1000
+MAX_LOGGED = 1000
 """How many ids that were set aside are remembered, to be logged only once."""
 
 
@@ -158,7 +158,7 @@ class Triage:
         if execution_id not in self._logged:
             logger.warning("the queued id %.200r is set aside: %s", execution_id, why)
             self._logged[execution_id] = None
-            if len(self._logged) > LOGGED:
+            if len(self._logged) > MAX_LOGGED:
                 del self._logged[next(iter(self._logged))]
         self._release_claim(execution_id, NOWHERE)
 

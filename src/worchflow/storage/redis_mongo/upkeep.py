@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-TICK = 0.5
+TICK_SECONDS = 0.5
 """Seconds between two looks at what is due; sooner when the next due time is known."""
-PROMOTED_PER_CALL = 100
+MAX_PROMOTED_PER_CALL = 100
 CLOCK_AGE = 60.0
 RECONCILE_AGE = 30.0
 
@@ -43,20 +43,20 @@ class Upkeep:
         stores = self._stores
         now = stores.clock.now()
         (answer,) = await stores.redis.run(
-            [stores.scripts.promote(now, PROMOTED_PER_CALL)]
+            [stores.scripts.promote(now, MAX_PROMOTED_PER_CALL)]
         )
         if isinstance(answer, Exception):
             raise StoreUnavailable(f"Redis refused to promote: {answer}")
         count, following = int(answer[0]), int(answer[1])
-        if count == PROMOTED_PER_CALL:
+        if count == MAX_PROMOTED_PER_CALL:
             return 0.0
         if following < 0:
-            return TICK
-        return min(TICK, max(0.0, (following - now) / 1000))
+            return TICK_SECONDS
+        return min(TICK_SECONDS, max(0.0, (following - now) / 1000))
 
     async def _run(self) -> None:
         while True:
-            pause = TICK
+            pause = TICK_SECONDS
             try:
                 pause = await self._tick()
             except StoreUnavailable as error:
@@ -71,7 +71,7 @@ class Upkeep:
             await self._stores.clock.refresh()
             self._clock_read = now
         if not self._claimers:
-            return TICK
+            return TICK_SECONDS
         is_time = now - self._reconciled >= RECONCILE_AGE
         for claimer in list(self._claimers.values()):
             if is_time or claimer.has_lost:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 AS_TEXT: Final = "json"
 """The mark of a value that is kept as JSON text."""
 
-LONGEST_NATIVE = 64 * 1024
+MAX_NATIVE_LENGTH = 64 * 1024
 """Characters; longer text stays text, reading it would hold up the event loop."""
 SMALL = 2000
 """Bytes of a document without payloads; names have at most 200 characters."""
-DEEPEST_NATIVE = 100
-LARGEST_SAFE = 2**53
+MAX_NATIVE_DEPTH = 100
+MAX_SAFE_INTEGER = 2**53
 """Beyond it a JavaScript reader would silently change an integer."""
 
 _encode = json.JSONEncoder(
@@ -50,7 +50,7 @@ def to_bson(text: Payload) -> tuple[Any, bool]:
     Native only if reading it back gives the same JSON: unique plain keys, integers
     of 64 bits, floats written the shortest way. Everything else stays text.
     """
-    if len(text) > LONGEST_NATIVE:
+    if len(text) > MAX_NATIVE_LENGTH:
         return text, False
     if _is_plain_number(text):
         return int(text), True
@@ -84,7 +84,7 @@ def whole_numbers(value: Any) -> Any:
         return {key: whole_numbers(item) for key, item in value.items()}
     if kind is list:
         return [whole_numbers(item) for item in value]
-    if kind is float and value.is_integer() and abs(value) <= LARGEST_SAFE:
+    if kind is float and value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
         return int(value)
     return value
 
@@ -93,7 +93,7 @@ def check_safe_integers(text: Payload, field: str) -> None:
     """Raise `SerializationError` for an integer that JavaScript cannot hold."""
 
     def check(digits: str) -> int:
-        if len(digits) > 17 or abs(int(digits)) > LARGEST_SAFE:
+        if len(digits) > 17 or abs(int(digits)) > MAX_SAFE_INTEGER:
             raise SerializationError(
                 f"{field} contains the integer {digits[:40]}, beyond 2^53: a reader "
                 "of the TypeScript original would change it; send it as text, or "
@@ -118,7 +118,7 @@ def weight(payload: Payload, more: Payload = "") -> int:
 
 
 def _weight(payload: Payload) -> int:
-    if len(payload) <= LONGEST_NATIVE and not payload.startswith('"'):
+    if len(payload) <= MAX_NATIVE_LENGTH and not payload.startswith('"'):
         return 8 * len(payload)
     return len(payload) * (1 if payload.isascii() else 4)
 
@@ -179,7 +179,7 @@ def _is_storable(value: Any, depth: int) -> bool:
     if kind is int:
         return bool(-(2**63) <= value < 2**63)
     if kind is dict:
-        return depth < DEEPEST_NATIVE and all(
+        return depth < MAX_NATIVE_DEPTH and all(
             key != ""
             and key[0] != "$"
             and "." not in key
@@ -189,7 +189,7 @@ def _is_storable(value: Any, depth: int) -> bool:
             for key, item in value.items()
         )
     if kind is list:
-        return depth < DEEPEST_NATIVE and all(
+        return depth < MAX_NATIVE_DEPTH and all(
             _is_storable(item, depth + 1) for item in value
         )
     return True
@@ -246,3 +246,11 @@ def milliseconds_of(value: object) -> int | None:
     """The same as milliseconds."""
     moment = moment_of(value)
     return None if moment is None else to_milliseconds(moment)
+
+
+def due_time(now: int, delay: float | None, run_at: datetime | None = None) -> int:
+    """The store's milliseconds at which something may run, rounded up."""
+    if run_at is not None:
+        due = to_milliseconds(run_at)
+        return due + (from_milliseconds(due) < run_at)
+    return now + -int(-(delay or 0.0) * 1000 // 1)

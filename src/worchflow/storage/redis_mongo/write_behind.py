@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-BATCH_OPERATIONS = 1000
-BATCH_BYTES = 8 * 1024 * 1024
-WAITING_OPERATIONS = 50_000
-WAITING_BYTES = 64 * 1024 * 1024
-LINGER = 0.02
+MAX_BATCH_OPERATIONS = 1000
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+MAX_WAITING_OPERATIONS = 50_000
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+LINGER_SECONDS = 0.02
 """Seconds that what nobody waits for may wait for company."""
 CLOSE_TIMEOUT = 2.0
 """Seconds for the rest at closing; what is left then is repaired by others."""
@@ -77,8 +77,8 @@ class WriteBehindQueue:
         self._waiting.append(operation)
         self._waiting_bytes += operation.size
         while (
-            len(self._waiting) > WAITING_OPERATIONS
-            or self._waiting_bytes > WAITING_BYTES
+            len(self._waiting) > MAX_WAITING_OPERATIONS
+            or self._waiting_bytes > MAX_WAITING_BYTES
         ):
             dropped = self._waiting.popleft()
             self._waiting_bytes -= dropped.size
@@ -89,7 +89,7 @@ class WriteBehindQueue:
             self._get_up()
         elif self._alarm is None:
             self._idle.clear()
-            self._alarm = self._loop.call_later(LINGER, self._get_up)
+            self._alarm = self._loop.call_later(LINGER_SECONDS, self._get_up)
 
     async def flush(self, timeout: float) -> bool:
         """Wait until everything was sent; False if it was not in time."""
@@ -185,7 +185,10 @@ class WriteBehindQueue:
             self._give_up(operation)
 
     def _take_batch(self) -> list[Operation]:
-        if len(self._waiting) > BATCH_OPERATIONS or self._waiting_bytes > BATCH_BYTES:
+        if (
+            len(self._waiting) > MAX_BATCH_OPERATIONS
+            or self._waiting_bytes > MAX_BATCH_BYTES
+        ):
             return self._take_some()
         batch = list(self._waiting)
         self._waiting.clear()
@@ -195,9 +198,9 @@ class WriteBehindQueue:
     def _take_some(self) -> list[Operation]:
         batch: list[Operation] = []
         total = 0
-        while self._waiting and len(batch) < BATCH_OPERATIONS:
+        while self._waiting and len(batch) < MAX_BATCH_OPERATIONS:
             total += self._waiting[0].size
-            if batch and total > BATCH_BYTES:
+            if batch and total > MAX_BATCH_BYTES:
                 break
             operation = self._waiting.popleft()
             self._waiting_bytes -= operation.size

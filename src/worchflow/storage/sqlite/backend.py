@@ -94,14 +94,14 @@ class SQLiteBackend(Backend):
         self._config = replace(self._config, path=MEMORY, memory=Memory())
         return True
 
-    async def open(self) -> None:
+    async def open(self, *, migrate: bool = False) -> None:
         """Open the file, making folders, file and tables if need be."""
         async with self._changing.here():
             if self._binding is not None and self._binding.dispatcher.loop.is_closed():
                 await self._release()
             if self._binding is None:
                 self._binding = await LoopBinding.open(
-                    self._config, self.options.queue_prefix
+                    self._config, self.options.queue_prefix, migrate=migrate
                 )
                 logger.info("data is kept in %s", self.location)
             elif self._binding.dispatcher.loop is not asyncio.get_running_loop():

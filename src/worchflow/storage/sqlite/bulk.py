@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from .rows import Row
 
-LARGEST = 64
+MAX_ROWS = 64
 ROWS = "rows"
 
 
@@ -44,7 +44,7 @@ def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     """Slices whose sizes are powers of two, so that few statements are prepared."""
     start = 0
     while start < len(rows):
-        size = min(LARGEST, 1 << ((len(rows) - start).bit_length() - 1))
+        size = min(MAX_ROWS, 1 << ((len(rows) - start).bit_length() - 1))
         yield rows[start : start + size]
         start += size
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.sqlite")
 
-CALLS = 10_000
+MAX_CALLS = 10_000
 """How many calls of one event loop may be on their way; more wait for their turn."""
 
 
@@ -66,7 +66,7 @@ class CallDispatcher:
         self._waiting: dict[Call, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
-        self._capacity = CALLS
+        self._capacity = MAX_CALLS
         self._freed = asyncio.Event()
 
     async def call(

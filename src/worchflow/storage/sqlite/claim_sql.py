@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ...model.notices import ExecutionStarted
 from ...model.records import Claim, ExecutionStatus
 from ...model.transitions import UNSURE
 from .rows import (
     BAD_ROW,
     EXECUTION_COLUMNS,
+    ExecutionRow,
     UnreadableRowError,
     fetch,
     json_list,
@@ -169,11 +168,12 @@ def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
         _TAKE,
         {"worker": request.worker_id, "now": tx.now, "taken": json_list(numbers)},
     )
-    claims: list[Claim] = []
-    for _, execution, steps in found:
-        claims.append(_as_claim(execution, request.worker_id, steps))
-        tx.hints.tell(prefix, partial(_started, execution), progress=True)
-    return Taken(claims=claims)
+    return Taken(
+        claims=[
+            _as_claim(execution, request.worker_id, steps)
+            for _, execution, steps in found
+        ]
+    )
 
 
 def adopt(tx: Transaction, prefix: str, request: AdoptRequest) -> Sequence[Claim]:
@@ -240,21 +240,23 @@ def _candidates(tx: Transaction, prefix: str, request: ClaimRequest) -> list[Can
 
 
 def _candidate(tx: Transaction, worker_id: str, row: Row) -> Candidate:
-    number, function_id, *now = row
+    number, function_id, *columns = row
     try:
-        now[3] = ExecutionStatus.PROCESSING
-        now[5] = tx.now
-        now[6] = function_id
-        now[13] = tx.now if now[13] is None else now[13]
-        now[15] = None
-        now[16] = worker_id
-        now[17] = None
-        claimed_before = now[18] > 0
-        now[18] = _next_token(now[18])
+        now = ExecutionRow._make(columns)
+        claimed = now._replace(
+            status=ExecutionStatus.PROCESSING,
+            updated_at=tx.now,
+            function_id=function_id,
+            started_at=tx.now if now.started_at is None else now.started_at,
+            run_at=None,
+            owner=worker_id,
+            reason=None,
+            token=_next_token(now.token),
+        )
     except BAD_ROW as error:
         raise UnreadableRowError(f"row {number} cannot be read: {error}") from error
-    execution = read_execution(tuple(now))
-    if not claimed_before:
+    execution = read_execution(claimed)
+    if now.token <= 0:
         return number, execution, {}
     return number, execution, steps_by_execution(tx.connection, [number])[number]
 
@@ -277,15 +279,6 @@ def _as_claim(
 ) -> Claim:
     return Claim(
         execution=execution, worker_id=worker_id, token=execution.token, steps=steps
-    )
-
-
-def _started(execution: StoredExecution) -> ExecutionStarted:
-    return ExecutionStarted(
-        execution_id=execution.id,
-        event_name=execution.event_name,
-        attempt=execution.attempt_count + 1,
-        status=ExecutionStatus.PROCESSING,
     )
 
 

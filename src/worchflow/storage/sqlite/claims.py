@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from ...model.notices import started
 from ..contract.claims import ClaimStore
 from . import claim_sql, settling
 from .times import wall_now
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .loop_binding import LoopBinding, Opened
     from .wakeup import Waiter
 
-POLL = 0.25
+POLL_SECONDS = 0.25
 """Seconds between two looks for work that no hint told of."""
 
 _claim = one_by_one(claim_sql.claim)
@@ -89,6 +90,10 @@ class Claims(ClaimStore):
         return taken.claims[0] if taken.claims else None
 
     @override
+    def announce(self, claim: Claim) -> None:
+        self._opened().tell(partial(started, claim))
+
+    @override
     async def begin(self, claim: Claim) -> bool:
         request = claim_sql.BeginRequest(
             execution_id=claim.execution.id,
@@ -153,8 +158,8 @@ async def _wait_for_work(
     clock = asyncio.get_running_loop().time
     due = next_due
     while (left := deadline - clock()) > 0:
-        soon = POLL if due is None else max(0.0, (due - wall_now()) / 1000)
-        if await waiter.wait(min(left, soon, POLL)):
+        soon = POLL_SECONDS if due is None else max(0.0, (due - wall_now()) / 1000)
+        if await waiter.wait(min(left, soon, POLL_SECONDS)):
             return
         due = await binding.read(claim_sql.next_due, request)
         if due is not None and due <= wall_now():

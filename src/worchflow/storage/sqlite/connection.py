@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from ...foundations.errors import ConfigurationError, SchemaTooNew, StoreUnavailable
+from ...foundations.errors import ConfigurationError, StoreUnavailable
 from .files import MEMORY
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from ...model.options import Durability
 
-SCHEMA_VERSION = 3
 OWN_FOLDER = ".worchflow"
 OLDEST_SQLITE = (3, 35, 0)
 WAL_LIMIT = 64 * 1024 * 1024
@@ -106,30 +104,6 @@ def _opening(path: Path) -> Generator[None, None, None]:
         ) from error
 
 
-def prepare(connection: sqlite3.Connection, path: str) -> None:
-    """Turn the write-ahead log on and make the tables, if that was not done yet.
-
-    `ConfigurationError` for a file system without WAL and for a file that is
-    somebody else's, `SchemaTooNew` for one of a later release.
-    """
-    if path != MEMORY:
-        (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
-        if mode != "wal":
-            raise ConfigurationError(
-                f"the database {path} cannot use a write-ahead log (SQLite answered "
-                f'"{mode}"): put it on a local disk, network file systems do not work'
-            )
-    if not _has_schema(connection, path):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            if not _has_schema(connection, path):
-                _create_schema(connection)
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-
-
 def explain(path: str, error: sqlite3.Error) -> StoreUnavailable | ConfigurationError:
     """What a failure of SQLite means to a caller."""
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
@@ -159,38 +133,3 @@ def _connect(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _has_schema(connection: sqlite3.Connection, path: str) -> bool:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise SchemaTooNew(
-            f"the database {path} has schema {version}, this release knows "
-            f"{SCHEMA_VERSION}: update worchflow, or name another file"
-        )
-    if version == SCHEMA_VERSION:
-        return True
-    if version > 0:
-        raise ConfigurationError(
-            f"the database {path} has schema {version} of an earlier version, this "
-            f"release knows only {SCHEMA_VERSION}: finish its executions with the "
-            "version that wrote it, then name another file"
-        )
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if tables:
-        raise ConfigurationError(
-            f"the database {path} holds tables of another program: give worchflow a "
-            "file of its own"
-        )
-    return False
-
-
-def _create_schema(connection: sqlite3.Connection) -> None:
-    script = files("worchflow.storage.sqlite").joinpath("schema.sql").read_text("utf-8")
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            connection.execute(statement)
-            statement = ""
-    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from ...foundations.clock import to_milliseconds
 from ...model.notices import ExecutionUpdated
 from ...model.records import ExecutionStatus
 from ...model.transitions import RETRYABLE
 from ..contract.executions import ExecutionStore, Inserted
 from .bulk import execute_rows
-from .rows import EXECUTION_COLUMNS, fetch, json_list, read_execution
+from .rows import (
+    EXECUTION_COLUMNS,
+    NEW_EXECUTION_COLUMNS,
+    ExecutionRow,
+    fetch,
+    json_list,
+    new_execution_row,
+    read_execution,
+)
 from .writer import one_by_one
 
 if TYPE_CHECKING:
@@ -24,21 +30,18 @@ if TYPE_CHECKING:
 
     from ...model.records import NewExecution, StoredExecution
     from .loop_binding import Opened
-    from .rows import Row
     from .writer import Transaction
 
-_INSERT = """
-    INSERT INTO executions (id, event_name, event_data, nonce, created_at, due_at,
-        run_at, queue_prefix, status, updated_at)
-    SELECT column1, column2, column3, column4, column5, column6, column7,
-        {prefix}, 'queued', {now}
-    FROM (VALUES {rows})
+_INSERT = f"""
+    WITH new ({NEW_EXECUTION_COLUMNS}) AS (VALUES {{rows}})
+    INSERT INTO executions ({NEW_EXECUTION_COLUMNS}, queue_prefix, status, updated_at)
+    SELECT {NEW_EXECUTION_COLUMNS}, {{prefix}}, 'queued', {{now}} FROM new
     WHERE true
     ON CONFLICT (id) DO NOTHING
-"""
+"""  # noqa: S608 - made of constants
 
 _BY_IDS = f"""
-    SELECT nonce, {EXECUTION_COLUMNS} FROM executions
+    SELECT {EXECUTION_COLUMNS} FROM executions
     WHERE id IN (SELECT value FROM json_each(?)) AND queue_prefix = ?
 """  # noqa: S608 - made of constants
 
@@ -93,7 +96,7 @@ def insert(
 ) -> list[list[Inserted]]:
     """Accept the executions of several callers; one outcome for each execution."""
     new = [execution for call in calls for execution in call]
-    rows = [_new_row(execution, tx.now) for execution in new]
+    rows = [new_execution_row(execution, tx.now) for execution in new]
     same = {"prefix": prefix, "now": tx.now}
     if execute_rows(tx.connection, _INSERT, rows, same) == len(rows):
         outcomes = [Inserted(id=execution.id) for execution in new]
@@ -159,44 +162,20 @@ def status_notice(
     )
 
 
-def due_after(now: int, seconds: float) -> int:
-    """The store's time `seconds` from its now."""
-    return now + ceil(seconds * 1000)
-
-
-def _new_row(execution: NewExecution, now: int) -> Row:
-    run_at: int | None = None
-    if execution.run_at is not None:
-        run_at = to_milliseconds(execution.run_at)
-    elif execution.delay is not None and execution.delay > 0:
-        run_at = due_after(now, execution.delay)
-    return (
-        execution.id,
-        execution.event_name,
-        execution.event_data,
-        execution.nonce,
-        to_milliseconds(execution.created_at),
-        # A moment that has passed does not jump the queue.
-        now if run_at is None else max(now, run_at),
-        run_at,
-    )
-
-
 def _compare(
     tx: Transaction, prefix: str, new: Iterable[NewExecution]
 ) -> list[Inserted]:
     ids = json_list([execution.id for execution in new])
-    stored: dict[Any, Row] = {
-        row[1]: row for row in fetch(tx.connection, _BY_IDS, (ids, prefix))
-    }
+    rows = map(ExecutionRow._make, fetch(tx.connection, _BY_IDS, (ids, prefix)))
+    stored = {row.id: row for row in rows}
     outcomes: list[Inserted] = []
     for execution in new:
         row = stored.get(execution.id)
         if row is None:
             outcomes.append(Inserted(id=execution.id, is_foreign=True))
             continue
-        own = row[0] == execution.nonce
-        existing = None if own else read_execution(row[1:])
+        own = row.nonce == execution.nonce
+        existing = None if own else read_execution(row)
         outcomes.append(Inserted(id=execution.id, existing=existing))
     return outcomes
 

@@ -19,7 +19,7 @@ if sys.platform != "win32":
     import fcntl
 
 MEMORY: Final = ":memory:"
-PATIENCE: Final = 0.5
+LOCK_TIMEOUT_SECONDS: Final = 0.5
 """Seconds for which a writer leaves the turn to leases that never take it."""
 
 
@@ -137,7 +137,7 @@ class CommitLock:
         # One that is frozen while it waits costs the others this once.
         now = time.monotonic()
         self._yields_since = self._yields_since or now
-        return now - self._yields_since > PATIENCE
+        return now - self._yields_since > LOCK_TIMEOUT_SECONDS
 
 
 def is_free(path: Path) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ...model.notices import Notice
 
-DATAGRAM_NOTICES = 100
+MAX_DATAGRAM_NOTICES = 100
 """Notices in one datagram: well below what a socket takes at once."""
 
 
@@ -89,8 +89,8 @@ class Hints:
 def _notice_datagrams(happenings: Sequence[Happening]) -> list[bytes]:
     texts = [(one.prefix, encode_notice(one.notice)) for one in happenings]
     return [
-        json.dumps({"notices": texts[start : start + DATAGRAM_NOTICES]}).encode()
-        for start in range(0, len(texts), DATAGRAM_NOTICES)
+        json.dumps({"notices": texts[start : start + MAX_DATAGRAM_NOTICES]}).encode()
+        for start in range(0, len(texts), MAX_DATAGRAM_NOTICES)
     ]
 
 

@@ -19,6 +19,7 @@ from ..contract.listing import ListingStore
 from ..contract.page_size import PageSize
 from .rows import (
     EXECUTION_COLUMNS,
+    ExecutionRow,
     UnreadableRowError,
     fetch,
     read_execution,
@@ -35,19 +36,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.sqlite")
 
-WALKED = 10_000
+MAX_WALKED = 10_000
 """So many index entries one page walks past at most, where a filter has no index of
 its own. With fewer items found by then, the page is short and its cursor goes on."""
-FEW = 1000
+MAX_IDS_LOOKED_UP = 1000
 """Up to so many ids with a beginning are looked up; more of them are met anyway."""
-LATEST = 2**63 - 1
+MAX_MOMENT = 2**63 - 1
 """The last moment there can be. SQLite puts text and bytes after every number."""
+BY_STATUS = "executions INDEXED BY executions_by_status"
+BY_EVENT = "executions INDEXED BY executions_by_event"
+TAGGED = "tag = :tag"
+HAS_TAG = """
+    EXISTS (SELECT 1 FROM json_each(executions.tags) WHERE value = :tag)
+"""
 MOSTLY = frozenset({None, ExecutionStatus.COMPLETED})
 """Statuses that tell less than an event's name does."""
 
-WITHOUT_PAYLOADS = EXECUTION_COLUMNS.replace("event_data", "'null'").replace(
-    "result", "NULL"
-)
+LEFT_OUT = {"event_data": "'null'", "result": "NULL", "attempts": "NULL"}
+WITHOUT_PAYLOADS = ", ".join(LEFT_OUT.get(each, each) for each in ExecutionRow._fields)
 Place: TypeAlias = tuple[float, str | bytes]
 """Creation time and id of a row; damaged ids may be bytes that are no text."""
 
@@ -66,12 +72,18 @@ _HAS_FEW = """
 class Search:
     """A query as conditions: those that an index answers, and those that are left."""
 
-    index: str = "executions_created"
+    walked: str = "executions INDEXED BY executions_created"
+    """The entries in the order of the listing; empty: all of the ids are looked at."""
     found: list[str] = field(default_factory=lambda: ["queue_prefix = :prefix"])
     filtered: list[str] = field(default_factory=list[str])
     branches: list[str] = field(default_factory=list[str])
     """One of these has to hold as well, each along the index for itself."""
     values: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def look_at_ids(self) -> None:
+        """Walk along no index but that of the ids."""
+        self.walked = ""
+        self.found = [HAS_TAG if each == TAGGED else each for each in self.found]
 
 
 def page(
@@ -94,7 +106,7 @@ def page(
         search.values,
         read,
     )
-    if following is None and search.filtered and search.index:
+    if following is None and search.filtered and search.walked:
         following = _last_walked(connection, search)
     cursor = None if following is None else make_cursor(*following)
     return StoredPage(items=items, cursor=cursor)
@@ -109,10 +121,11 @@ def _filled(
     for row in rows:
         if size.is_reached:
             return items, last
-        last = (row[4], row[0])
+        columns = ExecutionRow._make(row)
+        last = (columns.created_at, columns.id)
         execution = None
         try:
-            execution = read_execution(row)
+            execution = read_execution(columns)
             items.append(execution)
         except UnreadableRowError as error:
             logger.warning("%s; it is left out of the listing", error)
@@ -146,7 +159,7 @@ def _is_moment(value: object) -> bool:
     """Whether it is a number that SQLite keeps and compares."""
     if type(value) is float:
         return not math.isnan(value)
-    return type(value) is int and -LATEST <= value <= LATEST
+    return type(value) is int and -MAX_MOMENT <= value <= MAX_MOMENT
 
 
 def _search(
@@ -154,13 +167,19 @@ def _search(
 ) -> Search:
     search = Search(values={"prefix": prefix, "limit": query.limit + 1})
     _add_times(search, query)
-    _add_function_and_status(connection, search, query)
+    if query.tag is None:
+        _add_function_and_status(connection, search, query)
+    else:
+        _add_tag(connection, search, query)
     if query.id_prefix:
         ids = (query.id_prefix, f"{query.id_prefix}\U0010ffff")
         search.values["id_from"], search.values["id_to"] = ids
         search.filtered.append("id >= :id_from AND id < :id_to")
-        if fetch(connection, _HAS_FEW, (*ids, FEW))[0][0] < FEW:
-            search.index = ""
+        if (
+            fetch(connection, _HAS_FEW, (*ids, MAX_IDS_LOOKED_UP))[0][0]
+            < MAX_IDS_LOOKED_UP
+        ):
+            search.look_at_ids()
     return search
 
 
@@ -173,7 +192,7 @@ def _add_times(search: Search, query: ExecutionQuery) -> None:
         search.values["until"] = to_milliseconds(query.until)
     if query.until is None and query.cursor is None:
         search.found.append("created_at <= :latest")
-        search.values["latest"] = LATEST
+        search.values["latest"] = MAX_MOMENT
     if query.cursor is not None:
         # Bytes cast to text are behind the same bytes, whether these are text or not.
         search.found.append("(created_at, id) < (:created_at, CAST(:id AS TEXT))")
@@ -189,33 +208,57 @@ def _add_function_and_status(
         search.values["status"] = query.status.value
     if query.function is None:
         if query.status is not None:
-            search.index = "executions_by_status"
+            search.walked = BY_STATUS
             search.found.append(status)
         return
-    prefix, function = search.values["prefix"], query.function
-    served = fetch(connection, _EVENTS_OF_FUNCTION, (prefix, function))
+    names = _add_events(connection, search, query.function)
+    if query.status in MOSTLY:
+        search.walked = BY_EVENT
+        search.branches = [f"event_name = :{name}" for name in names]
+        if query.status is not None:
+            search.filtered.append(status)
+    else:
+        search.walked = BY_STATUS
+        search.found.append(status)
+        search.filtered.append(_one_of(names))
+
+
+def _add_tag(
+    connection: sqlite3.Connection, search: Search, query: ExecutionQuery
+) -> None:
+    """The entries of a tag; everything else is looked at on the way."""
+    search.walked = "tags"
+    search.found.append(TAGGED)
+    search.values["tag"] = query.tag
+    if query.status is not None:
+        search.values["status"] = query.status.value
+        search.filtered.append("status = :status")
+    if query.function is not None:
+        names = _add_events(connection, search, query.function)
+        search.filtered.append(_one_of(names))
+
+
+def _add_events(
+    connection: sqlite3.Connection, search: Search, function: str
+) -> list[str]:
+    """The names of the values that hold the events of a function."""
+    served = fetch(connection, _EVENTS_OF_FUNCTION, (search.values["prefix"], function))
     events = [function, *(name for (name,) in served)]
     names = [f"event{number}" for number in range(len(events))]
     search.values |= dict(zip(names, events, strict=True))
     if served:
         search.filtered.append("(event_name = :event0 OR function_id = :event0)")
-    if query.status in MOSTLY:
-        search.index = "executions_by_event"
-        search.branches = [f"event_name = :{name}" for name in names]
-        if query.status is not None:
-            search.filtered.append(status)
-    else:
-        search.index = "executions_by_status"
-        search.found.append(status)
-        search.filtered.append(
-            f"event_name IN ({', '.join(f':{name}' for name in names)})"
-        )
+    return names
+
+
+def _one_of(names: list[str]) -> str:
+    return f"event_name IN ({', '.join(f':{name}' for name in names)})"
 
 
 def _statement(search: Search, *, payloads: bool = True) -> str:
     """The rows of a page and one more."""
     columns = EXECUTION_COLUMNS if payloads else WITHOUT_PAYLOADS
-    if not search.index:
+    if not search.walked:
         # With `+` only the index of ids is left to the planner.
         conditions = [*search.found, *search.filtered, *_alternatives(search)]
         return (
@@ -237,13 +280,13 @@ def _alternatives(search: Search) -> list[str]:
 
 
 def _walked(search: Search, columns: str) -> str:
-    """The entries of the index in order, at most `WALKED`; events are merged."""
+    """The entries of the index in order, at most `MAX_WALKED`; events are merged."""
     branches = [
-        f"SELECT {columns} FROM executions INDEXED BY {search.index} "  # noqa: S608
+        f"SELECT {columns} FROM {search.walked} "  # noqa: S608 - constants
         f"WHERE {' AND '.join([*search.found, branch])}"
         for branch in search.branches or ["true"]
     ]
-    return f"{' UNION ALL '.join(branches)} ORDER BY 2 DESC, 3 DESC LIMIT {WALKED}"
+    return f"{' UNION ALL '.join(branches)} ORDER BY 2 DESC, 3 DESC LIMIT {MAX_WALKED}"
 
 
 def _last_walked(
@@ -251,7 +294,7 @@ def _last_walked(
 ) -> tuple[float, str | bytes] | None:
     """Where a walk that was cut short has ended."""
     walked = _walked(search, "seq, created_at, id")
-    rows = fetch(connection, f"{walked} OFFSET {WALKED - 1}", search.values)
+    rows = fetch(connection, f"{walked} OFFSET {MAX_WALKED - 1}", search.values)
     return rows[0][1:] if rows else None
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from .call_dispatcher import CallDispatcher
+from .hints import Hints
 from .shared_database import SHARED_DATABASES
 from .wakeup import Wakeup
 from .writer import Operation
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
+    from ...model.notices import Notice
     from .call_dispatcher import Call
     from .shared_database import DatabaseConfig, SharedDatabase
     from .writer import Act
@@ -34,10 +37,12 @@ class LoopBinding:
         shared.add(self.wakeup)
 
     @classmethod
-    async def open(cls, config: DatabaseConfig, prefix: str) -> LoopBinding:
+    async def open(
+        cls, config: DatabaseConfig, prefix: str, *, migrate: bool
+    ) -> LoopBinding:
         """Open the database, or share the one that is open."""
         opening = asyncio.get_running_loop().run_in_executor(
-            None, SHARED_DATABASES.acquire, config
+            None, partial(SHARED_DATABASES.acquire, config, migrate=migrate)
         )
         try:
             shared = await asyncio.shield(opening)
@@ -56,6 +61,12 @@ class LoopBinding:
         self.shared.remove(self.wakeup)
         await asyncio.shield(asyncio.to_thread(SHARED_DATABASES.release, self.shared))
         self.dispatcher.close()
+
+    def tell(self, notice: Callable[[], Notice]) -> None:
+        """Tell those who follow an execution what no transaction does."""
+        hints = Hints()
+        hints.tell(self.prefix, notice, progress=True)
+        self.shared.tell(hints)
 
     async def write(
         self,

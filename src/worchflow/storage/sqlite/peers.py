@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.sqlite")
 
-LONGEST_PATH = 100
+MAX_PATH_LENGTH = 100
 """Bytes of a socket's path; systems allow 104 or 108."""
 BUFFER = 1024 * 1024
-LOOK_AGAIN = 1.0
+LOOK_AGAIN_SECONDS = 1.0
 """Seconds after which the folder is read again even if it seems unchanged."""
-UNWATCHED = 5.0
+UNWATCHED_SECONDS = 5.0
 """Seconds without a watcher after which notices are no longer asked for."""
 
 
@@ -80,7 +80,7 @@ class Marker:
         with self._lock:
             if self._is_watched():
                 self._watched_at = time.monotonic()
-            elif self.there and time.monotonic() - self._watched_at > UNWATCHED:
+            elif self.there and time.monotonic() - self._watched_at > UNWATCHED_SECONDS:
                 self._remove()
 
     def remove(self) -> None:
@@ -235,7 +235,7 @@ class Peers:
             changed_at = self._folder.stat().st_mtime_ns
             before, looked_at = self._looked_at
             now = time.monotonic()
-            if changed_at != before or now - looked_at > LOOK_AGAIN:
+            if changed_at != before or now - looked_at > LOOK_AGAIN_SECONDS:
                 names = {path.name for path in self._folder.iterdir()}
                 self._others = [
                     Other(
@@ -284,7 +284,7 @@ def folder_of(database: Path) -> Path:
     sidecars = database.with_name(f"{database.name}.sockets")
     if sys.platform == "win32":
         return sidecars
-    if len(os.fsencode(sidecars)) + len("/0123456789ab.sock") <= LONGEST_PATH:
+    if len(os.fsencode(sidecars)) + len("/0123456789ab.sock") <= MAX_PATH_LENGTH:
         return sidecars
     digest = hashlib.sha256(os.fsencode(database)).hexdigest()[:16]
     return Path(tempfile.gettempdir(), f"worchflow-{os.getuid()}-{digest}")

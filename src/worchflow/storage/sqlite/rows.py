@@ -4,39 +4,101 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ...foundations.clock import from_milliseconds, to_milliseconds
 from ...foundations.errors import WorchflowError
 from ...model.records import (
+    AttemptOutcome,
+    AttemptRecord,
     ErrorInfo,
     ExecutionStatus,
     StepStatus,
     StoredExecution,
     StoredStep,
 )
+from .times import due_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from ...foundations.types import T
+    from ...model.records import NewExecution
 
 Row = tuple[Any, ...]
 Parameters: TypeAlias = "Sequence[Any] | Mapping[str, Any]"
 
-EXECUTION_COLUMNS = (
-    "id, event_name, event_data, status, created_at, updated_at, function_id, result, "
-    "error_type, error_message, error_traceback, attempt_count, recoveries, "
-    "started_at, finished_at, run_at, owner, reason, token, "
-    "cancel_requested, cancel_reason, nonce, deaths, error_step"
-)
-STEP_COLUMNS = (
-    "step_id, title, status, result, error_type, error_message, error_traceback, "
-    "error_step, attempts, started_at, finished_at, key"
-)
 
-BAD_ROW = (ValueError, TypeError, OverflowError, OSError)
+class NewExecutionRow(NamedTuple):
+    """What an insert writes of an execution, under the names of the columns."""
+
+    id: str
+    event_name: str
+    event_data: str
+    nonce: str
+    created_at: int
+    due_at: int
+    run_at: int | None
+    headers: str | None
+    tags: str | None
+
+
+class ExecutionRow(NamedTuple):
+    """What is read of an execution, under the names of the columns."""
+
+    id: Any
+    event_name: Any
+    event_data: Any
+    status: Any
+    created_at: Any
+    updated_at: Any
+    function_id: Any
+    result: Any
+    error_type: Any
+    error_message: Any
+    error_traceback: Any
+    error_step: Any
+    attempt_count: Any
+    recoveries: Any
+    started_at: Any
+    finished_at: Any
+    run_at: Any
+    owner: Any
+    reason: Any
+    token: Any
+    cancel_requested: Any
+    cancel_reason: Any
+    nonce: Any
+    deaths: Any
+    headers: Any
+    tags: Any
+    attempts: Any
+
+
+class StepRow(NamedTuple):
+    """What is written and read of a step, under the names of the columns."""
+
+    step_id: Any
+    title: Any
+    status: Any
+    result: Any
+    error_type: Any
+    error_message: Any
+    error_traceback: Any
+    error_step: Any
+    attempts: Any
+    started_at: Any
+    finished_at: Any
+    key: Any
+
+
+NEW_EXECUTION_COLUMNS = ", ".join(NewExecutionRow._fields)
+EXECUTION_COLUMNS = ", ".join(ExecutionRow._fields)
+STEP_COLUMNS = ", ".join(StepRow._fields)
+
+BAD_ROW = (ValueError, TypeError, AttributeError, LookupError, OverflowError, OSError)
 """What reading a row that was damaged or written by somebody else raises."""
 
 
@@ -47,7 +109,7 @@ class UnreadableRowError(WorchflowError):
 def fetch(
     connection: sqlite3.Connection, statement: str, parameters: Parameters = ()
 ) -> list[Row]:
-    """All rows of a query; text that is no UTF-8 comes as bytes."""
+    """All rows of a query; text that is not UTF-8 comes as bytes."""
     return read_rows(connection, statement, parameters, sqlite3.Cursor.fetchall)
 
 
@@ -57,7 +119,7 @@ def read_rows(
     parameters: Parameters,
     read: Callable[[sqlite3.Cursor], T],
 ) -> T:
-    """What `read` makes of a query's rows; text that is no UTF-8 comes as bytes.
+    """What `read` makes of a query's rows; text that is not UTF-8 comes as bytes.
 
     It is called once more, from the first row on, where there is such text.
     """
@@ -74,75 +136,108 @@ def read_rows(
         connection.text_factory = str
 
 
+def new_execution_row(execution: NewExecution, now: int) -> NewExecutionRow:
+    """The row of an accepted execution; `now` is the store's."""
+    run_at: int | None = None
+    if execution.run_at is not None:
+        run_at = to_milliseconds(execution.run_at)
+    elif execution.delay is not None and execution.delay > 0:
+        run_at = due_after(now, execution.delay)
+    return NewExecutionRow(
+        id=execution.id,
+        event_name=execution.event_name,
+        event_data=execution.event_data,
+        nonce=execution.nonce,
+        created_at=to_milliseconds(execution.created_at),
+        # A moment that has passed does not jump the queue.
+        due_at=now if run_at is None else max(now, run_at),
+        run_at=run_at,
+        headers=json_text(dict(execution.headers)) if execution.headers else None,
+        tags=json_text(list(execution.tags)) if execution.tags else None,
+    )
+
+
 def read_execution(row: Row) -> StoredExecution:
     """The execution in a row of `EXECUTION_COLUMNS`, or `UnreadableRowError`."""
+    columns = ExecutionRow._make(row)
     try:
         return StoredExecution(
-            id=_text(row[0]),
-            event_name=_text(row[1]),
-            event_data=_text(row[2]),
-            status=ExecutionStatus(row[3]),
-            created_at=from_milliseconds(row[4]),
-            updated_at=from_milliseconds(row[5]),
-            function_id=_text_or_none(row[6]),
-            result=_text_or_none(row[7]),
-            error=_error(row[8], row[9], row[10], row[23]),
-            attempt_count=_number(row[11]),
-            recoveries=_number(row[12]),
-            started_at=_moment(row[13]),
-            finished_at=_moment(row[14]),
-            run_at=_moment(row[15]),
-            worker=_text_or_none(row[16]),
-            reason=_text_or_none(row[17]),
-            token=_number(row[18]),
-            cancel_requested=bool(row[19]),
-            cancel_reason=_text_or_none(row[20]),
-            nonce=_text(row[21]),
-            deaths=max(0, _number(row[22])),
+            id=_text(columns.id),
+            event_name=_text(columns.event_name),
+            event_data=_text(columns.event_data),
+            status=ExecutionStatus(columns.status),
+            created_at=from_milliseconds(columns.created_at),
+            updated_at=from_milliseconds(columns.updated_at),
+            function_id=_text_or_none(columns.function_id),
+            result=_text_or_none(columns.result),
+            error=_error(columns),
+            attempt_count=_number(columns.attempt_count),
+            recoveries=_number(columns.recoveries),
+            started_at=_moment(columns.started_at),
+            finished_at=_moment(columns.finished_at),
+            run_at=_moment(columns.run_at),
+            worker=_text_or_none(columns.owner),
+            reason=_text_or_none(columns.reason),
+            token=_number(columns.token),
+            cancel_requested=bool(columns.cancel_requested),
+            cancel_reason=_text_or_none(columns.cancel_reason),
+            nonce=_text(columns.nonce),
+            deaths=max(0, _number(columns.deaths)),
+            headers=_headers(columns.headers),
+            tags=_tags(columns.tags),
+            attempts=_attempts(columns.attempts),
         )
     except BAD_ROW as error:
         raise UnreadableRowError(
-            f"the row of execution {row[0]!r} cannot be read: {error}",
-            execution_id=str(row[0]),
+            f"the row of execution {columns.id!r} cannot be read: {error}",
+            execution_id=str(columns.id),
         ) from error
 
 
 def read_step(row: Row) -> StoredStep:
     """The step in a row of `STEP_COLUMNS`, or `UnreadableRowError`."""
+    columns = StepRow._make(row)
     try:
         return StoredStep(
-            step_id=_text(row[0]),
-            title=_text(row[1]),
-            status=StepStatus(row[2]),
-            result=_text_or_none(row[3]),
-            error=_error(row[4], row[5], row[6], row[7]),
-            attempts=_number(row[8]),
-            started_at=_moment(row[9]),
-            finished_at=_moment(row[10]),
-            key=_text_or_none(row[11]),
+            step_id=_text(columns.step_id),
+            title=_text(columns.title),
+            status=StepStatus(columns.status),
+            result=_text_or_none(columns.result),
+            error=_error(columns),
+            attempts=_number(columns.attempts),
+            started_at=_moment(columns.started_at),
+            finished_at=_moment(columns.finished_at),
+            key=_text_or_none(columns.key),
         )
     except BAD_ROW as error:
         raise UnreadableRowError(
-            f"the row of step {row[1]!r} cannot be read: {error}"
+            f"the row of step {columns.title!r} cannot be read: {error}"
         ) from error
 
 
-def step_row(step: StoredStep) -> Row:
+def step_row(step: StoredStep) -> StepRow:
     """The values of `STEP_COLUMNS`."""
-    return (
-        step.step_id,
-        step.title,
-        step.status.value,
-        step.result,
-        *error_row(step.error),
-        step.attempts,
-        milliseconds_or_none(step.started_at),
-        milliseconds_or_none(step.finished_at),
-        step.key,
+    error_type, error_message, error_traceback, error_step = error_row(step.error)
+    return StepRow(
+        step_id=step.step_id,
+        title=step.title,
+        status=step.status.value,
+        result=step.result,
+        error_type=error_type,
+        error_message=error_message,
+        error_traceback=error_traceback,
+        error_step=error_step,
+        attempts=step.attempts,
+        started_at=milliseconds_or_none(step.started_at),
+        finished_at=milliseconds_or_none(step.finished_at),
+        key=step.key,
     )
 
 
-def error_row(error: ErrorInfo | None) -> tuple[str | None, ...]:
+ErrorRow: TypeAlias = tuple[str | None, str | None, str | None, str | None]
+
+
+def error_row(error: ErrorInfo | None) -> ErrorRow:
     """The values of the error columns: type, message, traceback and step."""
     if error is None:
         return (None, None, None, None)
@@ -152,6 +247,46 @@ def error_row(error: ErrorInfo | None) -> tuple[str | None, ...]:
 def milliseconds_or_none(moment: datetime | None) -> int | None:
     """Integer milliseconds of a moment that may be unknown."""
     return None if moment is None else to_milliseconds(moment)
+
+
+def attempts_text(attempts: Sequence[AttemptRecord] | None) -> str | None:
+    """The value of the column `attempts`; None for None."""
+    if attempts is None:
+        return None
+    return json_text(
+        [
+            {
+                "number": each.number,
+                "worker": each.worker,
+                "started_at": to_milliseconds(each.started_at),
+                "ended_at": to_milliseconds(each.ended_at),
+                "outcome": each.outcome.value,
+                "error": None if each.error is None else asdict(each.error),
+            }
+            for each in attempts
+        ]
+    )
+
+
+def _attempts(text: Any) -> tuple[AttemptRecord, ...]:
+    if text is None:
+        return ()
+    return tuple(
+        AttemptRecord(
+            number=_number(each["number"]),
+            worker=_text(each["worker"]),
+            started_at=from_milliseconds(each["started_at"]),
+            ended_at=from_milliseconds(each["ended_at"]),
+            outcome=AttemptOutcome(each["outcome"]),
+            error=ErrorInfo(**each["error"]) if each["error"] else None,
+        )
+        for each in json.loads(text)
+    )
+
+
+def json_text(value: object) -> str:
+    """A value as compact JSON, for a column or as one parameter for `json_each`."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def json_list(values: Sequence[object]) -> str:
@@ -166,14 +301,14 @@ def _decode(raw: bytes) -> str | bytes:
         return raw
 
 
-def _error(type_: Any, message: Any, traceback: Any, step: Any) -> ErrorInfo | None:
-    if type_ is None:
+def _error(columns: ExecutionRow | StepRow) -> ErrorInfo | None:
+    if columns.error_type is None:
         return None
     return ErrorInfo(
-        type=_text(type_),
-        message=_text(message),
-        traceback=_text(traceback),
-        step=_text_or_none(step),
+        type=_text(columns.error_type),
+        message=_text(columns.error_message),
+        traceback=_text(columns.error_traceback),
+        step=_text_or_none(columns.error_step),
     )
 
 
@@ -183,7 +318,7 @@ def _moment(value: Any) -> datetime | None:
 
 def _text(value: Any) -> str:
     if type(value) is not str:
-        raise ValueError(f"{value!r:.80} is no text")
+        raise ValueError(f"{value!r:.80} is not a text")
     return value
 
 
@@ -191,7 +326,18 @@ def _text_or_none(value: Any) -> str | None:
     return None if value is None else _text(value)
 
 
+def _headers(text: Any) -> dict[str, str]:
+    if text is None:
+        return {}
+    pairs: list[tuple[str, Any]] = list(json.loads(text).items())
+    return {name: _text(value) for name, value in pairs}
+
+
+def _tags(text: Any) -> tuple[str, ...]:
+    return () if text is None else tuple(map(_text, json.loads(text)))
+
+
 def _number(value: Any) -> int:
     if type(value) is not int:
-        raise ValueError(f"{value!r:.80} is no whole number")
+        raise ValueError(f"{value!r:.80} is not a whole number")
     return value

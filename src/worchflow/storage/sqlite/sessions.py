@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.0001, 0.002
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.0001, 0.002
 """Seconds between two tries to get what another process has."""
 COMMITS_PER_LOOK = 256
 """Commits between two looks at the size of the write-ahead log."""
@@ -97,7 +97,7 @@ class Session:
             with self._in_sqlite:
                 yield
             return
-        pause = SHORTEST_PAUSE
+        pause = MIN_PAUSE_SECONDS
         try:
             while not self._lock.acquire():
                 pause = self._wait(pause, deadline)
@@ -133,7 +133,7 @@ class Session:
 
     def retry(self, act: Callable[[], T], deadline: float) -> T:
         """Do it again while somebody else has the database."""
-        pause = SHORTEST_PAUSE
+        pause = MIN_PAUSE_SECONDS
         while True:
             try:
                 return act()
@@ -149,7 +149,7 @@ class Session:
                 f"the database {self._location} is locked by another process"
             )
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads waiters
-        return min(pause * 1.5, LONGEST_PAUSE)
+        return min(pause * 1.5, MAX_PAUSE_SECONDS)
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:

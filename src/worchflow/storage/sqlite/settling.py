@@ -1,8 +1,8 @@
-"""Letting go of an execution: one compare-and-set on worker and token."""
+"""Releasing an execution: one compare-and-set on worker and token."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...foundations.types import value
 from ...model.records import ExecutionStatus
@@ -13,11 +13,13 @@ from ...model.settlement import (
     Released,
     RetryAt,
     Settled,
+    attempts_after,
 )
 from .bulk import execute_rows
-from .executions import due_after, tell_status
+from .executions import tell_status
 from .hints import itself
-from .rows import error_row
+from .rows import attempts_text, error_row
+from .times import due_after
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,33 +27,56 @@ if TYPE_CHECKING:
     from ...model.notices import Notice
     from ...model.records import Claim, ErrorInfo
     from ...model.settlement import Settlement
-    from .rows import Row
     from .writer import Transaction
 
+
+class SettlementRow(NamedTuple):
+    """What a settlement writes of an execution."""
+
+    id: str
+    owner: str
+    token: int
+    status: str
+    due_at: int | None
+    run_at: int | None
+    reason: str | None
+    result: str | None
+    error_type: str | None
+    error_message: str | None
+    error_traceback: str | None
+    error_step: str | None
+    failed_attempts: int
+    finished_at: int | None
+    cancel_reason: str | None
+    done_by: str
+    attempts: str | None
+
+
+_ERROR = ", ".join(
+    f"{each} = CASE v.status WHEN 'queued' THEN executions.{each} ELSE v.{each} END"
+    for each in ("error_type", "error_message", "error_traceback", "error_step")
+)
+
 # A flagged execution is left to `_SETTLE_FLAGGED` unless it ends anyway.
-_SETTLE = """
-    UPDATE executions SET status = v.column4, owner = NULL, due_at = v.column5,
-        run_at = v.column6, reason = v.column7, result = v.column8,
-        error_type = CASE v.column4 WHEN 'queued' THEN error_type ELSE v.column9 END,
-        error_message =
-            CASE v.column4 WHEN 'queued' THEN error_message ELSE v.column10 END,
-        error_traceback =
-            CASE v.column4 WHEN 'queued' THEN error_traceback ELSE v.column11 END,
-        error_step = CASE v.column4 WHEN 'queued' THEN error_step ELSE v.column12 END,
-        attempt_count = attempt_count + v.column13, finished_at = v.column14,
-        cancel_reason = CASE v.column4 WHEN 'cancelled'
-            THEN coalesce(v.column15, cancel_reason) END,
-        cancel_requested = 0, updated_at = {now}, done_by = v.column16
-    FROM (VALUES {rows}) AS v
-    WHERE id = v.column1 AND owner = v.column2 AND token = v.column3
-        AND queue_prefix = {prefix}
-        AND (v.column14 IS NOT NULL OR NOT cancel_requested)
-"""
+_SETTLE = f"""
+    WITH v ({", ".join(SettlementRow._fields)}) AS (VALUES {{rows}})
+    UPDATE executions SET status = v.status, owner = NULL, due_at = v.due_at,
+        run_at = v.run_at, reason = v.reason, result = v.result, {_ERROR},
+        attempt_count = attempt_count + v.failed_attempts, finished_at = v.finished_at,
+        cancel_reason = CASE v.status WHEN 'cancelled'
+            THEN coalesce(v.cancel_reason, executions.cancel_reason) END,
+        cancel_requested = 0, updated_at = {{now}}, done_by = v.done_by,
+        attempts = coalesce(v.attempts, executions.attempts)
+    FROM v
+    WHERE executions.id = v.id AND executions.owner = v.owner
+        AND executions.token = v.token AND executions.queue_prefix = {{prefix}}
+        AND (v.finished_at IS NOT NULL OR NOT executions.cancel_requested)
+"""  # noqa: S608 - made of constants
 
 _SETTLE_FLAGGED = """
     UPDATE executions SET status = 'cancelled', owner = NULL, cancel_requested = 0,
         attempt_count = attempt_count + :failed, reason = NULL, updated_at = :now,
-        finished_at = :now, done_by = :mark
+        finished_at = :now, done_by = :mark, attempts = coalesce(:attempts, attempts)
     WHERE id = :id AND queue_prefix = :prefix AND owner = :worker AND token = :token
         AND cancel_requested
 """
@@ -141,22 +166,27 @@ def _mark(claim: Claim) -> str:
     return f"{claim.worker_id}:{claim.token}"
 
 
-def _row(request: SettleRequest, end: Ending, now: int) -> Row:
+def _row(request: SettleRequest, end: Ending, now: int) -> SettlementRow:
     claim = request.claim
-    return (
-        claim.execution.id,
-        claim.worker_id,
-        claim.token,
-        end.status.value,
-        end.due_at,
-        end.run_at,
-        end.reason,
-        end.result,
-        *error_row(end.error),
-        end.failed_attempts,
-        now if end.status.is_terminal else None,
-        end.cancel_reason,
-        _mark(claim),
+    error_type, error_message, error_traceback, error_step = error_row(end.error)
+    return SettlementRow(
+        id=claim.execution.id,
+        owner=claim.worker_id,
+        token=claim.token,
+        status=end.status.value,
+        due_at=end.due_at,
+        run_at=end.run_at,
+        reason=end.reason,
+        result=end.result,
+        error_type=error_type,
+        error_message=error_message,
+        error_traceback=error_traceback,
+        error_step=error_step,
+        failed_attempts=end.failed_attempts,
+        finished_at=now if end.status.is_terminal else None,
+        cancel_reason=end.cancel_reason,
+        done_by=_mark(claim),
+        attempts=attempts_text(attempts_after(claim, request.settlement)),
     )
 
 
@@ -173,6 +203,7 @@ def _look(tx: Transaction, prefix: str, request: SettleRequest, end: Ending) -> 
             "failed": end.failed_attempts,
             "now": tx.now,
             "mark": _mark(claim),
+            "attempts": attempts_text(attempts_after(claim, request.settlement)),
         },
     )
     if flagged.rowcount:

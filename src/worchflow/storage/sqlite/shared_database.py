@@ -20,9 +20,9 @@ from .connection import (
     connect_reader,
     connect_writer,
     create_file,
-    prepare,
 )
 from .files import MEMORY, CommitLock, SidecarPaths
+from .migrations import prepare
 from .peers import Interest, Peers
 from .reader import Reader
 from .sessions import Session
@@ -98,7 +98,7 @@ class SharedDatabase:
         )
         self._writer = Writer(self._session, config.timeout, self.publish)
 
-    def start(self) -> None:
+    def start(self, *, migrate: bool) -> None:
         """Open the database and start the threads, or leave nothing behind."""
         check_version()
         deadline = time.monotonic() + self.config.timeout
@@ -106,7 +106,8 @@ class SharedDatabase:
             with self._session.alone(deadline):
                 connection = self._session.open(deadline)
                 self._session.retry(
-                    lambda: prepare(connection, self.config.path), deadline
+                    lambda: prepare(connection, self.config.path, migrate=migrate),
+                    deadline,
                 )
             if self.sidecars is not None:
                 self.sidecars.workers.mkdir(mode=0o700, exist_ok=True)
@@ -169,6 +170,10 @@ class SharedDatabase:
                 self._peers.send(hints)
             except Exception:
                 logger.exception("other processes could not be told of a commit")
+
+    def tell(self, hints: Hints) -> None:
+        """Publish hints that are no commit's, after what is in line."""
+        self._writer.tell(hints)
 
     def add(self, wakeup: Wakeup) -> None:
         """Tell an event loop about every commit."""
@@ -289,8 +294,11 @@ class SharedDatabases:
         self._changing = threading.Lock()
         forking.watch(self)
 
-    def acquire(self, config: DatabaseConfig) -> SharedDatabase:
-        """The database of a configuration, opened if nobody has it open. Blocks."""
+    def acquire(self, config: DatabaseConfig, *, migrate: bool) -> SharedDatabase:
+        """The database of a configuration, opened if nobody has it open. Blocks.
+
+        With `migrate` one of an earlier release is brought up to date.
+        """
         if config.memory is not None:
             config.memory.open_here()
         else:
@@ -299,7 +307,7 @@ class SharedDatabases:
             shared = self._open.get(config)
             if shared is None:
                 shared = SharedDatabase(config)
-                shared.start()
+                shared.start(migrate=migrate)
                 self._open[config] = shared
             shared.users += 1
             return shared

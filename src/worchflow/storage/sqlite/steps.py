@@ -13,7 +13,7 @@ from ...model.notices import step_completed
 from ...model.records import StepStatus
 from ..contract.steps import StepStore
 from .bulk import execute_rows
-from .rows import STEP_COLUMNS, fetch, json_list, read_step, step_row
+from .rows import STEP_COLUMNS, StepRow, fetch, json_list, read_step, step_row
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from .loop_binding import Opened
     from .writer import Transaction
 
+_NEW = ", ".join(f"new.{each}" for each in StepRow._fields)
 _INSERT = f"""
+    WITH new (execution_id, nonce, claim_token, {STEP_COLUMNS}) AS (VALUES {{rows}})
     INSERT INTO steps (execution, token, {STEP_COLUMNS})
-    SELECT e.seq, v.column14, v.column2, v.column3, v.column4, v.column5, v.column6,
-        v.column7, v.column8, v.column9, v.column10, v.column11, v.column12, v.column13
-    FROM (VALUES {{rows}}) AS v
-    CROSS JOIN executions AS e ON e.id = v.column1 AND e.queue_prefix = {{prefix}}
-        AND e.nonce = v.column15
-    WHERE v.column4 <> 'failed' OR v.column14 >= e.retry_token
+    SELECT e.seq, new.claim_token, {_NEW}
+    FROM new
+    CROSS JOIN executions AS e ON e.id = new.execution_id
+        AND e.queue_prefix = {{prefix}} AND e.nonce = new.nonce
+    WHERE new.status <> 'failed' OR new.claim_token >= e.retry_token
     ON CONFLICT DO NOTHING
 """  # noqa: S608 - made of constants
 
@@ -76,14 +77,10 @@ def checkpoint(
     tx: Transaction, prefix: str, writes: Sequence[StepWrite]
 ) -> list[StoredStep]:
     """Record steps; first write wins. Returns what is recorded for each."""
+    steps = [step_row(write.step) for write in writes]
     rows = [
-        (
-            write.execution_id,
-            *step_row(write.step),
-            write.claim.token,
-            write.claim.execution.nonce,
-        )
-        for write in writes
+        (write.execution_id, write.claim.execution.nonce, write.claim.token, *step)
+        for write, step in zip(writes, steps, strict=True)
     ]
     inserted = execute_rows(tx.connection, _INSERT, rows, {"prefix": prefix})
     recorded = [write.step for write in writes]
@@ -92,8 +89,8 @@ def checkpoint(
         recorded = [_stored(tx, prefix, write) for write in writes]
         told = [
             write
-            for write, row, stored in zip(writes, rows, recorded, strict=True)
-            if read_step(row[1:-2]) == stored
+            for write, step, stored in zip(writes, steps, recorded, strict=True)
+            if read_step(step) == stored
         ]
     for write in told:
         if write.step.status is StepStatus.COMPLETED:

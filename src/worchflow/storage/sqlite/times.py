@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from functools import cache
+from math import ceil
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -47,3 +48,8 @@ def lease_now() -> int:
     if sys.platform == "linux" and boot_id() != "wall":
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
     return wall_now()
+
+
+def due_after(now: int, seconds: float) -> int:
+    """The store's time `seconds` from its now, in milliseconds."""
+    return now + ceil(seconds * 1000)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...model.transitions import requeue_delay, unserved_reason
-from .executions import due_after
-from .times import boot_id, lease_now
+from .times import boot_id, due_after, lease_now
 
 if TYPE_CHECKING:
     from .writer import Transaction
 
-AT_MOST = 100
+MAX_REQUEUED = 100
 """Executions put off by one call; the next call goes on."""
 
 # Walks from one event name to the next in the index, past all that wait under it.
@@ -62,7 +61,7 @@ _PUT_BACK = """
 def requeue(tx: Transaction, prefix: str) -> None:
     """Put off what is due and what no live worker serves, some at a time."""
     parameters = {"prefix": prefix, "boot_id": boot_id(), "lease_now": lease_now()}
-    room = AT_MOST
+    room = MAX_REQUEUED
     for (event_name,) in tx.connection.execute(_DUE_EVENTS, parameters).fetchall():
         due = tx.connection.execute(_DUE, (prefix, event_name, tx.now, room)).fetchall()
         reason = unserved_reason(event_name)
@@ -88,6 +87,6 @@ def put_back(tx: Transaction, prefix: str, functions: str) -> None:
             "now": tx.now,
             "prefix": prefix,
             "functions": functions,
-            "limit": AT_MOST * 100,
+            "limit": MAX_REQUEUED * 100,
         },
     )

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.sqlite")
 
-BATCH_OPERATIONS = 1000
-BATCH_BYTES = 16 * 1024 * 1024
+MAX_BATCH_OPERATIONS = 1000
+MAX_BATCH_BYTES = 16 * 1024 * 1024
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -91,7 +91,7 @@ class Writer:
         self._session = session
         self._timeout = timeout
         self._publish = publish
-        self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Operation | Hints | None] = queue.SimpleQueue()
         self._stopped = False
         self._thread = threading.Thread(
             target=self._run, name="worchflow-sqlite-writer", daemon=True
@@ -105,6 +105,10 @@ class Writer:
         """Put an operation in line; never blocks."""
         self._queue.put(operation)
 
+    def tell(self, hints: Hints) -> None:
+        """Publish hints of no operation, after what is in line; never blocks."""
+        self._queue.put(hints)
+
     def stop(self, timeout: float) -> bool:
         """Write what is in line, then end the thread. Blocks; False when it hangs."""
         self._queue.put(None)
@@ -113,29 +117,33 @@ class Writer:
 
     def _run(self) -> None:
         while not self._stopped:
-            batch = self._next_batch()
+            batch, told = self._next_batch()
             if batch:
-                self._write(batch)
+                self._write(batch, told)
+            else:
+                self._tell(told)
 
-    def _next_batch(self) -> list[Operation]:
+    def _next_batch(self) -> tuple[list[Operation], Hints]:
         """Everything in line, waiting for the first."""
         batch: list[Operation] = []
-        size = 0
-        operation = self._queue.get()
-        while True:
-            if operation is None:
-                self._stopped = True
-                return batch
-            batch.append(operation)
-            size += operation.size
-            if len(batch) >= BATCH_OPERATIONS or size >= BATCH_BYTES:
-                return batch
+        told, size = Hints(), 0
+        each = self._queue.get()
+        while each is not None:
+            if isinstance(each, Hints):
+                told.add(each)
+            else:
+                batch.append(each)
+                size += each.size
+            if len(batch) >= MAX_BATCH_OPERATIONS or size >= MAX_BATCH_BYTES:
+                return batch, told
             try:
-                operation = self._queue.get_nowait()
+                each = self._queue.get_nowait()
             except queue.Empty:
-                return batch
+                return batch, told
+        self._stopped = True
+        return batch, told
 
-    def _write(self, batch: list[Operation]) -> None:
+    def _write(self, batch: list[Operation], told: Hints) -> None:
         wanted = [operation for operation in batch if not _is_orphaned(operation)]
         outcomes: dict[Operation, Outcome] = dict.fromkeys(batch, ORPHANED)
         hints = Hints()
@@ -146,6 +154,9 @@ class Writer:
         except BaseException as error:
             logger.exception("the writer of the database failed unexpectedly")
             outcomes |= {operation: _unexpected(error) for operation in wanted}
+        # First: it was told of before anything in this batch came of it.
+        told.add(hints)
+        hints = told
         if hints.have_more_than_progress:
             self._tell(hints)
             _answer(outcomes)

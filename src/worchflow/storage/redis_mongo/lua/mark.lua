@@ -1,14 +1,14 @@
--- Shows in the hashes that executions were claimed, and tells who is listening.
+-- Shows in the hashes that executions were claimed.
 -- KEYS: execution hash of each.
--- ARGV of each: token, nonce ('' for none), shared ('' or 1), updatedAt, channel, notice
--- ('' for none). A hash without a nonce is of an earlier execution of the id, unless it
--- is shared: then others may have written it anew, and it is marked.
+-- ARGV of each: token, nonce ('' for none), shared ('' or 1), updatedAt. A hash without
+-- a nonce is of an earlier execution of the id, unless it is shared: then others may have
+-- written it anew, and it is marked.
 -- Returns for each 1, 0 where a later write was there before, -1 for a missing hash or
 -- one of an earlier execution of the id, or the key where it holds a foreign type.
 local answers = {}
 for i, key in ipairs(KEYS) do
   foreign = nil
-  local at = 6 * i - 5
+  local at = 4 * i - 3
   local token, nonce = tonumber(ARGV[at]), ARGV[at + 1]
   local known = try('HMGET', key, 'id', 'token', 'nonce')
   if not known then
@@ -25,9 +25,6 @@ for i, key in ipairs(KEYS) do
     answers[i] = 1
   else
     answers[i] = 0
-  end
-  if answers[i] ~= 0 and ARGV[at + 5] ~= '' then
-    redis.call('PUBLISH', ARGV[at + 4], ARGV[at + 5])
   end
 end
 return answers

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from worchflow.foundations.errors import SerializationError
 from worchflow.storage.redis_mongo.values import (
     AS_TEXT,
-    LONGEST_NATIVE,
+    MAX_NATIVE_LENGTH,
     check_safe_integers,
     to_bson,
     to_text,
@@ -88,7 +88,7 @@ def test_plain_values_are_native(text: str, value: object) -> None:
         "",
         "no json",
         "1 2",
-        json.dumps("x" * LONGEST_NATIVE),
+        json.dumps("x" * MAX_NATIVE_LENGTH),
     ],
 )
 def test_what_bson_would_change_stays_text(text: str) -> None:

@@ -1,116 +1,80 @@
-"""A step whose function runs now: on the loop or in a thread, within its timeout."""
+"""A step's function while it runs: on the loop or in a thread, within its timeout.
+
+What happens to a thread over its timeout, and to one whose caller was cancelled, is
+decided here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import logging
-from abc import ABC, abstractmethod
 from contextvars import ContextVar
 from functools import partial
-from inspect import CO_COROUTINE
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..foundations.durations import format_duration
+from .coroutines import discard, is_coroutine_function
 from .ownership import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable
 
-    from ..definitions.context import StepCall
-    from ..definitions.function import AnyFunction
-    from ..model.records import Claim, StoredStep
-    from .ownership import Ownership
-    from .threads import ThreadCall, Threads
-    from .worker_runtime import WorkerRuntime
+    from ..definitions.step_call import StepCall
+    from .attempt import Attempt
+    from .threads import Executor, ThreadCall
 
 logger = logging.getLogger("worchflow.engine")
 
-CURRENT_STEP: ContextVar[RunningStep | None] = ContextVar(
+CURRENT_STEP: ContextVar[StepFunction | None] = ContextVar(
     "worchflow_current_step", default=None
 )
 """The step whose function runs in this task or thread."""
-
-
-class Pending(Protocol):
-    """The first use of a step, while it is not recorded yet."""
-
-    async def ended(self) -> None:
-        """Wait until it is recorded; raises its failure."""
-        ...
-
-
-class Host(Protocol):
-    """The attempt, as far as one of its steps needs it."""
-
-    runtime: WorkerRuntime
-    ownership: Ownership
-    claim: Claim
-    function: AnyFunction
-    ctx: Any
-    recorded: dict[str, StoredStep]
-    pending: dict[str, Pending]
-    fatal: Exception | None
-    is_over: bool
-
-    @property
-    def fields(self) -> dict[str, object]:
-        """What every log line about the attempt carries."""
-        ...
-
-    def begin_step(self, step: Any) -> None:
-        """Count a step as running from now on; `Interrupted` when it is too late."""
-        ...
-
-    def note_failure(self, error: BaseException, call: StepCall) -> None:
-        """Remember which step an error came out of."""
-        ...
-
-    def end_step(self, step: Any) -> None:
-        """Count a step as running no more."""
-        ...
-
-    def in_thread(self, threads: Threads, function: Callable[[], Any]) -> ThreadCall:
-        """Run `function` in a thread, tracked until it ends."""
-        ...
-
-    def keep(self, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
-        """Let `work` go on although its caller was cancelled."""
-        ...
 
 
 class Untrusted(Exception):
     """The lease was not certain at the very moment a thread was to call a step."""
 
 
-class RunningStep(ABC):
-    """Calls a step's function."""
+class StepFunction:
+    """Calls the function of one step, as often as the step tries; never twice at once.
 
-    __slots__ = ("_timed_out", "attempt", "call", "knows_its_end", "step_id")
+    `threads` is where a plain function runs.
+    """
 
-    def __init__(self, attempt: Host, call: StepCall, step_id: str) -> None:
+    __slots__ = (
+        "_threads",
+        "_timed_out",
+        "attempt",
+        "call",
+        "knows_its_end",
+        "left_behind",
+        "step_id",
+    )
+
+    def __init__(
+        self, attempt: Attempt, call: StepCall, step_id: str, threads: Executor
+    ) -> None:
         self.attempt = attempt
         self.call = call
         self.step_id = step_id
         self.knows_its_end = False
         """Its code asked whether it should end, and was told so."""
+        self.left_behind: ThreadCall | None = None
+        """A thread that still runs although the caller was cancelled."""
+        self._threads = threads
         self._timed_out = False
 
-    @abstractmethod
-    def keep_thread(self, call: ThreadCall) -> None:
-        """See to a thread whose caller was cancelled while it runs."""
-
     def should_end(self) -> bool:
-        """Whether its code should end early; what it returns then is no result."""
-        if self._timed_out or self.attempt.is_over:
+        """Whether its code should end early; what it returns then is not recorded."""
+        if self._timed_out or self.attempt.scope.is_over:
             self.knows_its_end = True
             return True
         return False
 
-    async def call_function(self) -> Any:
+    async def result(self) -> Any:
         """What the function returns; it starts only under a certain lease."""
-        if self.attempt.is_over or not self.attempt.ownership.holds():
+        if self.attempt.scope.is_over or not self.attempt.ownership.holds():
             await self._may_start()
         call = self.call
         token = CURRENT_STEP.set(self)
@@ -125,7 +89,7 @@ class RunningStep(ABC):
             CURRENT_STEP.reset(token)
 
     async def _may_start(self) -> None:
-        if self.attempt.is_over:
+        if self.attempt.scope.is_over:
             raise Interrupted
         if not self.attempt.ownership.holds():
             await self.attempt.ownership.regain()
@@ -133,7 +97,7 @@ class RunningStep(ABC):
     async def _within(self, timeout: float, value: Awaitable[Any]) -> Any:
         """Await what the function returned, on the loop.
 
-        What it makes of its cancellation, a value or another error, is no outcome.
+        What it makes of its cancellation, a value or another error, does not count.
         """
         scope = asyncio.timeout(timeout)
         try:
@@ -169,9 +133,8 @@ class RunningStep(ABC):
     async def _thread_result(self) -> Any:
         timeout = self.call.timeout
         started = asyncio.Event() if timeout is not None else None
-        call = self.attempt.in_thread(
-            self.attempt.runtime.step_threads,
-            partial(self._guarded, asyncio.get_running_loop(), started),
+        call = self.attempt.scope.in_thread(
+            self._threads, partial(self._guarded, self.attempt.loop, started)
         )
         try:
             if started is not None:
@@ -182,9 +145,9 @@ class RunningStep(ABC):
             if not call.future.done():
                 await self._outlast(call.future)
         except asyncio.CancelledError:
-            # A thread that has begun goes on, so its effect happens.
+            # A thread that has begun continues, so its effect happens.
             call.call_off()
-            self.keep_thread(call)
+            self.left_behind = call
             raise
         try:
             return call.future.result()
@@ -194,7 +157,7 @@ class RunningStep(ABC):
     def _guarded(
         self, loop: asyncio.AbstractEventLoop, started: asyncio.Event | None
     ) -> Any:
-        if self.attempt.is_over or not self.attempt.ownership.holds():
+        if self.attempt.scope.is_over or not self.attempt.ownership.holds():
             raise Untrusted
         if started is not None:
             loop.call_soon_threadsafe(started.set)
@@ -226,23 +189,3 @@ class RunningStep(ABC):
             f'step "{self.call.title}" took longer than its timeout of '
             f"{format_duration(self.call.timeout or 0.0)}"
         )
-
-
-def is_coroutine_function(function: Callable[..., Any]) -> bool:
-    """Whether it is an `async def` itself, so that calling it runs nothing."""
-    # Most step functions are plain `async def`, which the flag alone tells.
-    if type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE:
-        return True
-    return inspect.iscoroutinefunction(function)
-
-
-def is_being_cancelled() -> bool:
-    """Whether somebody has asked to cancel the task that this runs in."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def discard(value: object) -> None:
-    """Close what nobody will await; Python would warn of a forgotten await."""
-    if inspect.iscoroutine(value):
-        value.close()

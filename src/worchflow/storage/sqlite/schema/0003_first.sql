@@ -1,3 +1,4 @@
+-- compatible_from: 3
 -- What one database file holds. Moments are milliseconds since 1970 unless their
 -- name says `lease`: leases count on a clock that nobody sets.
 

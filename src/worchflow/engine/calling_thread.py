@@ -1,0 +1,62 @@
+"""The thread of a plain handler: it waits for a step, and runs the step's function."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .ownership import Interrupted
+from .threads import Work, run_work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+Message: TypeAlias = "Work | asyncio.Task[Any]"
+"""What the loop has for the thread: a function to run, or the end of the step."""
+
+
+class CallingThread:
+    """A thread that waits for one operation and meanwhile runs what it is given."""
+
+    __slots__ = ("_loop", "_messages")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._messages: SimpleQueue[Message] = SimpleQueue()
+
+    def submit(self, function: Callable[[], Any]) -> Future[Any]:
+        """Run `function` in the thread; called on the loop while the thread waits."""
+        future: Future[Any] = Future()
+        self._messages.put((function, future))
+        return future
+
+    def result_of(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run `coroutine` on the loop and block this thread until its end.
+
+        `Interrupted` when it was cancelled; a function that runs here ends first.
+        """
+        self._loop.call_soon_threadsafe(self._start, coroutine)
+        while isinstance(message := self._messages.get(), tuple):
+            run_work(*message)
+            del message  # It holds an error that holds this frame.
+        try:
+            if message.cancelled():
+                raise Interrupted
+            return message.result()
+        finally:
+            del message, coroutine  # They hold an error that holds this frame.
+
+    def _start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        task = self._loop.create_task(coroutine)
+        task.add_done_callback(self._messages.put)
+
+
+def runs_a_loop() -> bool:
+    """Whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,164 @@
+"""Where the calls of a context arrive: checked, identified, and made operations."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ..definitions.step_call import StepCall
+from ..foundations.errors import NestedStep, StepError
+from ..foundations.ids import step_id
+from .calling_thread import CallingThread, runs_a_loop
+from .execution_log import ExecutionLog
+from .operations.run import Run
+from .ownership import Interrupted
+from .scope import MAX_UNFINISHED
+from .step_function import CURRENT_STEP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from .attempt import Attempt
+    from .operation import Operation
+    from .threads import Executor
+
+OPERATIONS: Mapping[
+    type[StepCall], Callable[[Attempt, Any, str, Executor], Operation]
+] = {StepCall: Run}
+"""The operation for each kind of call that a context makes."""
+
+
+class ContextCalls:
+    """The `StepRunner` of one attempt."""
+
+    __slots__ = ("_attempt", "_log", "_loop_thread", "_process")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._loop_thread = threading.get_ident()
+        self._process = os.getpid()
+        self._log: ExecutionLog | None = None
+
+    def run(self, call: StepCall) -> Coroutine[Any, Any, Any]:
+        """Take the step's identity now; the returned coroutine runs it."""
+        self._refuse_here(call)
+        attempt, scope = self._attempt, self._attempt.scope
+        task = self._calling_task(call)
+        if scope.is_over:
+            return _never_starts()
+        if scope.is_full:
+            raise self._one_too_many(call)
+        identity = attempt.journal.identify(call, task)
+        threads = attempt.runtime.step_threads
+        operation = OPERATIONS[type(call)](attempt, call, identity, threads)
+        return scope.issue(operation, attempt.perform(operation), task)
+
+    def run_blocking(self, call: StepCall) -> Any:
+        """Run a step for the calling thread, which waits, and runs plain functions."""
+        self._refuse_here(call)
+        attempt = self._attempt
+        thread = threading.current_thread()
+        if thread.ident == self._loop_thread:
+            raise self._misplaced(
+                call,
+                "from the event loop, which it would block forever: in an async "
+                "handler annotate the parameter as Context[...]",
+            )
+        if attempt.scope.is_over:
+            raise Interrupted
+        if attempt.scope.is_full:
+            raise self._one_too_many(call)
+        identity = attempt.journal.identify(call, thread)
+        make, threads = OPERATIONS[type(call)], attempt.runtime.step_threads
+        if (recorded := attempt.journal.find(identity)) is not None:
+            return attempt.replay(make(attempt, call, identity, threads), recorded)
+        caller = CallingThread(attempt.loop)
+        # A function could not start a loop where one runs already.
+        operation = make(attempt, call, identity, threads if runs_a_loop() else caller)
+        return caller.result_of(attempt.perform(operation))
+
+    def idempotency_key(self, title: str | None, key: str | None) -> str:
+        """The stable key of a step: of the running one, or of the one named."""
+        execution_id = self._attempt.claim.execution.id
+        if title is not None:
+            identity = step_id(title, key=key)
+        elif (step := CURRENT_STEP.get()) is not None and step.attempt is self._attempt:
+            identity = step.step_id
+        else:
+            raise StepError(
+                "ctx.idempotency_key() without a title names the running step, and "
+                "no step is running: pass the title of the step that is meant",
+                execution_id=execution_id,
+            )
+        return f"{execution_id}:{identity}"
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the running code should end: threads cannot be stopped otherwise."""
+        step = CURRENT_STEP.get()
+        if step is not None and step.attempt is self._attempt:
+            return step.should_end()
+        return self._attempt.scope.is_over
+
+    @property
+    def log(self) -> ExecutionLog:
+        """The logger of the handler."""
+        if self._log is None:
+            attempt = self._attempt
+            self._log = ExecutionLog(attempt.fields, attempt.journal.replay)
+        return self._log
+
+    def _refuse_here(self, call: StepCall) -> None:
+        if os.getpid() != self._process:
+            raise self._misplaced(
+                call,
+                "in a forked child: steps start in the worker's own process, and a "
+                "child may do the work of one",
+            )
+        outer = CURRENT_STEP.get()
+        if outer is not None and outer.attempt is self._attempt:
+            execution_id = self._attempt.claim.execution.id
+            raise NestedStep(
+                f'step "{call.title}" was started inside step "{outer.call.title}" of '
+                f"execution {execution_id}: a step is one unit that is "
+                "recorded or repeated as a whole. Start it from the handler instead",
+                title=call.title,
+                execution_id=execution_id,
+            )
+
+    def _one_too_many(self, call: StepCall) -> StepError:
+        return StepError(
+            f'step "{call.title}" is one too many: {MAX_UNFINISHED:,} steps or tasks '
+            "of this attempt are unfinished. Start them in batches, and await each "
+            "batch before the next",
+            title=call.title,
+            execution_id=self._attempt.claim.execution.id,
+        )
+
+    def _calling_task(self, call: StepCall) -> asyncio.Task[Any]:
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            task = None
+        if task is not None and task.get_loop() is self._attempt.loop:
+            return task
+        raise self._misplaced(
+            call,
+            "outside the handler's event loop: in a thread use a sync handler, "
+            "def handler(ctx: SyncContext[...])",
+        )
+
+    def _misplaced(self, call: StepCall, where: str) -> StepError:
+        return StepError(
+            f'step "{call.title}" was started {where}',
+            title=call.title,
+            execution_id=self._attempt.claim.execution.id,
+        )
+
+
+async def _never_starts() -> Any:
+    # A turn for others first: code that swallows it and tries again stops nobody.
+    await asyncio.sleep(0)
+    raise Interrupted

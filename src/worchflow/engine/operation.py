@@ -1,0 +1,42 @@
+"""What every operation is: something a handler asks for and that is done once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ..definitions.step_call import StepCall
+    from ..model.records import StoredStep
+
+
+class Operation(Protocol):
+    """One use of an operation in one attempt.
+
+    Either its record is replayed, or it is done and then recorded. `Attempt.perform`
+    decides which, and counts the operation as running meanwhile.
+    """
+
+    call: StepCall
+    """What the handler asked for."""
+    step_id: str
+    """The identity under which it is recorded."""
+    tries: int
+    """How often it was tried, as its record will say."""
+    started_at: datetime | None
+    """When its first try began; None until then."""
+
+    def replay(self, recorded: StoredStep) -> Any:
+        """The value of its record, or the recorded failure raised.
+
+        May be called in the thread of a plain handler.
+        """
+        ...
+
+    async def do(self) -> Any:
+        """Do it, record it with `Journal.checkpoint`, and return its value.
+
+        Called on the event loop, for the first of several uses of the step only.
+        """
+        ...

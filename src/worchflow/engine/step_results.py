@@ -1,0 +1,128 @@
+"""What is recorded of an operation, and what its record gives back."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..foundations.errors import InvalidInput, StepFailed
+from ..model.notices import StepCompleted, step_completed
+from ..model.records import ErrorInfo, StepStatus, StoredStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..definitions.step_call import StepCall
+    from .attempt import Attempt
+    from .operation import Operation
+
+logger = logging.getLogger("worchflow.engine")
+
+
+def replay(
+    attempt: Attempt, call: StepCall, recorded: StoredStep, type_of: Callable[[], Any]
+) -> Any:
+    """The recorded value as the type that is named now; `StepFailed` for a failure."""
+    if recorded.status is StepStatus.FAILED:
+        raise _failure(attempt, call, recorded.error)
+    try:
+        return attempt.runtime.payloads.decode_step(
+            recorded.result, type_of(), where=_where(call)
+        )
+    except InvalidInput as error:
+        raise fatal(attempt, error) from error.__cause__
+
+
+async def record_result(
+    attempt: Attempt, operation: Operation, value: Any, as_type: Any
+) -> Any:
+    """Record a value; returns it as every later reader will see it."""
+    try:
+        payload, decoded = attempt.runtime.payloads.encode(
+            value, as_type, kind="step", where=_where(operation.call)
+        )
+        stored = await attempt.journal.checkpoint(
+            _step(attempt, operation, StepStatus.COMPLETED, payload)
+        )
+    except InvalidInput as error:
+        raise fatal(attempt, error) from error.__cause__
+    if stored.status is StepStatus.FAILED or stored.result != payload:
+        return operation.replay(stored)
+    emitter = attempt.runtime.emitter
+    if emitter.listens_to(StepCompleted.name):
+        emitter.emit(replace(step_completed(attempt.claim, stored), result=decoded))
+    return decoded
+
+
+async def record_failure(
+    attempt: Attempt, operation: Operation, failure: Exception
+) -> Any:
+    """Record a failure for good and raise it, unless a value was recorded before."""
+    error = attempt.runtime.payloads.encode_error(failure)
+    stored = await attempt.journal.checkpoint(
+        _step(attempt, operation, StepStatus.FAILED, error=error)
+    )
+    if stored.status is StepStatus.COMPLETED:
+        return operation.replay(stored)
+    _log_failure(attempt, operation, failure)
+    raise _failure(attempt, operation.call, stored.error) from failure
+
+
+def fatal(attempt: Attempt, error: InvalidInput) -> InvalidInput:
+    """The error, noted as one that fails the execution at once."""
+    error.execution_id = attempt.claim.execution.id
+    attempt.fatal = error
+    return error
+
+
+def _step(
+    attempt: Attempt,
+    operation: Operation,
+    status: StepStatus,
+    result: str | None = None,
+    error: ErrorInfo | None = None,
+) -> StoredStep:
+    return StoredStep(
+        operation.step_id,
+        operation.call.title,
+        status,
+        result,
+        error,
+        operation.tries,
+        operation.started_at,
+        attempt.runtime.clock.now(),
+        operation.call.key,
+    )
+
+
+def _where(call: StepCall) -> str:
+    return f"step {call.name}"
+
+
+def _failure(attempt: Attempt, call: StepCall, stored: ErrorInfo | None) -> StepFailed:
+    error = ErrorInfo(type="unknown", message="", traceback="")
+    if stored is not None:
+        error = attempt.runtime.payloads.decode_error(stored)
+    return StepFailed(
+        f"{_where(call)} of execution {attempt.claim.execution.id} has failed for "
+        f"good: {error.type}: {error.message}",
+        title=call.title,
+        execution_id=attempt.claim.execution.id,
+        error_type=error.type,
+        error_message=error.message,
+        traceback=error.traceback,
+    )
+
+
+def _log_failure(attempt: Attempt, operation: Operation, failure: Exception) -> None:
+    logger.warning(
+        "step %s of execution %s failed for good on try %d (%s); the handler gets a "
+        "StepFailed",
+        operation.call.name,
+        attempt.claim.execution.id,
+        operation.tries,
+        type(failure).__name__,
+        exc_info=attempt.runtime.payloads.shown(failure),
+        extra={**attempt.fields, "step": operation.call.title},
+    )

@@ -1,0 +1,165 @@
+"""Databases of earlier releases are brought up to date, and their work continues."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pymongo
+import pytest
+
+from tests.migrations.orders import PREFIX, app_on
+from tests.waiting import until
+from worchflow import SchemaTooNew, SchemaTooOld
+from worchflow.model.options import BackendOptions
+from worchflow.storage.choice import open_backend
+from worchflow.storage.sqlite import migrations
+from worchflow.storage.sqlite.backend import SQLiteBackend
+
+Where = dict[str, Any]
+
+LEASE_TTL = 1.0
+"""Seconds until a dead worker's executions are taken over on MongoDB."""
+
+
+def backend_on(where: Where) -> Any:
+    options = BackendOptions(queue_prefix=PREFIX, lease_ttl=LEASE_TTL)
+    if "sqlite" in where:
+        return SQLiteBackend(where["sqlite"], options)
+    return open_backend(where["redis_url"], where["mongo_url"], options=options)
+
+
+async def test_what_an_earlier_release_has_left_is_completed(where: Where) -> None:
+    calls: list[str] = []
+    app = app_on({"backend": backend_on(where)}, calls, obey=False)
+    expected = {
+        "completed-1": "completed",
+        "failed-1": "failed",
+        "retrying-1": "completed",
+        "processing-1": "completed",
+        "flagged-1": "cancelled",
+        "queued-1": "completed",
+        "delayed-1": "completed",
+        "cancelled-1": "cancelled",
+    }
+    async with app.worker(), app.client() as client:
+
+        async def statuses() -> dict[str, str]:
+            items = (await client.list()).items
+            return {each.id: each.status.value for each in items}
+
+        await until(lambda: _are(statuses, expected))
+        for name in ("completed-1", "retrying-1", "processing-1", "queued-1"):
+            assert (await client.get(name)).result == {"shelf": 7, "paid": 12.5}
+        failed = await client.get("failed-1")
+        assert failed.error is not None
+        assert (failed.error.type, failed.attempts) == ("NonRetryable", ())
+        (attempt,) = (await client.get("retrying-1")).attempts
+        assert (attempt.number, attempt.outcome) == (2, "completed")
+
+    # What was recorded before is not run again.
+    assert sorted(calls) == [
+        *("delayed-1 Charge", "delayed-1 Reserve", "processing-1 Charge"),
+        *("queued-1 Charge", "queued-1 Reserve", "retrying-1 Charge"),
+    ]
+
+
+async def _are(read: Any, expected: dict[str, str]) -> bool:
+    return bool(await read() == expected)
+
+
+async def test_a_client_leaves_an_earlier_schema_alone(
+    where: Where, content: Callable[[], str]
+) -> None:
+    before = content()
+    with pytest.raises(SchemaTooOld, match="worchflow migrate"):
+        await app_on(where).client().open()
+
+    assert content() == before
+
+
+async def test_a_migrated_store_has_what_is_new(where: Where) -> None:
+    backend = backend_on(where)
+    with pytest.raises(SchemaTooOld):
+        await backend.open()
+    await backend.open(migrate=True)
+    await backend.close()
+
+    async with app_on(where).client() as client:
+        message = {"name": "order", "data": {"do": "complete"}}
+        await client.send(message, id="new-1", headers={"a": "b"}, tags=["blue"])
+        (found,) = (await client.list(tag="blue")).items
+
+    assert (found.id, found.headers, found.tags) == ("new-1", {"a": "b"}, ("blue",))
+
+
+async def test_migrating_twice_changes_nothing(
+    where: Where, content: Callable[[], str]
+) -> None:
+    for _ in range(2):
+        backend = backend_on(where)
+        await backend.open(migrate=True)
+        await backend.close()
+        before = content()
+
+    backend = backend_on(where)
+    await backend.open(migrate=True)
+    await backend.close()
+    assert content() == before
+
+
+@pytest.mark.parametrize("is_compatible", [False, True])
+async def test_a_later_schema_is_refused_unless_it_says_that_this_release_can_use_it(
+    where: Where, content: Callable[[], str], is_compatible: bool
+) -> None:
+    backend = backend_on(where)
+    await backend.open(migrate=True)
+    await backend.close()
+    claim_to_be_later(where, compatible_from=1 if is_compatible else 99)
+    before = content()
+
+    for migrate in (False, True):
+        backend = backend_on(where)
+        if is_compatible:
+            await backend.open(migrate=migrate)
+            await backend.close()
+        else:
+            with pytest.raises(SchemaTooNew, match="99"):
+                await backend.open(migrate=migrate)
+
+    assert content() == before
+
+
+def claim_to_be_later(where: Where, compatible_from: int) -> None:
+    if "sqlite" in where:
+        with contextlib.closing(sqlite3.connect(where["sqlite"])) as connection:
+            connection.execute(
+                "INSERT INTO schema_changes VALUES (99, ?, 0)", (compatible_from,)
+            )
+            connection.commit()
+            connection.execute("PRAGMA user_version=99")
+        return
+    with pymongo.MongoClient[dict[str, Any]](where["mongo_url"]) as client:
+        mark = {"version": 99, "compatibleFrom": compatible_from}
+        meta = client.get_default_database()["worchflow_meta"]
+        meta.update_one({"_id": "schema"}, {"$set": mark})
+
+
+async def test_a_migration_that_breaks_changes_nothing(
+    where: Where, content: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "sqlite" not in where:
+        pytest.skip("MongoDB's migrations only make what may be made again")
+
+    *before, last = migrations.migrations()
+    broken = replace(last, script=f"{last.script}\nINSERT INTO nowhere VALUES (1);\n")
+    monkeypatch.setattr(migrations, "migrations", lambda: [*before, broken])
+    content_before = content()
+
+    with pytest.raises(Exception, match="nowhere"):
+        await backend_on(where).open(migrate=True)
+
+    assert content() == content_before

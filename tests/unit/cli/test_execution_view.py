@@ -1,0 +1,165 @@
+"""An execution in a terminal: short, and nothing of it lost or invented."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from worchflow.cli.execution_view import (
+    MAX_RESULT_LENGTH,
+    MAX_VALUE_LENGTH,
+    execution_row,
+    print_execution,
+    short_rows,
+)
+from worchflow.cli.output import Output, OutputFormat
+from worchflow.model.records import (
+    ErrorInfo,
+    Execution,
+    ExecutionStatus,
+    StepRecord,
+    StepStatus,
+)
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ERROR = ErrorInfo(type="ValueError", message="no\x1b[2J", traceback="", step="Charge")
+MADE = "443be08a-6165-4b39-a69c-072ea4e58c5d"
+QUEUED = Execution(
+    id=MADE,
+    event_name="pay",
+    function_id=None,
+    data={"amount": 5},
+    status=ExecutionStatus.QUEUED,
+    result=None,
+    error=None,
+    attempt_count=0,
+    recoveries=0,
+    created_at=NOW,
+    updated_at=NOW,
+    started_at=None,
+    finished_at=None,
+    run_at=None,
+    worker=None,
+    reason=None,
+    cancel_requested=False,
+)
+DONE = replace(
+    QUEUED,
+    status=ExecutionStatus.COMPLETED,
+    attempt_count=2,
+    started_at=NOW,
+    finished_at=NOW + timedelta(seconds=90),
+)
+STEP = StepRecord(
+    execution_id=MADE,
+    step_id="s",
+    title="Charge",
+    key="7",
+    status=StepStatus.COMPLETED,
+    result="x" * 200,
+    error=None,
+    attempts=1,
+    started_at=NOW,
+    finished_at=NOW,
+)
+
+
+def shown(
+    capsys: pytest.CaptureFixture[str],
+    execution: Execution,
+    *steps: StepRecord,
+    waits: str | None = None,
+) -> str:
+    print_execution(Output(OutputFormat.TABLE), execution, steps, waits)
+    return capsys.readouterr().out
+
+
+def facts(text: str) -> dict[str, str]:
+    """The named values above the steps."""
+    lines = text.partition("\n\n")[0].splitlines()
+    pairs = (line.split(maxsplit=1) for line in lines)
+    return {name: value.strip() for name, value in pairs}
+
+
+def test_a_line_counts_the_attempt_that_runs_or_has_completed() -> None:
+    assert execution_row(QUEUED)[1:4] == ("queued", "pay", "0")
+    assert execution_row(DONE)[3:] == ("3", "2026-01-01 12:00:00Z", "1 min 30 s")
+    failed = replace(DONE, status=ExecutionStatus.FAILED)
+    assert execution_row(failed)[3] == "2"
+
+
+@pytest.mark.parametrize(
+    ("ids", "short"),
+    [
+        ([MADE], ["443be08a"]),
+        ([MADE, MADE[:9] + "7" + MADE[10:]], [MADE[:10], MADE[:9] + "7"]),
+        (["order-of-ada-lovelace-1"], ["order-of-ada-lovelac"]),
+        (["order-of-ada-lovelace-1", "order-of-ada-lovelace-12"], None),
+        (["order", "order-1"], ["order", "order-1"]),
+    ],
+)
+def test_a_short_id_is_the_beginning_of_no_other(
+    ids: list[str], short: list[str] | None
+) -> None:
+    rows = short_rows([replace(QUEUED, id=id_) for id_ in ids], NOW)
+
+    assert [row[0] for row in rows] == (short or ids)
+
+
+@pytest.mark.parametrize(
+    ("later", "age"),
+    [(-5, "0 s ago"), (59, "59 s ago"), (3599, "59 min ago"), (90_000, "1 d ago")],
+)
+def test_an_age_has_one_unit_and_is_never_negative(later: float, age: str) -> None:
+    [row] = short_rows([QUEUED], NOW + timedelta(seconds=later))
+
+    assert row[4] == age
+
+
+def test_what_there_is_not_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, replace(QUEUED, reason="internal"), waits="for a worker")
+
+    assert list(facts(text)) == [
+        *("id", "status", "waiting", "event", "data", "attempts", "created")
+    ]
+    assert facts(text)["waiting"] == "for a worker"
+    assert text.endswith("No step is recorded.\n")
+
+
+def test_a_result_of_null_is_a_result(capsys: pytest.CaptureFixture[str]) -> None:
+    assert facts(shown(capsys, DONE))["result"] == "null"
+    assert "result" not in facts(shown(capsys, QUEUED))
+
+
+def test_an_end_is_told_with_its_reason_and_its_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ended: Any = {"status": ExecutionStatus.CANCELLED, "reason": "asked"}
+    text = shown(capsys, replace(DONE, error=ERROR, recoveries=2, **ended))
+
+    told = facts(text)
+    assert (told["reason"], told["attempts"]) == ("asked", "2 (2 failed)")
+    assert "failed in   step Charge" in text
+    assert told["recoveries"] == "survived 2 worker deaths"
+    assert text.endswith("\n\nValueError: no\\x1b[2J\n")
+
+
+def test_payloads_are_cut_and_a_failed_step_shows_its_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failed = replace(STEP, status=StepStatus.FAILED, error=ERROR, key=None)
+    large = replace(QUEUED, data="y" * MAX_VALUE_LENGTH)
+
+    text = shown(capsys, large, STEP, failed)
+
+    assert "y" * (MAX_VALUE_LENGTH - 2) + "…" in text
+    first, second = text.splitlines()[-2:]
+    assert first.split() == [
+        *("1", "Charge", "(7)", "completed", "1", "0", "ms"),
+        '"' + "x" * (MAX_RESULT_LENGTH - 2) + "…",
+    ]
+    assert second.split(maxsplit=6)[1:3] == ["Charge", "failed"]
+    assert second.endswith("ValueError: no\\x1b[2J")
