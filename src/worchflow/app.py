@@ -240,11 +240,14 @@ class Worchflow(Generic[Schema]):
         @contextlib.asynccontextmanager
         async def lifespan(_: Any) -> AsyncGenerator[Mapping[str, Any]]:
             async with contextlib.AsyncExitStack() as stack:
-                client = await stack.enter_async_context(self.client())
+                client = self.client()
+                stack.push_async_callback(client.close)
                 if concurrency is not None:
+                    # First: it brings stores of an earlier release up to date.
                     worker = self.worker(concurrency=concurrency)
                     await worker.start()
                     stack.push_async_callback(worker.stop, seconds)
+                await client.open()
                 yield {"worchflow": client}
 
         return lifespan

@@ -81,6 +81,16 @@ async def test_a_client_leaves_an_earlier_schema_alone(
     assert content() == before
 
 
+async def test_a_worker_in_a_web_process_migrates_before_its_client_opens(
+    where: Where,
+) -> None:
+    app = app_on(where, obey=False)
+    async with app.lifespan(concurrency=1)(None) as state:
+        found = await state["worchflow"].get("completed-1")
+
+    assert found.status == "completed"
+
+
 async def test_a_migrated_store_has_what_is_new(where: Where) -> None:
     backend = backend_on(where)
     with pytest.raises(SchemaTooOld):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -202,3 +203,31 @@ async def test_it_has_to_be_async(make_app: Any) -> None:
             await handle.result(timeout=10)
 
     assert failed.value.error_type == "TypeError"
+
+
+class LeavesItsCallBehind(Middleware):
+    """Begins a step's function and does not wait for it."""
+
+    async def wrap_step(self, ctx: Any, title: str, call_next: Any) -> Any:
+        self.left = asyncio.ensure_future(self._later(call_next))
+        return "own result"
+
+    async def _later(self, call_next: Any) -> None:
+        await asyncio.sleep(0.05)
+        await call_next()
+
+
+async def test_a_middleware_that_leaves_a_call_behind_keeps_no_execution_from_its_end(
+    make_app: Any,
+) -> None:
+    app = make_app(middleware=[LeavesItsCallBehind()])
+
+    @app.function("order")
+    def order(ctx: SyncContext[None]) -> str:
+        first = ctx.step.run("Work", lambda: "of the function")
+        time.sleep(0.2)
+        return first
+
+    async with app.worker(), app.client() as client:
+        handle = await client.send(order(None))
+        assert await handle.result(timeout=20) == "own result"

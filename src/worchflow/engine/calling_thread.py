@@ -20,16 +20,24 @@ Message: TypeAlias = "Work | asyncio.Task[Any]"
 class CallingThread:
     """A thread that waits for one operation and meanwhile runs what it is given."""
 
-    __slots__ = ("_loop", "_messages")
+    __slots__ = ("_has_ended", "_loop", "_messages")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._messages: SimpleQueue[Message] = SimpleQueue()
+        self._has_ended = False
 
     def submit(self, function: Callable[[], Any]) -> Future[Any]:
-        """Run `function` in the thread; called on the loop while the thread waits."""
+        """Run `function` in the thread while it waits; called on the loop.
+
+        Cancelled at once when the operation has ended: a middleware may have left a
+        call of its own behind, and nothing takes it from the queue any more.
+        """
         future: Future[Any] = Future()
-        self._messages.put((function, future))
+        if self._has_ended:
+            future.cancel()
+        else:
+            self._messages.put((function, future))
         return future
 
     def result_of(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -50,7 +58,11 @@ class CallingThread:
 
     def _start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         task = self._loop.create_task(coroutine)
-        task.add_done_callback(self._messages.put)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._has_ended = True
+        self._messages.put(task)
 
 
 def runs_a_loop() -> bool:

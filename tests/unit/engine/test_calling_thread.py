@@ -106,3 +106,15 @@ def test_a_thread_knows_whether_it_runs_a_loop() -> None:
 
     assert asyncio.run(inside())
     assert not runs_a_loop()
+
+
+async def test_what_comes_after_the_end_is_cancelled_and_not_run() -> None:
+    caller = CallingThread(asyncio.get_running_loop())
+    assert await in_a_thread(caller=caller) == "slept"
+    ran: list[int] = []
+
+    late = ThreadCall(caller, lambda: ran.append(1))
+
+    with pytest.raises(asyncio.CancelledError):
+        await late.future
+    assert not ran
