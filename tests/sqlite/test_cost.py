@@ -15,7 +15,14 @@ import pytest
 
 from tests.stores import new_worker, now
 from worchflow.model.records import ExecutionQuery, ExecutionStatus
-from worchflow.storage.sqlite import claim_sql, listing, settling, steps, worker_sql
+from worchflow.storage.sqlite import (
+    claim_sql,
+    executions,
+    listing,
+    settling,
+    steps,
+    worker_sql,
+)
 from worchflow.storage.sqlite.claim_sql import ClaimRequest, functions_json
 from worchflow.storage.sqlite.connection import connect_writer
 from worchflow.storage.sqlite.files import MEMORY
@@ -281,3 +288,16 @@ def test_no_statement_reads_a_whole_table(
         if detail.startswith("SCAN") and ("executions" in detail or "steps" in detail)
     ]
     assert scans == [], details
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [executions._INSERT, steps._INSERT, settling._SETTLE],
+    ids=["insert", "checkpoint", "settle"],
+)
+def test_the_changes_of_a_batch_are_counted(statement: str) -> None:
+    """Python counts none of a statement that begins with WITH.
+
+    Without the number each row of a batch would be looked at again.
+    """
+    assert statement.split(maxsplit=1)[0] in {"INSERT", "UPDATE"}

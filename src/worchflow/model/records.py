@@ -69,7 +69,7 @@ class AttemptOutcome(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class AttemptRecord:
     """An attempt that has ended, by the clock of the worker that made it.
 

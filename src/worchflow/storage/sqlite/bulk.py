@@ -16,6 +16,18 @@ MAX_ROWS = 64
 ROWS = "rows"
 
 
+def named_rows(columns: Sequence[str]) -> str:
+    """The rows of a statement for `execute_rows`, as a table with these columns.
+
+    A common table expression would say the same, but Python's sqlite3 does not count
+    the changes of a statement that begins with one.
+    """
+    names = ", ".join(
+        f"column{number} AS {name}" for number, name in enumerate(columns, 1)
+    )
+    return f"(SELECT {names} FROM (VALUES {{{ROWS}}}))"  # noqa: S608
+
+
 def execute_rows(
     connection: sqlite3.Connection,
     statement: str,

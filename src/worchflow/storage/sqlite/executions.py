@@ -12,11 +12,12 @@ from ...model.notices import ExecutionUpdated
 from ...model.records import ExecutionStatus
 from ...model.transitions import RETRYABLE
 from ..contract.executions import ExecutionStore, Inserted
-from .bulk import execute_rows
+from .bulk import execute_rows, named_rows
 from .rows import (
     EXECUTION_COLUMNS,
     NEW_EXECUTION_COLUMNS,
     ExecutionRow,
+    NewExecutionRow,
     fetch,
     json_list,
     new_execution_row,
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from .writer import Transaction
 
 _INSERT = f"""
-    WITH new ({NEW_EXECUTION_COLUMNS}) AS (VALUES {{rows}})
     INSERT INTO executions ({NEW_EXECUTION_COLUMNS}, queue_prefix, status, updated_at)
-    SELECT {NEW_EXECUTION_COLUMNS}, {{prefix}}, 'queued', {{now}} FROM new
+    SELECT {NEW_EXECUTION_COLUMNS}, {{prefix}}, 'queued', {{now}}
+    FROM {named_rows(NewExecutionRow._fields)}
     WHERE true
     ON CONFLICT (id) DO NOTHING
 """  # noqa: S608 - made of constants

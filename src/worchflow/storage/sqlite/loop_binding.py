@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from .call_dispatcher import CallDispatcher
-from .hints import Hints
+from .hints import Happening
 from .shared_database import SHARED_DATABASES
 from .wakeup import Wakeup
 from .writer import Operation
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .shared_database import DatabaseConfig, SharedDatabase
     from .writer import Act
 
+LINGER_SECONDS = 0.01
+"""How long what is told waits for a commit to go with."""
+
 A = TypeVar("A")
 R = TypeVar("R")
 
@@ -34,6 +37,7 @@ class LoopBinding:
         self.wakeup = Wakeup(prefix)
         self.dispatcher = CallDispatcher(shared.config.timeout, shared.config.path)
         self.prefix = prefix
+        self._telling: asyncio.TimerHandle | None = None
         shared.add(self.wakeup)
 
     @classmethod
@@ -56,6 +60,8 @@ class LoopBinding:
 
         Of a loop that is closed nobody waits for any call.
         """
+        if self._telling is not None:
+            self._telling.cancel()
         if not self.dispatcher.loop.is_closed():
             await self.dispatcher.drain()
         self.shared.remove(self.wakeup)
@@ -63,10 +69,19 @@ class LoopBinding:
         self.dispatcher.close()
 
     def tell(self, notice: Callable[[], Notice]) -> None:
-        """Tell those who follow an execution what no transaction does."""
-        hints = Hints()
-        hints.tell(self.prefix, notice, progress=True)
-        self.shared.tell(hints)
+        """Tell those who follow an execution what no transaction does.
+
+        With the next commit, which mostly comes soon: a commit of its own costs more
+        than all the rest of it.
+        """
+        self.shared.tell(Happening(self.prefix, is_progress=True, make=notice))
+        if self._telling is None:
+            loop = self.dispatcher.loop
+            self._telling = loop.call_later(LINGER_SECONDS, self._publish_told)
+
+    def _publish_told(self) -> None:
+        self._telling = None
+        self.shared.publish_told()
 
     async def write(
         self,

@@ -253,18 +253,17 @@ def attempts_text(attempts: Sequence[AttemptRecord] | None) -> str | None:
     """The value of the column `attempts`; None for None."""
     if attempts is None:
         return None
-    return json_text(
-        [
-            {
-                "number": each.number,
-                "worker": each.worker,
-                "started_at": to_milliseconds(each.started_at),
-                "ended_at": to_milliseconds(each.ended_at),
-                "outcome": each.outcome.value,
-                "error": None if each.error is None else asdict(each.error),
-            }
-            for each in attempts
-        ]
+    return f"[{','.join(map(_attempt_text, attempts))}]"
+
+
+def _attempt_text(attempt: AttemptRecord) -> str:
+    # One is made for every execution: this takes a quarter of `json.dumps`.
+    error = "null" if attempt.error is None else json_text(asdict(attempt.error))
+    return (
+        f'{{"number":{attempt.number},"worker":{json_text(attempt.worker)},'
+        f'"started_at":{to_milliseconds(attempt.started_at)},'
+        f'"ended_at":{to_milliseconds(attempt.ended_at)},'
+        f'"outcome":"{attempt.outcome.value}","error":{error}}}'
     )
 
 

@@ -15,7 +15,7 @@ from ...model.settlement import (
     Settled,
     attempts_after,
 )
-from .bulk import execute_rows
+from .bulk import execute_rows, named_rows
 from .executions import tell_status
 from .hints import itself
 from .rows import attempts_text, error_row
@@ -59,7 +59,6 @@ _ERROR = ", ".join(
 
 # A flagged execution is left to `_SETTLE_FLAGGED` unless it ends anyway.
 _SETTLE = f"""
-    WITH v ({", ".join(SettlementRow._fields)}) AS (VALUES {{rows}})
     UPDATE executions SET status = v.status, owner = NULL, due_at = v.due_at,
         run_at = v.run_at, reason = v.reason, result = v.result, {_ERROR},
         attempt_count = attempt_count + v.failed_attempts, finished_at = v.finished_at,
@@ -67,7 +66,7 @@ _SETTLE = f"""
             THEN coalesce(v.cancel_reason, executions.cancel_reason) END,
         cancel_requested = 0, updated_at = {{now}}, done_by = v.done_by,
         attempts = coalesce(v.attempts, executions.attempts)
-    FROM v
+    FROM {named_rows(SettlementRow._fields)} AS v
     WHERE executions.id = v.id AND executions.owner = v.owner
         AND executions.token = v.token AND executions.queue_prefix = {{prefix}}
         AND (v.finished_at IS NOT NULL OR NOT executions.cancel_requested)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ...model.options import Durability
     from ..contract.workers import Renewal
     from .call_dispatcher import Call
-    from .hints import Hints
+    from .hints import Happening, Hints
     from .wakeup import Wakeup
     from .writer import Transaction
 
@@ -171,9 +171,13 @@ class SharedDatabase:
             except Exception:
                 logger.exception("other processes could not be told of a commit")
 
-    def tell(self, hints: Hints) -> None:
-        """Publish hints that are no commit's, after what is in line."""
-        self._writer.tell(hints)
+    def tell(self, happening: Happening) -> None:
+        """Publish what is of no commit with the next one, or with `publish_told`."""
+        self._writer.tell(happening)
+
+    def publish_told(self) -> None:
+        """Publish what was told and had no commit to go with; never blocks."""
+        self._writer.publish_told()
 
     def add(self, wakeup: Wakeup) -> None:
         """Tell an event loop about every commit."""

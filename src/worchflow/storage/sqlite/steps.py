@@ -12,7 +12,7 @@ from ...foundations.types import value
 from ...model.notices import step_completed
 from ...model.records import StepStatus
 from ..contract.steps import StepStore
-from .bulk import execute_rows
+from .bulk import execute_rows, named_rows
 from .rows import STEP_COLUMNS, StepRow, fetch, json_list, read_step, step_row
 
 if TYPE_CHECKING:
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 
 _NEW = ", ".join(f"new.{each}" for each in StepRow._fields)
 _INSERT = f"""
-    WITH new (execution_id, nonce, claim_token, {STEP_COLUMNS}) AS (VALUES {{rows}})
     INSERT INTO steps (execution, token, {STEP_COLUMNS})
     SELECT e.seq, new.claim_token, {_NEW}
-    FROM new
+    FROM {named_rows(("execution_id", "nonce", "claim_token", *StepRow._fields))} AS new
     CROSS JOIN executions AS e ON e.id = new.execution_id
         AND e.queue_prefix = {{prefix}} AND e.nonce = new.nonce
     WHERE new.status <> 'failed' OR new.claim_token >= e.retry_token

@@ -7,18 +7,19 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ...foundations.errors import ConfigurationError, StoreUnavailable
 from .call_dispatcher import Answer, Call
-from .hints import Hints
+from .hints import Happening, Hints
 from .sessions import is_broken
 from .times import wall_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterator, Sequence
 
     from .call_dispatcher import CallDispatcher
     from .sessions import Session
@@ -91,7 +92,8 @@ class Writer:
         self._session = session
         self._timeout = timeout
         self._publish = publish
-        self._queue: queue.SimpleQueue[Operation | Hints | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
+        self._told: deque[Happening] = deque()
         self._stopped = False
         self._thread = threading.Thread(
             target=self._run, name="worchflow-sqlite-writer", daemon=True
@@ -105,9 +107,14 @@ class Writer:
         """Put an operation in line; never blocks."""
         self._queue.put(operation)
 
-    def tell(self, hints: Hints) -> None:
-        """Publish hints of no operation, after what is in line; never blocks."""
-        self._queue.put(hints)
+    def tell(self, happening: Happening) -> None:
+        """Publish what no operation does, with the next commit or `publish_told`."""
+        self._told.append(happening)
+
+    def publish_told(self) -> None:
+        """Publish what was told and had no commit to go with; never blocks."""
+        if self._told:
+            self._queue.put(Operation(_nothing, "", None, Future()))
 
     def stop(self, timeout: float) -> bool:
         """Write what is in line, then end the thread. Blocks; False when it hangs."""
@@ -117,33 +124,29 @@ class Writer:
 
     def _run(self) -> None:
         while not self._stopped:
-            batch, told = self._next_batch()
+            batch = self._next_batch()
             if batch:
-                self._write(batch, told)
-            else:
-                self._tell(told)
+                self._write(batch)
 
-    def _next_batch(self) -> tuple[list[Operation], Hints]:
+    def _next_batch(self) -> list[Operation]:
         """Everything in line, waiting for the first."""
         batch: list[Operation] = []
-        told, size = Hints(), 0
-        each = self._queue.get()
-        while each is not None:
-            if isinstance(each, Hints):
-                told.add(each)
-            else:
-                batch.append(each)
-                size += each.size
+        size = 0
+        operation = self._queue.get()
+        while True:
+            if operation is None:
+                self._stopped = True
+                return batch
+            batch.append(operation)
+            size += operation.size
             if len(batch) >= MAX_BATCH_OPERATIONS or size >= MAX_BATCH_BYTES:
-                return batch, told
+                return batch
             try:
-                each = self._queue.get_nowait()
+                operation = self._queue.get_nowait()
             except queue.Empty:
-                return batch, told
-        self._stopped = True
-        return batch, told
+                return batch
 
-    def _write(self, batch: list[Operation], told: Hints) -> None:
+    def _write(self, batch: list[Operation]) -> None:
         wanted = [operation for operation in batch if not _is_orphaned(operation)]
         outcomes: dict[Operation, Outcome] = dict.fromkeys(batch, ORPHANED)
         hints = Hints()
@@ -154,15 +157,19 @@ class Writer:
         except BaseException as error:
             logger.exception("the writer of the database failed unexpectedly")
             outcomes |= {operation: _unexpected(error) for operation in wanted}
-        # First: it was told of before anything in this batch came of it.
-        told.add(hints)
-        hints = told
+        if self._told:
+            hints.happenings = [*self._take_told(), *hints.happenings]
         if hints.have_more_than_progress:
             self._tell(hints)
             _answer(outcomes)
         else:
             _answer(outcomes)
             self._tell(hints)
+
+    def _take_told(self) -> Iterator[Happening]:
+        # Something told meanwhile may come of the next batch, and is told before it.
+        for _ in range(len(self._told)):
+            yield self._told.popleft()
 
     def _tell(self, hints: Hints) -> None:
         try:
@@ -190,6 +197,12 @@ class Writer:
 
 Outcome = tuple[Any, BaseException | None]
 ORPHANED: Outcome = (None, StoreUnavailable("nobody waits for this any more"))
+
+
+def _nothing(
+    _tx: Transaction, _prefix: str, arguments: Sequence[None], /
+) -> list[None]:
+    return list(arguments)
 
 
 def _is_orphaned(operation: Operation) -> bool:
