@@ -13,9 +13,11 @@ from worchflow import (
     InvalidInput,
     NonRetryable,
     Retry,
+    SerializationError,
     SyncContext,
     Worchflow,
 )
+from worchflow.model.settlement import Completed
 
 App = Worchflow[Any]
 
@@ -232,3 +234,47 @@ async def test_a_completed_and_a_cancelled_attempt_leave_records(app: App) -> No
         None,
     )
     assert (cancelled.outcome, cancelled.error) == ("cancelled", None)
+
+
+async def test_what_fails_before_and_after_the_handler_leaves_a_record_too(
+    app: App, make_app: Any
+) -> None:
+    @app.function("order")
+    async def order(ctx: Context[int]) -> int:
+        return ctx.data
+
+    async with app.client() as client, make_app().client() as stranger:
+        bad = await stranger.send({"name": "order", "data": "no number"})
+        async with app.worker():
+            await until(lambda: _has_failed(bad))
+        (attempt,) = (await client.get(bad.id)).attempts
+
+    assert (attempt.number, attempt.outcome) == (1, "failed")
+    assert attempt.error is not None
+    assert attempt.error.type == "EventValidationError"
+
+
+async def test_an_attempt_whose_result_the_store_refuses_has_failed(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.function("order")
+    async def order(ctx: Context[None]) -> int:
+        return 7
+
+    async with app.worker() as worker, app.client() as client:
+        claims = worker._backend.claims
+        settle = claims.settle
+
+        async def refuse_results(claim: Any, settlement: Any, notice: Any) -> Any:
+            if isinstance(settlement, Completed):
+                raise SerializationError("the store cannot hold it")
+            return await settle(claim, settlement, notice)
+
+        monkeypatch.setattr(claims, "settle", refuse_results)
+        handle = await client.send(order(None))
+        await until(lambda: _has_failed(handle))
+        (attempt,) = (await client.get(handle.id)).attempts
+
+    assert attempt.outcome == "failed"
+    assert attempt.error is not None
+    assert attempt.error.message == "the store cannot hold it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..definitions.retry import decide_retry
@@ -54,8 +55,10 @@ def failed_outcome(
     return _outcome(attempt.claim, attempt.number, settlement, readable)
 
 
-def unstorable(runtime: WorkerRuntime, claim: Claim, error: Exception) -> Outcome:
-    """The outcome of an attempt whose result the store refuses: failed for good."""
+def unstorable(
+    runtime: WorkerRuntime, claim: Claim, refused: Outcome, error: Exception
+) -> Outcome:
+    """What an outcome that the store refuses becomes: failed for good."""
     info = runtime.payloads.encode_error(error)
     number = claim.execution.attempt_count + 1
     logger.error(
@@ -67,7 +70,11 @@ def unstorable(runtime: WorkerRuntime, claim: Claim, error: Exception) -> Outcom
         extra=_fields(claim, number),
     )
     readable = runtime.payloads.decode_error(info)
-    return _outcome(claim, number, Failed(error=info), readable)
+    record: AttemptRecord | None = None
+    settlement = refused.settlement
+    if not isinstance(settlement, Released) and settlement.attempt is not None:
+        record = replace(settlement.attempt, outcome=AttemptOutcome.FAILED, error=info)
+    return _outcome(claim, number, Failed(error=info, attempt=record), readable)
 
 
 def unfinished(claim: Claim, settlement: Cancelled | Released) -> Outcome:

@@ -59,8 +59,9 @@ class ExecutionRunner:
 
         When this returns, no code of the attempt runs any more.
         """
+        started_at = self._runtime.clock.now()
         try:
-            return await self._run()
+            outcome = await self._run()
         except Exception as error:
             logger.exception(
                 "attempt %d of execution %s broke the library; it counts as failed",
@@ -69,9 +70,10 @@ class ExecutionRunner:
                 extra=self.attempt.fields,
             )
             await self.attempt.scope.close()
-            return failed_outcome(self.attempt, error)
+            outcome = failed_outcome(self.attempt, error)
         finally:
             self.attempt.forget()
+        return outcome and recorded(outcome, self.attempt, started_at)
 
     async def _run(self) -> Outcome | None:
         attempt = self.attempt
@@ -86,7 +88,6 @@ class ExecutionRunner:
             )
             return failed_outcome(attempt, unfit, final=True)
         self._announce_start()
-        started_at = self._runtime.clock.now()
         handler = attempt.loop.create_task(self._handle(attempt.ctx))
         attempt.scope.begin_handler(handler)
         timeout = self._timer()
@@ -96,10 +97,9 @@ class ExecutionRunner:
             if timeout is not None:
                 timeout.cancel()
         outcome = await self._outcome(handler)
-        if outcome is None or isinstance(outcome.settlement, Released):
-            return outcome
-        attempt.journal.replay.tell_held()
-        return recorded(outcome, attempt, started_at)
+        if outcome is not None and not isinstance(outcome.settlement, Released):
+            attempt.journal.replay.tell_held()
+        return outcome
 
     def _timer(self) -> asyncio.TimerHandle | None:
         seconds = self._function.timeout

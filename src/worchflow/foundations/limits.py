@@ -107,7 +107,9 @@ def check_headers(value: object, field: str = "headers") -> dict[str, str]:
     """Text by name: at most 32, together at most 4 KiB of UTF-8."""
     if not isinstance(value, Mapping):
         raise InvalidInput(
-            f"{field}={short(value)} must be a mapping of text to text", field=field
+            f"{field} must be a mapping of text to text, it is of type "
+            f"{type(value).__name__}",
+            field=field,
         )
     given = cast("Mapping[object, object]", value)
     headers: dict[str, str] = {}

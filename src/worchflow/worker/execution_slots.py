@@ -141,7 +141,7 @@ class ExecutionSlots:
         try:
             settled = await self._settle(claim, lease, outcome)
         except SerializationError as error:
-            outcome = unstorable(self._runtime, claim, error)
+            outcome = unstorable(self._runtime, claim, outcome, error)
             settled = await self._settle(claim, lease, outcome)
         if settled is not None:
             self._announce(claim, outcome, settled)

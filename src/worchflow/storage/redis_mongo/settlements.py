@@ -72,6 +72,7 @@ class SettlementUpdate:
         self._documents = documents
         self._claim = claim
         self._settlement = settlement
+        self._attempts = attempts_after(claim, settlement)
         self._now = now
         self.failed_attempts = (
             _failed_attempts(settlement) if failed_attempts is None else failed_attempts
@@ -86,10 +87,21 @@ class SettlementUpdate:
         """At most this many bytes."""
         settlement = self._settlement
         if isinstance(settlement, Completed):
-            return weight(settlement.result)
-        if isinstance(settlement, Failed | RetryAt):
-            return weight(settlement.error.message, settlement.error.traceback)
-        return weight(settlement.reason or "")
+            own = weight(settlement.result)
+        elif isinstance(settlement, Failed | RetryAt):
+            own = weight(settlement.error.message, settlement.error.traceback)
+        else:
+            own = weight(settlement.reason or "")
+        return own + self._attempts_size
+
+    @property
+    def _attempts_size(self) -> int:
+        """At most so many bytes take the records of attempts."""
+        errors = [attempt.error for attempt in self._attempts or ()]
+        return sum(
+            weight("") if error is None else weight(error.message, error.traceback)
+            for error in errors
+        )
 
     @property
     def update(self) -> Update:
@@ -117,7 +129,8 @@ class SettlementUpdate:
                 removed,
                 is_shared=self._documents.is_shared,
             ),
-            separate=len(settlement.result) > MAX_MERGEABLE_BYTES,
+            separate=len(settlement.result) > MAX_MERGEABLE_BYTES
+            or len(self._attempts or ()) > 1,
         )
 
     @property
@@ -160,9 +173,8 @@ class SettlementUpdate:
         return change
 
     def _add_attempts(self, values: Document) -> None:
-        attempts = attempts_after(self._claim, self._settlement)
-        if attempts is not None:
-            values["attempts"] = attempt_fields(attempts)
+        if self._attempts is not None:
+            values["attempts"] = attempt_fields(self._attempts)
 
     def _with_outcome(self, values: Document) -> Document:
         match self._settlement:
