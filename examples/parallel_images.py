@@ -5,7 +5,7 @@
 Each image is drawn by one step and shrunk by another. All of them share two titles;
 the key tells them apart, whatever the order in which they finish. Plain `def`
 functions run in threads. What goes from step to step is a path and some numbers:
-large data belongs into files or an object store, not into the database.
+large data belongs in files or an object store, not into the database.
 """
 
 from __future__ import annotations

@@ -54,6 +54,14 @@ def test_the_web_process_sends_and_works(make_app: Any) -> None:
         assert browser.get("/greet/Emmy").json() == {"greeting": "Hello Emmy!"}
 
 
+async def test_a_store_that_does_not_open_ends_the_start(tmp_path: Any) -> None:
+    app = Worchflow("web", sqlite=tmp_path / "missing" / "worchflow.db")
+
+    with pytest.raises(ConfigurationError, match="there is no folder"):
+        async with app.lifespan()(None):
+            pass
+
+
 async def test_without_a_worker_there_is_only_the_client(make_app: Any) -> None:
     app = serving(make_app())
     async with app.lifespan()(None) as state:
