@@ -307,7 +307,8 @@ async def test_a_listing_without_payloads_reads_none(
 
     assert [each.result for each in full.items] == ['"result"']
     assert bare.items == [
-        replace(each, event_data="null", result=None) for each in full.items
+        replace(each, event_data="null", result=None, attempts=())
+        for each in full.items
     ]
 
 

@@ -71,9 +71,11 @@ class AttemptOutcome(StrEnum):
 
 @value
 class AttemptRecord:
-    """An attempt that has ended, by the clock of the worker that made it.
+    """An attempt that has ended.
 
-    One that a dead worker or a stopping one did not end leaves no record.
+    Its times are by the clock of the worker that made it; if the first attempt of an
+    execution completed it, they are the times of the execution. An attempt that a dead
+    worker or a stopping one did not end leaves no record.
     """
 
     number: int

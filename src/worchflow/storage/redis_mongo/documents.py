@@ -11,6 +11,7 @@ from bson.int64 import Int64
 from ...foundations.clock import from_milliseconds, to_milliseconds
 from ...foundations.errors import WorchflowError
 from ...model.records import ExecutionStatus, StepStatus, StoredExecution, StoredStep
+from ...model.settlement import claim_mark
 from ...model.transitions import CLAIMABLE
 from .fields import (
     attempts_of,
@@ -273,7 +274,7 @@ class Documents:
             "timestamp": Int64(finished),
             "attempts": step.attempts,
             "token": Int64(claim.token),
-            "nonce": write_nonce(claim),
+            "nonce": claim_mark(claim),
         }
         if claim.execution.nonce:
             document[STEP_LIFE] = claim.execution.nonce
@@ -385,11 +386,3 @@ class Documents:
 def life_of(execution: Document) -> str | None:
     """What marks the steps of an execution; None for one that was not sent to us."""
     return text_or_none(execution.get(LIFE)) or None
-
-
-def write_nonce(claim: Claim) -> str:
-    """What a holder marks its writes with: it recognises them after an outage.
-
-    A token is given once, so no other claim ever makes the same.
-    """
-    return f"{claim.worker_id}:{claim.token}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...model.records import AttemptOutcome, AttemptRecord, ErrorInfo
+from ...model.records import AttemptOutcome, AttemptRecord, ErrorInfo, ExecutionStatus
+from ...model.settlement import only_attempt
 from .values import AS_TEXT, moment_of, to_bson, to_text, whole_numbers
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from ...foundations.types import Payload
 
+COMPLETED = ExecutionStatus.COMPLETED.value
 OUTCOMES = {each.value: each for each in AttemptOutcome}
 
 HIDDEN = "failed:"
@@ -115,6 +117,15 @@ def attempt_fields(attempts: Sequence[AttemptRecord]) -> list[dict[str, Any]]:
 
 def attempts_of(document: Mapping[str, Any]) -> tuple[AttemptRecord, ...]:
     """The records of attempts that a document holds, without what is not one."""
+    if "attempts" not in document:
+        if document.get("status") != COMPLETED:
+            return ()
+        return only_attempt(
+            count_of(document.get("token")),
+            text_or_none(document.get("doneBy")),
+            moment_of(document.get("startedAt")),
+            moment_of(document.get("finishedAt")),
+        )
     return tuple(
         AttemptRecord(
             number=count_of(each.get("number")),

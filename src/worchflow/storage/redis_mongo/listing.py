@@ -37,6 +37,8 @@ its own. With fewer items found by then, the page is short and its cursor goes o
 MAX_IDS_LOOKED_UP = 1000
 """Up to so many ids with a beginning are looked up; more of them are met anyway."""
 FIRST, LAST = Int64(-(2**63)), Int64(2**63 - 1)
+LEFT_OUT = {"eventData": 0, "result": 0, "attempts": 0, "doneBy": 0}
+"""What a listing without payloads does not read; `doneBy` tells the only attempt."""
 MOSTLY = frozenset({None, ExecutionStatus.COMPLETED})
 """Statuses that tell less than an event's name does."""
 
@@ -213,7 +215,7 @@ class Listing(ListingStore):
         if filtered:
             pipeline[-1:-1] = [{"$limit": MAX_SCANNED}, {"$match": filtered}]
         if not filling.payloads:
-            pipeline.append({"$project": {"eventData": 0, "result": 0, "attempts": 0}})
+            pipeline.append({"$project": LEFT_OUT})
         await self._stores.mongo.aggregate_while(
             EXECUTIONS, pipeline, hint, filling.take
         )

@@ -15,8 +15,8 @@ from ...model.settlement import (
     Released,
     RetryAt,
     attempts_after,
+    claim_mark,
 )
-from .documents import write_nonce
 from .fields import attempt_fields, error_fields
 from .scripts import BACK, FRONT, NOWHERE
 from .statements import MergeKey, Update
@@ -66,7 +66,7 @@ class SettlementUpdate:
         failed_attempts: int | None = None,
     ) -> None:
         """`failed_attempts` counts what a settlement that became another one says."""
-        self.mark = write_nonce(claim)
+        self.mark = claim_mark(claim)
         self.status, self._word, self.is_terminal = STATUS[type(settlement)]
         self.due: int | None = None
         self._documents = documents

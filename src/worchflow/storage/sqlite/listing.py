@@ -52,7 +52,12 @@ HAS_TAG = """
 MOSTLY = frozenset({None, ExecutionStatus.COMPLETED})
 """Statuses that tell less than an event's name does."""
 
-LEFT_OUT = {"event_data": "'null'", "result": "NULL", "attempts": "NULL"}
+LEFT_OUT = {
+    "event_data": "'null'",
+    "result": "NULL",
+    "attempts": "NULL",
+    "done_by": "NULL",
+}
 WITHOUT_PAYLOADS = ", ".join(LEFT_OUT.get(each, each) for each in ExecutionRow._fields)
 Place: TypeAlias = tuple[float, str | bytes]
 """Creation time and id of a row; damaged ids may be bytes that are no text."""

@@ -18,6 +18,7 @@ from ...model.records import (
     StoredExecution,
     StoredStep,
 )
+from ...model.settlement import only_attempt
 from .times import due_after
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class ExecutionRow(NamedTuple):
     headers: Any
     tags: Any
     attempts: Any
+    done_by: Any
 
 
 class StepRow(NamedTuple):
@@ -185,7 +187,7 @@ def read_execution(row: Row) -> StoredExecution:
             deaths=max(0, _number(columns.deaths)),
             headers=_headers(columns.headers),
             tags=_tags(columns.tags),
-            attempts=_attempts(columns.attempts),
+            attempts=_attempts(columns),
         )
     except BAD_ROW as error:
         raise UnreadableRowError(
@@ -267,9 +269,16 @@ def _attempt_text(attempt: AttemptRecord) -> str:
     )
 
 
-def _attempts(text: Any) -> tuple[AttemptRecord, ...]:
-    if text is None:
-        return ()
+def _attempts(columns: ExecutionRow) -> tuple[AttemptRecord, ...]:
+    if columns.attempts is None:
+        if columns.status != ExecutionStatus.COMPLETED:
+            return ()
+        return only_attempt(
+            _number(columns.token),
+            _text_or_none(columns.done_by),
+            _moment(columns.started_at),
+            _moment(columns.finished_at),
+        )
     return tuple(
         AttemptRecord(
             number=_number(each["number"]),
@@ -279,7 +288,7 @@ def _attempts(text: Any) -> tuple[AttemptRecord, ...]:
             outcome=AttemptOutcome(each["outcome"]),
             error=ErrorInfo(**each["error"]) if each["error"] else None,
         )
-        for each in json.loads(text)
+        for each in json.loads(columns.attempts)
     )
 
 

@@ -14,6 +14,7 @@ from ...model.settlement import (
     RetryAt,
     Settled,
     attempts_after,
+    claim_mark,
 )
 from .bulk import execute_rows, named_rows
 from .executions import tell_status
@@ -160,11 +161,6 @@ def front(now: int) -> int:
     return -now
 
 
-def _mark(claim: Claim) -> str:
-    # Only its holder settles a claim, so this tells one settlement from all others.
-    return f"{claim.worker_id}:{claim.token}"
-
-
 def _row(request: SettleRequest, end: Ending, now: int) -> SettlementRow:
     claim = request.claim
     error_type, error_message, error_traceback, error_step = error_row(end.error)
@@ -184,7 +180,7 @@ def _row(request: SettleRequest, end: Ending, now: int) -> SettlementRow:
         failed_attempts=end.failed_attempts,
         finished_at=now if end.status.is_terminal else None,
         cancel_reason=end.cancel_reason,
-        done_by=_mark(claim),
+        done_by=claim_mark(claim),
         attempts=attempts_text(attempts_after(claim, request.settlement)),
     )
 
@@ -201,7 +197,7 @@ def _look(tx: Transaction, prefix: str, request: SettleRequest, end: Ending) -> 
             "token": claim.token,
             "failed": end.failed_attempts,
             "now": tx.now,
-            "mark": _mark(claim),
+            "mark": claim_mark(claim),
             "attempts": attempts_text(attempts_after(claim, request.settlement)),
         },
     )
@@ -210,7 +206,7 @@ def _look(tx: Transaction, prefix: str, request: SettleRequest, end: Ending) -> 
     row = tx.connection.execute(_NOW, (claim.execution.id, prefix)).fetchone()
     if row is None:
         return Settled(applied=False, status=None)
-    return Settled(applied=row[1] == _mark(claim), status=_status(row[0]))
+    return Settled(applied=row[1] == claim_mark(claim), status=_status(row[0]))
 
 
 def _tell(

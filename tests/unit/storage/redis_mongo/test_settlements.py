@@ -39,7 +39,7 @@ def claim(failed: int) -> Claim:
         updated_at=NOW,
         attempts=tuple(attempt(number, LONG) for number in range(1, failed + 1)),
     )
-    return Claim(execution, "w" * 32, 1)
+    return Claim(execution, "w" * 32, failed + 1)
 
 
 @pytest.mark.parametrize("failed", [0, 1, 10])
