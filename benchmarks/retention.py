@@ -23,7 +23,7 @@ from tests.servers import MongoServer, RedisServer
 from worchflow import Worchflow
 from worchflow.bench.programs.worchflow_program import make_app
 from worchflow.model.records import ExecutionStatus
-from worchflow.storage.contract.pruning import prune_in_batches
+from worchflow.storage.contract.retention import prune_in_batches
 
 STEPS = 3
 
@@ -88,7 +88,7 @@ async def prune(app: Worchflow[Any]) -> float:
     began, removed = time.perf_counter(), 0
     try:
         async for batch in prune_in_batches(
-            backend, ExecutionStatus.COMPLETED, 24 * 3600.0
+            backend.retention, ExecutionStatus.COMPLETED, 24 * 3600.0
         ):
             removed += batch
     except asyncio.CancelledError:

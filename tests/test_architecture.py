@@ -75,6 +75,15 @@ GUIDED_TO = re.compile(r"`([\w/]+)\.py`")
 # Folders that their package's docstring speaks for.
 PARTS_OF_A_PACKAGE = {"bench.programs", "cli.commands"}
 
+# Where time, randomness and ids come from, and who may ask the machine without it: the
+# ledger of a run is stamped with the one clock of its machine, and the bench measures.
+RUNTIME = "foundations.runtime"
+MACHINE = {"random", "secrets", "time", "uuid"}
+CLOCKS = {"datetime.now", "datetime.today", "datetime.utcnow", "date.today"}
+WITHOUT_RUNTIME = (RUNTIME, "bench", "ledger", "cli.commands.verify_ledger")
+# Who may use the machine's own where a backend has another.
+SYSTEM_IN = (RUNTIME, "bench", "cli", "foundations.forking", "model.options")
+
 EMPTY_NAMES = {"common", "helper", "helpers", "manager", "managers", "util", "utils"}
 MODULE_LINES = 400
 FUNCTION_LINES = 50
@@ -286,6 +295,38 @@ def drivers_that_every_user_pays_for(tree: Tree) -> Iterator[str]:
                 )
 
 
+def machine_without_the_runtime(tree: Tree) -> Iterator[str]:
+    for module in tree.values():
+        if any(is_within(module.name, each) for each in WITHOUT_RUNTIME):
+            continue
+        for node, name in asked_of_the_machine(module):
+            yield f"{module.name}:{node.lineno}: {name} is for the Runtime to ask"
+
+
+def asked_of_the_machine(module: Module) -> Iterator[tuple[ast.stmt | ast.expr, str]]:
+    """What a module takes from the machine: clocks, random numbers and ids."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            yield from ((node, a.name) for a in node.names if a.name in MACHINE)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = {alias.name for alias in node.names} - {"UUID"}
+            if node.module in MACHINE and names:
+                yield node, f"{node.module}.{min(names)}"
+        elif isinstance(node, ast.Attribute):
+            name = ast.unparse(node)
+            if name in CLOCKS or name == "os.urandom":
+                yield node, name
+
+
+def system_runtime_where_a_backend_has_one(tree: Tree) -> Iterator[str]:
+    for module in tree.values():
+        if any(is_within(module.name, each) for each in SYSTEM_IN):
+            continue
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Name) and node.id == "SYSTEM":
+                yield f"{module.name}:{node.lineno}: take the runtime of the backend"
+
+
 def names_that_say_nothing(tree: Tree) -> Iterator[str]:
     for name in tree:
         if EMPTY_NAMES.intersection(name.replace(".", "_").split("_")):
@@ -424,6 +465,19 @@ RULES: list[tuple[Rule, dict[str, str]]] = [
         drivers_that_every_user_pays_for,
         {"storage.contract.backend": "from pymongo import errors"},
     ),
+    (machine_without_the_runtime, {"engine.runner": "import time"}),
+    (machine_without_the_runtime, {"engine.runner": "from uuid import UUID, uuid4"}),
+    (
+        machine_without_the_runtime,
+        {"worker.lease": "from datetime import datetime\nnow = datetime.now()"},
+    ),
+    (
+        system_runtime_where_a_backend_has_one,
+        {
+            "foundations.runtime": "SYSTEM = 1",
+            "worker.lease": "from ..foundations.runtime import SYSTEM\nx = SYSTEM",
+        },
+    ),
     (names_that_say_nothing, {"engine.step_utils": ""}),
     (names_that_say_nothing, {"engine.common.x": ""}),
     (long_modules, {"client.client": "\n" * MODULE_LINES}),
@@ -449,8 +503,10 @@ SOUND = {
     "storage.sqlite.backend": "import sqlite3\nfrom ..contract.backend import B",
     "engine.runner": (
         "from worchflow.storage.contract.backend import B\n"
+        "from uuid import UUID\n"
         "from ..foundations import errors"
     ),
+    "ledger.writing": "import time",
     "client.__init__": '"""One thing.\n\nIt imports x. Start with `handle.py`.\n"""',
     "client.handle": "from worchflow.engine.runner import R",
     "client.client": (

@@ -128,7 +128,7 @@ class Driver:
         await self._send("orphan")
         await insist(self._backend.open)
         doomed = WorkerRecord(
-            id=new_worker_id(),
+            id=new_worker_id(self._backend.options.runtime),
             functions={"work": "work"},
             concurrency=1,
             host="test",

@@ -243,7 +243,7 @@ def _claim_with_new_nonce() -> list[Change]:
     original = claimer.Claimer._own
 
     async def own(self: Any) -> None:
-        self._nonce = new_nonce()
+        self._nonce = new_nonce(self._runtime)
         await original(self)
 
     return [(claimer.Claimer, "_own", own)]

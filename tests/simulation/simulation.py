@@ -19,7 +19,7 @@ from tests.simulation.history import shown
 from tests.simulation.network import Network
 from tests.simulation.oracle import Oracle
 from tests.simulation.processes import Process, World
-from tests.simulation.virtual import machine_of
+from tests.simulation.virtual import SimulatedRuntime, machine_of
 from tests.simulation.workload import (
     FUNCTIONS,
     Functions,
@@ -96,6 +96,7 @@ class Simulation:
             lease_ttl=LEASE_TTL,
             timeout=TIMEOUT,
             queue_prefix="w",
+            runtime=SimulatedRuntime(self.world),
         )
         self.network = Network(self.world)
         self.oracle = Oracle(self.world, self.network, SLOTS, self.is_strict)

@@ -1,4 +1,4 @@
-"""Puts virtual time, threads and ids in the place of the machine's.
+"""Puts virtual time, ids and threads in the place of the machine's.
 
 This is the list of everything through which the library sees the machine. What is
 missing here makes two runs of one seed differ, which a test looks for.
@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import random
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
+from uuid import UUID
 
 from tests.simulation import processes
 from tests.simulation.processes import World, current_process
 from worchflow.engine import calling_thread, context_calls, step_ids, threads
-from worchflow.foundations import clock
+from worchflow.foundations.runtime import Runtime
 from worchflow.storage.redis_mongo import (
     leadership,
     leases,
-    store_clock,
     sweeper,
     upkeep,
 )
@@ -50,28 +49,35 @@ THREADING = SimpleNamespace(
 )
 
 
+class SimulatedRuntime(Runtime):
+    """The time of a world, wrong where the wall clock of a process is."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._random = random.Random(world.random.getrandbits(64))
+
+    def now(self) -> datetime:
+        offset = current_process().wall_offset
+        return BEGINNING + timedelta(seconds=self._world.now + offset)
+
+    def monotonic(self) -> float:
+        return self._world.now
+
+    def random(self) -> float:
+        return self._random.random()
+
+    def uuid(self) -> UUID:
+        return UUID(int=self._random.getrandbits(128), version=4)
+
+    def sleep(self, seconds: float) -> None:
+        processes.sleep(seconds)
+
+
 @contextmanager
 def machine_of(world: World) -> Iterator[None]:
-    """Let the library see this world's time, threads and random numbers."""
-
-    def monotonic() -> float:
-        return world.now
-
-    def wall() -> datetime:
-        offset = current_process().wall_offset
-        return BEGINNING + timedelta(seconds=world.now + offset)
-
-    def uuid4() -> uuid.UUID:
-        return uuid.UUID(int=world.random.getrandbits(128), version=4)
-
+    """Let the library see this world's threads and names."""
     replaced: list[tuple[Any, str, Any]] = [
-        (time, "monotonic", monotonic),
         (time, "sleep", processes.sleep),
-        (uuid, "uuid4", uuid4),
-        (clock, "monotonic", monotonic),
-        (clock.SystemClock, "monotonic", staticmethod(monotonic)),
-        (clock.SystemClock, "now", staticmethod(wall)),
-        (store_clock.StoreClock.__init__, "__defaults__", (monotonic,)),
         (membership, "os", SimpleNamespace(getpid=lambda: 1)),
         (membership, "socket", SimpleNamespace(gethostname=lambda: "simulated")),
         (threads, "SimpleQueue", processes.SimpleQueue),

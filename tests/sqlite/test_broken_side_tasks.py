@@ -20,6 +20,7 @@ from tests.stores import (
     notice_of,
 )
 from tests.waiting import until
+from worchflow.foundations.runtime import SYSTEM
 from worchflow.model.notices import ExecutionCompleted
 from worchflow.model.records import ExecutionStatus
 from worchflow.model.settlement import Completed
@@ -114,7 +115,7 @@ async def test_a_message_that_cannot_be_passed_on_ends_no_listener(
         if len(received) == 1:
             raise RuntimeError("broken on purpose")
 
-    peers = Peers(tmp_path / "some.db", receive, lambda _: False)
+    peers = Peers(tmp_path / "some.db", receive, lambda _: False, SYSTEM)
     peers.start()
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.stores import new_worker, now
+from worchflow.foundations.runtime import SYSTEM
 from worchflow.model.records import ExecutionQuery, ExecutionStatus
 from worchflow.storage.sqlite import (
     claim_sql,
@@ -40,7 +41,7 @@ ALLOWED = 2.0
 @pytest.fixture
 def connection() -> Iterator[sqlite3.Connection]:
     made = connect_writer(MEMORY, "strict")
-    prepare(made, MEMORY, migrate=False)
+    prepare(made, MEMORY, SYSTEM, migrate=False)
     yield made
     made.close()
 
@@ -88,14 +89,14 @@ def cost_of(connection: sqlite3.Connection, act: Any) -> int:
     """The steps of an act that is undone afterwards."""
     connection.execute("BEGIN IMMEDIATE")
     with counted(connection) as ticks:
-        act(Transaction(connection, 10_000_000))
+        act(Transaction(connection, 10_000_000, 0))
     connection.execute("ROLLBACK")
     return ticks[0]
 
 
 def claim_ten(connection: sqlite3.Connection, *events: str) -> Any:
     worker = new_worker(*events)
-    tx = Transaction(connection, 1)
+    tx = Transaction(connection, 1, 0)
     worker_sql.join(tx, PREFIX, JoinRequest(worker=worker, lease=1_000_000))
     request = ClaimRequest(
         worker_id=worker.id, functions=functions_json(worker.functions), limit=10
@@ -141,14 +142,14 @@ def test_a_thousand_steps_are_loaded_in_one_query(
         ((f"{number:032x}",) for number in range(1000)),
     )
     worker = new_worker("a")
-    tx = Transaction(connection, 1)
+    tx = Transaction(connection, 1, 0)
     worker_sql.join(tx, PREFIX, JoinRequest(worker=worker, lease=1_000_000))
     request = ClaimRequest(
         worker_id=worker.id, functions=functions_json(worker.functions), limit=10
     )
     statements: list[str] = []
     connection.set_trace_callback(statements.append)
-    (claim,) = claim_sql.claim(Transaction(connection, 10), PREFIX, request).claims
+    (claim,) = claim_sql.claim(Transaction(connection, 10, 0), PREFIX, request).claims
     connection.set_trace_callback(None)
 
     assert len(claim.steps) == 1000

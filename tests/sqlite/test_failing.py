@@ -35,6 +35,7 @@ from worchflow.foundations.errors import (
     StoreUnavailable,
     WorchflowError,
 )
+from worchflow.foundations.runtime import SYSTEM
 from worchflow.model.records import ExecutionQuery, ExecutionStatus
 from worchflow.model.settlement import Completed, Released
 from worchflow.storage.contract.executions import Inserted
@@ -407,7 +408,7 @@ async def test_work_that_waits_survives_a_clock_that_is_set_back(
 ) -> None:
     worker = await joined(backend)
     right = wall_now
-    monkeypatch.setattr(writer, "wall_now", lambda: right() + 3_600_000)
+    monkeypatch.setattr(writer, "wall_now", lambda runtime: right(runtime) + 3_600_000)
     at_once, later = await insert(backend, new_execution(), new_execution(delay=60.0))
     monkeypatch.setattr(writer, "wall_now", right)
     assert not await backend.claims.claim(worker, 5, 0.0)
@@ -441,10 +442,10 @@ async def test_a_reap_that_was_held_up_buries_nobody_for_that_time(
 ) -> None:
     backend = await make_backend(lease_ttl=1.0)
     waits_too, reaper = await joined(backend), await joined(backend)
-    end = lease_now() + 1100
+    end = lease_now(SYSTEM) + 1100
     stuck = await _stuck_writer(backend)
     reaping = asyncio.ensure_future(backend.workers.reap(reaper.id, expired=True))
-    await until(lambda: lease_now() > end)
+    await until(lambda: lease_now(SYSTEM) > end)
     stuck.set_result(None)
 
     assert await reaping == 0

@@ -22,6 +22,7 @@ from worchflow.foundations.errors import (
     SchemaTooNew,
     StoreUnavailable,
 )
+from worchflow.foundations.runtime import SYSTEM
 from worchflow.model.options import BackendOptions
 from worchflow.model.records import ExecutionStatus
 from worchflow.storage.sqlite.backend import SQLiteBackend
@@ -209,7 +210,7 @@ def test_a_file_system_without_a_write_ahead_log_is_refused(path: Path) -> None:
 
     connection = OnANetwork(path)
     with pytest.raises(ConfigurationError, match="network file systems do not work"):
-        prepare(connection, str(path), migrate=True)
+        prepare(connection, str(path), SYSTEM, migrate=True)
     connection.close()
 
 

@@ -33,6 +33,7 @@ from tests.stores import (
     notice_of,
 )
 from tests.waiting import until
+from worchflow.foundations.runtime import SYSTEM
 from worchflow.model.notices import (
     ExecutionCompleted,
     ExecutionStarted,
@@ -218,7 +219,7 @@ def test_a_lock_belongs_to_one_holder(tmp_path: Path) -> None:
 
 def test_a_busy_writer_lets_the_one_that_waits_go_first(tmp_path: Path) -> None:
     sidecars = SidecarPaths(tmp_path / "data.db")
-    busy, waits, third = (CommitLock(sidecars) for _ in range(3))
+    busy, waits, third = (CommitLock(sidecars, SYSTEM) for _ in range(3))
     assert busy.acquire()
     assert not waits.acquire()
 
@@ -234,7 +235,7 @@ def test_a_busy_writer_lets_the_one_that_waits_go_first(tmp_path: Path) -> None:
 
 def test_who_stops_waiting_is_in_nobodys_way(tmp_path: Path) -> None:
     sidecars = SidecarPaths(tmp_path / "data.db")
-    holds, gives_up, waits = (CommitLock(sidecars) for _ in range(3))
+    holds, gives_up, waits = (CommitLock(sidecars, SYSTEM) for _ in range(3))
     assert holds.acquire()
     assert not gives_up.acquire()
     gives_up.give_way()
@@ -247,8 +248,8 @@ def test_who_stops_waiting_is_in_nobodys_way(tmp_path: Path) -> None:
 
 def test_a_lease_that_waits_goes_before_every_writer(tmp_path: Path) -> None:
     sidecars = SidecarPaths(tmp_path / "data.db")
-    holds, next_one, late = (CommitLock(sidecars) for _ in range(3))
-    lease = CommitLock(sidecars, first=True)
+    holds, next_one, late = (CommitLock(sidecars, SYSTEM) for _ in range(3))
+    lease = CommitLock(sidecars, SYSTEM, first=True)
     assert holds.acquire()
     assert not next_one.acquire()
     assert not lease.acquire()
@@ -273,8 +274,8 @@ def test_a_frozen_lease_holds_writers_up_once_and_not_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sidecars = SidecarPaths(tmp_path / "data.db")
-    holds, writer, late = (CommitLock(sidecars) for _ in range(3))
-    frozen = CommitLock(sidecars, first=True)
+    holds, writer, late = (CommitLock(sidecars, SYSTEM) for _ in range(3))
+    frozen = CommitLock(sidecars, SYSTEM, first=True)
     assert holds.acquire()
     assert not late.acquire()  # has the turn
     assert not frozen.acquire()
@@ -333,7 +334,7 @@ async def test_what_becomes_due_just_after_a_look_is_claimed_at_once(
 ) -> None:
     monkeypatch.setattr(claims, "POLL_SECONDS", 600.0)
     # As if a moment had passed between the look and the wait.
-    monkeypatch.setattr(claims, "wall_now", lambda: wall_now() + 10_000)
+    monkeypatch.setattr(claims, "wall_now", lambda runtime: wall_now(runtime) + 10_000)
     worker = await joined(backend)
     id_ = await insert_one(backend, delay=0.3)
 

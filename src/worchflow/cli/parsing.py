@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..foundations.durations import to_seconds
 from ..foundations.errors import ConfigurationError, InvalidInput
+from ..foundations.runtime import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +127,7 @@ def read_past(text: str | None, option: str) -> datetime | None:
         return None
     if not AGO.fullmatch(text):
         return read_moment(text, option)
-    return datetime.now(UTC) - timedelta(seconds=read_duration(text, option))
+    return SYSTEM.now() - timedelta(seconds=read_duration(text, option))
 
 
 def read_duration(text: str, option: str) -> float:

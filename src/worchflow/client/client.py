@@ -13,9 +13,7 @@ from ..definitions.middleware import nest_send
 from ..engine.batch import check_stream, refuse_one_message, send_batches, send_through
 from ..engine.emitter import CallbackMethods, Callbacks, Emitter
 from ..engine.sending import MAX_BATCH, Sender
-from ..foundations.clock import SystemClock
 from ..foundations.errors import StoreUnavailable, WrongState
-from ..foundations.ids import new_execution_id
 from ..foundations.suggestions import refuse_unknown
 from ..foundations.types import R, Schema
 from ..model.notices import ExecutionUpdated
@@ -66,7 +64,6 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
         self._sender = Sender(
             store=self._connection.backend,
             payloads=self._payloads,
-            clock=SystemClock(),
             schema=None if events is None else EventSchema.from_types(events),
             data_types={name: f.data_type for name, f in self._functions.items()},
         )
@@ -167,7 +164,7 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
         """
         # One id, so that middleware may try again after an unknown outcome.
         if options.get("id") is None:
-            options["id"] = new_execution_id()
+            options["id"] = self._sender.new_id()
 
         async def accept(message: Any) -> ExecutionHandle[Any]:
             prepared = self._sender.prepare(message, **options)
@@ -202,7 +199,7 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
         if not self._middleware:
             return await self._accept([prepare(each) for each in messages])
         return await send_through(
-            self._middleware, list(messages), prepare, self._accept
+            self._middleware, list(messages), self._sender, prepare, self._accept
         )
 
     @overload

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic
 
-from ..foundations.clock import SystemClock
 from ..foundations.durations import format_duration, to_seconds
 from ..foundations.errors import (
     ExecutionCancelled,
@@ -65,7 +63,7 @@ class ExecutionHandle(Generic[R_co]):
         self._connection = connection
         self._payloads = payloads
         self._result_type = result_type
-        self._fresh_until = time.monotonic() + FRESH_SECONDS if is_new else 0.0
+        self._fresh_until = _now() + FRESH_SECONDS if is_new else 0.0
 
     def __repr__(self) -> str:
         return f"ExecutionHandle({self.id!r}, duplicate={self.duplicate})"
@@ -104,7 +102,7 @@ class ExecutionHandle(Generic[R_co]):
         """
         backend = await self._connection.ready()
         async with backend.notices.watch(self.id) as notices:
-            stored, began = await self._stored(), time.monotonic()
+            stored, began = await self._stored(), _now()
             while not stored.status.is_terminal:
                 notice = await notices.next(self._pause(began))
                 if notice is None or _ends(notice):
@@ -122,9 +120,9 @@ class ExecutionHandle(Generic[R_co]):
             async with asyncio.timeout(seconds):
                 backend = await self._connection.ready()
                 async with backend.notices.watch(self.id, progress=False) as notices:
-                    if time.monotonic() < self._fresh_until:
+                    if _now() < self._fresh_until:
                         await notices.next(FIRST_LOOK_SECONDS)
-                    stored, began = await self._stored(), time.monotonic()
+                    stored, began = await self._stored(), _now()
                     while not stored.status.is_terminal:
                         notice = await notices.next(self._pause(began))
                         if notice is None or _ends(notice):
@@ -142,15 +140,16 @@ class ExecutionHandle(Generic[R_co]):
         waits = None
         with contextlib.suppress(SerializationError):
             execution = decode_execution(stored, self._payloads)
-            lease_ttl = backend.options.lease_ttl
-            waits = why_waiting(execution, SystemClock.now(), workers, lease_ttl)
+            options = backend.options
+            now = options.runtime.now()
+            waits = why_waiting(execution, now, workers, options.lease_ttl)
         return f": it is {stored.status}. {waits or ''}".rstrip()
 
     def _pause(self, began: float) -> float:
         """Seconds until the next look at the store, if nothing is told."""
         if not self._connection.backend.options.ts_compat:
             return POLL_SECONDS
-        waited = time.monotonic() - began
+        waited = _now() - began
         return min(POLL_SECONDS, max(UNTOLD_POLL_SECONDS, waited * UNTOLD_SHARE))
 
     async def _stored(self) -> StoredExecution:
@@ -213,3 +212,7 @@ class ExecutionHandle(Generic[R_co]):
 
 def _ends(notice: ExecutionUpdated) -> bool:
     return notice.status.is_terminal
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

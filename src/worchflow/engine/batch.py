@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ..definitions.events import is_event
 from ..definitions.middleware import nest_send
 from ..foundations.errors import InvalidInput
-from ..foundations.ids import new_execution_id
 from .sending import MAX_BATCH
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..definitions.middleware import Middleware
     from ..foundations.types import Stream
-    from .sending import Prepared
+    from .sending import Prepared, Sender
 
 T = TypeVar("T")
 
@@ -34,6 +33,7 @@ class Prepare(Protocol):
 async def send_through(
     middleware: Sequence[Middleware],
     messages: Sequence[Any],
+    sender: Sender,
     prepare: Prepare,
     accept: Callable[[Sequence[Prepared]], Awaitable[Sequence[Any]]],
 ) -> list[Any]:
@@ -46,7 +46,7 @@ async def send_through(
     written = False
 
     async def follow(message: Any, arrived: asyncio.Event) -> Any:
-        own_id = new_execution_id()
+        own_id = sender.new_id()
 
         async def innermost(message: Any) -> Any:
             prepared = prepare(message, id=own_id)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from ..foundations.backoff import Backoff
 from ..foundations.errors import StoreUnavailable
 from ..foundations.ids import step_name
 from .replay import Replay
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from .worker_runtime import WorkerRuntime
 
 logger = logging.getLogger("worchflow.engine")
-
-FIRST_PAUSE_SECONDS = 0.1
-"""Until a save is tried again that no store has answered; doubled each time."""
-MAX_PAUSE_SECONDS = 5.0
 
 
 class Journal:
@@ -149,12 +146,12 @@ class Journal:
         self, step: StoredStep, error: StoreUnavailable | None = None
     ) -> StoredStep:
         """Record until a store answers; `error` is what the last try raised."""
-        pause = FIRST_PAUSE_SECONDS
+        backoff = Backoff(self._runtime.random)
         while True:
             if error is not None:
+                pause = backoff.pause()
                 self._report_unrecorded(step, error, pause)
-                await asyncio.sleep(pause * (0.5 + self._runtime.random()))
-                pause = min(pause * 2, MAX_PAUSE_SECONDS)
+                await asyncio.sleep(pause)
             try:
                 stored = await self._runtime.store.steps.checkpoint(self._claim, step)
             except StoreUnavailable as failure:

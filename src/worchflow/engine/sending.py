@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ..definitions.event_schema import EventSchema
     from ..definitions.events import MessageParts
-    from ..foundations.clock import Clock
+    from ..foundations.runtime import Runtime
     from ..foundations.types import Duration, Payload
     from ..serialization.payloads import Payloads
     from ..storage.contract.backend import Backend
@@ -93,11 +93,19 @@ class Sender:
 
     store: Backend
     payloads: Payloads
-    clock: Clock
     schema: EventSchema | None = None
     data_types: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The data type of each event this process has a function for."""
     served: ServedEvents = field(default_factory=ServedEvents, init=False)
+
+    @property
+    def runtime(self) -> Runtime:
+        """Where ids and times are from."""
+        return self.store.options.runtime
+
+    def new_id(self) -> str:
+        """An id for an execution."""
+        return new_execution_id(self.runtime)
 
     def prepare(self, message: Any, **options: Unpack[SendOptions]) -> Prepared:
         """Everything that can be refused is refused here, before any I/O."""
@@ -114,11 +122,11 @@ class Sender:
             parts = self._typed(parts)
         payload, data = self._encode(parts, checked=not mapping)
         execution = NewExecution(
-            id=new_execution_id() if own_id is None else check_id(own_id),
+            id=self.new_id() if own_id is None else check_id(own_id),
             event_name=parts.name,
             event_data=payload,
-            nonce=new_nonce(),
-            created_at=self.clock.now(),
+            nonce=new_nonce(self.runtime),
+            created_at=self.runtime.now(),
             delay=None if delay is None else to_seconds(delay, "delay"),
             run_at=None if at is None else to_utc(at, "at"),
             headers=self._headers(options),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -57,7 +56,7 @@ class ServedEvents:
 
     def sent(self, store: Backend, name: str) -> None:
         """Look soon whether a worker serves the name."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         if now - self._looked_at.get(name, -math.inf) < REPEAT_SECONDS:
             return
         if len(self._looked_at) >= MAX_NAMES:

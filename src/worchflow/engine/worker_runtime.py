@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from ..foundations.repeated_lines import RepeatedLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..definitions.middleware import Middleware
-    from ..foundations.clock import Clock
+    from ..foundations.repeated_lines import RepeatedLines
+    from ..foundations.runtime import Runtime
     from ..serialization.payloads import Payloads
     from ..storage.contract.backend import Backend
     from .emitter import Emitter
@@ -28,8 +27,8 @@ class WorkerRuntime:
     emitter: Emitter
     handler_threads: Threads
     step_threads: Threads
-    clock: Clock
+    clock: Runtime
     random: Callable[[], float]
     """Uniform in [0, 1), for jitter."""
-    repeated: RepeatedLines = field(default_factory=RepeatedLines)
+    repeated: RepeatedLines
     """For lines that every execution would log while a store does not answer."""

@@ -6,9 +6,10 @@ import logging
 import os
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
+
+from .runtime import SYSTEM
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -107,10 +108,10 @@ class _Forks:
     def prepare(self) -> None:
         """Let nobody enter a section, and wait for those who are in one."""
         self.entering.acquire()
-        end = time.monotonic() + LOCK_TIMEOUT_SECONDS
+        end = SYSTEM.monotonic() + LOCK_TIMEOUT_SECONDS
         for section in list(self.sections):
             # An interrupt that comes while it waits must not lose what is held.
-            if section.hold(max(0.0, end - time.monotonic())):
+            if section.hold(max(0.0, end - SYSTEM.monotonic())):
                 self._held.append(section)
 
     def go_on(self) -> None:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
 
 SEPARATOR = "\x1f"
 """Stands between a title and its count or key; no title can contain it."""
 
 
-def new_execution_id() -> str:
+def new_execution_id(runtime: Runtime) -> str:
     """A random id; 8 characters of it tell executions apart in practice."""
-    return str(uuid.uuid4())
+    return str(runtime.uuid())
 
 
-def new_worker_id() -> str:
+def new_worker_id(runtime: Runtime) -> str:
     """A fresh id for every start of a worker, and again after it lost its lease."""
-    return uuid.uuid4().hex
+    return runtime.uuid().hex
 
 
-def new_nonce() -> str:
+def new_nonce(runtime: Runtime) -> str:
     """Marks one write, so that its author recognises it after an unknown outcome."""
-    return uuid.uuid4().hex
+    return runtime.uuid().hex
 
 
 def step_id(title: str, *, use: int = 1, key: str | None = None) -> str:

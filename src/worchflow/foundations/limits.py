@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
+from uuid import UUID
 
 from .errors import ConfigurationError, InvalidInput, PayloadTooLarge
 
@@ -96,7 +96,7 @@ def check_name(value: object, field: str) -> str:
 
 def check_key(value: object, field: str = "key") -> str:
     """A step key (str, int or UUID) as text."""
-    if isinstance(value, bool) or not isinstance(value, str | int | uuid.UUID):
+    if isinstance(value, bool) or not isinstance(value, str | int | UUID):
         raise InvalidInput(
             f"{field}={short(value)} must be a str, an int or a UUID", field=field
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,11 +18,12 @@ class RepeatedLines:
     """Logs the first line of each kind at once, and leaves out those right behind it.
 
     Of one kind are lines with one format, whatever they are about. The next one that is
-    logged says how many were left out. Safe to use from several threads.
+    logged says how many were left out. Safe to use from
+    several threads. `clock` gives seconds that never go back.
     """
 
     def __init__(
-        self, every: float = REPEAT_SECONDS, clock: Callable[[], float] = time.monotonic
+        self, clock: Callable[[], float], *, every: float = REPEAT_SECONDS
     ) -> None:
         self._every = every
         self._clock = clock

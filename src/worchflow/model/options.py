@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from ..foundations.durations import to_seconds
 from ..foundations.errors import ConfigurationError
 from ..foundations.limits import check_prefix
+from ..foundations.runtime import SYSTEM, Runtime
 from ..foundations.types import Duration
 from .records import ExecutionStatus
 
@@ -72,6 +73,8 @@ class BackendOptions:
     """How long Redis keeps the hashes of a finished execution."""
     retention: Retention | None = DEFAULT_RETENTION
     """How long executions are kept after they ended; None: forever."""
+    runtime: Runtime = SYSTEM
+    """Where the backend, and whatever works with it, takes time and randomness from."""
 
     def __post_init__(self) -> None:
         check_prefix(self.queue_prefix)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-import time
 import traceback
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from ..engine.attempt import Attempt
+    from ..foundations.runtime import Runtime
 
 logger = logging.getLogger("worchflow.worker")
 
@@ -24,11 +24,14 @@ logger = logging.getLogger("worchflow.worker")
 class BlockedLoopWatch:
     """A thread that asks the loop for a turn and reports when none comes."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, after: float) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, after: float, clock: Runtime
+    ) -> None:
         self._loop = loop
         self._loop_thread = threading.get_ident()
         self._after = after
-        self._last_turn = time.monotonic()
+        self._clock = clock
+        self._last_turn = self._clock.monotonic()
         self._reported = False
         self._ended = threading.Event()
         self._thread = threading.Thread(
@@ -45,16 +48,16 @@ class BlockedLoopWatch:
 
     def blocked_for(self) -> float:
         """Seconds since the loop last had a turn."""
-        return time.monotonic() - self._last_turn
+        return self._clock.monotonic() - self._last_turn
 
     def _turn(self) -> None:
-        self._last_turn = time.monotonic()
+        self._last_turn = self._clock.monotonic()
         if self._reported:
             self._reported = False
             logger.warning("the event loop runs again")
 
     def _watch(self) -> None:
-        while not self._ended.wait(self._after / 4):
+        while not self._clock.wait(self._ended, self._after / 4):
             try:
                 self._loop.call_soon_threadsafe(self._turn)
             except RuntimeError:  # the loop is closed

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from ..foundations.backoff import Backoff
 from ..foundations.errors import StoreUnavailable
 from ..model.notices import ErrorRaised
 
@@ -46,7 +47,7 @@ class ClaimLoop:
 
     async def run(self) -> None:
         """Claim until cancelled."""
-        pause = 0.1
+        backoff = Backoff(self._runtime.random)
         while True:
             await self._slots.wait_free()
             if self._has_more and self._slots.free_share < FEW_SLOTS_SHARE:
@@ -58,9 +59,10 @@ class ClaimLoop:
             try:
                 if await self._claim(lease) and not self._has_more:
                     await asyncio.sleep(HEAD_START_SECONDS)
-                pause = 0.1
+                backoff.reset()
                 continue
             except StoreUnavailable as error:
+                pause = backoff.pause()
                 self._runtime.repeated.warning(
                     logger,
                     "%s; worker %s claims nothing until it answers, next try in %.1f s",
@@ -69,8 +71,7 @@ class ClaimLoop:
                     pause,
                 )
                 self._runtime.emitter.emit(ErrorRaised(error=error))
-            await asyncio.sleep(pause * (0.5 + self._runtime.random()))
-            pause = min(pause * 2, 5.0)
+            await asyncio.sleep(pause)
 
     async def _claim(self, lease: Lease) -> bool:
         """Start what can be claimed; whether there was anything."""

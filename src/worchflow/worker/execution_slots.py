@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..engine.outcome import poisoned, unfinished, unstorable
 from ..engine.runner import ExecutionRunner
+from ..foundations.backoff import Backoff
 from ..foundations.errors import SerializationError, StoreUnavailable
 from ..model.notices import ErrorRaised, ExecutionUpdated
 from ..model.settlement import Released
@@ -194,11 +195,12 @@ class ExecutionSlots:
         self, call: Callable[[], Awaitable[T]], lease: Lease, claim: Claim, what: str
     ) -> T | None:
         """Make a call of the store until it answers; None once the lease is lost."""
-        pause = 0.1
+        backoff = Backoff(self._runtime.random)
         while not lease.lost:
             try:
                 return await call()
             except StoreUnavailable as error:
+                pause = backoff.pause()
                 self._runtime.repeated.warning(
                     logger,
                     "%s; execution %s %s, next try in %.1f s",
@@ -208,8 +210,7 @@ class ExecutionSlots:
                     pause,
                     extra=_fields(claim),
                 )
-            await asyncio.sleep(pause * (0.5 + self._runtime.random()))
-            pause = min(pause * 2, 5.0)
+            await asyncio.sleep(pause)
         return None
 
     def _announce(self, claim: Claim, outcome: Outcome, settled: Settled) -> None:

@@ -18,7 +18,7 @@ from ..foundations.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..foundations.clock import Clock
+    from ..foundations.runtime import Runtime
     from ..model.records import WorkerRecord
     from ..storage.contract.backend import Backend
     from ..storage.contract.workers import Renewal
@@ -38,7 +38,7 @@ as soon as the store answers: one that nobody noticed cost no live worker its le
 class Lease:
     """One identity of a worker and how long it may act under it."""
 
-    def __init__(self, worker: WorkerRecord, ttl: float, clock: Clock) -> None:
+    def __init__(self, worker: WorkerRecord, ttl: float, clock: Runtime) -> None:
         self.worker = worker
         self.ttl = ttl
         self.lost = False
@@ -86,7 +86,7 @@ class LeaseKeeper:
         backend: Backend,
         lease: Lease,
         heartbeat: float,
-        clock: Clock,
+        clock: Runtime,
         may_renew: Callable[[], bool],
     ) -> None:
         self._backend = backend
@@ -127,7 +127,7 @@ class LeaseKeeper:
     ) -> None:
         failing = False
         pause = self._heartbeat
-        while not self._ended.wait(pause) and not self._lease.lost:
+        while not self._clock.wait(self._ended, pause) and not self._lease.lost:
             try:
                 if not self._may_renew():
                     continue

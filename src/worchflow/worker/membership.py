@@ -9,6 +9,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from ..engine.ownership import Interruption
+from ..foundations.backoff import Backoff
 from ..foundations.errors import StoreUnavailable, WorchflowError
 from ..foundations.ids import new_worker_id
 from ..model.records import WorkerRecord
@@ -18,7 +19,6 @@ from .lease import Lease, LeaseKeeper
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from ..foundations.clock import Clock
     from ..model.options import WorkerOptions
     from ..storage.contract.backend import Backend
     from ..storage.contract.workers import Renewal
@@ -37,14 +37,13 @@ class Membership:
         slots: ExecutionSlots,
         options: WorkerOptions,
         functions: Mapping[str, str],
-        clock: Clock,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._backend = backend
         self._slots = slots
         self._options = options
         self._functions = functions
-        self._clock = clock
+        self._clock = backend.options.runtime
         self._spawn = spawn
         self._watch: BlockedLoopWatch | None = None
         self._keeper: LeaseKeeper | None = None
@@ -59,7 +58,7 @@ class Membership:
         """Take a new identity and a lease for it, renewed from now on."""
         self._watch = watch
         worker = WorkerRecord(
-            id=new_worker_id(),
+            id=new_worker_id(self._clock),
             functions=self._functions,
             concurrency=self._options.concurrency,
             host=socket.gethostname(),
@@ -132,20 +131,21 @@ class Membership:
         self._spawn(self._rejoin())
 
     async def _rejoin(self) -> None:
-        pause = 0.1
+        backoff = Backoff(self._clock.random)
         while not self._left and self._watch is not None:
             try:
                 await self.join(self._watch)
             except WorchflowError as error:
+                pause = backoff.pause()
                 logger.warning("%s; joining again in %.1f s", error, pause)
             except Exception:
                 # Without an identity this worker would do nothing forever.
+                pause = backoff.pause()
                 logger.exception("joining failed; joining again in %.1f s", pause)
             else:
                 logger.info("the worker goes on with a new identity")
                 return
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 5.0)
 
     def _hinted(self, execution_id: str) -> None:
         if execution_id in self._slots.ids and execution_id not in self._asking:

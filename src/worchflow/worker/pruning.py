@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from typing import TYPE_CHECKING
 
 from ..foundations.errors import StoreUnavailable
@@ -30,12 +29,13 @@ class PruneLoop:
         self._ages = (backend.options.retention or KEEP_EVERYTHING).ages
         self._membership = membership
         self._interval = interval
-        self._repeated = RepeatedLines()
+        self._repeated = RepeatedLines(backend.options.runtime.monotonic)
+        self._random = backend.options.runtime.random
 
     async def run(self) -> None:
         """Prune until cancelled; the first round is after an interval."""
         while True:
-            await asyncio.sleep(self._interval * random.uniform(0.75, 1.25))  # noqa: S311
+            await asyncio.sleep(self._interval * (0.75 + self._random() / 2))
             for status, age in self._ages.items():
                 try:
                     await self._round(status, age)

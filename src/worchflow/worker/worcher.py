@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..definitions.registry import FunctionRegistry
@@ -14,9 +13,9 @@ from ..engine.ownership import Interruption
 from ..engine.threads import Threads
 from ..engine.worker_runtime import WorkerRuntime
 from ..foundations import forking
-from ..foundations.clock import SystemClock
 from ..foundations.durations import format_duration, to_seconds
 from ..foundations.errors import ConfigurationError, StoreUnavailable, WorchflowError
+from ..foundations.repeated_lines import RepeatedLines
 from ..foundations.suggestions import refuse_unknown
 from ..model.notices import ErrorRaised, Ready
 from ..model.options import WorkerOptions
@@ -88,7 +87,7 @@ class Worcher(CallbackMethods):
         self._backend = make_backend(StoreChoice.of(shared))
         self._opened = False
         self._lifespan = Lifespan(lifespan)
-        self._clock = SystemClock()
+        clock = self._backend.options.runtime
         self._runtime = WorkerRuntime(
             store=self._backend,
             payloads=Payloads.of(shared),
@@ -96,8 +95,9 @@ class Worcher(CallbackMethods):
             emitter=self._emitter,
             handler_threads=Threads(self.options.concurrency, "worchflow-handler"),
             step_threads=Threads(_step_threads(self.options), "worchflow-step"),
-            clock=self._clock,
-            random=random.random,
+            clock=clock,
+            random=clock.random,
+            repeated=RepeatedLines(clock.monotonic),
         )
         self._slots = ExecutionSlots(self._runtime, self._registry, self.options)
         self._background = Background(self._emitter)
@@ -106,7 +106,6 @@ class Worcher(CallbackMethods):
             self._slots,
             self.options,
             self._registry.events,
-            self._clock,
             self._background.spawn,
         )
         self._claiming = ClaimLoop(self._slots, self._runtime, self._membership)
@@ -152,7 +151,9 @@ class Worcher(CallbackMethods):
 
     async def _start(self) -> None:
         self._watch = BlockedLoopWatch(
-            asyncio.get_running_loop(), self.options.blocked_loop_after
+            asyncio.get_running_loop(),
+            self.options.blocked_loop_after,
+            self._backend.options.runtime,
         )
         self._watch.start()
         try:

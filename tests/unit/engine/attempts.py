@@ -16,8 +16,9 @@ from worchflow.engine.ownership import Interruption
 from worchflow.engine.runner import ExecutionRunner
 from worchflow.engine.threads import Threads
 from worchflow.engine.worker_runtime import WorkerRuntime
-from worchflow.foundations.clock import SystemClock
 from worchflow.foundations.ids import step_id
+from worchflow.foundations.repeated_lines import RepeatedLines
+from worchflow.foundations.runtime import SYSTEM
 from worchflow.model.records import Claim, ExecutionStatus, StoredExecution, StoredStep
 from worchflow.serialization.payloads import Payloads
 
@@ -76,8 +77,9 @@ class Engine:
             emitter=Emitter(),
             handler_threads=self.handler_threads,
             step_threads=self.step_threads,
-            clock=SystemClock(),
+            clock=SYSTEM,
             random=lambda: 0.0,
+            repeated=RepeatedLines(SYSTEM.monotonic),
         )
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.unit.engine.attempts import Engine
 from worchflow import Context
 from worchflow.engine import journal
 from worchflow.engine.journal import Journal
+from worchflow.foundations.backoff import Backoff
 from worchflow.foundations.errors import StepFailed, StoreUnavailable
 from worchflow.foundations.ids import step_id
 from worchflow.model.records import StoredStep
@@ -177,7 +179,7 @@ async def test_a_save_is_repeated_until_a_store_answers(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(journal, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(journal, "Backoff", partial(Backoff, first=0.001))
     engine.steps.failures = [StoreUnavailable("away")] * 3
     records = new_journal(engine)
 

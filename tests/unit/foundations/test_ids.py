@@ -12,6 +12,7 @@ from worchflow.foundations.ids import (
     step_id,
     step_name,
 )
+from worchflow.foundations.runtime import SYSTEM
 
 
 def test_the_first_use_of_a_title_is_the_md5_of_the_title() -> None:
@@ -43,7 +44,7 @@ def test_a_step_is_named_with_its_key() -> None:
 
 def test_ids_are_fresh() -> None:
     for make in (new_execution_id, new_worker_id, new_nonce):
-        first, second = make(), make()
+        first, second = make(SYSTEM), make(SYSTEM)
         assert first != second
         assert UUID(first).version == 4
-    assert new_execution_id().count("-") == 4
+    assert new_execution_id(SYSTEM).count("-") == 4

@@ -14,7 +14,7 @@ from worchflow.definitions.context import ReceivedEvent
 from worchflow.foundations.limits import PayloadLimits
 from worchflow.ledger import Report
 from worchflow.model.notices import KINDS, Ready
-from worchflow.model.options import BackendOptions, Retention, WorkerOptions
+from worchflow.model.options import Retention, WorkerOptions
 from worchflow.model.records import (
     AttemptOutcome,
     AttemptRecord,
@@ -26,7 +26,7 @@ from worchflow.model.records import (
 RECORDS: list[Any] = [
     *(Execution, StepRecord, Page[Execution], ErrorInfo, AttemptRecord),
     *(ExecutionStatus, StepStatus, ReceivedEvent[int], Ready, *KINDS.values()),
-    *(PayloadLimits, Retention, BackendOptions, WorkerOptions, Report),
+    *(PayloadLimits, Retention, WorkerOptions, Report),
 ]
 
 

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.runtimes import ManualRuntime
+from tests.waiting import until
 from worchflow import StoreUnavailable
 from worchflow.engine.ownership import Interrupted
+from worchflow.foundations.runtime import Runtime
 from worchflow.model.records import WorkerRecord
 from worchflow.storage.contract.workers import Renewal
 from worchflow.worker.lease import Lease, LeaseKeeper
@@ -19,14 +22,11 @@ from worchflow.worker.lease import Lease, LeaseKeeper
 TTL = 20.0
 
 
-class FakeClock:
-    """Stands still until it is moved."""
+class FakeClock(Runtime):
+    """Stands still until it is moved; threads wait by the machine's clock."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self.seconds, UTC)
 
     def monotonic(self) -> float:
         return self.seconds
@@ -251,6 +251,21 @@ async def test_the_keeper_ends_with_the_lease() -> None:
     assert told == [True, False]
     assert lease.lost
     assert not lease.holds()
+
+
+async def test_the_keeper_renews_by_the_clock_of_the_runtime() -> None:
+    runtime = ManualRuntime()
+    lease = Lease(record(), TTL, runtime)
+    script: Any = Script()
+    keeper = LeaseKeeper(script, lease, 5.0, runtime, lambda: True)
+    keeper.start(asyncio.get_running_loop(), lambda _, __: None)
+    await until(lambda: bool(runtime.waiting))
+    assert not script.asked.acquire(blocking=False)
+    runtime.seconds += 5.0
+
+    assert await asyncio.to_thread(script.asked.acquire, timeout=10)
+    await until(lease.holds)
+    await keeper.stop()
 
 
 async def test_the_keeper_asks_nobody_while_it_may_not() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ...foundations.ids import step_id
+from ...foundations.runtime import SYSTEM
 from ...storage.sqlite.connection import connect_writer
 from ...storage.sqlite.migrations import prepare
 from .speech import lines, read_settings, rounds_of, say
@@ -57,7 +58,7 @@ class BareSQLite:
         size = settings.get("payload")
         self._value = json.dumps("x" * size if size else 1)
         self._connection = connect_writer(path, durability)
-        prepare(self._connection, path, migrate=False)
+        prepare(self._connection, path, SYSTEM, migrate=False)
 
     def insert(self, ids: Sequence[str]) -> None:
         """Queue them."""

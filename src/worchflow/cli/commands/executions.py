@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from ...foundations.errors import WrongState
+from ...foundations.runtime import SYSTEM
 from ...model.waiting import why_waiting
 from ..execution_view import execution_row, print_execution, short_rows
 from ..invocation import AppOption, IdArgument, Invocation, OutputOption, run
@@ -99,7 +99,7 @@ def list_executions(
     out = invocation.output
     if out.is_table:
         if page.items and out.is_terminal:
-            rows = short_rows(page.items, datetime.now(UTC))
+            rows = short_rows(page.items, SYSTEM.now())
             out.table(HEADER, rows, gives_way="EVENT", may_go=("TOOK", "ATTEMPTS"))
         elif page.items:
             out.table(HEADER, [execution_row(each) for each in page.items])
@@ -135,7 +135,7 @@ def show(
             return (
                 execution,
                 steps,
-                why_waiting(execution, datetime.now(UTC), workers, ttl),
+                why_waiting(execution, SYSTEM.now(), workers, ttl),
             )
 
     execution, steps, waits = run(read())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -46,11 +45,12 @@ async def prune_in_batches(
     size, removed = FIRST_BATCH, 0
     while limit is None or removed < limit:
         wanted = size if limit is None else min(size, limit - removed)
-        began = time.perf_counter()
+        clock = asyncio.get_running_loop().time
+        began = clock()
         batch = await retention.prune(status, age, wanted)
         if not batch:
             return
-        took = time.perf_counter() - began
+        took = clock() - began
         removed += batch
         yield batch
         size = next_size(size, took)

@@ -153,16 +153,16 @@ class RedisMongoBackend(Backend):
             longest_block(clients.blocking),
         )
         foreign_keys = ForeignKeys()
-        write_behind = WriteBehindQueue(redis, scripts, foreign_keys)
+        write_behind = WriteBehindQueue(redis, scripts, foreign_keys, options.runtime)
         stores = Stores(
             options=options,
             keys=keys,
             documents=documents,
             scripts=scripts,
-            clock=StoreClock(mongo),
+            clock=StoreClock(mongo, options.runtime.monotonic),
             mongo=mongo,
             redis=redis,
-            committer=Committer(mongo, options.timeout, documents.id_field),
+            committer=Committer(mongo, options, documents.id_field),
             write_behind=write_behind,
             foreign_keys=foreign_keys,
         )
@@ -179,7 +179,7 @@ class RedisMongoBackend(Backend):
         counting, leadership = Counting(stores), Leadership(stores)
         steps, executions = Steps(stores), Executions(stores, counting)
         listing, claims = Listing(stores), Claims(stores, executions, steps)
-        notices = Notices(stores.redis, stores.keys, claims.wake)
+        notices = Notices(stores, claims.wake)
         lease_store = self._connections.lease_store(stores.mongo)
         return OpenParts(
             loop=asyncio.get_running_loop(),

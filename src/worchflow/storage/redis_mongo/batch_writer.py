@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -96,7 +95,7 @@ class BatchWriter:
         return await (await self.submit(body, size))
 
     def _submit(self, body: Any, size: int) -> asyncio.Future[Outcome]:
-        write = Write(body, size, time.monotonic(), self._loop.create_future())
+        write = Write(body, size, self._loop.time(), self._loop.create_future())
         self._waiting.append(write)
         self._waiting_bytes += size
         if not self._scheduled:
@@ -112,7 +111,7 @@ class BatchWriter:
             (batch[0].submitted_at for batch in self._in_flight.values()),
             default=self._waiting[0].submitted_at if self._waiting else None,
         )
-        return 0.0 if oldest is None else time.monotonic() - oldest
+        return 0.0 if oldest is None else self._loop.time() - oldest
 
     async def close(self) -> None:
         """Send what waits; returns when every write was answered or has failed."""

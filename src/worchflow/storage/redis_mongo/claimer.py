@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
 
+from ...foundations.backoff import Backoff
 from ...foundations.errors import StoreUnavailable
 from ...foundations.ids import new_nonce
 from .documents import EXECUTIONS
@@ -57,6 +56,7 @@ class Claimer:
         self._taken: deque[str] = deque()
         self._unsure: list[str] = []
         """The ids of a claim until its outcome is known."""
+        self._runtime = stores.options.runtime
         self._nonce = ""
         self._unclaimable: list[str] = []
         """The ids that were not claimable until it is known why."""
@@ -163,28 +163,30 @@ class Claimer:
         return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
 
     async def _run_round(self, limit: int, wait: float) -> None:
-        deadline = time.monotonic() + wait
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + wait
         handed_back = 0
         while True:
             self._polled = False
             if not self._unsure and not self._unclaimable:
-                left = max(0.0, deadline - time.monotonic())
+                left = max(0.0, deadline - clock())
                 if ids := await self._take(limit, left):
                     self._unsure = list(dict.fromkeys(ids))
-                    self._nonce = new_nonce()
+                    self._nonce = new_nonce(self._runtime)
             if self._unsure:
                 await self._own()
             if self._unclaimable:
                 handed_back += await self._sort_out()
-            left = deadline - time.monotonic()
+            left = deadline - clock()
             if self._ready or left <= 0:
                 return
             if handed_back or self._polled:
                 # Two workers must not throw each other's executions to and fro, and
                 # MongoDB is no queue to be asked without end.
                 pause = min(1.0, 0.05 * 2 ** min(handed_back, 10))
-                pause = max(pause, POLL_SECONDS * self._polled) * _jitter()
-                await asyncio.sleep(min(left, pause))
+                pause = max(pause, POLL_SECONDS * self._polled)
+                spread = 0.5 + self._runtime.random() / 2
+                await asyncio.sleep(min(left, pause * spread))
 
     async def _quarantine(self) -> None:
         claim = await self._ownership.claim_quarantined()
@@ -265,10 +267,9 @@ class Claimer:
             self._probe = asyncio.get_running_loop().create_task(self._regain_redis())
 
     async def _regain_redis(self) -> None:
-        pause = 0.1
+        backoff = Backoff(self._runtime.random, longest=2.0)
         while True:
-            await asyncio.sleep(pause * _jitter())
-            pause = min(pause * 2, 2.0)
+            await asyncio.sleep(backoff.pause())
             try:
                 # What a lost answer had moved to us is in the list.
                 await self.reconcile()
@@ -276,9 +277,7 @@ class Claimer:
                 continue
             except Exception:
                 # Were this the end of it, nobody would ever look at Redis again.
-                logger.exception(
-                    "going back to Redis failed; tried again within %g s", pause
-                )
+                logger.exception("going back to Redis failed; it is tried again")
                 continue
             self._redis_is_down = False
             logger.warning("Redis answers again; work is taken from its queue")
@@ -295,7 +294,3 @@ def _seen(task: asyncio.Task[None]) -> None:
     """Nobody may be left to ask: the caller was cancelled, or the worker fenced."""
     if not task.cancelled():
         task.exception()
-
-
-def _jitter() -> float:
-    return random.uniform(0.5, 1.0)  # noqa: S311

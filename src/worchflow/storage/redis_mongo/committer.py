@@ -7,13 +7,12 @@ id, updates by the `doneBy` they set.
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from typing import TYPE_CHECKING, Final
 
 import bson
 from bson.errors import BSONError
 
+from ...foundations.backoff import Backoff
 from ...foundations.errors import SerializationError, StoreUnavailable, WorchflowError
 from .batch_writer import BatchWriter
 from .documents import EXECUTIONS, STEPS
@@ -23,6 +22,7 @@ from .statements import Update, statements
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from ...model.options import BackendOptions
     from .batch_writer import Write
     from .mongo_gateway import Document, MongoGateway, Refusal
 
@@ -47,9 +47,13 @@ class Committer:
     waits for another.
     """
 
-    def __init__(self, mongo: MongoGateway, timeout: float, id_field: str) -> None:
+    def __init__(
+        self, mongo: MongoGateway, options: BackendOptions, id_field: str
+    ) -> None:
         self._mongo = mongo
-        self._timeout = timeout
+        self._timeout = timeout = options.timeout
+        self._random = options.runtime.random
+        self._time = asyncio.get_running_loop().time
         self._id_field = id_field
         self._executions = BatchWriter(self._insert_executions, timeout)
         self._steps = BatchWriter(self._insert_steps, timeout)
@@ -110,7 +114,7 @@ class Committer:
         self, send: Callable[[Sequence[Write]], Awaitable[None]], writes: list[Write]
     ) -> None:
         """Send a batch until it is answered or nobody waits any more."""
-        pause = 0.05
+        backoff = Backoff(self._random, first=0.05, longest=1.0)
         while writes:
             try:
                 await send(writes)
@@ -120,8 +124,7 @@ class Committer:
                 writes = self._expire(writes, error)
                 if not writes:
                     return
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-                pause = min(pause * 2, 1.0)
+                await asyncio.sleep(backoff.pause())
             else:
                 return
 
@@ -180,11 +183,11 @@ class Committer:
             write.resolve(found.get(write.body.id, {}))
 
     def _time_left(self, writes: Sequence[Write]) -> float:
-        return max(0.05, writes[0].submitted_at + self._timeout - time.monotonic())
+        return max(0.05, writes[0].submitted_at + self._timeout - self._time())
 
     def _expire(self, writes: list[Write], error: WorchflowError) -> list[Write]:
         """Fail the writes whose time is over; the others are to be sent again."""
-        oldest = time.monotonic() + 0.05 - self._timeout
+        oldest = self._time() + 0.05 - self._timeout
         alive: list[Write] = []
         for write in writes:
             if isinstance(error, StoreUnavailable) and write.submitted_at > oldest:

@@ -10,7 +10,6 @@ number goes with its executions.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +66,10 @@ class Counting(CountingStore):
         if stores.options.ts_compat:
             age = max(age, kept.get("took", 0) * AGE_PER_READING)
         if (milliseconds_of(kept.get("at")) or 0) < now - age:
-            began = time.monotonic()
+            clock = asyncio.get_running_loop().time
+            began = clock()
             kept["counts"] = await self.count()
-            took = int((time.monotonic() - began) * 1000)
+            took = int((clock() - began) * 1000)
             change = {
                 "$set": {"counts": kept["counts"], "at": DatetimeMS(now), "took": took}
             }

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
-from ...foundations.clock import from_milliseconds, to_milliseconds
 from ...foundations.errors import WorchflowError
+from ...foundations.milliseconds import from_milliseconds, to_milliseconds
 from ...model.records import ExecutionStatus, StepStatus, StoredExecution, StoredStep
 from ...model.settlement import claim_mark
 from ...model.transitions import CLAIMABLE

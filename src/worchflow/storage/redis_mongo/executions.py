@@ -9,8 +9,8 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 from typing_extensions import override
 
-from ...foundations.clock import to_milliseconds
 from ...foundations.errors import SerializationError
+from ...foundations.milliseconds import to_milliseconds
 from ...model.notices import ExecutionUpdated, encode_notice
 from ...model.transitions import RETRYABLE
 from ..contract.executions import ExecutionStore, Inserted

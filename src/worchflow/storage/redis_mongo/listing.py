@@ -13,8 +13,8 @@ from bson.errors import InvalidId
 from bson.int64 import Int64
 from typing_extensions import override
 
-from ...foundations.clock import to_milliseconds
 from ...foundations.errors import InvalidInput
+from ...foundations.milliseconds import to_milliseconds
 from ...model.records import ExecutionStatus, StoredPage
 from ..contract.listing import ListingStore
 from ..contract.page_size import PageSize

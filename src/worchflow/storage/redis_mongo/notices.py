@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from ...foundations.backoff import Backoff
 from ...foundations.errors import StoreUnavailable
 from ...model.notices import decode_notice
 from ..contract.notices import NoticeStore, Subscription
@@ -18,8 +18,8 @@ from .tasks import end
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from .keys import Keys
-    from .redis_gateway import RedisGateway, RedisListener
+    from .redis_gateway import RedisListener
+    from .stores import Stores
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
@@ -36,11 +36,10 @@ LEAVE_AT = 100
 class Notices(NoticeStore):
     """One connection that listens for everybody, and comes back after an outage."""
 
-    def __init__(
-        self, redis: RedisGateway, keys: Keys, on_ready: Callable[[str | None], None]
-    ) -> None:
-        self._redis = redis
-        self._keys = keys
+    def __init__(self, stores: Stores, on_ready: Callable[[str | None], None]) -> None:
+        self._redis = stores.redis
+        self._keys = stores.keys
+        self._random = stores.options.runtime.random
         self._on_ready = on_ready
         """Called with an event whose ready list begins to fill; with None when such a
         hint may have been missed."""
@@ -123,7 +122,7 @@ class Notices(NoticeStore):
         return channels
 
     async def _run(self) -> None:
-        pause = 0.05
+        backoff = Backoff(self._random, first=0.05, longest=2.0)
         while True:
             listener = self._redis.listen()
             self._forget_unwatched()
@@ -137,7 +136,7 @@ class Notices(NoticeStore):
                     message = await listener.next(IDLE_SECONDS)
                     if message is not None:
                         self._received(*message)
-                        pause = 0.05
+                        backoff.reset()
                     if len(self._unwatched) >= (1 if message is None else LEAVE_AT):
                         await listener.unsubscribe(*self._forget_unwatched())
             except StoreUnavailable:
@@ -149,8 +148,7 @@ class Notices(NoticeStore):
                 for event in self._confirmed.values():
                     event.clear()
                 await listener.close()
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-            pause = min(pause * 2, 2.0)
+            await asyncio.sleep(backoff.pause())
 
     def _received(self, kind: str, channel: str, data: str | bytes) -> None:
         if kind == "subscribe":

@@ -91,7 +91,7 @@ class Ownership:
             hint=QUARANTINED,
         )
         ids = [document["id"] for document in waiting if "id" in document]
-        nonce = new_nonce()
+        nonce = new_nonce(stores.options.runtime)
         values, unset = self._change
         for execution_id in ids:
             document = await stores.mongo.change(

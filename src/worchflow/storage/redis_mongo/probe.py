@@ -24,7 +24,6 @@ from .scripts import PROBE, ScriptCall
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from .mongo_gateway import MongoGateway
     from .stores import Stores
 
 BLOCK = 0.01
@@ -55,7 +54,7 @@ async def probe_redis(stores: Stores) -> None:
     if cluster.get("cluster_enabled") and not redis.is_cluster:
         raise ConfigurationError(NOT_A_CLUSTER_CLIENT)
     keys = [
-        f"{prefix}:probe:{new_nonce()}:{kind}"
+        f"{prefix}:probe:{new_nonce(stores.options.runtime)}:{kind}"
         for kind in ("hash", "list", "zset", "text")
     ]
     channel = stores.keys.updates("probe")
@@ -80,12 +79,13 @@ async def probe_redis(stores: Stores) -> None:
             await listener.close()
 
 
-async def probe_mongo(mongo: MongoGateway) -> None:
+async def probe_mongo(stores: Stores) -> None:
     """Find, change and remove a document that no collection has.
 
     Raises `ConfigurationError` where the user may not, and `StoreUnavailable`.
     """
-    nobody = {"_id": f"probe:{new_nonce()}"}
+    mongo = stores.mongo
+    nobody = {"_id": f"probe:{new_nonce(stores.options.runtime)}"}
     change = {"q": nobody, "u": {"$set": {"probe": 1}}}
     for collection in (EXECUTIONS, STEPS, WORKERS):
         await mongo.find(collection, nobody, limit=1)

@@ -42,7 +42,7 @@ async def prepare(stores: Stores, *, migrate: bool) -> None:
         await _check_redis(stores)
     await probe_redis(stores)
     await _check_schema(stores, migrate=migrate)
-    await probe_mongo(stores.mongo)
+    await probe_mongo(stores)
     await _check_indexes(stores)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...foundations.clock import monotonic, to_milliseconds
+from ...foundations.milliseconds import to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +22,7 @@ class StoreClock:
     last sample: what it calls due is due for the server too.
     """
 
-    def __init__(
-        self, mongo: MongoGateway, monotonic: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, mongo: MongoGateway, monotonic: Callable[[], float]) -> None:
         self._mongo = mongo
         self._monotonic = monotonic
         self._offset: float | None = None

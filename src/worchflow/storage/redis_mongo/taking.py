@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -52,14 +51,15 @@ class Taker:
 
     async def take(self, limit: int, wait: float) -> list[bytes]:
         """Up to `limit` ids, waiting at most `wait` seconds for the first."""
-        deadline = time.monotonic() + min(wait, MAX_BLOCK_SECONDS)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + min(wait, MAX_BLOCK_SECONDS)
         self._is_taking = True
         try:
             while True:
                 self._woken.clear()
                 ids = await self._run(limit, self.popped)
                 self.popped = []
-                left = deadline - time.monotonic()
+                left = deadline - clock()
                 if ids or left <= 0:
                     return ids
                 self.popped = await self._wait(left)

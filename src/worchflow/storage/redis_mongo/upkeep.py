@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING
 
 from ...foundations.errors import StoreUnavailable
@@ -31,8 +30,10 @@ class Upkeep:
     def __init__(self, stores: Stores, claimers: Mapping[str, Claimer]) -> None:
         self._stores = stores
         self._claimers = claimers
-        self._clock_read = self._reconciled = time.monotonic()
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        loop = asyncio.get_running_loop()
+        self._time = loop.time
+        self._clock_read = self._reconciled = loop.time()
+        self._task = loop.create_task(self._run())
 
     async def close(self) -> None:
         """Stop."""
@@ -66,7 +67,7 @@ class Upkeep:
             await asyncio.sleep(max(0.005, pause))
 
     async def _tick(self) -> float:
-        now = time.monotonic()
+        now = self._time()
         if now - self._clock_read >= CLOCK_AGE:
             await self._stores.clock.refresh()
             self._clock_read = now

@@ -13,8 +13,8 @@ from bson import DBRef, ObjectId
 from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
 
-from ...foundations.clock import from_milliseconds, to_milliseconds
 from ...foundations.errors import SerializationError
+from ...foundations.milliseconds import from_milliseconds, to_milliseconds
 
 if TYPE_CHECKING:
     from ...foundations.types import Payload

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ...foundations.backoff import Backoff
 from ...foundations.errors import StoreUnavailable
 from ...foundations.repeated_lines import RepeatedLines
 from .errors import RedisFull, describe
@@ -22,6 +22,7 @@ from .tasks import end
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ...foundations.runtime import Runtime
     from .foreign_keys import ForeignKeys
     from .redis_gateway import RedisGateway
     from .scripts import Operation, Script, Scripts
@@ -42,7 +43,11 @@ class WriteBehindQueue:
     """One pipeline in flight at a time, first in first out."""
 
     def __init__(
-        self, redis: RedisGateway, scripts: Scripts, foreign_keys: ForeignKeys
+        self,
+        redis: RedisGateway,
+        scripts: Scripts,
+        foreign_keys: ForeignKeys,
+        runtime: Runtime,
     ) -> None:
         self._redis = redis
         self._scripts = scripts
@@ -55,7 +60,8 @@ class WriteBehindQueue:
         self._idle = asyncio.Event()
         self._idle.set()
         self._failing = False
-        self._repeated = RepeatedLines()
+        self._repeated = RepeatedLines(runtime.monotonic)
+        self._random = runtime.random
         self.lost = 0
         """How many operations were given up; grows only."""
         self.is_full = False
@@ -123,7 +129,7 @@ class WriteBehindQueue:
         self._wake.set()
 
     async def _run(self) -> None:
-        pause = 0.05
+        backoff = Backoff(self._random, first=0.05, longest=1.0)
         while True:
             if not self._waiting:
                 self._is_asleep = True
@@ -139,15 +145,14 @@ class WriteBehindQueue:
             except StoreUnavailable as error:
                 self._failed(error)
                 self._put_back(batch)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-                pause = min(pause * 2, 1.0)
+                await asyncio.sleep(backoff.pause())
             except Exception:
                 logger.exception("updates for Redis were given up: the sweep repairs")
                 for operation in batch:
                     self._give_up(operation)
             else:
                 self._answered()
-                pause = 0.05
+                backoff.reset()
 
     async def _send(self, batch: Sequence[Operation]) -> None:
         parts = [part for run in _runs(batch) for part in _by_script(run)]

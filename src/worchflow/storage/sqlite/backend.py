@@ -53,6 +53,7 @@ class SQLiteBackend(Backend):
             path=self._location,
             durability=self.options.durability,
             timeout=self.options.timeout,
+            runtime=self.options.runtime,
             memory=Memory() if in_memory else None,
         )
         self._binding: LoopBinding | None = None
@@ -63,10 +64,10 @@ class SQLiteBackend(Backend):
         self._counting = Counting(self._ready)
         self._retention = Retention(self._ready)
         self._steps = Steps(self._ready)
-        self._claims = Claims(self._ready)
-        self._workers = Workers(self._ready, self._claims, self.options.lease_ttl)
+        self._claims = Claims(self._ready, self.options.runtime)
+        self._workers = Workers(self._ready, self._claims, self.options)
         self._leadership = Leadership(self._ready)
-        self._sweeping = Sweeper(self._ready)
+        self._sweeping = Sweeper(self._ready, self.options.runtime)
         self._notices = Notices(self._ready)
         forking.watch(self)
 

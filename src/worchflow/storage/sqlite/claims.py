@@ -17,6 +17,7 @@ from .writer import one_by_one
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ...foundations.runtime import Runtime
     from ...model.notices import Notice
     from ...model.records import Claim, WorkerRecord
     from ...model.settlement import Settled, Settlement
@@ -34,8 +35,9 @@ _begin = one_by_one(claim_sql.begin)
 class Claims(ClaimStore):
     """The claims of the workers of one backend."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: Opened, runtime: Runtime) -> None:
         self._opened = opened
+        self._runtime = runtime
         self._kept: dict[str, dict[str, Claim]] = {}
         self._functions: dict[str, str] = {}
         self._waiters: dict[str, Waiter] = {}
@@ -74,7 +76,9 @@ class Claims(ClaimStore):
                     return taken.claims
                 if clock() >= deadline:
                     return self._hand_out(worker.id, limit)
-                await _wait_for_work(binding, waiter, due, taken.next_due, deadline)
+                await self._wait_for_work(
+                    binding, waiter, due, taken.next_due, deadline
+                )
 
     @override
     async def claim_quarantined(self, worker: WorkerRecord) -> Claim | None:
@@ -146,21 +150,25 @@ class Claims(ClaimStore):
         ids = list(kept)[:limit]
         return [kept.pop(id_) for id_ in ids]
 
-
-async def _wait_for_work(
-    binding: LoopBinding,
-    waiter: Waiter,
-    request: claim_sql.DueRequest,
-    next_due: int | None,
-    deadline: float,
-) -> None:
-    """Return on a hint, when something is due, or at the deadline."""
-    clock = asyncio.get_running_loop().time
-    due = next_due
-    while (left := deadline - clock()) > 0:
-        soon = POLL_SECONDS if due is None else max(0.0, (due - wall_now()) / 1000)
-        if await waiter.wait(min(left, soon, POLL_SECONDS)):
-            return
-        due = await binding.read(claim_sql.next_due, request)
-        if due is not None and due <= wall_now():
-            return
+    async def _wait_for_work(
+        self,
+        binding: LoopBinding,
+        waiter: Waiter,
+        request: claim_sql.DueRequest,
+        next_due: int | None,
+        deadline: float,
+    ) -> None:
+        """Return on a hint, when something is due, or at the deadline."""
+        clock = asyncio.get_running_loop().time
+        due = next_due
+        while (left := deadline - clock()) > 0:
+            soon = (
+                POLL_SECONDS
+                if due is None
+                else max(0.0, (due - wall_now(self._runtime)) / 1000)
+            )
+            if await waiter.wait(min(left, soon, POLL_SECONDS)):
+                return
+            due = await binding.read(claim_sql.next_due, request)
+            if due is not None and due <= wall_now(self._runtime):
+                return

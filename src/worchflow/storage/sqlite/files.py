@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -14,6 +13,8 @@ from ...foundations import forking
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from ...foundations.runtime import Runtime
 
 if sys.platform != "win32":
     import fcntl
@@ -91,7 +92,10 @@ class CommitLock:
     the others leave the turn to them. Not for two threads.
     """
 
-    def __init__(self, sidecars: SidecarPaths, *, first: bool = False) -> None:
+    def __init__(
+        self, sidecars: SidecarPaths, runtime: Runtime, *, first: bool = False
+    ) -> None:
+        self._runtime = runtime
         self._turn = FileLock(sidecars.turn)
         self._lock = FileLock(sidecars.commit_lock)
         self._firsts = FileLock(sidecars.firsts)
@@ -135,7 +139,7 @@ class CommitLock:
             self._yields_since = None
             return True
         # One that is frozen while it waits costs the others this once.
-        now = time.monotonic()
+        now = self._runtime.monotonic()
         self._yields_since = self._yields_since or now
         return now - self._yields_since > LOCK_TIMEOUT_SECONDS
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from typing_extensions import override
 
-from ...foundations.clock import to_milliseconds
 from ...foundations.errors import InvalidInput
+from ...foundations.milliseconds import to_milliseconds
 from ...model.records import ExecutionStatus, StoredPage
 from ..contract.listing import ListingStore
 from ..contract.page_size import PageSize

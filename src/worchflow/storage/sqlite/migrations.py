@@ -8,7 +8,6 @@ on; its first line says which do: those from that schema on.
 from __future__ import annotations
 
 import sqlite3
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -17,9 +16,12 @@ from typing import TYPE_CHECKING
 
 from ...foundations.errors import ConfigurationError, SchemaTooNew, SchemaTooOld
 from .files import MEMORY
+from .times import wall_now
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+
+    from ...foundations.runtime import Runtime
 
 COMPATIBLE_FROM = "-- compatible_from: "
 
@@ -51,7 +53,9 @@ def migrations() -> Sequence[Migration]:
     return sorted(found, key=lambda migration: migration.version)
 
 
-def prepare(connection: sqlite3.Connection, path: str, *, migrate: bool) -> None:
+def prepare(
+    connection: sqlite3.Connection, path: str, runtime: Runtime, *, migrate: bool
+) -> None:
     """Turn the write-ahead log on; make the tables, or with `migrate` update them.
 
     `ConfigurationError` for a file system without WAL and for a file that is
@@ -66,7 +70,7 @@ def prepare(connection: sqlite3.Connection, path: str, *, migrate: bool) -> None
     with _transaction(connection):
         # Another process may have been faster.
         for migration in _missing(connection, path, migrate=migrate):
-            _apply(connection, migration)
+            _apply(connection, migration, wall_now(runtime))
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -143,7 +147,7 @@ def _transaction(connection: sqlite3.Connection) -> Generator[None]:
             connection.execute("ROLLBACK")
 
 
-def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
+def _apply(connection: sqlite3.Connection, migration: Migration, now: int) -> None:
     statement = ""
     for line in migration.script.splitlines(keepends=True):
         statement += line
@@ -154,6 +158,6 @@ def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
         # The first schema had no table for it.
         connection.execute(
             "INSERT INTO schema_changes VALUES (?, ?, ?)",
-            (migration.version, migration.compatible_from, time.time_ns() // 1_000_000),
+            (migration.version, migration.compatible_from, now),
         )
     connection.execute(f"PRAGMA user_version={migration.version}")

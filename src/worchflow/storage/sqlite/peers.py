@@ -11,8 +11,6 @@ import stat
 import sys
 import tempfile
 import threading
-import time
-import uuid
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
@@ -25,6 +23,7 @@ from .hints import read_datagram
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ...foundations.runtime import Runtime
     from .hints import Hints
 
 logger = logging.getLogger("worchflow.storage.sqlite")
@@ -59,17 +58,20 @@ class Marker:
     Watchers put it there in threads of their own, the listener removes it.
     """
 
-    def __init__(self, path: Path, is_watched: Callable[[], bool]) -> None:
+    def __init__(
+        self, path: Path, is_watched: Callable[[], bool], clock: Callable[[], float]
+    ) -> None:
         self.there = False
         self._lock = threading.Lock()
         self._path = path
         self._is_watched = is_watched
+        self._clock = clock
         self._watched_at = 0.0
 
     def put(self) -> None:
         """Have it there. Blocks shortly, once."""
         with self._lock:
-            self._watched_at = time.monotonic()
+            self._watched_at = self._clock()
             if not self.there:
                 with suppress(OSError):
                     self._path.touch(0o600)
@@ -79,8 +81,8 @@ class Marker:
         """Remove it when nobody has watched for a while."""
         with self._lock:
             if self._is_watched():
-                self._watched_at = time.monotonic()
-            elif self.there and time.monotonic() - self._watched_at > UNWATCHED_SECONDS:
+                self._watched_at = self._clock()
+            elif self.there and self._clock() - self._watched_at > UNWATCHED_SECONDS:
                 self._remove()
 
     def remove(self) -> None:
@@ -107,14 +109,17 @@ class Peers:
         database: Path,
         receive: Callable[[Hints], None],
         is_watching: Callable[[Interest], bool],
+        runtime: Runtime,
     ) -> None:
+        self._clock = runtime.monotonic
         self._receive = receive
         self._folder = folder_of(database)
-        self._name = f"{uuid.uuid4().hex[:12]}.sock"
+        self._name = f"{runtime.uuid().hex[:12]}.sock"
         self._markers = {
             interest: Marker(
                 self._folder / f"{self._name}.{interest}",
                 partial(is_watching, interest),
+                runtime.monotonic,
             )
             for interest in Interest
         }
@@ -234,7 +239,7 @@ class Peers:
         try:
             changed_at = self._folder.stat().st_mtime_ns
             before, looked_at = self._looked_at
-            now = time.monotonic()
+            now = self._clock()
             if changed_at != before or now - looked_at > LOOK_AGAIN_SECONDS:
                 names = {path.name for path in self._folder.iterdir()}
                 self._others = [

@@ -7,8 +7,8 @@ import sqlite3
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ...foundations.clock import from_milliseconds, to_milliseconds
 from ...foundations.errors import WorchflowError
+from ...foundations.milliseconds import from_milliseconds, to_milliseconds
 from ...model.records import (
     AttemptOutcome,
     AttemptRecord,

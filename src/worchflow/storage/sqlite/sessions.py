@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import sqlite3
-import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from ...foundations import forking
+from ...foundations.backoff import Backoff
 from ...foundations.errors import StoreUnavailable
 from .connection import WAL_LIMIT, explain
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
+    from ...foundations.runtime import Runtime
     from .files import CommitLock
 
 T = TypeVar("T")
@@ -54,11 +54,13 @@ class Session:
         self,
         location: str,
         connect: Callable[[], sqlite3.Connection],
+        runtime: Runtime,
         lock: CommitLock | None = None,
         wal: Path | None = None,
     ) -> None:
         self._location = location
         self._connect = connect
+        self._runtime = runtime
         self._lock = lock
         self._wal = wal
         self._connection: sqlite3.Connection | None = None
@@ -67,10 +69,11 @@ class Session:
 
     @contextmanager
     def transaction(self, deadline: float) -> Generator[sqlite3.Connection, None, None]:
-        """`BEGIN IMMEDIATE` by the deadline (monotonic), then commit what was done.
+        """`BEGIN IMMEDIATE` by the deadline, then commit what was done.
 
-        Everything is rolled back when the block raises. `StoreUnavailable` when the
-        store fails; any other error is the block's own.
+        The deadline is on the clock `Runtime.monotonic`. Everything is rolled back when
+        the block raises. `StoreUnavailable` when the store fails; any other error is
+        the block's own.
         """
         with self.alone(deadline):
             connection = self._begin(deadline)
@@ -97,10 +100,10 @@ class Session:
             with self._in_sqlite:
                 yield
             return
-        pause = MIN_PAUSE_SECONDS
+        backoff = self._backoff()
         try:
             while not self._lock.acquire():
-                pause = self._wait(pause, deadline)
+                self._wait(backoff, deadline)
         except BaseException:
             self._lock.give_way()
             raise
@@ -133,7 +136,7 @@ class Session:
 
     def retry(self, act: Callable[[], T], deadline: float) -> T:
         """Do it again while somebody else has the database."""
-        pause = MIN_PAUSE_SECONDS
+        backoff = self._backoff()
         while True:
             try:
                 return act()
@@ -141,15 +144,22 @@ class Session:
                 if _code(error) not in BUSY:
                     self._give_up()
                     raise explain(self._location, error) from error
-            pause = self._wait(pause, deadline)
+            self._wait(backoff, deadline)
 
-    def _wait(self, pause: float, deadline: float) -> float:
-        if time.monotonic() >= deadline:
+    def _backoff(self) -> Backoff:
+        return Backoff(
+            self._runtime.random,
+            first=MIN_PAUSE_SECONDS,
+            longest=MAX_PAUSE_SECONDS,
+            factor=1.5,
+        )
+
+    def _wait(self, backoff: Backoff, deadline: float) -> None:
+        if self._runtime.monotonic() >= deadline:
             raise StoreUnavailable(
                 f"the database {self._location} is locked by another process"
             )
-        time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads waiters
-        return min(pause * 1.5, MAX_PAUSE_SECONDS)
+        self._runtime.sleep(backoff.pause())
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:

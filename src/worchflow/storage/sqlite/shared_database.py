@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
+    from ...foundations.runtime import Runtime
     from ...model.options import Durability
     from ..contract.workers import Renewal
     from .call_dispatcher import Call
@@ -68,6 +68,7 @@ class DatabaseConfig:
     path: str
     durability: Durability
     timeout: float
+    runtime: Runtime
     memory: Memory | None = None
 
     @property
@@ -90,23 +91,32 @@ class SharedDatabase:
         self._reader: Reader | None = None
         if not config.in_memory:
             self.sidecars = SidecarPaths(Path(config.path))
-            self._peers = Peers(self.sidecars.database, self._tell, self._is_watching)
+            self._peers = Peers(
+                self.sidecars.database, self._tell, self._is_watching, config.runtime
+            )
             self._reader = Reader(config.path, partial(connect_reader, config.path))
             create_file(self.sidecars.database)
         self._session = self._session_for(
             partial(connect_writer, config.path, config.durability)
         )
-        self._writer = Writer(self._session, config.timeout, self.publish)
+        self._writer = Writer(
+            self._session, config.timeout, config.runtime, self.publish
+        )
 
     def start(self, *, migrate: bool) -> None:
         """Open the database and start the threads, or leave nothing behind."""
         check_version()
-        deadline = time.monotonic() + self.config.timeout
+        deadline = self.config.runtime.monotonic() + self.config.timeout
         try:
             with self._session.alone(deadline):
                 connection = self._session.open(deadline)
                 self._session.retry(
-                    lambda: prepare(connection, self.config.path, migrate=migrate),
+                    lambda: prepare(
+                        connection,
+                        self.config.path,
+                        self.config.runtime,
+                        migrate=migrate,
+                    ),
                     deadline,
                 )
             if self.sidecars is not None:
@@ -129,7 +139,8 @@ class SharedDatabase:
         for worker_id in list(self._leases):
             self.end_lease(worker_id)
         if self._writer.stop(2 * self.config.timeout):
-            self._session.close(time.monotonic() + self.config.timeout)
+            deadline = self.config.runtime.monotonic() + self.config.timeout
+            self._session.close(deadline)
         else:
             logger.error("the writer of %s hangs; it is left behind", self.config.path)
 
@@ -209,7 +220,7 @@ class SharedDatabase:
         if lease is None:
             connect = partial(connect_lease, self.config.path)
             lease = self._leases[worker_id] = LeaseConnection(
-                self._session_for(connect, first=True)
+                self._session_for(connect, first=True), self.config.runtime
             )
         return lease.renew(act, timeout)
 
@@ -235,15 +246,16 @@ class SharedDatabase:
     def _session_for(
         self, connect: Callable[[], sqlite3.Connection], *, first: bool = False
     ) -> Session:
+        path, runtime = self.config.path, self.config.runtime
         if self.sidecars is None:
-            return Session(self.config.path, connect)
+            return Session(path, connect, runtime)
         try:
-            lock = CommitLock(self.sidecars, first=first)
+            lock = CommitLock(self.sidecars, runtime, first=first)
         except OSError as error:
             raise StoreUnavailable(
-                f"the database {self.config.path} cannot be locked: {error}"
+                f"the database {path} cannot be locked: {error}"
             ) from error
-        return Session(self.config.path, connect, lock, self.sidecars.wal)
+        return Session(path, connect, runtime, lock, self.sidecars.wal)
 
     def _tell(self, hints: Hints) -> None:
         for wakeup in self._wakeups:
@@ -260,15 +272,16 @@ class SharedDatabase:
 class LeaseConnection:
     """A connection for one lease, which no queue of writes can hold up."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, runtime: Runtime) -> None:
         self._session = session
+        self._clock = runtime.monotonic
         self._in_use = threading.Lock()
 
     def renew(
         self, act: Callable[[sqlite3.Connection], Renewal], timeout: float
     ) -> Renewal:
         """Renew in a transaction of its own; `StoreUnavailable` after `timeout`."""
-        deadline = time.monotonic() + timeout
+        deadline = self._clock() + timeout
         if not self._in_use.acquire(timeout=timeout):
             raise StoreUnavailable("the last renewal of the lease has not come back")
         try:
@@ -280,7 +293,7 @@ class LeaseConnection:
     def close(self) -> None:
         """Close the connection unless a renewal hangs in it."""
         if self._in_use.acquire(timeout=1.0):
-            self._session.close(time.monotonic() + 1.0)
+            self._session.close(self._clock() + 1.0)
             self._in_use.release()
 
 

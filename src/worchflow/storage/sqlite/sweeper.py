@@ -12,6 +12,7 @@ from .unserved import requeue
 from .writer import one_by_one
 
 if TYPE_CHECKING:
+    from ...foundations.runtime import Runtime
     from .loop_binding import Opened
     from .writer import Transaction
 
@@ -41,9 +42,9 @@ _sweep = one_by_one(sweep)
 class Sweeper(SweepStore):
     """Puts off what nobody serves; brings forward what a wrong clock put off."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: Opened, runtime: Runtime) -> None:
         self._opened = opened
-        self._wall_clock = WallClockWatch()
+        self._wall_clock = WallClockWatch(runtime)
 
     @override
     async def sweep(self, worker_id: str) -> int:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
-import time
 from functools import cache
 from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...foundations.milliseconds import to_milliseconds
+
+if TYPE_CHECKING:
+    from ...foundations.runtime import Runtime
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -14,9 +19,9 @@ SET_BACK = 1000
 """Milliseconds; clocks that are kept in step move by less at once."""
 
 
-def wall_now() -> int:
+def wall_now(runtime: Runtime) -> int:
     """Milliseconds since 1970: what every due time of the file is compared with."""
-    return time.time_ns() // 1_000_000
+    return to_milliseconds(runtime.now())
 
 
 @cache
@@ -34,20 +39,22 @@ def boot_id() -> str:
 class WallClockWatch:
     """Notices that somebody set the wall clock back."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._lead: int | None = None
 
     def may_be_back(self) -> bool:
         """Whether it was set back since the last call; unknown at the first."""
-        before, self._lead = self._lead, wall_now() - lease_now()
+        lead = wall_now(self._runtime) - lease_now(self._runtime)
+        before, self._lead = self._lead, lead
         return before is None or self._lead < before - SET_BACK
 
 
-def lease_now() -> int:
+def lease_now(runtime: Runtime) -> int:
     """Milliseconds on the clock of leases: nobody sets it, suspending counts."""
-    if sys.platform == "linux" and boot_id() != "wall":
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-    return wall_now()
+    if boot_id() == "wall":
+        return wall_now(runtime)
+    return int(runtime.monotonic() * 1000)
 
 
 def due_after(now: int, seconds: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...model.transitions import requeue_delay, unserved_reason
-from .times import boot_id, due_after, lease_now
+from .times import boot_id, due_after
 
 if TYPE_CHECKING:
     from .writer import Transaction
@@ -60,7 +60,7 @@ _PUT_BACK = """
 
 def requeue(tx: Transaction, prefix: str) -> None:
     """Put off what is due and what no live worker serves, some at a time."""
-    parameters = {"prefix": prefix, "boot_id": boot_id(), "lease_now": lease_now()}
+    parameters = {"prefix": prefix, "boot_id": boot_id(), "lease_now": tx.lease_now}
     room = MAX_REQUEUED
     for (event_name,) in tx.connection.execute(_DUE_EVENTS, parameters).fetchall():
         due = tx.connection.execute(_DUE, (prefix, event_name, tx.now, room)).fetchall()

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...foundations.clock import to_milliseconds
+from ...foundations.milliseconds import to_milliseconds
 from ...model.records import ExecutionStatus, WorkerSeen
 from ...model.transitions import KILLED_WORKERS, UNSURE
 from ..contract.workers import Renewal
@@ -21,7 +21,7 @@ from .rows import (
     read_execution,
 )
 from .settling import front
-from .times import boot_id, lease_now
+from .times import boot_id
 from .unserved import put_back
 
 if TYPE_CHECKING:
@@ -106,10 +106,10 @@ class JoinRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RenewRequest:
-    """Whose lease to renew, and for how many milliseconds."""
+    """Whose lease to renew, and until when by the clock of leases."""
 
     worker_id: str
-    lease: int
+    lease_until: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,8 +144,9 @@ class ReapRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LookRequest:
-    """The length of leases in milliseconds, and where workers keep their locks."""
+    """The time by the clock of leases, their length, and where workers keep locks."""
 
+    asked_at: int
     lease: int
     lock_of: Callable[[str], Path] | None
 
@@ -165,7 +166,7 @@ def join(tx: Transaction, prefix: str, request: JoinRequest) -> None:
             worker.pid,
             to_milliseconds(worker.started_at),
             boot_id(),
-            lease_now() + request.lease,
+            tx.lease_now + request.lease,
         ),
     )
     tx.connection.executemany(
@@ -179,9 +180,8 @@ def renew(
     connection: sqlite3.Connection, prefix: str, request: RenewRequest
 ) -> Renewal:
     """Renew a lease unless its worker was declared dead."""
-    until = lease_now() + request.lease
     renewed = connection.execute(
-        _RENEW, (until, boot_id(), request.worker_id, prefix)
+        _RENEW, (request.lease_until, boot_id(), request.worker_id, prefix)
     ).rowcount
     if not renewed:
         return Renewal(alive=False)
@@ -231,7 +231,7 @@ def look(
     connection: sqlite3.Connection, prefix: str, request: LookRequest
 ) -> list[WorkerSeen]:
     """Every worker that did not leave, whether it lives and since when it is silent."""
-    now, lock_of = lease_now(), request.lock_of
+    now, lock_of = request.asked_at, request.lock_of
     rows = fetch(connection, _ALL, {"prefix": prefix, "boot_id": boot_id()})
     return [
         WorkerSeen(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from ...model.options import BackendOptions
     from ...model.records import WorkerRecord, WorkerSeen
     from ..contract.workers import Renewal
     from .claims import Claims
@@ -31,10 +32,11 @@ _reap = one_by_one(worker_sql.reap)
 class Workers(WorkerStore):
     """The workers that joined through one backend, and a look at all others."""
 
-    def __init__(self, opened: Opened, claims: Claims, lease_ttl: float) -> None:
+    def __init__(self, opened: Opened, claims: Claims, options: BackendOptions) -> None:
         self._opened = opened
         self._claims = claims
-        self._lease = round(lease_ttl * 1000)
+        self._runtime = options.runtime
+        self._lease = round(options.lease_ttl * 1000)
         self._locks: dict[str, FileLock] = {}
 
     @override
@@ -55,7 +57,8 @@ class Workers(WorkerStore):
     @override
     def renew(self, worker_id: str) -> Renewal:
         binding = self._opened()
-        request = worker_sql.RenewRequest(worker_id=worker_id, lease=self._lease)
+        until = lease_now(self._runtime) + self._lease
+        request = worker_sql.RenewRequest(worker_id=worker_id, lease_until=until)
         renewal = binding.shared.renew(
             worker_id,
             lambda connection: worker_sql.renew(connection, binding.prefix, request),
@@ -77,7 +80,11 @@ class Workers(WorkerStore):
     @override
     async def seen(self) -> Sequence[WorkerSeen]:
         binding = self._opened()
-        request = worker_sql.LookRequest(lease=self._lease, lock_of=_lock_of(binding))
+        request = worker_sql.LookRequest(
+            asked_at=lease_now(self._runtime),
+            lease=self._lease,
+            lock_of=_lock_of(binding),
+        )
         return await binding.read(worker_sql.look, request)
 
     @override
@@ -86,7 +93,7 @@ class Workers(WorkerStore):
         lock_of = _lock_of(binding)
         request = worker_sql.ReapRequest(
             worker_id=worker_id,
-            asked_at=lease_now(),
+            asked_at=lease_now(self._runtime),
             expired=expired,
             lock_of=lock_of,
         )

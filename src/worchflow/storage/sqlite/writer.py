@@ -6,7 +6,6 @@ import logging
 import queue
 import sqlite3
 import threading
-import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -16,11 +15,12 @@ from ...foundations.errors import ConfigurationError, StoreUnavailable
 from .call_dispatcher import Answer, Call
 from .hints import Happening, Hints
 from .sessions import is_broken
-from .times import wall_now
+from .times import lease_now, wall_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ...foundations.runtime import Runtime
     from .call_dispatcher import CallDispatcher
     from .sessions import Session
 
@@ -37,10 +37,13 @@ R_co = TypeVar("R_co", covariant=True)
 
 @dataclass(slots=True)
 class Transaction:
-    """What an operation works on. `now` is the store's clock, in milliseconds."""
+    """What an operation works on, and when: in milliseconds."""
 
     connection: sqlite3.Connection
     now: int
+    """On the store's clock, that of the wall."""
+    lease_now: int
+    """On the clock of leases, which nobody sets."""
     hints: Hints = field(default_factory=Hints)
 
 
@@ -87,10 +90,15 @@ class Writer:
     """
 
     def __init__(
-        self, session: Session, timeout: float, publish: Callable[[Hints], None]
+        self,
+        session: Session,
+        timeout: float,
+        runtime: Runtime,
+        publish: Callable[[Hints], None],
     ) -> None:
         self._session = session
         self._timeout = timeout
+        self._runtime = runtime
         self._publish = publish
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._told: deque[Happening] = deque()
@@ -181,18 +189,22 @@ class Writer:
     def _commit(
         self, batch: list[Operation], outcomes: dict[Operation, Outcome]
     ) -> Hints:
-        deadline = time.monotonic() + self._timeout
+        deadline = self._runtime.monotonic() + self._timeout
         try:
             with self._session.transaction(deadline) as connection:
-                tx = Transaction(connection, wall_now())
+                tx = self._begin(connection)
                 outcomes |= _together(tx, batch)
         except (StoreUnavailable, ConfigurationError):
             raise
         except Exception:  # noqa: BLE001 - one of them failed: find out which
             with self._session.transaction(deadline) as connection:
-                tx = Transaction(connection, wall_now())
+                tx = self._begin(connection)
                 outcomes |= _one_after_another(tx, batch)
         return tx.hints
+
+    def _begin(self, connection: sqlite3.Connection) -> Transaction:
+        runtime = self._runtime
+        return Transaction(connection, wall_now(runtime), lease_now(runtime))
 
 
 Outcome = tuple[Any, BaseException | None]
@@ -233,7 +245,7 @@ def _one_after_another(
 ) -> dict[Operation, Outcome]:
     outcomes: dict[Operation, Outcome] = {}
     for operation in batch:
-        alone = Transaction(tx.connection, tx.now)
+        alone = Transaction(tx.connection, tx.now, tx.lease_now)
         tx.connection.execute("SAVEPOINT operation")
         try:
             (value,) = operation.act(alone, operation.prefix, [operation.argument])
