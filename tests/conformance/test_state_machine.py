@@ -56,6 +56,7 @@ from worchflow.model.settlement import (
     RetryAt,
     Settlement,
 )
+from worchflow.model.transitions import can_move
 from worchflow.storage.contract.backend import Backend
 
 S = ExecutionStatus
@@ -101,6 +102,8 @@ class Expected:
     steps: dict[str, tuple[StepStatus, str | None]] = field(default_factory=dict)
     settled_by: int = 0
     """The token of the claim that settled it last."""
+    stored: ExecutionStatus = S.QUEUED
+    """What was stored before the last move."""
     retry_token: int = 0
     """Failures of steps under an earlier claim are not recorded any more."""
 
@@ -363,6 +366,9 @@ class Histories(RuleBasedStateMachine):
         for id_, one in self.model.items():
             execution = await stored(self.backends[0], id_)
             assert execution.status is one.status
+            if execution.status is not one.stored:
+                assert can_move(one.stored, execution.status)
+            one.stored = execution.status
             assert execution.worker == one.owner
             # Anything may count the token on, but not while it is owned.
             assert execution.token == one.token or not one.owner

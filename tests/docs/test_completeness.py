@@ -18,12 +18,15 @@ from worchflow.definitions.function import FunctionOptions
 from worchflow.definitions.step_call import StepOptions
 from worchflow.foundations import errors
 from worchflow.foundations.limits import PayloadLimits
+from worchflow.foundations.runtime import SYSTEM
 from worchflow.model.options import BackendOptions, Retention, WorkerOptions
 from worchflow.model.records import Execution, StepRecord
 from worchflow.worker.worcher import SharedOptions
 
 DOCS = ROOT / "docs"
 SOURCE = ROOT / "src" / "worchflow"
+NAMES = {"Exception": Exception, "Retention": Retention, "SYSTEM": SYSTEM}
+"""What the defaults in the tables may name."""
 
 
 ROW = re.compile(r"^\| `([\w/.]+)` \|", re.MULTILINE)
@@ -87,7 +90,7 @@ def test_the_defaults_in_the_tables_are_the_real_ones(kind: Any, name: str) -> N
 
     for option in dataclasses.fields(kind):
         told = rows[option.name].replace(" MiB", " * 1024 * 1024")
-        value = eval(told, {"Exception": Exception, "Retention": Retention})  # noqa: S307 - our own tables
+        value = eval(told, NAMES)  # noqa: S307 - our own tables
         assert value == option.default, option.name
 
 

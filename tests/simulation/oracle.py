@@ -16,8 +16,9 @@ from tests.simulation.mongo_values import Document
 from tests.simulation.network import Network
 from tests.simulation.processes import Process, World
 from worchflow.foundations.ids import step_id
+from worchflow.model.records import TERMINAL, ExecutionStatus
+from worchflow.model.transitions import can_move
 
-TERMINAL = frozenset({"completed", "failed", "cancelled"})
 POISON_AFTER = 7
 """Recoveries without which nothing is given up as poison."""
 
@@ -242,16 +243,19 @@ class Oracle:
         self.world.note("execution", key, new["status"], new.get("owner"), new["token"])
         if new["token"] < old["token"]:
             self.violated(f"the token goes back to {new['token']}", key)
-        if old["status"] in TERMINAL:
+        before, after = ExecutionStatus(old["status"]), ExecutionStatus(new["status"])
+        if after is not before and not can_move(before, after):
+            self.violated(f"{before} becomes {after}", key)
+        if before in TERMINAL:
             return self._after_the_end(key, old, new)
         if old.get("cancelRequested") and not (
             new["status"] in TERMINAL or new.get("cancelRequested")
         ):
             self.violated("a cancellation is forgotten", key)
-        before, after = old.get("owner"), new.get("owner")
-        if after is not None and after != before:
+        old_owner, new_owner = old.get("owner"), new.get("owner")
+        if new_owner is not None and new_owner != old_owner:
             return self._claimed(key, old, new)
-        if before is not None and after is None:
+        if old_owner is not None and new_owner is None:
             return self._release(key, old, new)
         return None
 

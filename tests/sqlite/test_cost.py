@@ -179,7 +179,7 @@ def test_handing_on_costs_the_same_whatever_waits(
         ExecutionQuery(function="none"),
         ExecutionQuery(id_prefix="0123456789"),
         ExecutionQuery(since=now()),
-        ExecutionQuery(cursor=listing.make_cursor(100, "f")),
+        ExecutionQuery(cursor=listing.cursor_of(100, "f")),
     ],
     ids=lambda query: repr(query).removeprefix("ExecutionQuery")[:60],
 )
@@ -202,7 +202,7 @@ FILTERS = {
     "status": [None, *ExecutionStatus],
     "function": [None, "often", "rare", "none", "shared"],
     "id_prefix": [None, "a", "0123456789"],
-    "cursor": [None, listing.make_cursor(100, "f")],
+    "cursor": [None, listing.cursor_of(100, "f")],
     "since": [None, datetime(1970, 1, 1, tzinfo=UTC)],
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .records import ExecutionStatus
+from .records import TERMINAL, ExecutionStatus
 
 S = ExecutionStatus
 
@@ -16,8 +16,6 @@ MOVES: dict[ExecutionStatus, frozenset[ExecutionStatus]] = {
 }
 """`failed` and `cancelled` lead back to `queued` by an explicit retry only."""
 
-CLAIMABLE = frozenset({S.QUEUED, S.RETRYING})
-RETRYABLE = frozenset({S.FAILED, S.CANCELLED})
 
 UNSURE = -1
 """`deaths` of what was recovered once, and nobody knows whether its code had begun."""
@@ -32,6 +30,10 @@ MAX_REQUEUE_DELAY = 30.0
 def can_move(before: ExecutionStatus, after: ExecutionStatus) -> bool:
     """Whether the state machine has this move."""
     return after in MOVES[before]
+
+
+CLAIMABLE = frozenset(each for each in S if can_move(each, S.PROCESSING))
+RETRYABLE = frozenset(each for each in TERMINAL if can_move(each, S.QUEUED))
 
 
 def requeue_delay(times: int) -> float:

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from ..foundations.errors import SerializationError
 from ..foundations.limits import short
+from .type_forms import evaluated
 
 __all__ = ["MISSING", "Missing", "return_type"]
 
@@ -122,11 +123,8 @@ def _resolve(function: types.FunctionType, annotation: Any) -> Any:
         **{each.__name__: each for each in getattr(function, "__type_params__", ())},
         **_closure(function),
     }
-    holder = types.SimpleNamespace(__annotations__={"return": annotation})
     try:
-        return typing.get_type_hints(
-            holder, function.__globals__, names, include_extras=True
-        )["return"]
+        return evaluated(annotation, function.__globals__, names)
     except Exception as error:  # noqa: BLE001  # the text may be any expression
         raise _unresolved(short(annotation), function, error) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -37,18 +38,24 @@ def resolve(annotation: object, names: Mapping[str, Any], what: str) -> Any:
 
     Raises `ConfigurationError` saying that `what` cannot be read.
     """
-
-    def holder() -> None:
-        pass
-
-    holder.__annotations__ = {"it": annotation}
     try:
-        hints = typing.get_type_hints(holder, {}, dict(names), include_extras=True)
+        return evaluated(annotation, {}, names)
     except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise ConfigurationError(
             f"{what} cannot be read from {short(annotation)} ({error}): define its "
             "types above, at module level, and import them at run time too"
         ) from error
+
+
+def evaluated(
+    annotation: object, module: dict[str, Any], names: Mapping[str, Any]
+) -> Any:
+    """The annotation with all text in it evaluated; raises whatever that raises.
+
+    Names are looked up in `names`, then among those of the module.
+    """
+    holder = SimpleNamespace(__annotations__={"it": annotation})
+    hints = typing.get_type_hints(holder, module, dict(names), include_extras=True)
     return hints["it"]
 
 

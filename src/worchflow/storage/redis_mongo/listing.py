@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from bson import Decimal128, ObjectId
-from bson.errors import InvalidId
 from bson.int64 import Int64
 from typing_extensions import override
 
-from ...foundations.errors import InvalidInput
 from ...foundations.milliseconds import to_milliseconds
 from ...model.records import ExecutionStatus, StoredPage
+from ..contract.cursors import make_cursor, not_a_cursor, read_cursor
 from ..contract.listing import ListingStore
 from ..contract.page_size import PageSize
 from .documents import EXECUTIONS, META, UnreadableError
@@ -135,14 +132,14 @@ class Listing(ListingStore):
 
         The cursor tells whether the listing goes on, not the number of items.
         """
-        after = None if query.cursor is None else _read_cursor(query.cursor)
+        after = None if query.cursor is None else _position_of(query.cursor)
         filling = Filling(query, self._stores.documents)
         if query.id_prefix and await self._has_few(query.id_prefix):
             following = await self._look_up(query, after, filling)
         else:
             plan = await self._plan(query)
             following = await self._walk(query, plan, after, filling)
-        cursor = None if following is None else _make_cursor(following)
+        cursor = None if following is None else _cursor_of(following)
         return StoredPage(items=filling.items, cursor=cursor)
 
     async def _plan(self, query: ExecutionQuery) -> Plan:
@@ -303,22 +300,19 @@ def _order(position: Position) -> tuple[int, bool, str]:
     return created_at, isinstance(last, ObjectId), str(last)
 
 
-def _make_cursor(position: Position) -> str:
+def _cursor_of(position: Position) -> str:
     created_at, last = position
-    where = [created_at, str(last)]
-    if isinstance(last, ObjectId):
-        where.append("ObjectId")
-    return base64.urlsafe_b64encode(json.dumps(where).encode()).decode()
+    kind = ["ObjectId"] if isinstance(last, ObjectId) else []
+    return make_cursor([created_at, str(last), *kind])
 
 
-def _read_cursor(cursor: str) -> Position:
-    try:
-        created_at, last, *kind = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if type(created_at) is int and type(last) is str:
-            return created_at, ObjectId(last) if kind == ["ObjectId"] else last
-    except (ValueError, TypeError, RecursionError, InvalidId):
-        pass
-    raise InvalidInput(
-        "cursor= was not made by this store: pass on what an earlier page gave",
-        field="cursor",
-    )
+def _position_of(cursor: str) -> Position:
+    match read_cursor(cursor):
+        case [created_at, str(last)] if type(created_at) is int:
+            return created_at, last
+        case [created_at, last, "ObjectId"] if type(
+            created_at
+        ) is int and ObjectId.is_valid(last):
+            return created_at, ObjectId(last)
+        case _:
+            raise not_a_cursor(cursor)

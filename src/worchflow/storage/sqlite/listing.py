@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import logging
 import math
 from dataclasses import dataclass, field
@@ -12,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from typing_extensions import override
 
-from ...foundations.errors import InvalidInput
 from ...foundations.milliseconds import to_milliseconds
 from ...model.records import ExecutionStatus, StoredPage
+from ..contract.cursors import make_cursor, not_a_cursor, read_cursor
 from ..contract.listing import ListingStore
 from ..contract.page_size import PageSize
 from .rows import (
@@ -113,7 +110,7 @@ def page(
     )
     if following is None and search.filtered and search.walked:
         following = _last_walked(connection, search)
-    cursor = None if following is None else make_cursor(*following)
+    cursor = None if following is None else cursor_of(*following)
     return StoredPage(items=items, cursor=cursor)
 
 
@@ -138,26 +135,22 @@ def _filled(
     return items, None
 
 
-def read_cursor(cursor: str) -> tuple[float, bytes]:
+def place_of(cursor: str) -> tuple[float, bytes]:
     """Where a page ended, or `InvalidInput`; the id as its bytes."""
-    try:
-        created_at, id_ = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-        if _is_moment(created_at) and type(id_) is str:
-            return created_at, id_.encode(errors="surrogateescape")
-    except (ValueError, TypeError, RecursionError, binascii.Error):
-        pass
-    raise InvalidInput(
-        f"cursor={cursor[:80]!r} was not made by this store: pass on the `cursor` of "
-        "a page, unchanged",
-        field="cursor",
-    )
+    match read_cursor(cursor):
+        case [created_at, str(id_)] if _is_moment(created_at):
+            try:
+                return created_at, id_.encode(errors="surrogateescape")
+            except UnicodeEncodeError:
+                raise not_a_cursor(cursor) from None
+        case _:
+            raise not_a_cursor(cursor)
 
 
-def make_cursor(created_at: float, id_: str | bytes) -> str:
-    """Text that `read_cursor` reads; damaged ids may be bytes that are no text."""
+def cursor_of(created_at: float, id_: str | bytes) -> str:
+    """The cursor behind a row; damaged ids may be bytes that are not text."""
     text = id_.decode(errors="surrogateescape") if isinstance(id_, bytes) else id_
-    where = json.dumps([created_at, text])
-    return base64.urlsafe_b64encode(where.encode()).decode()
+    return make_cursor([created_at, text])
 
 
 def _is_moment(value: object) -> bool:
@@ -201,7 +194,7 @@ def _add_times(search: Search, query: ExecutionQuery) -> None:
     if query.cursor is not None:
         # Bytes cast to text are behind the same bytes, whether these are text or not.
         search.found.append("(created_at, id) < (:created_at, CAST(:id AS TEXT))")
-        search.values["created_at"], search.values["id"] = read_cursor(query.cursor)
+        search.values["created_at"], search.values["id"] = place_of(query.cursor)
 
 
 def _add_function_and_status(
