@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, overload
 
+from typing_extensions import override
+
 from .client.client import WorchflowClient
 from .definitions.event_schema import EventSchema
 from .definitions.function import make_binder
@@ -252,5 +254,6 @@ class Worchflow(Generic[Schema]):
 
         return lifespan
 
+    @override
     def __repr__(self) -> str:
         return f"Worchflow({self.name!r}, {len(self.functions)} function(s))"

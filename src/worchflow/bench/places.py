@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from ..foundations.errors import StoreUnavailable
 from ..storage.sqlite.peers import folder_of
 
@@ -68,11 +70,13 @@ class SQLiteStore(Store):
         self._parent = nearest_folder(parent)
 
     @property
+    @override
     def location(self) -> str:
         """The folder below which the files are made."""
         return str(self._parent)
 
     @contextlib.contextmanager
+    @override
     def place(self) -> Generator[dict[str, Any]]:
         """A database file that is not there yet."""
         try:

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pymongo
 import redis
 from pymongo.errors import PyMongoError
+from typing_extensions import override
 
 from ..foundations.errors import StoreUnavailable
 from ..foundations.masking import mask_secrets
@@ -40,16 +41,19 @@ class RedisMongoStore(Store):
         self._mongo_url = mongo_url
 
     @property
+    @override
     def bare_durability(self) -> Durability:
         """Always strict: fast mode makes the same writes and waits for fewer."""
         return "strict"
 
     @property
+    @override
     def location(self) -> str:
         """Both URLs."""
         return f"{mask_secrets(self._redis_url)} {mask_secrets(self._mongo_url)}"
 
     @contextlib.contextmanager
+    @override
     def place(self) -> Generator[dict[str, Any]]:
         """A database and a queue prefix of the same new name."""
         name = f"worchflow_bench_{uuid4().hex[:12]}"

@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from typing_extensions import override
+
 from .driver import TIMEOUT, Program, wait_for
 from .measurements import RATE, percentile
 from .usage import usage_of
@@ -155,6 +157,7 @@ class System:
 class Bare(System):
     """The store's own limit: one program that makes the writes in ideal batches."""
 
+    @override
     def prefilled(self, count: int, payload: int = 0) -> Values:
         """Everything is queued before it begins."""
         with (
@@ -164,11 +167,13 @@ class Bare(System):
             program.ask(count, send=count)
             return self._timed(program, count, go=True)
 
+    @override
     def mixed(self, count: int) -> Values:
         """Each batch is queued right before it is run."""
         with self.place() as place, self.started(place, "bare") as program:
             return self._timed(program, count, whole=count)
 
+    @override
     def latency(self, rounds: int) -> Values:
         """The acknowledged writes of one execution after another."""
         with self.place() as place, self.started(place, "bare") as program:

@@ -7,6 +7,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from ..foundations.errors import WorchflowError
 from ..serialization.exception_text import describe, is_from_here
 from .output import json_text, printable, wants_color
@@ -52,6 +54,7 @@ def _number(level: str) -> int:
 class WarningFormatter(logging.Formatter):
     """Level and message."""
 
+    @override
     def format(self, record: logging.LogRecord) -> str:
         """The record as a person reads it."""
         text = printable(record.getMessage(), lines=True)
@@ -65,6 +68,7 @@ class PrettyFormatter(logging.Formatter):
         super().__init__()
         self._color = color
 
+    @override
     def format(self, record: logging.LogRecord) -> str:
         """The record as one entry that cannot look like two."""
         moment = datetime.fromtimestamp(record.created).astimezone()
@@ -108,6 +112,7 @@ def _whose(record: logging.LogRecord) -> str:
 class JSONFormatter(logging.Formatter):
     """One object: time, level, logger, message, then what the line is about."""
 
+    @override
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line of JSON."""
         moment = datetime.fromtimestamp(record.created, UTC)

@@ -7,6 +7,8 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic
 
+from typing_extensions import override
+
 from ..foundations.durations import format_duration, to_seconds
 from ..foundations.errors import (
     ExecutionCancelled,
@@ -65,6 +67,7 @@ class ExecutionHandle(Generic[R_co]):
         self._result_type = result_type
         self._fresh_until = _now() + FRESH_SECONDS if is_new else 0.0
 
+    @override
     def __repr__(self) -> str:
         return f"ExecutionHandle({self.id!r}, duplicate={self.duplicate})"
 

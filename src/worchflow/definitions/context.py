@@ -7,6 +7,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
+from typing_extensions import override
+
 from ..foundations.errors import InvalidInput
 from ..foundations.limits import check_key, check_name
 from ..foundations.types import D_co, T
@@ -265,6 +267,7 @@ class BaseContext(Generic[D_co]):
             title, None if key is None else check_key(key)
         )
 
+    @override
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(event={self.event.name!r}, "

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, overload
 
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import override
 
 from ..foundations.errors import ConfigurationError, EventValidationError, InvalidInput
 from ..foundations.limits import check_name, short
@@ -39,6 +40,7 @@ class Event(BaseModel, Generic[R]):
     __worchflow_name__: ClassVar[str | None] = None
     __worchflow_result__: ClassVar[Any]
 
+    @override
     def __init_subclass__(cls, *, name: str | None = None, **unknown: Any) -> None:
         if unknown:
             raise ConfigurationError(
@@ -150,6 +152,7 @@ class MessageParts(NamedTuple):
     data_type: Any
     result_type: Any
 
+    @override
     def __repr__(self) -> str:
         return f"MessageParts({self.name!r})"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from .replay import LOGGER
 from .step_function import CURRENT_STEP
 
@@ -22,6 +24,7 @@ class ExecutionLog(logging.LoggerAdapter[logging.Logger]):
         self._fields = fields
         self._replay = replay
 
+    @override
     def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
         """Add the fields; what the caller gave as `extra` goes before them."""
         step = CURRENT_STEP.get()
@@ -40,10 +43,12 @@ class _HoldingBack(logging.Logger):
         self.parent = LOGGER
         self._replay = replay
 
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the name of logging
+    @override
+    def isEnabledFor(self, level: int) -> bool:  # the name of logging
         """As the logger of all attempts says now."""
         return LOGGER.isEnabledFor(level)
 
+    @override
     def handle(self, record: logging.LogRecord) -> None:
         """Hand a line on, or hold it back."""
         if self._replay.continues and not self._replay.told:

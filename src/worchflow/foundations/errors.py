@@ -29,6 +29,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from .types import Duration
 
@@ -45,6 +47,7 @@ class WorchflowError(Exception):
     # Tracebacks name each error as it is imported: `worchflow.StepFailed`.
     __module__ = "worchflow"
 
+    @override
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__module__ == __name__:

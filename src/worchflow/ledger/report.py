@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 MAX_SHOWN = 10
 """Violations printed of each kind."""
 
@@ -32,6 +34,7 @@ class Report:
         """Whether the run proves the promises."""
         return not self.violations and not self.doubts
 
+    @override
     def __str__(self) -> str:
         lines = [f"{name}: {value:g}" for name, value in self.figures.items()]
         lines += [f"PROVES NOTHING: {doubt}" for doubt in self.doubts]

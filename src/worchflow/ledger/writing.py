@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..foundations.errors import ConfigurationError
+from ..foundations.json_text import json_text
 from .lines import Kind, Plan
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Ledger:
     def write(self, kind: Kind, **fields: Any) -> None:
         """Append one line, stamped with the time and this process; see `Line`."""
         line = {"kind": kind, "time": time.monotonic(), "pid": os.getpid(), **fields}
-        os.write(self._file, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        os.write(self._file, json_text(line).encode() + b"\n")
 
     def plan(self, plan: Plan) -> None:
         """Say what this run is going to do."""

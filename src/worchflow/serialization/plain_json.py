@@ -13,6 +13,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic_core import from_json
+from typing_extensions import override
 
 from ..foundations.limits import short
 
@@ -69,6 +70,7 @@ class ValueViolation:
     needs_type: bool = False
     says_how: bool = False
 
+    @override
     def __str__(self) -> str:
         return f"{self.path} {self.reason}"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
+from typing_extensions import override
 
 from ..foundations.errors import SerializationError
 from .plain_json import (
@@ -83,6 +84,7 @@ class JSONSerializer(Serializer):
     `SerializationError`s say where in the value the trouble is, never its content.
     """
 
+    @override
     def encode(self, value: Any, type: Any) -> str:
         """The value as JSON text; bytes are base64, fields go by their names."""
         if is_untyped(type) or (value.__class__ is type and type in PLAIN_TYPES):
@@ -99,6 +101,7 @@ class JSONSerializer(Serializer):
             violation = _explain(error, value, type, adapter)
         raise UnserializableValue(violation)
 
+    @override
     def decode(self, text: str, type: Any) -> Any:
         """The value of a type from JSON text, which may come from elsewhere."""
         try:

@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ...foundations.errors import InvalidInput
+from ...foundations.json_text import json_text
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def make_cursor(place: list[Any]) -> str:
     """A place, which JSON can hold, as text for a URL."""
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+    return base64.urlsafe_b64encode(json_text(place).encode()).decode()
 
 
 def read_cursor(cursor: str) -> list[Any]:

@@ -9,6 +9,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...foundations.errors import WorchflowError
+from ...foundations.json_text import json_text
 from ...foundations.milliseconds import from_milliseconds, to_milliseconds
 from ...model.records import ExecutionStatus, StepStatus, StoredExecution, StoredStep
 from ...model.settlement import claim_mark
@@ -379,7 +380,7 @@ class Documents:
             return text[len(WRAPPED) : -1]
         value = json.loads(text)
         if isinstance(value, dict) and value.keys() == {"cached", "value"}:
-            return json.dumps(value["value"], ensure_ascii=False)
+            return json_text(value["value"])
         return text
 
 

@@ -78,16 +78,19 @@ class SQLiteBackend(Backend):
         self._workers.forget_all()
 
     @property
+    @override
     def location(self) -> str:
         """The path of the file."""
         return self._location
 
+    @override
     def clone(self) -> SQLiteBackend:
         """A second backend on the same database, for another event loop."""
         clone = SQLiteBackend(self._location, self.options)
         clone._config = self._config
         return clone
 
+    @override
     def make_nothing(self) -> bool:
         """Be an empty database in memory if the file is not there."""
         if self._config.in_memory or has_file(Path(self._location)):
@@ -95,6 +98,7 @@ class SQLiteBackend(Backend):
         self._config = replace(self._config, path=MEMORY, memory=Memory())
         return True
 
+    @override
     async def open(self, *, migrate: bool = False) -> None:
         """Open the file, making folders, file and tables if need be."""
         async with self._changing.here():
@@ -109,6 +113,7 @@ class SQLiteBackend(Backend):
                 raise self._wrong_loop()
             self._opened += 1
 
+    @override
     async def close(self) -> None:
         """Undo one `open`; the last closes the file once everything is written."""
         async with self._changing.here():
@@ -127,6 +132,7 @@ class SQLiteBackend(Backend):
         self._claims.forget_all()
         await self._workers.end_all(binding)
 
+    @override
     async def check(self) -> None:
         """Take the write lock once."""
         await self._ready().write(_ping, None)

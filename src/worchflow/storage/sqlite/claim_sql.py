@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...foundations.json_text import json_text
 from ...model.records import Claim, ExecutionStatus
 from ...model.transitions import UNSURE
 from .rows import (
@@ -14,7 +15,6 @@ from .rows import (
     ExecutionRow,
     UnreadableRowError,
     fetch,
-    json_list,
     read_execution,
 )
 from .steps import steps_by_execution
@@ -150,7 +150,7 @@ class AdoptRequest:
 
 def functions_json(functions: Mapping[str, str]) -> str:
     """Pairs of an event name and the id of the function that serves it."""
-    return json_list(sorted(functions.items()))
+    return json_text(sorted(functions.items()))
 
 
 def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
@@ -166,7 +166,7 @@ def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
     numbers = [(number, execution.function_id) for number, execution, _ in found]
     tx.connection.execute(
         _TAKE,
-        {"worker": request.worker_id, "now": tx.now, "taken": json_list(numbers)},
+        {"worker": request.worker_id, "now": tx.now, "taken": json_text(numbers)},
     )
     return Taken(
         claims=[
@@ -184,7 +184,7 @@ def adopt(tx: Transaction, prefix: str, request: AdoptRequest) -> Sequence[Claim
         {
             "worker": request.worker_id,
             "prefix": prefix,
-            "ids": json_list(request.ids),
+            "ids": json_text(request.ids),
         },
     )
     steps = steps_by_execution(tx.connection, [row[0] for row in rows])

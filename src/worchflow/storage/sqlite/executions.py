@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from ...foundations.json_text import json_text
 from ...model.notices import ExecutionUpdated
 from ...model.records import ExecutionStatus
 from ...model.transitions import RETRYABLE
@@ -19,7 +20,6 @@ from .rows import (
     ExecutionRow,
     NewExecutionRow,
     fetch,
-    json_list,
     new_execution_row,
     read_execution,
 )
@@ -166,7 +166,7 @@ def status_notice(
 def _compare(
     tx: Transaction, prefix: str, new: Iterable[NewExecution]
 ) -> list[Inserted]:
-    ids = json_list([execution.id for execution in new])
+    ids = json_text([execution.id for execution in new])
     rows = map(ExecutionRow._make, fetch(tx.connection, _BY_IDS, (ids, prefix)))
     stored = {row.id: row for row in rows}
     outcomes: list[Inserted] = []

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from ...foundations.json_text import json_text
 from ..contract.retention import RetentionStore
-from .rows import json_list
 from .writer import one_by_one
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def prune(tx: Transaction, prefix: str, request: PruneRequest) -> int:
     }
     ended = [seq for (seq,) in tx.connection.execute(_ENDED, values)]
     if ended:
-        numbers = (json_list(ended),)
+        numbers = (json_text(ended),)
         tx.connection.execute(_FORGET_STEPS, numbers)
         tx.connection.execute(_FORGET, numbers)
     return len(ended)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ...foundations.errors import WorchflowError
+from ...foundations.json_text import json_text
 from ...foundations.milliseconds import from_milliseconds, to_milliseconds
 from ...model.records import (
     AttemptOutcome,
@@ -290,16 +291,6 @@ def _attempts(columns: ExecutionRow) -> tuple[AttemptRecord, ...]:
         )
         for each in json.loads(columns.attempts)
     )
-
-
-def json_text(value: object) -> str:
-    """A value as compact JSON, for a column or as one parameter for `json_each`."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def json_list(values: Sequence[object]) -> str:
-    """Numbers and texts as one parameter, for `json_each`."""
-    return json.dumps(values, ensure_ascii=False)
 
 
 def _decode(raw: bytes) -> str | bytes:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from ...foundations.errors import ExecutionNotFound
+from ...foundations.json_text import json_text
 from ...foundations.types import value
 from ...model.notices import step_completed
 from ...model.records import StepStatus
 from ..contract.steps import StepStore
 from .bulk import execute_rows, named_rows
-from .rows import STEP_COLUMNS, StepRow, fetch, json_list, read_step, step_row
+from .rows import STEP_COLUMNS, StepRow, fetch, read_step, step_row
 
 if TYPE_CHECKING:
     import sqlite3
@@ -112,7 +113,7 @@ def steps_by_execution(
     """Everything recorded for several, by the number of their row and step id."""
     found: dict[int, dict[str, StoredStep]] = {number: {} for number in executions}
     if executions:
-        for row in fetch(connection, _OF_EXECUTIONS, (json_list(executions),)):
+        for row in fetch(connection, _OF_EXECUTIONS, (json_text(executions),)):
             step = read_step(row[1:])
             found[row[0]][step.step_id] = step
     return found

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...foundations.json_text import json_text
 from ...foundations.milliseconds import to_milliseconds
 from ...model.records import ExecutionStatus, WorkerSeen
 from ...model.transitions import KILLED_WORKERS, UNSURE
@@ -17,7 +18,6 @@ from .rows import (
     EXECUTION_COLUMNS,
     UnreadableRowError,
     fetch,
-    json_list,
     read_execution,
 )
 from .settling import front
@@ -195,9 +195,9 @@ def renew(
 
 def leave(tx: Transaction, prefix: str, request: LeaveRequest) -> None:
     """End a worker. What it never started goes back, the rest waits to be reaped."""
-    ids = json_list(list(request.unstarted))
+    ids = json_text(list(request.unstarted))
     _reclaim_from(tx, prefix, [request.worker_id], deaths=0, ids=ids)
-    tx.connection.execute(_MARK_DEAD, (json_list([request.worker_id]),))
+    tx.connection.execute(_MARK_DEAD, (json_text([request.worker_id]),))
     tx.connection.execute(_FORGET, (prefix,))
 
 
@@ -221,7 +221,7 @@ def reap(tx: Transaction, prefix: str, request: ReapRequest) -> Reaped:
     ]
     if not gone:
         return Reaped()
-    tx.connection.execute(_MARK_DEAD, (json_list(gone),))
+    tx.connection.execute(_MARK_DEAD, (json_text(gone),))
     taken = _reclaim_from(tx, prefix, gone, deaths=1)
     tx.connection.execute(_FORGET, (prefix,))
     return Reaped(executions=taken, workers=gone)
@@ -262,7 +262,7 @@ def _reclaim_from(
     deaths: int,
     ids: str | None = None,
 ) -> int:
-    which = {"prefix": prefix, "workers": json_list(workers), "ids": ids}
+    which = {"prefix": prefix, "workers": json_text(workers), "ids": ids}
     left = fetch(
         tx.connection,
         f"SELECT {EXECUTION_COLUMNS} FROM executions WHERE {_LEFT_BEHIND}",  # noqa: S608
@@ -272,7 +272,7 @@ def _reclaim_from(
         return 0
     changes = {"deaths": deaths, "front": front(tx.now), "now": tx.now}
     tx.connection.execute(_RECLAIM, which | changes)
-    tx.connection.execute(_SAY_WHY, {"ids": json_list([row[0] for row in left])})
+    tx.connection.execute(_SAY_WHY, {"ids": json_text([row[0] for row in left])})
     for row in left:
         try:
             execution = read_execution(row)
