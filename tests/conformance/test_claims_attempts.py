@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -68,21 +67,36 @@ async def test_an_attempt_is_stored_with_its_settlement(
     await expect(backend, id_, attempts=(attempt,))
 
 
-async def test_the_only_attempt_of_a_completed_execution_has_the_times_of_it(
+async def test_the_only_attempt_is_told_by_a_completed_execution(
     backend: Backend,
 ) -> None:
     worker = await joined(backend)
     id_ = await insert_one(backend)
     claim = await claim_one(backend, worker)
-    attempt = record(claim, "completed")
 
-    await settle(backend, claim, Completed(result="1", attempt=attempt))
+    await settle(backend, claim, Completed(result="1"))
 
     found = await expect(backend, id_, status=ExecutionStatus.COMPLETED)
-    assert found.started_at is not None
-    assert found.finished_at is not None
-    times = {"started_at": found.started_at, "ended_at": found.finished_at}
-    assert found.attempts == (replace(attempt, **times),)
+    (attempt,) = found.attempts
+    assert (attempt.number, attempt.worker) == (1, worker.id)
+    assert attempt.outcome is AttemptOutcome.COMPLETED
+    assert attempt.error is None
+    assert (attempt.started_at, attempt.ended_at) == (
+        found.started_at,
+        found.finished_at,
+    )
+
+
+async def test_without_a_record_a_later_claim_leaves_no_attempt(
+    backend: Backend,
+) -> None:
+    worker = await joined(backend)
+    id_ = await insert_one(backend)
+    await settle(backend, await claim_one(backend, worker), Released())
+
+    await settle(backend, await claim_one(backend, worker), Completed(result="1"))
+
+    await expect(backend, id_, attempts=())
 
 
 async def test_the_newest_attempts_are_kept_the_oldest_first(backend: Backend) -> None:
@@ -155,7 +169,7 @@ async def test_a_listing_without_payloads_has_no_attempts(
     if not is_first:
         await settle(backend, await claim_one(backend, worker), Released())
     claim = await claim_one(backend, worker)
-    attempt = record(claim, "completed")
+    attempt = None if is_first else record(claim, "completed")
     await settle(backend, claim, Completed(result="1", attempt=attempt))
 
     for payloads, number in ((True, 1), (False, 0)):

@@ -15,7 +15,14 @@ from ..model.records import (
     ErrorInfo,
     ExecutionStatus,
 )
-from ..model.settlement import Cancelled, Completed, Failed, Released, RetryAt
+from ..model.settlement import (
+    FIRST_TOKEN,
+    Cancelled,
+    Completed,
+    Failed,
+    Released,
+    RetryAt,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -74,6 +81,11 @@ def unstorable(
     settlement = refused.settlement
     if not isinstance(settlement, Released) and settlement.attempt is not None:
         record = replace(settlement.attempt, outcome=AttemptOutcome.FAILED, error=info)
+    elif isinstance(settlement, Completed):
+        now = runtime.clock.now()
+        began = claim.execution.started_at or now
+        outcome = AttemptOutcome.FAILED
+        record = AttemptRecord(number, claim.worker_id, began, now, outcome, info)
     return _outcome(claim, number, Failed(error=info, attempt=record), readable)
 
 
@@ -120,9 +132,15 @@ OUTCOMES = {
 
 
 def recorded(outcome: Outcome, attempt: Attempt, started_at: datetime) -> Outcome:
-    """The same outcome with a record of the attempt, to be stored with it."""
+    """The same outcome with a record of the attempt, to be stored with it.
+
+    Without one if the first claim completes its execution: see `only_attempt`.
+    """
     settlement = outcome.settlement
-    if isinstance(settlement, Released):
+    is_told_anyway = (
+        isinstance(settlement, Completed) and attempt.claim.token == FIRST_TOKEN
+    )
+    if is_told_anyway or isinstance(settlement, Released):
         return outcome
     error = settlement.error if isinstance(settlement, Failed | RetryAt) else None
     record = AttemptRecord(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
 
 class Runtime:
@@ -51,11 +53,13 @@ class Runtime:
         return event.wait(seconds)
 
 
-def _boot_clock() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+def _clock() -> Callable[[], float]:
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    return time.monotonic
 
 
-_monotonic = _boot_clock if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+_monotonic = _clock()
 
 SYSTEM = Runtime()
 """What everything uses that was given no other."""

@@ -1,6 +1,6 @@
 """The ways a worker releases an execution it owns.
 
-All but `Released` carry a record of the attempt, if one was made.
+All but `Released` carry a record of the attempt, where there is one to store.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ FIRST_TOKEN = 1
 
 @value
 class Completed:
-    """The handler returned; the result is final."""
+    """The handler returned; the result is final.
+
+    Without `attempt`, the attempt of the first claim is told by `only_attempt`.
+    """
 
     result: Payload
     attempt: AttemptRecord | None = None
@@ -76,15 +79,8 @@ Settlement: TypeAlias = Completed | Failed | RetryAt | Released | Cancelled
 def attempts_after(
     claim: Claim, settlement: Settlement
 ) -> tuple[AttemptRecord, ...] | None:
-    """The attempts to store with a settlement; None: what is stored stays.
-
-    Nothing is stored for an execution that its first claim completes: `only_attempt`
-    makes that record of what is stored anyway. It would be a tenth of the cost of an
-    execution.
-    """
+    """The attempts of an execution with that of a settlement; None: unchanged."""
     if isinstance(settlement, Released) or settlement.attempt is None:
-        return None
-    if claim.token == FIRST_TOKEN and isinstance(settlement, Completed):
         return None
     before = claim.execution.attempts
     return (*before[1 - MAX_ATTEMPT_RECORDS :], settlement.attempt)
@@ -98,7 +94,9 @@ def only_attempt(
 ) -> tuple[AttemptRecord, ...]:
     """The attempts of a completed execution that has no stored record of any.
 
-    `settled_by` is the mark of the settlement. Its times are those of the execution.
+    If its first claim completed it, all of that one attempt is stored anyway: its
+    worker in `settled_by`, the mark of the settlement, its times as those of the
+    execution. A record of its own would be a tenth of the cost of an execution.
     """
     if token != FIRST_TOKEN or settled_by is None:
         return ()

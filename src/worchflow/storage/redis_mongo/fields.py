@@ -85,7 +85,9 @@ def header_fields(headers: Mapping[str, str]) -> list[dict[str, str]]:
 
 def headers_of(document: Mapping[str, Any]) -> dict[str, str]:
     """The headers that a document holds."""
-    pairs = _documents(document.get("headers"))
+    if "headers" not in document:
+        return {}
+    pairs = _documents(document["headers"])
     found = ((each.get("name"), each.get("value")) for each in pairs)
     return {
         name: value
@@ -96,7 +98,9 @@ def headers_of(document: Mapping[str, Any]) -> dict[str, str]:
 
 def tags_of(document: Mapping[str, Any]) -> tuple[str, ...]:
     """The tags that a document holds."""
-    tags = _list(document.get("tags"))
+    if "tags" not in document:
+        return ()
+    tags = _list(document["tags"])
     return tuple(each for each in tags if isinstance(each, str))
 
 

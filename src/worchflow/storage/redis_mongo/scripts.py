@@ -55,11 +55,12 @@ RECLAIM = _load("reclaim", *READY_LISTS)
 PROMOTE = _load("promote")
 ENQUEUE = _load("enqueue", *READY_LISTS)
 MARK = _load("mark", GUARD)
+PUBLISH = _load("publish")
 STEP = _load("step", GUARD)
 PROBE = _load("probe")
 RELEASE = _load("release", *READY_LISTS)
 
-ORDER = (ENQUEUE, MARK, STEP, RELEASE)
+ORDER = (ENQUEUE, MARK, PUBLISH, STEP, RELEASE)
 """The road of an execution: its writes in one batch are applied in this order."""
 
 
@@ -234,8 +235,8 @@ class Scripts:
         return self._publish(execution_id, self._keys.control, execution_id)
 
     def _publish(self, execution_id: str, channel: str, message: str) -> Operation:
-        keys = (self._keys.execution(execution_id), self._keys.steps(execution_id))
-        return Operation(STEP, keys, (0, "", "", "", "", channel, message), SMALL)
+        keys = (self._keys.execution(execution_id),)
+        return Operation(PUBLISH, keys, (channel, message), SMALL)
 
     def release(
         self,

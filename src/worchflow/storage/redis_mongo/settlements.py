@@ -97,7 +97,9 @@ class SettlementUpdate:
     @property
     def _attempts_size(self) -> int:
         """At most so many bytes take the records of attempts."""
-        errors = [attempt.error for attempt in self._attempts or ()]
+        if self._attempts is None:
+            return 0
+        errors = [attempt.error for attempt in self._attempts]
         return sum(
             weight("") if error is None else weight(error.message, error.traceback)
             for error in errors
