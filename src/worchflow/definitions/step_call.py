@@ -98,6 +98,9 @@ class StepOptions(TypedDict, total=False):
     timeout: Duration
 
 
+SETTINGS = frozenset({*StepOptions.__optional_keys__, "as_type"})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepSettings:
     """The options collected so far, checked."""
@@ -109,7 +112,7 @@ class StepSettings:
 
     def merged(self, options: Mapping[str, Any]) -> StepSettings:
         """These and the given ones, which win; an error names the wrong one."""
-        refuse_unknown(options, ("key", "retries", "timeout", "as_type"), "a step")
+        refuse_unknown(options, SETTINGS, "a step")
         checked = {name: CHECKS[name](value) for name, value in options.items()}
         return replace(self, **checked)
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from ..definitions.event_schema import EventSchema
     from ..definitions.events import MessageParts
-    from ..foundations.runtime import Runtime
     from ..foundations.types import Duration, Payload
     from ..serialization.payloads import Payloads
     from ..storage.contract.backend import Backend
@@ -98,14 +97,9 @@ class Sender:
     """The data type of each event this process has a function for."""
     served: ServedEvents = field(default_factory=ServedEvents, init=False)
 
-    @property
-    def runtime(self) -> Runtime:
-        """Where ids and times are from."""
-        return self.store.options.runtime
-
     def new_id(self) -> str:
         """An id for an execution."""
-        return new_execution_id(self.runtime)
+        return new_execution_id(self.store.options.runtime)
 
     def prepare(self, message: Any, **options: Unpack[SendOptions]) -> Prepared:
         """Everything that can be refused is refused here, before any I/O."""
@@ -116,21 +110,22 @@ class Sender:
             raise ConfigurationError(
                 f"delay={delay!r} and at={at!r} were both given: say when once"
             )
+        runtime, tags = self.store.options.runtime, options.get("tags")
         parts = message_parts(message)
         mapping = isinstance(message, Mapping)
         if mapping:
             parts = self._typed(parts)
         payload, data = self._encode(parts, checked=not mapping)
         execution = NewExecution(
-            id=self.new_id() if own_id is None else check_id(own_id),
+            id=new_execution_id(runtime) if own_id is None else check_id(own_id),
             event_name=parts.name,
             event_data=payload,
-            nonce=new_nonce(self.runtime),
-            created_at=self.runtime.now(),
+            nonce=new_nonce(runtime),
+            created_at=runtime.now(),
             delay=None if delay is None else to_seconds(delay, "delay"),
             run_at=None if at is None else to_utc(at, "at"),
             headers=self._headers(options),
-            tags=check_tags(options.get("tags") or ()),
+            tags=check_tags(tags) if tags else (),
         )
         return Prepared(
             execution=execution,

@@ -9,6 +9,7 @@ from .errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -26,9 +27,8 @@ def unknown_word(word: str, known: Iterable[str], what: str, noun: str) -> str:
     )
 
 
-def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
+def refuse_unknown(given: Iterable[str], known: AbstractSet[str], what: str) -> None:
     """`ConfigurationError` for the first given option that `what` does not have."""
-    known = sorted(known)
     for name in given:
         if name not in known:
-            raise ConfigurationError(unknown_word(name, known, what, "option"))
+            raise ConfigurationError(unknown_word(name, sorted(known), what, "option"))
