@@ -237,7 +237,7 @@ def test_what_is_no_id_is_refused(project: Project) -> None:
     wrong = project.run("executions", "show", "no such order")
 
     assert wrong.code == 2
-    assert "is no execution id" in wrong.err
+    assert "is not an execution id" in wrong.err
 
 
 def test_the_list_is_newest_first_and_comes_in_pages(

@@ -175,7 +175,7 @@ def test_the_log_level_hides_the_rest(project: Project, seed: Seed) -> None:
         (("worker", "shop:app", "-A", "other:app"), "two apps were named"),
         (("worker", "shop:app", "-c", "0"), "--concurrency=0 must be a whole number"),
         (("worker", "shop:app", "--log-level", "loud"), "must be one of debug, info"),
-        (("worker", "shop:app", "--shutdown-timeout", "x"), "is no duration"),
+        (("worker", "shop:app", "--shutdown-timeout", "x"), "is not a duration"),
         (("worker", "empty:app"), 'the app "empty" has no functions'),
     ],
 )

@@ -599,7 +599,7 @@ def failed_step(title: str) -> StoredStep:
 async def test_the_original_runs_and_records_a_step_that_had_failed_for_us(
     backend: RedisMongoBackend, original: Original, settlement: Settlement, title: str
 ) -> None:
-    """Also where nobody has retried it since, and its failure is no void one."""
+    """Also where nobody has retried it since, and its failure is not a void one."""
     worker = await joined(backend)
     id_ = await sent(backend)
     claim = await claim_one(backend, worker)

@@ -129,7 +129,7 @@ BAD_MESSAGES: dict[str, Any] = {
     "no name": {"data": 1},
     "id inside": {"name": "pay", "data": 1, "id": "x"},
     "operator as the name": {"name": {"$ne": None}, "data": 1},
-    "key that is no text": {"name": "pay", 5: 1},
+    "key that is not text": {"name": "pay", 5: 1},
     "event class": Event,
     "reference without data": event("pay", int),
     "coroutine function": asyncio.sleep,
@@ -258,7 +258,7 @@ BAD_QUERIES: dict[str, dict[str, Any]] = {
     "number as cursor": {"cursor": 5},
     "JSON as cursor": {"cursor": '{"$gt": ""}'},
     "padded cursor": {"cursor": "AAAA===="},
-    "cursor that is no text": {"cursor": b"\xff"},
+    "cursor that is not text": {"cursor": b"\xff"},
 }
 
 
@@ -403,7 +403,7 @@ async def test_data_that_does_not_fit_its_type_is_not_sent(
         "a list": {"name": "pay", "data": [1]},
         "changed after it was made": Pay.model_construct(amount="many"),
         "a typed dict without its field": typed({}),  # type: ignore[typeddict-item]
-        "a float that is no integer": {"name": "pay", "data": {"amount": 1.5}},
+        "a float that is not an integer": {"name": "pay", "data": {"amount": 1.5}},
         "NaN for a number": {"name": "pay", "data": {"amount": math.nan}},
     }
     async with app.client() as client:
@@ -674,7 +674,7 @@ BAD_URLS: dict[str, tuple[Any, ...]] = {
     "two Redis": ("redis://localhost", "redis://localhost"),
     "three": ("redis://localhost", "mongodb://localhost", "mongodb://localhost"),
     "no scheme": ("localhost:6379", "mongodb://localhost/x"),
-    "port that is no number": ("redis://:secret@localhost:port", "mongodb://h/x"),
+    "port that is not a number": ("redis://:secret@localhost:port", "mongodb://h/x"),
     "port out of range": ("redis://:secret@localhost:99999", "mongodb://h/x"),
     "unknown MongoDB option": ("redis://h", "mongodb://u:secret@h/x?w=-1"),
     "MongoDB without a host": ("redis://h", "mongodb://u:secret@/x"),
@@ -720,7 +720,7 @@ def test_urls_are_checked_and_passwords_kept_out_of_the_error(
 
 BAD_STORES: dict[str, dict[str, Any]] = {
     "empty path": {"sqlite": ""},
-    "path that is no text": {"sqlite": 5},
+    "path that is not text": {"sqlite": 5},
     "path as bytes": {"sqlite": b"worchflow.db"},
     "Redis URL alone": {"redis_url": "redis://h"},
     "MongoDB URL alone": {"mongo_url": "mongodb://h"},

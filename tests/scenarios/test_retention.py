@@ -143,7 +143,10 @@ async def test_an_id_can_be_used_again(app: Worchflow[Any]) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"status": "queued"}, "status='queued' is no status that executions end with"),
+        (
+            {"status": "queued"},
+            "status='queued' is not a status that executions end with",
+        ),
         ({"status": "done"}, "status='done' is not a status"),
         ({"limit": 0}, "limit=0 must be a whole number from 1 up"),
         ({"limit": True}, "limit=True must be"),

@@ -189,7 +189,7 @@ class Simulation:
             if process.is_alive and not task.done():
                 self.oracle.violated(f"{process.name} still waits for an answer")
         for process in self._without_identity():
-            self.oracle.violated(f"{process.name} is no member of the fleet again")
+            self.oracle.violated(f"{process.name} is not a member of the fleet again")
 
     def _without_identity(self) -> list[Process]:
         """Workers that nobody stopped and that cannot claim anything."""

@@ -30,7 +30,7 @@ sys.stdin.read()
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether the process exists and is no zombie."""
+    """Say whether the process exists and is not a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:

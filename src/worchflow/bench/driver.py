@@ -95,7 +95,7 @@ class Program:
         return self.answer(TIMEOUT + count / SLOWEST)
 
     def answer(self, timeout: float = TIMEOUT) -> Line:
-        """Its next line that is no report; `ProgramFailed` when there is none in time.
+        """Its next line that is not a report; `ProgramFailed` when there is none in time.
 
         Every report of progress starts the time anew.
         """
@@ -175,7 +175,7 @@ class Program:
         stream = self._process.stdout
         with contextlib.suppress(ValueError):  # closed by `end`
             for text in stream or ():
-                # What a library prints for people is no line of ours.
+                # What a library prints for people is not a line of ours.
                 with contextlib.suppress(json.JSONDecodeError):
                     line: Any = json.loads(text)
                     if isinstance(line, dict):

@@ -29,7 +29,7 @@ def load_app(target: str) -> Worchflow[Any]:
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
         raise ConfigurationError(
-            f'app "{target}" is no module:attribute: write "{_guess(module_name)}:app" '
+            f'app "{target}" is not a module:attribute: write "{_guess(module_name)}:app" '
             "for the variable app of the module"
         )
     if module_name.endswith(".py") or "/" in module_name:
@@ -60,7 +60,7 @@ def _import(name: str, target: str) -> ModuleType:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        # What the module prints is no data of the command.
+        # What the module prints is not data of the command.
         with contextlib.redirect_stdout(sys.stderr):
             return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -79,7 +79,7 @@ def wants_color(stream: TextIO) -> bool:
 
 
 def print_to_stderr(text: str, *, label: str = "") -> None:
-    """Tell the person at the terminal something that is no data."""
+    """Tell the person at the terminal something that is not data."""
     if label and wants_color(sys.stderr):
         label = f"\x1b[1;31m{label}\x1b[0m"
     write_if_possible(f"{label}{printable(text, lines=True)}\n")

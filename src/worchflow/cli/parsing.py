@@ -26,7 +26,7 @@ AGO = re.compile(r"\d+(\.\d+)? ?(ms|s|m|h|d)")
 def read_data(argument: str | None) -> Any:
     """The data of `-d`: JSON, `@file` or `-` for stdin; None when left out.
 
-    `InvalidInput` for text that is no JSON, for NaN and for an object with one key
+    `InvalidInput` for text that is not JSON, for NaN and for an object with one key
     twice: nothing is changed silently.
     """
     if argument is None:
@@ -102,7 +102,7 @@ def _without_twins(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def read_moment(text: str | None, option: str) -> datetime | None:
@@ -115,7 +115,7 @@ def read_moment(text: str | None, option: str) -> datetime | None:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise ConfigurationError(
-            f"{option}={text!r} is no moment with a time zone: write it as "
+            f"{option}={text!r} is not a moment with a time zone: write it as "
             "2030-01-31T08:00:00Z or 2030-01-31T08:00:00+02:00"
         )
     return moment
@@ -136,7 +136,7 @@ def read_duration(text: str, option: str) -> float:
         return to_seconds(float(text) if NUMBER.fullmatch(text) else text, option)
     except ConfigurationError:
         raise ConfigurationError(
-            f"{option}={text!r} is no duration: write it as 90s, 5m, 2h or 7d"
+            f"{option}={text!r} is not a duration: write it as 90s, 5m, 2h or 7d"
         ) from None
 
 

@@ -29,7 +29,7 @@ def checked_ages(
     statuses = TERMINAL if status is None else {checked_status(status)}
     if not statuses <= TERMINAL:
         raise InvalidInput(
-            f"status={status!r} is no status that executions end with: only "
+            f"status={status!r} is not a status that executions end with: only "
             f"{', '.join(sorted(TERMINAL))} ones can be removed; cancel others first",
             field="status",
         )

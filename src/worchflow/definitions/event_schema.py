@@ -84,7 +84,7 @@ def _members(events: object) -> Iterator[Any]:
 def _read(member: Any) -> tuple[list[str], Any]:
     origin = typing.get_origin(member) or member
     if not is_typeddict(origin):
-        raise ConfigurationError(f"events: {short(member)} is no TypedDict; {HINT}")
+        raise ConfigurationError(f"events: {short(member)} is not a TypedDict; {HINT}")
     where = f"events: {getattr(member, '__name__', member)}"
     try:
         hints = read_hints(origin, include_extras=True)

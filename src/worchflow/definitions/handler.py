@@ -146,13 +146,13 @@ class Handler:
 def read_handler(handler: object) -> Handler:
     """Check that this can be a handler, and read its signature.
 
-    Raises `ConfigurationError` for what is no function of one positional argument,
+    Raises `ConfigurationError` for what is not a function of one positional argument,
     and for a generator function.
     """
     where = _name(handler)
     if not callable(handler) or isinstance(handler, type):
         raise ConfigurationError(
-            f"{where} is no handler: it must be a function of one argument, the context"
+            f"{where} is not a handler: it must be a function of one argument, the context"
         )
     inner = _innermost(handler)
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):

@@ -179,4 +179,6 @@ def _not_callable(title: str, function: object) -> str:
             f"step {title!r}: the function was called already: pass it and its "
             "arguments apart, step.run(title, function, argument)"
         )
-    return f"step {title!r}: an object of type {type(function).__name__} is no function"
+    return (
+        f"step {title!r}: an object of type {type(function).__name__} is not a function"
+    )

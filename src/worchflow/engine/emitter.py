@@ -247,7 +247,7 @@ def _checked(layer: object) -> Middleware:
             f"middleware={layer.__name__} is a class: pass an instance of it"
         )
     raise ConfigurationError(
-        f"middleware={short(layer)} is no Middleware: derive its class from it"
+        f"middleware={short(layer)} is not a Middleware: derive its class from it"
     )
 
 

@@ -46,7 +46,7 @@ def check_id(value: object, field: str = "id") -> str:
     """An execution id, or `InvalidInput` naming the field and the rule."""
     if not isinstance(value, str) or not ID.fullmatch(value):
         raise InvalidInput(
-            f"{field}={short(value)} is no execution id: 1 to 200 characters of "
+            f"{field}={short(value)} is not an execution id: 1 to 200 characters of "
             "A-Z a-z 0-9 . _ : @ / -",
             field=field,
         )
@@ -60,7 +60,7 @@ def check_id_of_others(value: object, field: str = "id") -> str:
             value.encode()
             return value
     raise InvalidInput(
-        f"{field}={short(value)} is no execution id: text that is not empty, without "
+        f"{field}={short(value)} is not an execution id: text that is not empty, without "
         "half characters",
         field=field,
     )
@@ -74,7 +74,7 @@ def check_prefix(value: object, field: str = "queue_prefix") -> str:
         or not PREFIX.fullmatch(value)
     ):
         raise ConfigurationError(
-            f"{field}={short(value)} is no queue prefix: 1 to 200 characters of "
+            f"{field}={short(value)} is not a queue prefix: 1 to 200 characters of "
             "A-Z a-z 0-9 . _ : @ / - with at most one {tag}"
         )
     return value
@@ -163,7 +163,7 @@ def check_cursor(value: object) -> str:
     """A cursor is text; whether it is one of its own, the store says."""
     if not isinstance(value, str):
         raise InvalidInput(
-            f"cursor={short(value)} is no cursor: pass on the one of a page",
+            f"cursor={short(value)} is not a cursor: pass on the one of a page",
             field="cursor",
         )
     return value

@@ -120,7 +120,7 @@ def _bytes(path: str | Path) -> bytes:
 
 
 def _line(text: bytes) -> Line | None:
-    """What a line says; None for one that was torn or is no line of a ledger."""
+    """What a line says; None for one that was torn or is not a line of a ledger."""
     try:
         told: dict[str, Any] = json.loads(text)
         told["kind"] = Kind(told["kind"])

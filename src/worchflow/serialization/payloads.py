@@ -131,7 +131,7 @@ class Payloads:
     def decode(self, payload: Payload | None, type: Any, *, where: str) -> Any:
         """The value of a payload, whoever wrote it.
 
-        Raises `SerializationError` naming `where` when it is no JSON, does not decode
+        Raises `SerializationError` naming `where` when it is not JSON, does not decode
         to the type, or needs a codec.
         """
         text = self._envelope.open(payload, where)
@@ -350,7 +350,7 @@ def _check_json(text: str, where: str) -> None:
         from_json(text, allow_inf_nan=False)
     except ValueError as error:
         raise SerializationError(
-            f"{where}: the serializer returned text that is no JSON ({error})"
+            f"{where}: the serializer returned text that is not JSON ({error})"
         ) from None
 
 

@@ -27,7 +27,7 @@ MAX_VALUES = 8 * 1024 * 1024
 INT_LIMIT = 10**4300
 """Parsers refuse integers with more digits, and some count the sign as one."""
 
-NOT_PLAIN = "that is no plain JSON"
+NOT_PLAIN = "that is not plain JSON"
 
 KINDS: dict[object, str] = {
     bool: "boolean",
@@ -130,7 +130,7 @@ def _container_violation(
             if _type_of(key) is not str:
                 return f"has a key that is {with_article(key)}: {NOT_PLAIN}"
             if not key.isascii() and has_surrogate(key):
-                return f"has the key {short(key)}, a lone surrogate: it is no Unicode"
+                return f"has the key {short(key)}, a lone surrogate: it is not valid Unicode"
     return None
 
 
@@ -147,7 +147,7 @@ def _leaf_violation(item: Any) -> str | None:
     kind = _type_of(item)
     if kind is str:
         if not item.isascii() and has_surrogate(item):
-            return "is text with a lone surrogate: it is no Unicode"
+            return "is text with a lone surrogate: it is not valid Unicode"
     elif kind is int:
         if not -INT_LIMIT // 10 < item < INT_LIMIT:
             return "is an int of more than 4300 digits, a minus sign among them"
@@ -168,7 +168,7 @@ def with_article(value: object) -> str:
 
 
 def has_surrogate(text: str) -> bool:
-    """Whether a text is no Unicode: UTF-8, and so every store, cannot hold it."""
+    """Whether a text is not valid Unicode: UTF-8, and so every store, cannot hold it."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -182,9 +182,9 @@ def find_text_violation(text: str, *, depth: int = MAX_DEPTH) -> str | None:
     Whether it is JSON at all is for the parser to say.
     """
     if not text.isascii() and has_surrogate(text):
-        return "it has a lone surrogate: it is no Unicode"
+        return "it has a lone surrogate: it is not valid Unicode"
     if "\\u" in text and any(m["lone"] for m in _HALF_PAIR.finditer(text)):
-        return "it has a lone surrogate: it is no Unicode"
+        return "it has a lone surrogate: it is not valid Unicode"
     deep = text.count("[") + text.count("{") > depth
     if not deep and "NaN" not in text and "Infinity" not in text:
         return None
@@ -224,7 +224,7 @@ def shape(text: str) -> str:
     try:
         value: Any = from_json(text, allow_inf_nan=False)
     except (ValueError, TypeError):
-        return "text that is no JSON"
+        return "text that is not JSON"
     kind = _type_of(value)
     if kind is list:
         return f"an array of {len(value)}"

@@ -115,7 +115,7 @@ class JSONSerializer(Serializer):
         except ValidationError as error:
             reason = _mismatches(error)
         except ValueError as error:
-            reason = f"it is no JSON ({error})"
+            reason = f"it is not JSON ({error})"
         except Exception as error:  # noqa: BLE001  # users' validators run in here
             reason = f"its own code raised {origin(error)}"
         raise SerializationError(reason)

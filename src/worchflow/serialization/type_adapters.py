@@ -34,7 +34,7 @@ new_type: Any = typing.NewType
 def adapter_for(annotation: Any) -> Adapter:
     """The adapter of a type, from a bounded cache.
 
-    Raises `SerializationError` for what is no type, or none that JSON can hold.
+    Raises `SerializationError` for what is not a type, or none that JSON can hold.
     """
     try:
         built_for, adapter = _cached(annotation, "")

@@ -15,7 +15,7 @@ __all__ = ["fits"]
 Parts: TypeAlias = tuple[Any, tuple[Any, ...]]
 
 _PROMOTED: dict[Any, tuple[type, ...]] = {float: (int,), complex: (int, float)}
-"""What type checkers take for a number, although it is no subclass."""
+"""What type checkers take for a number, although it is not a subclass."""
 _NOTHING = (typing.Never, typing.NoReturn)
 
 

@@ -88,13 +88,13 @@ def _unwritable(item: Any) -> str | None:
         )
     if isinstance(item, READ_ONCE):
         return (
-            f"is {kind}, which is no container: make a list of it, and name "
+            f"is {kind}, which is not a container: make a list of it, and name "
             "list[...] as its type"
         )
     if isinstance(item, float) and not math.isfinite(item):
         return f"is {float(item)!r}: JSON has finite numbers only"
     if isinstance(item, str) and has_surrogate(item):
-        return "is text with a lone surrogate: it is no Unicode"
+        return "is text with a lone surrogate: it is not valid Unicode"
     return None
 
 

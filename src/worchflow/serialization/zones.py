@@ -195,7 +195,7 @@ def _way_into(kind: Any) -> Callable[[Any], Iterable[Any]] | None:
 
 
 def _fields_of(names: tuple[str, ...], model: BaseModel) -> list[Any]:
-    # Not all of __dict__: a cached property is no part of the value.
+    # Not all of __dict__: a cached property is not a part of the value.
     found = [model.__dict__[name] for name in names if name in model.__dict__]
     if model.__pydantic_extra__:
         found.extend(model.__pydantic_extra__.values())

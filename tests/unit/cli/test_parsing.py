@@ -52,8 +52,8 @@ def test_data_comes_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
         ("", "not JSON"),
         ("{amount: 5}", "quote it for the shell"),
         ('{"a": 1,}', "line 1, column"),
-        ('{"a": NaN}', "NaN is no number of JSON"),
-        ("-Infinity", "-Infinity is no number of JSON"),
+        ('{"a": NaN}', "NaN is not a JSON number"),
+        ("-Infinity", "-Infinity is not a JSON number"),
         ('{"a": {"b": 1, "c": 2, "b": 3}}', 'has the key "b" twice'),
         ("[" * 100_000, "nested too deeply"),
         ("9" * 5000, "not JSON"),
@@ -101,7 +101,9 @@ def test_a_duration_is_read(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "-5s", "-1", "5 minutes", "1e400", "nan"])
 def test_what_is_no_duration_is_refused_with_its_option(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"--delay=.* is no duration: write"):
+    with pytest.raises(
+        ConfigurationError, match=r"--delay=.* is not a duration: write"
+    ):
         read_duration(text, "--delay")
 
 

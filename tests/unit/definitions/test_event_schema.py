@@ -102,10 +102,10 @@ def test_an_unknown_name_that_resembles_none_lists_them() -> None:
 @pytest.mark.parametrize(
     ("events", "reason"),
     [
-        (int, "is no TypedDict"),
-        (Mail | int, "<class 'int'> is no TypedDict"),
-        ("Mail | Sms", "'Mail | Sms' is no TypedDict"),
-        (Mail(name="mail", data={"to": "x"}), "is no TypedDict"),
+        (int, "is not a TypedDict"),
+        (Mail | int, "<class 'int'> is not a TypedDict"),
+        ("Mail | Sms", "'Mail | Sms' is not a TypedDict"),
+        (Mail(name="mail", data={"to": "x"}), "is not a TypedDict"),
         (NameOnly, "NameOnly has the keys ['name']"),
         (WithId, "WithId has the keys ['data', 'id', 'name']"),
         (NameOfText, "NameOfText.name is <class 'str'>"),

@@ -325,9 +325,9 @@ def refuses(source: Any, handler: Any, reason: str) -> None:
         (of_two, "of_two(ctx, more) must take exactly one positional argument"),
         (of_keyword, "of_keyword(*, ctx) must take exactly one positional argument"),
         (of_data, "takes a Pay, but a handler gets a context: annotate its parameter "),
-        (Receipt, "test_handler.Receipt is no handler"),
-        (3, "an object of type int is no handler"),
-        (None, "an object of type NoneType is no handler"),
+        (Receipt, "test_handler.Receipt is not a handler"),
+        (3, "an object of type int is not a handler"),
+        (None, "an object of type NoneType is not a handler"),
         (create_function(Pay, pay), "is a function already: bind its handler"),
     ],
 )

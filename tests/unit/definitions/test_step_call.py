@@ -73,8 +73,8 @@ def test_wrong_keys_are_refused(key: Any, runner: Recorder) -> None:
         ((3, charge), "title", "title=3"),
         (("a\x1fb", charge), "title", "title='a\\x1fb'"),
         ((charge, "Charge"), "title", "the title comes first"),
-        (("t", 5), "fn", "step 't': an object of type int is no function"),
-        (("t", None), "fn", "is no function"),
+        (("t", 5), "fn", "step 't': an object of type int is not a function"),
+        (("t", None), "fn", "is not a function"),
     ],
 )
 @pytest.mark.parametrize("kind", [Step, SyncStep])

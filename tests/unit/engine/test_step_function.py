@@ -362,7 +362,7 @@ async def test_what_it_returns_after_an_interruption_is_recorded(
 
     assert outcome is not None
     assert outcome.settlement == Released()
-    # What it returns because it was told to end is no result.
+    # What it returns because it was told to end is not a result.
     assert engine.steps.results == ({} if asks else {"first": '"an effect"'})
     assert plain.raised == [Interrupted]
     assert plain.later == ["cleaned up"]

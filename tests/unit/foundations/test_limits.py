@@ -45,7 +45,9 @@ def test_an_id_has_few_characters_and_those_of_others_any() -> None:
     assert check_id("order:1/A_b.c@d-e") == "order:1/A_b.c@d-e"
     assert check_id(longest) == longest
     for bad in ("", longest + "a", "a b", "ä", "a\n", "{a}", 5, None):
-        with pytest.raises(InvalidInput, match=r"id=.* is no execution id") as caught:
+        with pytest.raises(
+            InvalidInput, match=r"id=.* is not an execution id"
+        ) as caught:
             check_id(bad)
         assert caught.value.field == "id"
     assert check_id_of_others("an order, ä\n") == "an order, ä\n"
@@ -63,7 +65,9 @@ def test_a_prefix_may_hold_one_tag(prefix: str) -> None:
     "prefix", ["", "a b", "{", "{}", "a}b", "{a}{b}", "{a{b}}", "a" * 201, 5, None]
 )
 def test_what_is_no_prefix_is_refused(prefix: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"queue_prefix=.* is no queue prefix"):
+    with pytest.raises(
+        ConfigurationError, match=r"queue_prefix=.* is not a queue prefix"
+    ):
         check_prefix(prefix)
 
 
@@ -85,7 +89,7 @@ def test_a_key_is_text_a_number_or_a_uuid() -> None:
 
 def test_a_cursor_is_text() -> None:
     assert check_cursor("") == ""
-    with pytest.raises(InvalidInput, match="cursor=5 is no cursor"):
+    with pytest.raises(InvalidInput, match="cursor=5 is not a cursor"):
         check_cursor(5)
 
 

@@ -64,7 +64,7 @@ def test_times_of_a_backend_are_seconds(name: str, value: Any) -> None:
     ("options", "reason"),
     [
         ({"durability": "slow"}, "durability='slow' must be"),
-        ({"queue_prefix": ""}, "queue_prefix='' is no queue prefix"),
+        ({"queue_prefix": ""}, "queue_prefix='' is not a queue prefix"),
     ],
 )
 def test_wrong_options_of_a_backend_are_refused(

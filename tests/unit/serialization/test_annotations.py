@@ -320,7 +320,7 @@ def test_text_is_resolved_in_the_closure_of_a_local_function() -> None:
     [
         unresolvable,
         unresolvable_inside,
-        evaluated("this is no type"),
+        evaluated("this is not a type"),
         keeping(unresolvable),
         functools.partial(unresolvable),
         local()[1],

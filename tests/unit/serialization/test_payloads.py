@@ -220,7 +220,7 @@ SILENT_CHANGES: list[tuple[Any, Any, str]] = [
     (Any, Base(a=1), r"\$ is a Base"),
     (Any, Color.RED, r"\$ is a Color"),
     (Any, {1: 2}, r"\$ has a key that is an int"),
-    (object, {"a": (1,)}, r"\$\.a is a tuple: that is no plain JSON"),
+    (object, {"a": (1,)}, r"\$\.a is a tuple: that is not plain JSON"),
     # Under a type that says nothing about this part
     (dict, {1: 2}, r"\$\[1\] would not come back"),
     (dict[Any, int], {1: 1}, r"\$\[1\] would not come back"),
@@ -522,8 +522,8 @@ def test_what_was_kept_under_a_higher_depth_limit_is_still_read() -> None:
 UNREADABLE: list[tuple[Any, Any, str]] = [
     (Any, None, "holds nothing"),
     (Any, b"1", "holds nothing"),
-    (Any, "", "text that is no JSON"),
-    (Any, "{", "text that is no JSON"),
+    (Any, "", "text that is not JSON"),
+    (Any, "{", "text that is not JSON"),
     (Any, "[NaN]", "not finite"),
     (float, "Infinity", "not finite"),
     (Any, "[" * 100_000, "nested more than 100"),
@@ -641,7 +641,7 @@ def test_a_serializer_of_ones_own_replaces_the_default() -> None:
     ("text", "message"),
     [
         (b"1", "returned a bytes instead of JSON text"),
-        ("not json", "text that is no JSON"),
+        ("not json", "text that is not JSON"),
         ("NaN", "not finite"),
         (r'"\ud800"', "lone surrogate"),
         (f'"{LONE}"', "lone surrogate"),

@@ -269,9 +269,9 @@ def test_a_value_is_the_same_json_as_itself(value: object) -> None:
                 "e (object), f (boolean), 2 more"
             ),
         ),
-        ("{oops", "text that is no JSON"),
-        ("[" * 100_000, "text that is no JSON"),
-        (LONE, "text that is no JSON"),
+        ("{oops", "text that is not JSON"),
+        ("[" * 100_000, "text that is not JSON"),
+        (LONE, "text that is not JSON"),
     ],
 )
 def test_a_shape_names_keys_and_kinds_but_no_values(text: str, expected: str) -> None:

@@ -75,7 +75,7 @@ class WorkerStore(ABC):
         is added when a second one counts.
         Dead is a worker whose process is certainly gone (its file lock is free) and,
         with `expired`, one whose lease had run out when this was called: what the
-        store makes of it after an outage is no verdict on those who wait for it too.
+        store makes of it after an outage is not a verdict on those who wait for it too.
         Only a worker that itself renewed without a gap for a whole TTL may pass
         `expired=True`. Takeover happens here and nowhere else.
         """

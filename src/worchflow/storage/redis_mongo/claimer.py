@@ -182,7 +182,7 @@ class Claimer:
                 return
             if handed_back or self._polled:
                 # Two workers must not throw each other's executions to and fro, and
-                # MongoDB is no queue to be asked without end.
+                # MongoDB is not a queue to be asked without end.
                 pause = min(1.0, 0.05 * 2 ** min(handed_back, 10))
                 pause = max(pause, POLL_SECONDS * self._polled)
                 spread = 0.5 + self._runtime.random() / 2

@@ -275,7 +275,7 @@ def _check_pool(redis: RedisClient, option: str) -> None:
 def _check_number(redis_url: str) -> None:
     parts = urlsplit(redis_url)
     number = parts.path.strip("/")
-    # redis-py takes what is no number for 0.
+    # redis-py takes what is not a number for 0.
     if parts.scheme != "unix" and number and not number.isdecimal():
         raise ConfigurationError(
             f"redis_url={without_user(redis_url)!r} names a database that is no "

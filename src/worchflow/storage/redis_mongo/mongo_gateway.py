@@ -206,7 +206,7 @@ class MongoGateway:
             ) from cause
 
     async def command(self, command: Document) -> Document:
-        """Run a read command that is no query."""
+        """Run a read command that is not a query."""
         return await self._command(command)
 
     async def _write(self, command: Document, timeout: float | None = None) -> Document:

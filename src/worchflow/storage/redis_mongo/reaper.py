@@ -61,7 +61,7 @@ class Reaper:
             {"queuePrefix": self._stores.options.queue_prefix, "dead": True},
             fields=("_id",),
         )
-        # Ids of ours are text; a document of somebody else is no worker.
+        # Ids of ours are text; a document of somebody else is not a worker.
         worker_ids = [d["_id"] for d in dead if isinstance(d["_id"], str)]
         if expired:
             worker_ids += await self._that_left()

@@ -124,7 +124,7 @@ class RedisGateway:
             return answer
 
     async def heads(self, keys: Sequence[str], count: int) -> list[list[bytes]]:
-        """The first items of several lists; none of what is no list."""
+        """The first items of several lists; none of what is not a list."""
         async with _Bounded(self._timeout):
             answers = await self._send([("LRANGE", key, 0, count - 1) for key in keys])
             found = [_read_error(answer) for answer in answers]
@@ -167,7 +167,7 @@ class RedisGateway:
             return answer if isinstance(answer, bytes) else None
 
     async def hashes(self, keys: Sequence[str]) -> list[dict[str, str] | None]:
-        """Several hashes in one round trip; None for what is no hash of text."""
+        """Several hashes in one round trip; None for what is not a hash of text."""
         async with _Bounded(self._timeout):
             answers = await self._send([("HGETALL", key) for key in keys])
         return [_read_hash(answer) for answer in answers]

@@ -135,7 +135,7 @@ class Taker:
             return
         if (item := pop.result()) is None:
             return
-        with suppress(UnicodeDecodeError):  # What is no text is dropped as orphaned.
+        with suppress(UnicodeDecodeError):  # What is not text is dropped as orphaned.
             scripts = self._stores.scripts
             place = scripts.release(self._worker.id, item.decode(), FRONT)
             self._stores.write_behind.put(place)

@@ -72,7 +72,7 @@ class Unserved:
                 "multi": True,
             }
             await stores.mongo.update(EXECUTIONS, [statement])
-            # What lacks its id is no execution.
+            # What lacks its id is not an execution.
             self._queue(document["id"] for document in found if "id" in document)
 
     def _queue(self, execution_ids: Iterable[str]) -> None:

@@ -206,7 +206,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _plain(value: Any) -> Any:  # noqa: PLR0911
-    """What `JSON.stringify` would make of a value that is no JSON."""
+    """What `JSON.stringify` would make of a value that is not JSON."""
     kind: object = value.__class__
     if kind is dict:
         return {str(key): _plain(item) for key, item in value.items()}

@@ -94,7 +94,7 @@ def page(
     """One page, newest first; a row that cannot be read is left out and logged.
 
     The cursor tells whether the listing goes on, not the number of items: a page of
-    unreadable rows is empty and has one. A row whose creation time is no number has
+    unreadable rows is empty and has one. A row whose creation time is not a number has
     no place in the order and is not listed.
     """
     search = _search(connection, prefix, query)
