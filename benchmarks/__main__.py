@@ -2,7 +2,7 @@
 
     ./scripts/bench [--quick] [--only W1,W2] [--peers redflow,saq] [--write-docs]
 
-Installs each peer by its package name into an environment of its own below `.bench/`,
+Installs each peer by its package name into its own environment below `.bench/`,
 starts the servers on 127.0.0.1 and stops them, and tells ratios first. A peer that
 cannot be had is reported as skipped, with the reason. Progress goes to stderr.
 """
@@ -42,7 +42,7 @@ from worchflow.cli.output import Output, OutputFormat, print_to_stderr
 
 INTERRUPTED = 130
 CONCURRENCY = 1_000
-DISK = Path("/var/tmp")  # noqa: S108 - each makes a folder of its own there
+DISK = Path("/var/tmp")  # noqa: S108 - each makes its own folder there
 """Where all data goes: /tmp may be memory, where a flush costs nothing."""
 
 

@@ -153,7 +153,7 @@ async def on_redis_and_mongo(count: int) -> None:
 
 
 async def on_sqlite(count: int) -> None:
-    """Sending and looking, on a file of its own."""
+    """Sending and looking, on its own file."""
     print(f"SQLite, {count:,} executions")
     with tempfile.TemporaryDirectory(prefix="worchflow-") as folder:
         path = Path(folder) / "worchflow.db"

@@ -2,7 +2,7 @@
 
     python examples/payment_saga.py
 
-It sends one order and starts a worker in a process of its own. While the worker
+It sends one order and starts a worker in its own process. While the worker
 waits for the courier it is killed. A second worker takes the order over: what was
 recorded is not done again. Then the courier refuses for good, and the handler pays
 the money back and puts the goods on the shelf again.
@@ -90,7 +90,7 @@ async def place_order(ctx: Context[PlaceOrder]) -> str:
     key = ctx.idempotency_key("Charge card")
     payment = await ctx.step.run("Charge card", charge, ctx.data.amount, key)
     try:
-        # With retries of its own, a step that has used them up raises StepFailed.
+        # With its own retries, a step that has used them up raises StepFailed.
         # That is recorded like a result, so a compensation is never followed by
         # another try of what it compensates.
         return await ctx.step.options(retries=2).run("Ship parcel", ship, place)
@@ -105,7 +105,7 @@ async def place_order(ctx: Context[PlaceOrder]) -> str:
 
 @contextmanager
 def worker() -> Generator[subprocess.Popen[str]]:
-    """A worker in a process of its own, whose output can be read line by line."""
+    """A worker in its own process, whose output can be read line by line."""
     command = [sys.executable, __file__, "worker"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

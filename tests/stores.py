@@ -183,7 +183,7 @@ async def claim_one(backend: Backend, worker: WorkerRecord) -> Claim:
 
 
 async def claimed(backend: Backend, **fields: Any) -> Claim:
-    """Insert an execution and claim it with a worker of its own."""
+    """Insert an execution and claim it with its own worker."""
     worker = await joined(backend)
     id_ = await insert_one(backend, **fields)
     claim = await claim_one(backend, worker)

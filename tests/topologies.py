@@ -1,6 +1,6 @@
 """Several servers that are one store: a replica set, a cluster, a watched master.
 
-All on 127.0.0.1, each member a process of its own. Methods block until they are true;
+All on 127.0.0.1, each member its own process. Methods block until they are true;
 inside a coroutine call them through `asyncio.to_thread`.
 """
 

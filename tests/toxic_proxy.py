@@ -31,7 +31,7 @@ class Toxic(StrEnum):
     SLOW = "slow"
     """16 KiB a second."""
     BYTEWISE = "bytewise"
-    """Each byte of a piece's beginning as a packet of its own."""
+    """Each byte of a piece's beginning as its own packet."""
     DEAF = "deaf"
     """Requests vanish."""
     MUTE = "mute"
@@ -57,10 +57,10 @@ VANISHING = {
 
 
 class ToxicProxy:
-    """Passes a port on to another; runs on an event loop in a thread of its own.
+    """Passes a port on to another; runs on an event loop in its own thread.
 
     `toxic` may be set at any time from any thread. A connection of which something
-    was lost stays lost; one that was only slow goes on. `hits` counts what each
+    was lost stays lost; one that was only slow continues. `hits` counts what each
     toxic has spoiled.
     """
 

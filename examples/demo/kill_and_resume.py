@@ -99,7 +99,7 @@ class Demo:
         return shown
 
     def start_worker(self, name: str, colour: int) -> subprocess.Popen[str]:
-        """A worker in a process of its own; its log appears here."""
+        """A worker in its own process; its log appears here."""
         worker = subprocess.Popen(
             [sys.executable, "-m", "worchflow", "worker", "shop:app"],
             cwd=HERE,

@@ -26,7 +26,7 @@ from worchflow.ledger import Kind, Ledger
 from worchflow.ledger.lines import RESUMED
 
 READY = "worchflow.worker worker "
-NEW_IDENTITY = "goes on with a new identity"
+NEW_IDENTITY = "continues with a new identity"
 MEANT = "Hiccup"
 STOP_TIMEOUT = 40.0
 DIE_WITH_PARENT = 1
@@ -41,7 +41,7 @@ _context = multiprocessing.get_context("forkserver")
 
 
 class WorkerProcess:
-    """One worker as a process of its own, born with its modules already imported."""
+    """One worker as its own process, born with its modules already imported."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class Fleet:
         self._hit("stop", worker, asked)
 
     def resume(self, worker: WorkerProcess) -> None:
-        """SIGCONT: a frozen process goes on where it was."""
+        """SIGCONT: a frozen process continues where it was."""
         asked = time.monotonic()
         worker.signal(SIGCONT)
         self._hit(RESUMED, worker, asked)

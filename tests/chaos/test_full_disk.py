@@ -1,4 +1,4 @@
-"""The disk of an SQLite file is full: typed errors, and work goes on with room."""
+"""The disk of an SQLite file is full: typed errors, and work continues with room."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_a_full_disk_is_waited_out(make_run: MakeRun, disk: SmallDisk) -> 
                 drained_within=60,
             )
         )
-        assert all(worker.alive for worker in workers), "it goes on without a restart"
+        assert all(worker.alive for worker in workers), "it continues without a restart"
         told = "\n".join(worker.text for worker in workers)
         assert "SQLITE_FULL" in told or "SQLITE_IOERR" in told
         assert all("SQLITE_FULL" in str(error) for error in refused)

@@ -1,4 +1,4 @@
-"""Connections that are slow, deaf, mute or torn: calls end in time, work goes on."""
+"""Connections that are slow, deaf, mute or torn: calls end in time, work continues."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_spoiled_connections_lose_nothing(
 
 
 async def spoil(run: Run, name: str, proxy: ToxicProxy, chance: random.Random) -> None:
-    """Set one toxic after the other while work goes on."""
+    """Set one toxic after the other while work continues."""
     toxics = list(Toxic)
     chance.shuffle(toxics)
     executions = 20 * len(toxics)

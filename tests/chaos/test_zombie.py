@@ -1,4 +1,4 @@
-"""A worker frozen past its lease changes nothing any more when it goes on."""
+"""A worker frozen past its lease changes nothing any more when it continues."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 
 
 class Driver:
-    """Sends, cancels, mends and reads. A second one goes on where a first died."""
+    """Sends, cancels, mends and reads. A second one continues where a first died."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ RUNNABLE = [path for path in PAGES if any(snippets(path, "python"))]
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder and a logger of its own, and nothing from the environment."""
+    """A folder and its own logger, and nothing from the environment."""
     logger = logging.getLogger("worchflow.execution")
     monkeypatch.setattr(logger, "handlers", [])
     monkeypatch.setattr(logger, "level", logging.NOTSET)

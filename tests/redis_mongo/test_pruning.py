@@ -141,7 +141,7 @@ async def test_who_is_late_removes_no_step_whatever_says_when_it_was_recorded(
     monkeypatch: pytest.MonkeyPatch,
     settlement: Settlement,
 ) -> None:
-    """Its id is sent anew and has ended as well when the late one goes on."""
+    """Its id is sent anew and has ended as well when the late one continues."""
     id_ = await ended(backend, raw_mongo, settlement)
     status = (await stored(backend, id_)).status
     mongo = backend._open_parts.stores.mongo

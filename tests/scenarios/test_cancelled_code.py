@@ -38,14 +38,14 @@ async def test_a_step_cancelled_before_it_began_is_forgotten(
     async def hasty(ctx: Context[None]) -> int:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(ctx.step.run("never begins", count), 0)
-        return await ctx.step.run("goes on", one)
+        return await ctx.step.run("continues", one)
 
     async with app.client() as client, app.worker():
         handle = await client.send(hasty())
 
         assert await handle.result(timeout=10) == 1
         assert ran == []
-        assert [step.title for step in await client.steps(handle.id)] == ["goes on"]
+        assert [step.title for step in await client.steps(handle.id)] == ["continues"]
 
 
 async def test_wait_for_ends_an_async_step_that_then_runs_again(

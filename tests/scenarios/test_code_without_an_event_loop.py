@@ -47,7 +47,7 @@ def program(app: Worchflow[Any]) -> Worchflow[Any]:
 
 @contextmanager
 def working(app: Worchflow[Any]) -> Iterator[None]:
-    """Run a worker in a thread of its own, as another process would."""
+    """Run a worker in its own thread, as another process would."""
     started, ended = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 

@@ -512,7 +512,7 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 async def everything_can_be_read(app: Worchflow[Any], ids: list[Any]) -> None:
-    """Every call answers or raises an error of the library; the listing goes on."""
+    """Every call answers or raises an error of the library; the listing continues."""
     async with app.client() as client:
         for each in ids:
             for read in (client.get, client.steps, client.retry, client.cancel):

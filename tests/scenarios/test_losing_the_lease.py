@@ -1,4 +1,4 @@
-"""A worker whose lease is uncertain or lost starts nothing, and goes on afterwards."""
+"""A worker whose lease is uncertain or lost starts nothing, and works on afterwards."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A MongoDB replica set in memory: commands in, replies out, as its primary does it.
 
 A write changes what the primary has at once and is committed when a majority has it.
-Majority reads see what is committed; a primary that steps down takes back the rest.
+Majority reads see what is committed; a primary that steps down rolls back the rest.
 """
 
 from __future__ import annotations

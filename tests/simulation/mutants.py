@@ -298,7 +298,7 @@ MUTANTS = (
         "a worker that was frozen starts steps under a lease that ended",
         _no_trust_deadline,
     ),
-    Mutant("dead workers renew", "a fenced worker goes on", _dead_workers_renew),
+    Mutant("dead workers renew", "a fenced worker continues", _dead_workers_renew),
     Mutant("no new identity", "a fenced worker never claims again", _no_new_identity),
     Mutant(
         "settled while it runs",
@@ -318,7 +318,7 @@ MUTANTS = (
     Mutant(
         "send without nonce", "a send calls itself a duplicate", _send_without_nonce
     ),
-    Mutant("writes without a majority", "a fail-over takes back facts", _no_majority),
+    Mutant("writes without a majority", "a fail-over rolls back facts", _no_majority),
     Mutant("no barrier", "in fast mode a result is not what is recorded", _no_barrier),
     Mutant(
         "no continuity",

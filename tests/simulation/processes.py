@@ -1,6 +1,6 @@
 """Processes in virtual time: event loops and threads that run when the world says so.
 
-Nothing here waits. A process is an event loop of its own and any number of threads
+Nothing here waits. A process is its own event loop and any number of threads
 (greenlets, so that the library's blocking code runs as it is written); between two
 of its turns it can be frozen or cease to exist.
 """
@@ -113,7 +113,7 @@ class Process:
             self.world.ready.append(self)
 
     def freeze(self, seconds: float) -> None:
-        """Let nothing of it run for a while; time goes on for everybody else."""
+        """Let nothing of it run for a while; time continues for everybody else."""
         self.is_running = False
         self.world.after(seconds, self.thaw)
 

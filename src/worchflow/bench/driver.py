@@ -37,7 +37,7 @@ class ProgramFailed(WorchflowError):
 
 
 class Program:
-    """A process in a session of its own, which nothing of it outlives."""
+    """A process in its own session, which nothing of it outlives."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Program:
         return self.answer(TIMEOUT + count / SLOWEST)
 
     def answer(self, timeout: float = TIMEOUT) -> Line:
-        """Its next line that is not a report; `ProgramFailed` when there is none in time.
+        """Its next line that is not a report; `ProgramFailed` if none comes in time.
 
         Every report of progress starts the time anew.
         """

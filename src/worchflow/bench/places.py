@@ -56,7 +56,7 @@ class Store(ABC):
 
 
 class SQLiteStore(Store):
-    """A file for each measurement, in a folder of its own.
+    """A file for each measurement, in its own folder.
 
     The folder is made below `parent`: whether a commit is dear depends on the disk.
     """

@@ -140,7 +140,7 @@ def run(
     *,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> T:
-    """Run a command's work on an event loop of its own; SIGINT exits with 130."""
+    """Run a command's work on its own event loop; SIGINT exits with 130."""
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             return runner.run(work)

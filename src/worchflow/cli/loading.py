@@ -29,8 +29,8 @@ def load_app(target: str) -> Worchflow[Any]:
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
         raise ConfigurationError(
-            f'app "{target}" is not a module:attribute: write "{_guess(module_name)}:app" '
-            "for the variable app of the module"
+            f'app "{target}" is not a module:attribute: write '
+            f'"{_guess(module_name)}:app" for the variable app of the module'
         )
     if module_name.endswith(".py") or "/" in module_name:
         raise ConfigurationError(

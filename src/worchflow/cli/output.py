@@ -112,7 +112,7 @@ class Output:
     def objects(
         self, name: str, shapes: Sequence[Mapping[str, Any]], **beside: Any
     ) -> None:
-        """Objects as one JSON object under `name`, or each on a line of its own."""
+        """Objects as one JSON object under `name`, or each on its own line."""
         if self.output_format is OutputFormat.JSONL:
             for shape in shapes:
                 self.object(shape)

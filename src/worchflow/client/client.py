@@ -125,7 +125,7 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
 
     @property
     def sync(self) -> SyncClient[Schema]:
-        """The same calls for code without an event loop, on a thread of its own.
+        """The same calls for code without an event loop, on its own thread.
 
         Callbacks and middleware of this client are called for them on that thread.
         """
@@ -339,7 +339,7 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
             )
 
     def _cloned(self) -> WorchflowClient[Any]:
-        """The same client on a backend of its own, for another event loop."""
+        """The same client on its own backend, for another event loop."""
         clone: WorchflowClient[Any] = WorchflowClient(
             backend=self._connection.backend.clone(),
             functions=self._functions.values(),

@@ -1,4 +1,4 @@
-"""Calls from any thread into a client that has an event loop of its own."""
+"""Calls from any thread into a client that has its own event loop."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ ClientT = TypeVar("ClientT", bound=Client)
 CLOSED = "client.sync is closed: open() opens it again, as `with client.sync` does"
 
 OWN_THREAD = (
-    "client.sync was called from a callback of its own, and would wait for itself: "
+    "client.sync was called from its own callback, and would wait for itself: "
     "give the work to another thread, and do not wait for it"
 )
 
 FORKED = (
     "this belongs to client.sync of the parent process, from before the fork: ask "
-    "client.sync again, which has a connection of its own here"
+    "client.sync again, which has its own connection here"
 )
 
 MAX_CANCELLATIONS = 3
-"""How often a call that goes on nevertheless is cancelled, a second apart."""
+"""How often a call that continues nevertheless is cancelled, a second apart."""
 CLOSE_TIMEOUT = 60.0
 """Seconds for closing: far more than stores and callbacks are given to end."""
 
 
 class Portal(Generic[ClientT]):
-    """A client on an event loop of its own, in a daemon thread, for calls from others.
+    """A client on its own event loop, in a daemon thread, for calls from others.
 
     Calls may come from any thread but that one, where the client's callbacks and
     middleware run.

@@ -152,7 +152,8 @@ def read_handler(handler: object) -> Handler:
     where = _name(handler)
     if not callable(handler) or isinstance(handler, type):
         raise ConfigurationError(
-            f"{where} is not a handler: it must be a function of one argument, the context"
+            f"{where} is not a handler: it must be a function of one argument, "
+            "the context"
         )
     inner = _innermost(handler)
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):

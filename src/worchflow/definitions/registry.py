@@ -49,7 +49,7 @@ class FunctionRegistry:
             other = self._by_event[function.event_name]
             raise FunctionAlreadyRegistered(
                 f'the event "{function.event_name}" has a function already, '
-                f"{_where(other)}; {_where(function)} needs an event of its own, "
+                f"{_where(other)}; {_where(function)} needs its own event, "
                 "as one event starts one execution",
                 function_id=function.id,
             )

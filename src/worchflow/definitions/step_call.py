@@ -37,7 +37,7 @@ MISSING: Final = Missing.MISSING
 class StepCall:
     """One call of `step.run`, checked: what to run, under which options.
 
-    `timeout` is in seconds; `retries` is None for a step without retries of its own.
+    `timeout` is in seconds; `retries` is None for a step without its own retries.
     """
 
     title: str
@@ -157,7 +157,7 @@ def check_timeout(value: Duration) -> float:
 def _check_retries(value: int | Retry) -> Retry:
     if value is None:
         raise ConfigurationError(
-            "retries=None: leave it out for a step without retries of its own"
+            "retries=None: leave it out for a step without its own retries"
         )
     return Retry.of(value)
 

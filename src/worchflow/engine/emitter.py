@@ -182,7 +182,7 @@ class Emitter(CallbackMethods):
         try:
             outcome = callback(payload)
         except (Exception, asyncio.CancelledError):
-            logger.exception("a callback for %r failed; work goes on", payload.name)
+            logger.exception("a callback for %r failed; work continues", payload.name)
             return
         if not inspect.isawaitable(outcome):
             return
@@ -218,7 +218,7 @@ class Emitter(CallbackMethods):
         try:
             await outcome
         except Exception:
-            logger.exception("an async callback for %r failed; work goes on", name)
+            logger.exception("an async callback for %r failed; work continues", name)
 
     async def drain(self, timeout: float) -> None:
         """Wait for async callbacks still running, then cancel the rest."""

@@ -15,7 +15,7 @@ class InOwnContext(Generic[T]):
     """Await it once: what the coroutine sets in context variables stays inside.
 
     A step sets nothing on a replay, so nothing may get out of its first run either.
-    A task of its own would do the same, and cost a turn of the event loop.
+    A separate task would do the same, and cost a turn of the event loop.
     """
 
     __slots__ = ("_coroutine",)

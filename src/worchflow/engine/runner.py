@@ -155,7 +155,7 @@ class ExecutionRunner:
             del call  # It holds an error that holds this frame.
 
     def _plain(self, value: Any) -> Any:
-        """The result of a plain handler; it is not a coroutine that nobody would await."""
+        """The result of a plain handler; not a coroutine that nobody would await."""
         if inspect.isawaitable(value):
             discard(value)
             raise NonRetryable(

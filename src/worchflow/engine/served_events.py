@@ -44,7 +44,7 @@ def unserved_warning(name: str, workers: Iterable[WorkerSeen]) -> str | None:
 
 @dataclass(eq=False)
 class ServedEvents:
-    """Looks for live workers of what one client sends, on a task of its own.
+    """Looks for live workers of what one client sends, on its own task.
 
     No send waits for it, and of a name it tells at most once a minute. What is sent
     right before the event loop ends is not looked at.

@@ -288,7 +288,7 @@ class NestedStep(StepError):
 
 
 class StepFailed(StepError):
-    """A step with retries of its own has used them up.
+    """A step with its own retries has used them up.
 
     This is a recorded fact: every replay raises it again. On the first run
     `__cause__` is the original exception; `error_type`, `error_message` and

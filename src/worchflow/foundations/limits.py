@@ -60,8 +60,8 @@ def check_id_of_others(value: object, field: str = "id") -> str:
             value.encode()
             return value
     raise InvalidInput(
-        f"{field}={short(value)} is not an execution id: text that is not empty, without "
-        "half characters",
+        f"{field}={short(value)} is not an execution id: text that is not empty, "
+        "without half characters",
         field=field,
     )
 

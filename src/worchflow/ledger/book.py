@@ -138,7 +138,7 @@ def after_the_record(work: Sequence[Line]) -> Iterator[Line]:
 def could_not_know(again: Line, work: Sequence[Line]) -> bool:
     """Whether the step was recorded by one who had lost it, while its owner ran it.
 
-    What a process did before it froze is recorded when it goes on. The owner, inside
+    What a process did before it froze is recorded when it continues. The owner, inside
     its own retries of the step, finds that record when it has a result itself.
     """
     began = False

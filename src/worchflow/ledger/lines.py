@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RESUMED = "cont"
 """The fault that lets a frozen process go on; every other one ends or freezes it."""
 SURVIVED = ("stop", RESUMED, "term")
-"""Faults after which the same process goes on for a while."""
+"""Faults after which the same process continues for a while."""
 
 
 class Kind(StrEnum):

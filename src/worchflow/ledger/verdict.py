@@ -25,7 +25,7 @@ def check(lines: Sequence[Line], torn: int = 0, *, plan: Plan | None = None) -> 
       was accepted.
     - A step whose result the handler had is never started again, and every reader
       sees the result of the same run of it. What a frozen process had run it may
-      record when it goes on; tries its successor makes meanwhile are counted apart.
+      record when it continues; tries its successor makes meanwhile are counted apart.
     - One owner at a time: a token belongs to one process, no step starts under a
       lower token than one before, and an execution changes hands only after its
       owner was hit by a fault or its attempt failed. A process frozen between its

@@ -96,7 +96,7 @@ def only_attempt(
 
     If its first claim completed it, all of that one attempt is stored anyway: its
     worker in `settled_by`, the mark of the settlement, its times as those of the
-    execution. A record of its own would be a tenth of the cost of an execution.
+    execution. A separate record would be a tenth of the cost of an execution.
     """
     if token != FIRST_TOKEN or settled_by is None:
         return ()

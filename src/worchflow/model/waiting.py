@@ -110,7 +110,7 @@ def _queued(
     who = _free_worker(execution, workers)
     if execution.started_at is not None:
         since = format_duration((now - execution.updated_at).total_seconds())
-        return f"It was handed back {since} ago and goes on with {who}."
+        return f"It was handed back {since} ago and continues with {who}."
     since = format_duration(
         (now - (execution.run_at or execution.created_at)).total_seconds()
     )

@@ -130,7 +130,10 @@ def _container_violation(
             if _type_of(key) is not str:
                 return f"has a key that is {with_article(key)}: {NOT_PLAIN}"
             if not key.isascii() and has_surrogate(key):
-                return f"has the key {short(key)}, a lone surrogate: it is not valid Unicode"
+                return (
+                    f"has the key {short(key)}, a lone surrogate: it is not valid "
+                    "Unicode"
+                )
     return None
 
 
@@ -168,7 +171,7 @@ def with_article(value: object) -> str:
 
 
 def has_surrogate(text: str) -> bool:
-    """Whether a text is not valid Unicode: UTF-8, and so every store, cannot hold it."""
+    """Whether a text is not valid Unicode: no store can hold it, nor can UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -241,7 +241,7 @@ def _loss(item: datetime | time) -> str:
     if isinstance(item, time):
         return (
             f"is a time of day in the time zone {name}, which would be lost: keep the "
-            "name of the zone in a field of its own"
+            "name of the zone in its own field"
         )
     named = isinstance(zone, ZoneInfo) and _has_name(zone)
     make = (

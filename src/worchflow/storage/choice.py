@@ -232,7 +232,8 @@ def _checked_path(path: object) -> str | Path:
 def _given(backend: Backend, choice: StoreChoice) -> Backend:
     if not isinstance(backend, Backend):
         raise ConfigurationError(
-            f"backend={short(backend)} is not a backend: make one with open_backend(...)"
+            f"backend={short(backend)} is not a backend: make one with "
+            "open_backend(...)"
         )
     own, queue_prefix = backend.options.queue_prefix, choice.queue_prefix
     if queue_prefix is not None and queue_prefix != own:

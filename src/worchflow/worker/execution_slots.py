@@ -78,7 +78,7 @@ class ExecutionSlots:
             await self._freed.wait()
 
     def start(self, claim: Claim, lease: Lease) -> None:
-        """Run a claim in a slot of its own."""
+        """Run a claim in its own slot."""
         execution_id = claim.execution.id
         if claim.worker_id != lease.worker.id or execution_id in self._slots:
             return

@@ -1,4 +1,4 @@
-"""The worker's lease: renewed from a thread of its own, trusted only until a deadline.
+"""The worker's lease: renewed from its own thread, trusted only until a deadline.
 
 The thread keeps the lease while the event loop is busy or blocked. Trust ends a
 margin before the lease can, counted from when the renewal was asked for, so a
@@ -137,7 +137,7 @@ class LeaseKeeper:
                 if not failing:
                     logger.warning(
                         "%s; the lease of worker %s could not be renewed: no step "
-                        "starts once it is uncertain, renewing goes on",
+                        "starts once it is uncertain, renewing continues",
                         error,
                         self._lease.worker.id,
                     )

@@ -29,7 +29,7 @@ logger = logging.getLogger("worchflow.worker")
 
 
 class Membership:
-    """Joins the fleet, keeps the lease, and goes on under a new name when fenced."""
+    """Joins the fleet, keeps the lease, and continues under a new name when fenced."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Membership:
     def _fenced(self, lease: Lease) -> None:
         logger.error(
             "worker %s was declared dead (frozen or cut off for longer than its lease "
-            "of %.3g s): it drops what it ran and goes on under a new identity",
+            "of %.3g s): it drops what it ran and continues under a new identity",
             lease.worker.id,
             lease.ttl,
         )
@@ -143,7 +143,7 @@ class Membership:
                 pause = backoff.pause()
                 logger.exception("joining failed; joining again in %.1f s", pause)
             else:
-                logger.info("the worker goes on with a new identity")
+                logger.info("the worker continues with a new identity")
                 return
             await asyncio.sleep(pause)
 

@@ -50,7 +50,7 @@ class UpkeepLoop:
             )
             if reaped:
                 logger.warning(
-                    "took back %d execution(s) of dead workers; they resume after "
+                    "reclaimed %d execution(s) of dead workers; they resume after "
                     "their last recorded step",
                     reaped,
                 )

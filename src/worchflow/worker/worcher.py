@@ -242,12 +242,12 @@ class Worcher(CallbackMethods):
             await asyncio.shield(self._stopping)
 
     def after_fork(self) -> None:
-        """Do nothing in the child: what the worker runs goes on in the parent."""
+        """Do nothing in the child: what the worker runs continues in the parent."""
         if self._state != "new":
             self._state = "one of the parent process"
 
     def _request_stop(self, seconds: float) -> None:
-        """Let it stop within so many seconds, in a task of its own."""
+        """Let it stop within so many seconds, in its own task."""
         self._deadline.bring_forward(seconds)
         if self._state == "new":
             self._state = "stopped"

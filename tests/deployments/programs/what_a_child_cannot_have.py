@@ -1,4 +1,4 @@
-"""What a child is refused, and a worker that goes on beside one of a child."""
+"""What a child is refused, and a worker that continues beside one of a child."""
 
 from __future__ import annotations
 

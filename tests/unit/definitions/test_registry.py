@@ -56,7 +56,7 @@ def test_a_second_function_on_one_event_is_refused() -> None:
         registry.add(other)
     assert 'the event "mail" has a function already' in caught.value.message
     assert "test_registry.handle_too; " in caught.value.message
-    assert "test_registry.handle needs an event of its own" in caught.value.message
+    assert "test_registry.handle needs its own event" in caught.value.message
     assert caught.value.function_id == "other"
     assert list(registry) == [mail]
     assert registry.by_id("other") is None

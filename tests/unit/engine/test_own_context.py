@@ -1,4 +1,4 @@
-"""A coroutine in a context of its own behaves as if it were awaited directly."""
+"""A coroutine in its own context behaves as if it were awaited directly."""
 
 from __future__ import annotations
 

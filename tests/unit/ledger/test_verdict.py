@@ -38,7 +38,7 @@ def killed(pid: int, at: float, fault: str = "kill") -> dict[str, Any]:
 
 
 def kept() -> list[Line]:
-    """A worker is killed inside its second step; another goes on from there."""
+    """A worker is killed inside its second step; another continues from there."""
     return written(
         plan(),
         {"kind": Kind.ACCEPTED, "value": 5, "status": "completed"},

@@ -64,7 +64,7 @@ def test_what_runs_or_has_ended_does_not_wait(status: str) -> None:
         ),
         (
             replace(QUEUED, started_at=SENT, updated_at=NOW - timedelta(seconds=90)),
-            f"It was handed back 1 min 30 s ago and goes on with {WORKER}.",
+            f"It was handed back 1 min 30 s ago and continues with {WORKER}.",
         ),
         (
             replace(

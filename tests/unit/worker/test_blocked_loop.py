@@ -1,4 +1,4 @@
-"""The watch over the event loop: it goes on watching whatever becomes of a report."""
+"""The watch over the event loop: it watches on whatever becomes of a report."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def on_lines(hear: Callable[[Line], None]) -> None:
 
 
 def _listen(hear: Callable[[Line], object]) -> None:
-    """Hear the driver in a thread of its own: its end is heard even by who is busy."""
+    """Hear the driver in its own thread: its end is heard even by who is busy."""
 
     def read() -> None:
         # Not sys.stdin: forked children close that, and would wait for who reads it.

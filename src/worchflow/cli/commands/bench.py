@@ -66,8 +66,8 @@ def bench(
     """Measure Worchflow on the stores of the environment.
 
     Beside it stand the store's own limits: the same durable writes, by a bare program
-    in ideal batches. It works in databases, files and queue prefixes of its own and
-    removes them at the end. Progress goes to stderr.
+    in ideal batches. It works in databases, files and queue prefixes that nothing else
+    uses, and removes them at the end. Progress goes to stderr.
     """
     invocation = Invocation.of(context, output=output)
     workloads = _workloads(only)

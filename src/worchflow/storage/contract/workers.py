@@ -44,7 +44,7 @@ class WorkerStore(ABC):
     def renew(self, worker_id: str) -> Renewal:
         """Renew the lease by the store's clock.
 
-        Blocking: called from the lease's own thread, on a connection of its own;
+        Blocking: called from the lease's own thread, on its own connection;
         raises `StoreUnavailable` after at most half a TTL. Never revives a worker
         that was declared dead.
         """

@@ -74,7 +74,7 @@ class RedisMongoBackend(Backend):
     def connect(
         cls, redis_url: str, mongo_url: str, options: BackendOptions | None = None
     ) -> RedisMongoBackend:
-        """A backend with clients of its own; `ConfigurationError` for a bad URL.
+        """A backend with its own clients; `ConfigurationError` for a bad URL.
 
         Without a database in the MongoDB URL it is `worchflow`.
         """

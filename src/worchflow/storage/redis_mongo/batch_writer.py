@@ -48,7 +48,7 @@ class Write:
             self.future.set_result(outcome)
 
     def fail(self, error: WorchflowError) -> None:
-        """Raise at the caller, an error of its own."""
+        """Raise at the caller, its own error."""
         if not self.future.done():
             own = type(error)(error.message)
             own.__cause__ = error

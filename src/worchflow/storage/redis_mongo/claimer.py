@@ -38,7 +38,7 @@ MAX_INFLIGHT = 20_000
 class Claimer:
     """Takes ids and turns them into claims.
 
-    A round is a task of its own and never cancelled by its caller: ids it took and
+    A round is its own task and never cancelled by its caller: ids it took and
     claims it made wait here for the next call. So is a claim for the quarantine slot.
     """
 

@@ -102,7 +102,7 @@ class UrlConnections:
         return self._clients
 
     def lease_store(self, mongo: MongoGateway) -> LeaseStore:
-        """A sync client of its own."""
+        """Its own sync client."""
         del mongo
         timeout = self._options.lease_ttl / 2
 

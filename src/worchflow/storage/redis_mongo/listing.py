@@ -30,7 +30,7 @@ logger = logging.getLogger("worchflow.storage.redis_mongo")
 SORT = (("createdAt", -1), ("_id", -1))
 MAX_SCANNED = 10_000
 """So many index entries one page walks past at most, where a filter has no index of
-its own. With fewer items found by then, the page is short and its cursor goes on."""
+its own. With fewer items found by then, the page is short and its cursor continues."""
 MAX_IDS_LOOKED_UP = 1000
 """Up to so many ids with a beginning are looked up; more of them are met anyway."""
 FIRST, LAST = Int64(-(2**63)), Int64(2**63 - 1)
@@ -130,7 +130,7 @@ class Listing(ListingStore):
     async def page(self, query: ExecutionQuery) -> StoredPage:
         """One page; what cannot be read is left out and logged.
 
-        The cursor tells whether the listing goes on, not the number of items.
+        The cursor tells whether the listing continues, not the number of items.
         """
         after = None if query.cursor is None else _position_of(query.cursor)
         filling = Filling(query, self._stores.documents)

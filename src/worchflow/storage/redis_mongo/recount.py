@@ -63,7 +63,7 @@ class Recount:
         if asked is None:
             return
         if self._asked is None:
-            # Asked for again meanwhile, it goes on: else those who die often would
+            # Asked for again meanwhile, it continues: else those who die often would
             # keep it at its first days.
             self._asked = asked
             self._days.extend(sorted(_days(ended)))

@@ -313,7 +313,7 @@ def _read_error(answer: Any) -> Any:
 
 
 def _unavailable(error: BaseException) -> StoreUnavailable:
-    # Redis 6.2 wraps a script's error in a text of its own.
+    # Redis 6.2 wraps a script's error in its own text.
     if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error):
         return RedisFull(f"Redis is full ({describe(error)})")
     return StoreUnavailable(f"Redis did not answer ({describe(error)})")

@@ -47,7 +47,7 @@ class StepRecords:
         """Insert a step and return what is recorded of it.
 
         That is `document` itself, or what was there before and is not void. `document`
-        is also what a writer goes on with whose own document is void: that takes no
+        is also what a writer continues with whose own document is void: that takes no
         other's place.
         """
         recorded = await self._insert(document, size)

@@ -235,11 +235,11 @@ class Steps(StepStore):
         try:
             stored = await asyncio.shield(task)
         except WorchflowError:
-            # Nobody goes on with it: whoever saves the step does so anew.
+            # Nobody continues with it: whoever saves the step does so anew.
             self._forget(claim_key, task)
             raise
         recorded = self._recorded(step, document, stored)
-        # The handler goes on with what is recorded: no conflict is left.
+        # The handler continues with what is recorded: no conflict is left.
         self._forget(claim_key, task)
         return recorded
 

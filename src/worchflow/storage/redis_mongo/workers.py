@@ -62,7 +62,7 @@ class Workers(WorkerStore):
     def renew(self, worker_id: str) -> Renewal:
         renewal = self._leases.renew(worker_id)
         if not renewal.alive:
-            # Fenced: it goes on under another name, and what it took is reaped.
+            # Fenced: it continues under another name, and what it took is reaped.
             self._loop.call_soon_threadsafe(self._claims.forget, worker_id)
         return renewal
 

@@ -77,7 +77,7 @@ class WriteBehindQueue:
     def put(self, operation: Operation, *, at_once: bool = True) -> None:
         """Send it, at once or soon; the oldest give way when too many wait.
 
-        Soon is for what only shows how far an execution has come: its handler goes on
+        Soon is for what only shows how far an execution has come: its handler continues
         first, for making and sending a message takes about as long as Redis does.
         """
         self._waiting.append(operation)
@@ -172,7 +172,7 @@ class WriteBehindQueue:
     async def _refused(self, group: Sequence[Operation], error: Exception) -> None:
         if isinstance(error, RedisFull):
             if not self.is_full:
-                logger.warning("%s; work goes on through MongoDB", error)
+                logger.warning("%s; work continues through MongoDB", error)
             self.is_full = True
         elif len(group) > 1:
             # Whatever it is about one of them must not keep the others.
@@ -223,7 +223,7 @@ class WriteBehindQueue:
 
     def _failed(self, error: StoreUnavailable) -> None:
         if not self._failing:
-            logger.warning("%s; work goes on through MongoDB, more slowly", error)
+            logger.warning("%s; work continues through MongoDB, more slowly", error)
         self._failing = True
 
     def _answered(self) -> None:

@@ -34,7 +34,7 @@ LAST_TOKEN = MOST_DEATHS = 2**63 - 1
 UNREADABLE_DELAY = 3600 * 1000
 """Milliseconds for which a row that cannot be read leaves the queue."""
 
-# Each event has a queue of its own in the index; the oldest of all are taken, so the
+# Each event has its own queue in the index; the oldest of all are taken, so the
 # cost depends on the events and the limit, never on how much waits.
 _NEXT = f"""
     WITH next AS MATERIALIZED (

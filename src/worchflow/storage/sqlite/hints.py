@@ -61,7 +61,7 @@ class Hints:
 
     @property
     def have_more_than_progress(self) -> bool:
-        """Whether there is more than the progress of executions that go on."""
+        """Whether there is more than the progress of executions that continue."""
         return bool(
             self.work
             or self.cancelled

@@ -35,7 +35,7 @@ logger = logging.getLogger("worchflow.storage.sqlite")
 
 MAX_WALKED = 10_000
 """So many index entries one page walks past at most, where a filter has no index of
-its own. With fewer items found by then, the page is short and its cursor goes on."""
+its own. With fewer items found by then, the page is short and its cursor continues."""
 MAX_IDS_LOOKED_UP = 1000
 """Up to so many ids with a beginning are looked up; more of them are met anyway."""
 MAX_MOMENT = 2**63 - 1
@@ -93,7 +93,7 @@ def page(
 ) -> StoredPage:
     """One page, newest first; a row that cannot be read is left out and logged.
 
-    The cursor tells whether the listing goes on, not the number of items: a page of
+    The cursor tells whether the listing continues, not the number of items: a page of
     unreadable rows is empty and has one. A row whose creation time is not a number has
     no place in the order and is not listed.
     """

@@ -71,7 +71,7 @@ class LoopBinding:
     def tell(self, notice: Callable[[], Notice]) -> None:
         """Tell those who follow an execution what no transaction does.
 
-        With the next commit, which mostly comes soon: a commit of its own costs more
+        With the next commit, which mostly comes soon: a separate commit costs more
         than all the rest of it.
         """
         self.shared.tell(Happening(self.prefix, is_progress=True, make=notice))

@@ -280,7 +280,7 @@ class LeaseConnection:
     def renew(
         self, act: Callable[[sqlite3.Connection], Renewal], timeout: float
     ) -> Renewal:
-        """Renew in a transaction of its own; `StoreUnavailable` after `timeout`."""
+        """Renew in its own transaction; `StoreUnavailable` after `timeout`."""
         deadline = self._clock() + timeout
         if not self._in_use.acquire(timeout=timeout):
             raise StoreUnavailable("the last renewal of the lease has not come back")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .writer import Transaction
 
 MAX_REQUEUED = 100
-"""Executions put off by one call; the next call goes on."""
+"""Executions put off by one call; the next call continues."""
 
 # Walks from one event name to the next in the index, past all that wait under it.
 _DUE_EVENTS = """
