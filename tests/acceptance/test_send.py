@@ -186,7 +186,7 @@ def test_a_mistyped_event_is_refused_with_the_right_one(project: Project) -> Non
     ("arguments", "says"),
     [
         (("--delay", "5x"), "--delay='5x' is not a duration"),
-        (("--at", "2030-01-31T08:00:00"), "no moment with a time zone"),
+        (("--at", "2030-01-31T08:00:00"), "not a moment with a time zone"),
         (("--at", "2030-01-31T08:00:00Z", "--delay", "5m"), "say when once"),
         (("--id", "a b"), "is not an execution id"),
     ],

@@ -70,7 +70,7 @@ MUTANTS = {
     ),
     "claim-owned": Mutant(
         "a claim takes what another worker owns",
-        "storage/redis_mongo/ownership.py",
+        "storage/redis_mongo/claim_updates.py",
         """            "owner": None,
             "status": {"$in": list(CLAIMABLE)},
 """,
@@ -98,7 +98,7 @@ MUTANTS = {
     ),
     "no-replay": Mutant(
         "an execution that changes hands brings no recorded steps",
-        "storage/redis_mongo/ownership.py",
+        "storage/redis_mongo/claim_updates.py",
         "        if with_steps:\n",
         "        if with_steps and replay:\n",
         "test_poison.py::"

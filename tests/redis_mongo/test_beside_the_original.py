@@ -47,7 +47,7 @@ from worchflow.foundations.ids import step_id
 from worchflow.model.records import ExecutionStatus, StepStatus, StoredStep
 from worchflow.model.settlement import Completed, Failed, Released, RetryAt, Settlement
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
-from worchflow.storage.redis_mongo.original import Original as TakingOver
+from worchflow.storage.redis_mongo.typescript_original import Original as TakingOver
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -738,9 +738,9 @@ async def test_what_can_be_no_id_is_refused(
 ) -> None:
     async with WorchflowClient(backend=backend) as client:
         for call in (client.get, client.steps, client.retry, client.cancel):
-            with pytest.raises(InvalidInput, match="no execution id"):
+            with pytest.raises(InvalidInput, match="not an execution id"):
                 await call(id_)
-        with pytest.raises(InvalidInput, match="no execution id"):
+        with pytest.raises(InvalidInput, match="not an execution id"):
             client.handle(id_)
 
 

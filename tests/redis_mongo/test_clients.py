@@ -214,7 +214,7 @@ def test_a_bad_url_is_told_without_its_password(redis_url: str, mongo_url: str) 
 @pytest.mark.parametrize("number", ["shop", "1/2", "-1"])
 def test_a_redis_database_that_is_no_number_is_refused(number: str) -> None:
     url = f"redis://:secret@host/{number}"
-    with pytest.raises(ConfigurationError, match=rf"host/{number}.* no number"):
+    with pytest.raises(ConfigurationError, match=rf"host/{number}.* not a number"):
         RedisMongoBackend.connect(url, "mongodb://host/db")
 
 

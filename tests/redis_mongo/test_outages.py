@@ -27,7 +27,7 @@ from worchflow.foundations.errors import StoreUnavailable
 from worchflow.model.notices import ExecutionUpdated, encode_notice
 from worchflow.model.records import ExecutionStatus
 from worchflow.model.settlement import Completed, Released
-from worchflow.storage.redis_mongo import missing, notices, sweeper
+from worchflow.storage.redis_mongo import missing_from_queue, notices, sweeper
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.redis_gateway import Answer
 from worchflow.storage.redis_mongo.scripts import ENQUEUE, RELEASE, ScriptCall
@@ -171,7 +171,7 @@ async def test_a_sweep_passes_pages_that_redis_refuses(
     prefix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(missing, "PAGE", 2)
+    monkeypatch.setattr(missing_from_queue, "PAGE", 2)
     worker = await joined(backend)
     ids = [await insert_one(backend) for _ in range(12)]
     same_moment(mongo_url, ids)
@@ -285,7 +285,7 @@ async def test_a_sweep_that_ends_early_goes_on_where_it_was(
     monkeypatch: pytest.MonkeyPatch,
     reason: str,
 ) -> None:
-    monkeypatch.setattr(missing, "PAGE", 2)
+    monkeypatch.setattr(missing_from_queue, "PAGE", 2)
     monkeypatch.setattr(sweeper, "RECENT_MILLISECONDS", 0)
     worker = await joined(backend)
     ids = [await insert_one(backend) for _ in range(10)]

@@ -223,5 +223,5 @@ async def test_a_failing_store_is_an_error_and_raises(tmp_path: Any) -> None:
 async def test_middleware_is_made_before_it_is_given(make_app: Any) -> None:
     with pytest.raises(ConfigurationError, match="Listener is a class"):
         make_app(middleware=[Listener]).client()
-    with pytest.raises(ConfigurationError, match="no Middleware"):
+    with pytest.raises(ConfigurationError, match="not a Middleware"):
         make_app(middleware=[object()]).worker()

@@ -16,14 +16,14 @@ from worchflow.foundations.ids import new_nonce
 from worchflow.model.records import StepStatus
 from worchflow.storage.contract.executions import Inserted
 from worchflow.storage.redis_mongo import (
+    claim_updates,
     claimer,
     committer,
     executions,
     leases,
     mongo_gateway,
-    ownership,
     reaper,
-    settlements,
+    settlement_updates,
     settling,
     statements,
     steps,
@@ -60,20 +60,20 @@ def _settle_without_owner() -> list[Change]:
         return {self._documents.id_field: self._claim.execution.id}
 
     return [
-        (settlements.SettlementUpdate, "query", property(query)),
+        (settlement_updates.SettlementUpdate, "query", property(query)),
         (statements, "_owned", lambda merge_key: {}),
     ]
 
 
 def _claim_of_owned() -> list[Change]:
-    original = ownership.Ownership.__init__
+    original = claim_updates.Ownership.__init__
 
     def init(self: Any, *arguments: Any) -> None:
         original(self, *arguments)
         del self._eligible["owner"]
         self._eligible["status"] = {"$in": ["queued", "retrying", "processing"]}
 
-    return [(ownership.Ownership, "__init__", init)]
+    return [(claim_updates.Ownership, "__init__", init)]
 
 
 def _no_sweep() -> list[Change]:
@@ -164,7 +164,7 @@ def _cancel_forgotten_by_reap() -> list[Change]:
 
 
 def _cancel_forgotten_by_settle() -> list[Change]:
-    original: Any = settlements.SettlementUpdate.query
+    original: Any = settlement_updates.SettlementUpdate.query
 
     def query(self: Any) -> Any:
         found = original.fget(self)
@@ -172,11 +172,11 @@ def _cancel_forgotten_by_settle() -> list[Change]:
         return found
 
     return [
-        (settlements.SettlementUpdate, "query", property(query)),
+        (settlement_updates.SettlementUpdate, "query", property(query)),
         (
-            settlements,
+            settlement_updates,
             "UNSET_OWNERSHIP",
-            settlements.UNSET_OWNERSHIP | {"cancelRequested": ""},
+            settlement_updates.UNSET_OWNERSHIP | {"cancelRequested": ""},
         ),
     ]
 
@@ -201,13 +201,13 @@ def _steps_from_redis_alone() -> list[Change]:
 
 
 def _same_token() -> list[Change]:
-    original = ownership._claim_change
+    original = claim_updates._claim_change
 
     def change(worker: Any) -> Any:
         values, unset = original(worker)
         return values | {"token": {"$ifNull": ["$token", 1]}}, unset
 
-    return [(ownership, "_claim_change", change)]
+    return [(claim_updates, "_claim_change", change)]
 
 
 def _settled_while_it_runs() -> list[Change]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from ..foundations.backoff import exponential
 from ..foundations.durations import to_seconds
 from ..foundations.errors import (
     ConfigurationError,
@@ -158,10 +159,7 @@ def _backoff(failures: int, policy: Retry, random: Callable[[], float]) -> float
     exponent = failures - (2 if policy.immediate_first else 1)
     delay = to_seconds(policy.delay, "delay")
     longest = to_seconds(policy.max_delay, "max_delay")
-    try:
-        wait = min(delay * float(policy.factor) ** exponent, longest)
-    except OverflowError:
-        wait = longest if delay else 0.0
+    wait = exponential(delay, float(policy.factor), longest, exponent)
     return wait * random() if policy.jitter else wait
 
 

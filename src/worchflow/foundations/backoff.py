@@ -1,4 +1,4 @@
-"""Pauses between tries, longer each time."""
+"""How long the pauses between tries are: those of the library, and retries' growth."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def exponential(first: float, factor: float, longest: float, times: int) -> float:
+    """Seconds after `times` pauses: `first` multiplied so often, at most `longest`."""
+    try:
+        return min(first * factor**times, longest)
+    except OverflowError:
+        return longest if first else 0.0
 
 
 class Backoff:
@@ -24,16 +32,17 @@ class Backoff:
         factor: float = 2.0,
     ) -> None:
         self._random = random
-        self._first = self._next = first
-        self._longest = longest
+        self._first = first
         self._factor = factor
+        self._longest = longest
+        self._times = 0
 
     def pause(self) -> float:
         """Seconds to wait before the next try."""
-        pause = self._next * (0.5 + self._random())
-        self._next = min(self._next * self._factor, self._longest)
-        return pause
+        pause = exponential(self._first, self._factor, self._longest, self._times)
+        self._times += 1
+        return pause * (0.5 + self._random())
 
     def reset(self) -> None:
         """Begin with the shortest pause again."""
-        self._next = self._first
+        self._times = 0

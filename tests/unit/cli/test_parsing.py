@@ -114,7 +114,9 @@ def test_a_moment_is_read(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "tomorrow", "2030-01-31", "2030-01-31T08:00:00"])
 def test_a_moment_without_a_zone_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"--at=.* no moment with a time zone"):
+    with pytest.raises(
+        ConfigurationError, match=r"--at=.* not a moment with a time zone"
+    ):
         read_moment(text, "--at")
 
 

@@ -21,6 +21,6 @@ def test_what_there_is_stands_in_order_of_the_alphabet() -> None:
 
 
 def test_the_first_unknown_option_is_refused() -> None:
-    refuse_unknown(["a", "b"], iter(["b", "a"]), "a step")
+    refuse_unknown(["a", "b"], {"b", "a"}, "a step")
     with pytest.raises(ConfigurationError, match='a step has no option "keys", did yo'):
-        refuse_unknown(["key", "keys", "x"], ["key"], "a step")
+        refuse_unknown(["key", "keys", "x"], {"key"}, "a step")

@@ -67,7 +67,7 @@ def test_a_group_keeps_its_members() -> None:
     assert info.type == "ExceptionGroup"
     assert "ValueError: first" in info.traceback
     assert "KeyError: 'second'" in info.traceback
-    assert "no plain JSON" in info.traceback
+    assert "not plain JSON" in info.traceback
     assert "src/worchflow" not in info.traceback
 
 

@@ -12,10 +12,10 @@ from bson.datetime_ms import DatetimeMS
 from ...foundations.backoff import Backoff
 from ...foundations.errors import StoreUnavailable
 from ...foundations.ids import new_nonce
+from .claim_updates import Ownership
 from .documents import EXECUTIONS
 from .errors import RedisFull
 from .indexes import DUE
-from .ownership import Ownership
 from .taking import Taker
 from .tasks import end
 from .triage import Triage

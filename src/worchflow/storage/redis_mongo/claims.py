@@ -9,8 +9,8 @@ from typing_extensions import override
 from ...model.notices import encode_started
 from ...model.settlement import Released
 from ..contract.claims import ClaimStore
+from .claim_updates import begin
 from .claimer import Claimer
-from .ownership import begin
 from .settling import Settling
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from ...model.records import ExecutionStatus
 from ...model.settlement import Cancelled, Released, Settled
 from .documents import LIVE
 from .scripts import NOWHERE
-from .settlements import SettlementUpdate
+from .settlement_updates import SettlementUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,12 +12,12 @@ from typing_extensions import override
 from ...foundations.errors import StoreUnavailable
 from ..contract.leadership import SweepStore
 from .documents import EXECUTIONS
-from .heads import HeadsLook
 from .indexes import DUE
-from .missing import Missing, Span
-from .original import Original
-from .reasons import Reasons
+from .missing_from_queue import Missing, Span
+from .queue_heads import HeadsLook
+from .typescript_original import Original
 from .values import milliseconds_of
+from .waiting_reasons import Reasons
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

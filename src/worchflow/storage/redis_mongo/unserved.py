@@ -14,8 +14,8 @@ from ...model.transitions import (
 )
 from .documents import EXECUTIONS
 from .indexes import DUE
-from .reasons import served_events
 from .scripts import BACK
+from .waiting_reasons import served_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

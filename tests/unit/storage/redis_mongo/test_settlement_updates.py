@@ -18,7 +18,7 @@ from worchflow.model.records import (
 )
 from worchflow.model.settlement import Cancelled, Completed, Failed, RetryAt, Settlement
 from worchflow.storage.redis_mongo.documents import Documents
-from worchflow.storage.redis_mongo.settlements import SettlementUpdate
+from worchflow.storage.redis_mongo.settlement_updates import SettlementUpdate
 
 NOW = datetime(2026, 5, 6, tzinfo=UTC)
 LONG = ErrorInfo(type="E", message="m" * 8000, traceback="é" * 16_000)
