@@ -278,7 +278,7 @@ def _check_number(redis_url: str) -> None:
     # redis-py takes what is not a number for 0.
     if parts.scheme != "unix" and number and not number.isdecimal():
         raise ConfigurationError(
-            f"redis_url={without_user(redis_url)!r} names a database that is no "
+            f"redis_url={without_user(redis_url)!r} names a database that is not a "
             "number: it looks like redis://host:6379/0"
         )
 
