@@ -300,7 +300,7 @@ async def test_after_a_wipe_one_page_of_each_event_is_queued_in_turn(
     prefix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worchflow.storage.redis_mongo.missing.PAGE", 5)
+    monkeypatch.setattr("worchflow.storage.redis_mongo.missing_from_queue.PAGE", 5)
     worker = await joined(backend, "z")
     many = await send(backend, "b", 50)
     (one,) = await send(backend, "c", 1)
@@ -338,7 +338,7 @@ async def test_what_nobody_waits_for_any_more_leaves_its_ready_list(
 async def test_the_sweep_says_what_nobody_serves_and_takes_it_back(
     backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worchflow.storage.redis_mongo.reasons.PAGE", 4)
+    monkeypatch.setattr("worchflow.storage.redis_mongo.waiting_reasons.PAGE", 4)
     worker = await joined(backend, "a")
     sent = await send(backend, "b", 10)
     await backend.sweeping.sweep(worker.id)
