@@ -57,3 +57,22 @@ def test_a_file_that_names_no_module_is_found(test: str) -> None:
     modules = ["src/worchflow/model/records.py", "src/worchflow/worker/lease.py"]
 
     assert without_a_module([test, "model/test_records.py"], modules) == [test]
+
+
+WITHOUT_CODE = {"__init__", "operation", "ownership", "worker_runtime"}
+"""Modules of the engine that only say what others look like."""
+
+
+def test_each_module_of_the_engine_has_unit_tests() -> None:
+    engine = ROOT / "src" / "worchflow" / "engine"
+    unit = ROOT / "tests" / "unit" / "engine"
+    missing = [
+        str(path.relative_to(engine))
+        for path in sorted(engine.rglob("*.py"))
+        if path.stem not in WITHOUT_CODE
+        and not (
+            unit / path.relative_to(engine).parent / f"test_{path.stem}.py"
+        ).exists()
+    ]
+
+    assert missing == []

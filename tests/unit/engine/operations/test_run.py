@@ -1,0 +1,106 @@
+"""`step.run`: a function is called, with retries of the step, and recorded once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tests.unit.engine.attempts import Engine
+from worchflow import Context, Retry, StepFailed
+from worchflow.model.records import StepStatus
+from worchflow.model.settlement import Completed, Failed
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.close()
+
+
+def failing(times: int, error: BaseException) -> Callable[[], Any]:
+    """A function that fails so often, then gives the number of its calls."""
+    calls = 0
+
+    async def function() -> int:
+        nonlocal calls
+        calls += 1
+        if calls <= times:
+            raise error
+        return calls
+
+    return function
+
+
+TWICE = Retry(max_retries=2, delay=0)
+
+
+async def test_a_step_is_tried_again_by_its_own_policy(engine: Engine) -> None:
+    async def handler(ctx: Context[None]) -> Any:
+        run = ctx.step.options(retries=TWICE).run
+        return await run("Fetch", failing(2, ValueError("bad")))
+
+    assert await engine.settlement(handler) == Completed("3")
+    (recorded,) = engine.steps.recorded.values()
+    assert (recorded.attempts, recorded.result) == (3, "3")
+
+
+async def test_a_step_out_of_tries_is_recorded_as_failed_and_raises(
+    engine: Engine,
+) -> None:
+    caught: list[StepFailed] = []
+
+    async def handler(ctx: Context[None]) -> str:
+        try:
+            run = ctx.step.options(retries=TWICE).run
+            await run("Fetch", failing(9, ValueError("bad")))
+        except StepFailed as error:
+            caught.append(error)
+        return "went another way"
+
+    for _ in range(2):  # the second reads the record
+        assert await engine.settlement(handler) == Completed('"went another way"')
+
+    assert [each.error_type for each in caught] == ["ValueError"] * 2
+    (recorded,) = engine.steps.recorded.values()
+    assert (recorded.status, recorded.attempts) == (StepStatus.FAILED, 3)
+    assert engine.steps.asked == 1
+
+
+async def test_without_a_policy_a_failure_is_the_handlers(engine: Engine) -> None:
+    async def handler(ctx: Context[None]) -> Any:
+        return await ctx.step.run("Fetch", failing(1, KeyError("key")))
+
+    settlement = await engine.settlement(handler)
+
+    assert isinstance(settlement, Failed)
+    assert (settlement.error.type, settlement.error.step) == ("KeyError", "Fetch")
+    assert engine.steps.recorded == {}
+
+
+async def test_a_step_that_exits_has_failed(engine: Engine) -> None:
+    async def handler(ctx: Context[None]) -> Any:
+        return await ctx.step.run("Fetch", failing(1, SystemExit(2)))
+
+    settlement = await engine.settlement(handler)
+
+    assert isinstance(settlement, Failed)
+    assert "the step called sys.exit" in settlement.error.message
+
+
+async def test_a_result_has_the_type_that_the_code_names(engine: Engine) -> None:
+    async def price() -> int:
+        return "7"  # type: ignore[return-value]
+
+    async def handler(ctx: Context[None]) -> list[Any]:
+        run = ctx.step.options(as_type=tuple[int, int]).run
+        pair = await run("Pair", lambda: (1, 2))
+        return [isinstance(pair, tuple), await ctx.step.run("Price", price)]
+
+    settlement = await engine.settlement(handler)
+
+    # The annotation says int; text is not taken for one.
+    assert isinstance(settlement, Failed)
+    assert engine.steps.results == {"Pair": "[1,2]"}
