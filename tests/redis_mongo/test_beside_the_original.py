@@ -25,11 +25,13 @@ from tests.stores import (
     claim_many,
     claim_one,
     end_lease,
+    expect,
     insert_one,
     joined,
     new_step,
     nothing_to_claim,
     renew,
+    settle,
     stored,
 )
 from tests.waiting import TIMEOUT, until
@@ -265,6 +267,20 @@ async def test_what_the_original_ended_is_never_put_back_in_the_queue(
     assert closed is not None
     assert "dueAt" not in closed
     assert closed["updatedAt"] == closed["finishedAt"].timestamp() * 1000
+
+
+async def test_what_the_original_ended_after_us_is_no_attempt_of_ours(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    worker = await joined(backend)
+    id_ = await sent(backend)
+    await settle(backend, await claim_one(backend, worker), Released())
+    await until(original.take)
+    original.complete(id_, 1)
+    await backend.sweeping.sweep(worker.id)
+
+    found = await expect(backend, id_, status=ExecutionStatus.COMPLETED, attempts=())
+    assert found.finished_at is not None
 
 
 async def test_what_we_sent_and_the_original_ended_is_removed_in_its_time(

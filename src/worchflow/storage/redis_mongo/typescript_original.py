@@ -87,6 +87,7 @@ class Original:
         change: list[Document] = [
             # Its type still says who wrote the result.
             {"$set": {"finishedAt": as_date("$updatedAt")}},
-            {"$unset": [*stamps, "cancelRequested"]},
+            # Whoever of ours had it before did not end it.
+            {"$unset": [*stamps, "doneBy", "cancelRequested"]},
         ]
         return {"q": query, "u": change, "multi": True, "hint": index}
