@@ -195,11 +195,12 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
         round trip per store each; a failure tells which were accepted.
         """
         refuse_one_message(messages)
-        prepare = partial(self._sender.prepare, **options)
+        sender = self._sender
+        prepare = partial(sender.prepare, **options)
         if not self._middleware:
             return await self._accept([prepare(each) for each in messages])
         return await send_through(
-            self._middleware, list(messages), self._sender, prepare, self._accept
+            self._middleware, list(messages), sender.new_id, prepare, self._accept
         )
 
     @overload

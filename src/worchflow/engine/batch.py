@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..definitions.middleware import Middleware
     from ..foundations.types import Stream
-    from .sending import Prepared, Sender
+    from .sending import Prepared
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Prepare(Protocol):
 async def send_through(
     middleware: Sequence[Middleware],
     messages: Sequence[Any],
-    sender: Sender,
+    new_id: Callable[[], str],
     prepare: Prepare,
     accept: Callable[[Sequence[Prepared]], Awaitable[Sequence[Any]]],
 ) -> list[Any]:
@@ -46,7 +46,7 @@ async def send_through(
     written = False
 
     async def follow(message: Any, arrived: asyncio.Event) -> Any:
-        own_id = sender.new_id()
+        own_id = new_id()
 
         async def innermost(message: Any) -> Any:
             prepared = prepare(message, id=own_id)
