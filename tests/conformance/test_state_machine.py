@@ -1,31 +1,23 @@
 """Random histories of one queue against a small model, on every store.
 
 The model is what a reader of the contract would expect. After every step each
-execution and its steps must be stored exactly as the model has them.
+execution and its steps must be stored exactly as the model has them. Together the
+histories must meet every move that the table of statuses has.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    multiple,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
 
 from tests.conformance.conftest import Store
 from tests.stores import (
@@ -56,13 +48,15 @@ from worchflow.model.settlement import (
     RetryAt,
     Settlement,
 )
-from worchflow.model.transitions import can_move
+from worchflow.model.transitions import MOVES, RETRYABLE, can_move
 from worchflow.storage.contract.backend import Backend
 
 S = ExecutionStatus
-T = TypeVar("T")
+Action: TypeAlias = Callable[["History"], Awaitable[None]]
+Moves: TypeAlias = Counter[tuple[ExecutionStatus, ExecutionStatus]]
 
 MOST_WORKERS = 4
+MOST_EXECUTIONS = 6
 FAR = 3600.0
 """Seconds; what waits this long is not due in any history."""
 
@@ -106,6 +100,8 @@ class Expected:
     """What was stored before the last move."""
     retry_token: int = 0
     """Failures of steps under an earlier claim are not recorded any more."""
+    claim: Claim | None = None
+    """By which it is owned."""
 
     @property
     def eligible(self) -> bool:
@@ -114,6 +110,7 @@ class Expected:
 
     def end(self, status: ExecutionStatus) -> None:
         self.status, self.owner, self.flagged = status, None, False
+        self.claim = None
 
     def die(self) -> None:
         self.recoveries += 1
@@ -152,32 +149,36 @@ class Expected:
         }
 
 
-class Histories(RuleBasedStateMachine):
+class History:
     """Two backends on one store, as two processes, and up to four workers."""
 
-    executions = Bundle("executions")
-    claims = Bundle("claims")
-
-    def __init__(self, store: Store) -> None:
-        super().__init__()
+    def __init__(self, store: Store, moves: Moves) -> None:
         self.store = store
-        self.runner = asyncio.Runner()
+        self.moves = moves
         self.model: dict[str, Expected] = {}
         self.workers: dict[str, tuple[Backend, WorkerRecord]] = {}
+        self.claims: list[Claim] = []
         self.values = 0
         self.backends: list[Backend] = []
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(asyncio.wait_for(work, 25))
+    async def run(self, actions: list[Action]) -> None:
+        try:
+            await self.open()
+            for action in actions:
+                await action(self)
+                await self.compare()
+            await self.check_whole()
+        finally:
+            for backend in self.backends:
+                await backend.close()
 
-    @initialize()
-    def open(self) -> None:
+    async def open(self) -> None:
         prefix = f"t{uuid.uuid4().hex[:12]}"
         # Redis and MongoDB acknowledge steps earlier in fast mode, by design.
         is_sqlite = self.store.kind.startswith("sqlite")
         other: Durability = "fast" if is_sqlite else "strict"
         durabilities: list[Durability] = ["strict", other]
-        for durability in durabilities:
+        for via, durability in enumerate(durabilities):
             backend = self.store.make(
                 BackendOptions(
                     queue_prefix=prefix,
@@ -185,18 +186,10 @@ class Histories(RuleBasedStateMachine):
                     durability=durability,
                 )
             )
-            self.run(backend.open())
+            await backend.open()
             self.backends.append(backend)
-        self.join(0)
-
-    def teardown(self) -> None:
-        try:
-            if self.backends:
-                self.run(self.check_whole())
-        finally:
-            for backend in self.backends:
-                self.run(backend.close())
-            self.runner.close()
+            await self.join(via)
+            await self.insert(0, delayed=False, via=via)
 
     async def check_whole(self) -> None:
         page = await self.backends[0].listing.page(ExecutionQuery(limit=1000))
@@ -207,160 +200,171 @@ class Histories(RuleBasedStateMachine):
         }
         await counted(self.backends[1], counts)
 
-    @rule(target=executions, delayed=st.booleans(), via=st.integers(0, 1))
-    def insert(self, delayed: bool, via: int) -> str:
-        new = new_execution(delay=FAR if delayed else None)
-        (outcome,) = self.run(self.backends[via].executions.insert([new]))
-        assert outcome.existing is None
-        self.model[new.id] = Expected(due=not delayed)
-        return new.id
+    def chosen(
+        self, number: int, preferred: Callable[[Expected], object] = bool
+    ) -> tuple[str, Expected]:
+        """One of the executions, and a preferred one if there is any."""
+        every = list(self.model.items())
+        some = [(id_, one) for id_, one in every if preferred(one)] or every
+        return some[number % len(some)]
 
-    @rule(id_=executions, via=st.integers(0, 1))
-    def insert_again(self, id_: str, via: int) -> None:
-        if id_ not in self.model:
-            return
-        new = new_execution(id_, event_data='"other"')
-        (outcome,) = self.run(self.backends[via].executions.insert([new]))
-        assert outcome.existing == self.run(stored(self.backends[via], id_))
+    # -- actions
 
-    @precondition(lambda self: len(self.workers) < MOST_WORKERS)
-    @rule(via=st.integers(0, 1))
-    def join(self, via: int) -> None:
-        worker = self.run(joined(self.backends[via]))
-        self.workers[worker.id] = (self.backends[via], worker)
+    async def insert(self, number: int, delayed: bool, via: int) -> None:
+        """Insert one more or, where there are enough, one that is there."""
+        executions = self.backends[via].executions
+        if len(self.model) < MOST_EXECUTIONS:
+            new = new_execution(delay=FAR if delayed else None)
+            (outcome,) = await executions.insert([new])
+            assert outcome.existing is None
+            self.model[new.id] = Expected(due=not delayed)
+        else:
+            id_, _ = self.chosen(number)
+            new = new_execution(id_, event_data='"other"')
+            (outcome,) = await executions.insert([new])
+            assert outcome.existing == await stored(self.backends[via], id_)
 
-    @rule(target=claims, number=st.integers(0, 3), limit=st.integers(1, 3))
-    def claim(self, number: int, limit: int) -> Any:
+    async def join(self, via: int) -> None:
+        if len(self.workers) < MOST_WORKERS:
+            worker = await joined(self.backends[via])
+            self.workers[worker.id] = (self.backends[via], worker)
+
+    async def claim(self, number: int, limit: int) -> None:
         backend, worker = list(self.workers.values())[number % len(self.workers)]
         eligible = {id_ for id_, one in self.model.items() if one.eligible}
         count = min(limit, len(eligible))
         if not count:
-            assert not self.run(backend.claims.claim(worker, limit, 0.0))
-            return multiple()
-        claims = self.run(claim_many(backend, worker, count, limit))
+            assert not await backend.claims.claim(worker, limit, 0.0)
+            return
+        claims = await claim_many(backend, worker, count, limit)
         assert {claim.execution.id for claim in claims} <= eligible
         for claim in claims:
             one = self.model[claim.execution.id]
             assert claim.token > one.token
             assert _as_expected(claim.steps.values()) == one.steps
             one.status, one.owner, one.token = S.PROCESSING, worker.id, claim.token
-        return multiple(*claims)
+            one.claim = claim
+        self.claims += claims
 
-    @rule(claim=claims, number=st.integers(1, 3), fails=st.booleans())
-    def checkpoint(self, claim: Claim, number: int, fails: bool) -> None:
-        self.values += 1
-        step = new_step(number, result=f'"value {self.values}"')
-        if fails:
-            step = new_step(number, status=StepStatus.FAILED, result=None, error=ERROR)
-        backend = self.backends[self.values % 2]
+    async def checkpoint(self, number: int, step: int, fails: bool) -> None:
+        """Record a step by one of the last claims, which may own nothing any more."""
+        if not self.claims:
+            return
+        claim = self.claims[-1 - number % len(self.claims)]
         one = self.model.get(claim.execution.id)
         if one is None:
             return  # Nobody promises what becomes of a step without its execution.
-        recorded = self.run(backend.steps.checkpoint(claim, step))
-        given = (step.status, step.result)
+        self.values += 1
+        new = new_step(step, result=f'"value {self.values}"')
+        if fails:
+            new = new_step(step, status=StepStatus.FAILED, result=None, error=ERROR)
+        backend = self.backends[self.values % 2]
+        recorded = await backend.steps.checkpoint(claim, new)
+        given = (new.status, new.result)
         if fails and claim.token < one.retry_token:
-            expected = one.steps.get(step.step_id, given)
+            expected = one.steps.get(new.step_id, given)
         else:
-            expected = one.steps.setdefault(step.step_id, given)
+            expected = one.steps.setdefault(new.step_id, given)
         assert (recorded.status, recorded.result) == expected
 
-    @rule(claim=claims, how=st.sampled_from(sorted(SETTLEMENTS)), via=st.integers(0, 1))
-    def settle(self, claim: Claim, how: str, via: int) -> None:
+    async def settle(self, number: int, how: str, via: int) -> None:
+        """Settle one of what is owned, which is claimed now if nothing is."""
+        if not any(one.claim for one in self.model.values()):
+            await self.claim(number, 2)
+            await self.compare()
+        owned = [one for one in self.model.values() if one.claim]
+        if not owned:
+            return
+        one = owned[number % len(owned)]
+        assert one.claim is not None
         settlement = SETTLEMENTS[how]
+        settled = await self.backends[via].claims.settle(one.claim, settlement, None)
+        one.settle(settlement)
+        assert settled.applied
+        assert settled.status is one.status
+
+    async def settle_late(self, number: int, how: str, via: int) -> None:
+        """Settle by a claim that owns nothing any more: nothing changes."""
+        owning = [one.claim for one in self.model.values()]
+        late = [claim for claim in self.claims if claim not in owning]
+        if not late:
+            return
+        claim = late[-1 - number % len(late)]
+        settlement = SETTLEMENTS[how]
+        settled = await self.backends[via].claims.settle(claim, settlement, None)
         one = self.model.get(claim.execution.id, Expected())
-        settled = self.run(self.backends[via].claims.settle(claim, settlement, None))
-        if one.owner == claim.worker_id and one.token == claim.token:
-            one.settle(settlement)
-            assert settled.applied
-            assert settled.status is one.status
-        elif one.settled_by != claim.token:
+        if one.settled_by != claim.token:
             assert not settled.applied
 
-    @rule(id_=executions, via=st.integers(0, 1))
-    def cancel(self, id_: str, via: int) -> None:
-        if id_ not in self.model:
-            assert self.run(self.backends[via].executions.cancel(id_, "stop")) == (
-                None,
-                False,
-            )
+    async def cancel(self, number: int, retrying: bool, via: int) -> None:
+        if not self.model:
             return
-        one = self.model[id_]
-        _, changed = self.run(self.backends[via].executions.cancel(id_, "stop"))
+        id_, one = self.chosen(
+            number, lambda one: retrying and one.status is S.RETRYING
+        )
+        _, changed = await self.backends[via].executions.cancel(id_, "stop")
         assert changed == (not one.status.is_terminal and not one.flagged)
         if changed and one.owner is None:
             one.end(S.CANCELLED)
         elif changed:
             one.flagged = True
 
-    @rule(id_=executions, via=st.integers(0, 1))
-    def retry(self, id_: str, via: int) -> None:
-        if id_ not in self.model:
-            assert self.run(self.backends[via].executions.retry(id_)) == (None, False)
+    async def retry(self, number: int, via: int) -> None:
+        if not self.model:
             return
-        one = self.model[id_]
-        execution, queued = self.run(self.backends[via].executions.retry(id_))
-        assert queued == (one.status in (S.FAILED, S.CANCELLED))
+        id_, one = self.chosen(number, lambda one: one.status in RETRYABLE)
+        execution, queued = await self.backends[via].executions.retry(id_)
+        assert queued == (one.status in RETRYABLE)
         if queued:
             one.retry()
             assert execution is not None
             assert execution.token > one.token
             one.token = one.retry_token = execution.token
 
-    @rule(status=st.sampled_from(sorted(TERMINAL)), via=st.integers(0, 1))
-    def prune(self, status: ExecutionStatus, via: int) -> None:
+    async def prune(self, status: ExecutionStatus, via: int) -> None:
         ended = [id_ for id_, one in self.model.items() if one.status is status]
-        self.run(self.prune_all(status, via, len(ended)))
-        for id_ in ended:
-            del self.model[id_]
-            assert self.run(self.backends[1 - via].executions.get(id_)) is None
-            assert self.run(self.backends[via].steps.all(id_)) == []
-
-    async def prune_all(self, status: ExecutionStatus, via: int, count: int) -> None:
         removed = 0
 
         # What ended in this very moment is not older than nothing.
         async def all_gone() -> bool:
             nonlocal removed
             removed += await self.backends[via].retention.prune(status, 0.0, 2)
-            return removed >= count
+            return removed >= len(ended)
 
         await until(all_gone)
-        assert removed == count
+        assert removed == len(ended)
+        executions = self.backends[1 - via].executions
+        for id_ in ended:
+            del self.model[id_]
+            assert await executions.get(id_) is None
+            assert await executions.cancel(id_, "stop") == (None, False)
+            assert await executions.retry(id_) == (None, False)
+            assert await self.backends[via].steps.all(id_) == []
 
-    @rule(number=st.integers(0, 3))
-    def renew(self, number: int) -> None:
+    async def renew(self, number: int) -> None:
         backend, worker = list(self.workers.values())[number % len(self.workers)]
-        renewal = self.run(asyncio.to_thread(backend.workers.renew, worker.id))
+        renewal = await asyncio.to_thread(backend.workers.renew, worker.id)
         owned = {id_ for id_, one in self.model.items() if one.owner == worker.id}
         assert renewal.alive
         assert renewal.owned == owned
         assert renewal.cancelled == {id_ for id_ in owned if self.model[id_].flagged}
 
-    @precondition(lambda self: len(self.workers) > 1)
-    @rule(number=st.integers(0, 3))
-    def die(self, number: int) -> None:
+    async def die(self, number: int) -> None:
+        if len(self.workers) < 2:
+            return
         victim = list(self.workers)[number % len(self.workers)]
         del self.workers[victim]
-        self.run(self.reap(victim))
-
-    async def reap(self, victim: str) -> None:
         held = [id_ for id_, one in self.model.items() if one.owner == victim]
         reaper = next(iter(self.workers))
         await end_lease(self.backends[0], victim)
         await self.workers[reaper][0].workers.reap(reaper, expired=True)
         owners = [(await stored(self.backends[0], id_)).worker for id_ in held]
         assert owners == [None] * len(held)
-        self.mourn(victim)
-
-    def mourn(self, worker_id: str) -> None:
         for one in self.model.values():
-            if one.owner == worker_id:
+            if one.owner == victim:
                 one.die()
 
-    @invariant()
-    def stored_as_expected(self) -> None:
-        if self.backends:
-            self.run(self.compare())
+    # -- what is stored
 
     async def compare(self) -> None:
         for id_, one in self.model.items():
@@ -368,6 +372,7 @@ class Histories(RuleBasedStateMachine):
             assert execution.status is one.status
             if execution.status is not one.stored:
                 assert can_move(one.stored, execution.status)
+                self.moves[one.stored, execution.status] += 1
             one.stored = execution.status
             assert execution.worker == one.owner
             # Anything may count the token on, but not while it is owned.
@@ -387,17 +392,54 @@ def _as_expected(steps: Any) -> dict[str, tuple[StepStatus, str | None]]:
     return {step.step_id: (step.status, step.result) for step in steps}
 
 
+def calls(method: Callable[..., Any], **arguments: st.SearchStrategy[Any]) -> Any:
+    """The calls of one method of a history."""
+    return st.builds(partial, st.just(method), **arguments)
+
+
+NUMBERS = st.integers(0, 11)
+"""Which one of as many as there are."""
+BACKENDS = st.integers(0, 1)
+HOW = st.sampled_from(list(SETTLEMENTS))
+
+ACTIONS: st.SearchStrategy[Action] = st.one_of(
+    calls(History.insert, number=NUMBERS, delayed=st.booleans(), via=BACKENDS),
+    calls(History.join, via=BACKENDS),
+    calls(History.claim, number=NUMBERS, limit=st.integers(1, 3)),
+    calls(
+        History.checkpoint,
+        number=st.integers(0, 2),
+        step=st.integers(1, 3),
+        fails=st.booleans(),
+    ),
+    # Twice: everything else needs something that was settled.
+    calls(History.settle, number=NUMBERS, how=HOW, via=BACKENDS),
+    calls(History.settle, number=NUMBERS, how=HOW, via=BACKENDS),
+    calls(History.settle_late, number=NUMBERS, how=HOW, via=BACKENDS),
+    calls(History.cancel, number=NUMBERS, retrying=st.booleans(), via=BACKENDS),
+    calls(History.retry, number=NUMBERS, via=BACKENDS),
+    calls(History.prune, status=st.sampled_from(sorted(TERMINAL)), via=BACKENDS),
+    calls(History.renew, number=NUMBERS),
+    calls(History.die, number=NUMBERS),
+)
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.slow
 def test_every_history_goes_as_the_model_expects(store: Store) -> None:
-    examples, steps = EFFORT[store.kind]
-    run_state_machine_as_test(
-        cast("Any", partial(Histories, store)),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
+    histories, length = EFFORT[store.kind]
+    moves: Moves = Counter()
+
+    @settings(
+        max_examples=histories,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
     )
+    @given(st.lists(ACTIONS, min_size=length, max_size=length))
+    def goes_as_expected(actions: list[Action]) -> None:
+        asyncio.run(asyncio.wait_for(History(store, moves).run(actions), 60))
+
+    goes_as_expected()
+    met = {before: {after for old, after in moves if old is before} for before in S}
+    assert met == MOVES, "a move that no history made is not tested"

@@ -23,6 +23,11 @@ POISON_AFTER = 7
 """Recoveries without which nothing is given up as poison."""
 
 
+def move(before: ExecutionStatus, after: ExecutionStatus) -> str:
+    """What a change of status is counted as."""
+    return f"{before} to {after}"
+
+
 @dataclass(frozen=True)
 class Plan:
     """One execution, and how it has to end if nobody cancels it."""
@@ -244,8 +249,10 @@ class Oracle:
         if new["token"] < old["token"]:
             self.violated(f"the token goes back to {new['token']}", key)
         before, after = ExecutionStatus(old["status"]), ExecutionStatus(new["status"])
-        if after is not before and not can_move(before, after):
-            self.violated(f"{before} becomes {after}", key)
+        if after is not before:
+            self.counts[move(before, after)] += 1
+            if not can_move(before, after):
+                self.violated(f"{before} becomes {after}", key)
         if before in TERMINAL:
             return self._after_the_end(key, old, new)
         if old.get("cancelRequested") and not (

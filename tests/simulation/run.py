@@ -4,7 +4,8 @@
     .venv/bin/python -m tests.simulation.run 0 50000       a range of seeds
     .venv/bin/python -m tests.simulation.run --mutants 200 the table of the mutants
 
-It ends with 1 if a promise was broken, or if a kind of fault never mattered.
+It ends with 1 if a promise was broken, if a kind of fault never mattered, or if a
+move between two statuses was never made.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from unittest import mock
 
 from tests.simulation.faults import FAULTS
 from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.oracle import move
 from tests.simulation.simulation import Outcome, run_seed
+from worchflow.model.transitions import MOVES
 
 T = TypeVar("T")
 
@@ -32,6 +35,13 @@ REPORTED = 3
 """How many failed seeds are shown in full."""
 ENOUGH = 200
 """From so many seeds on, every kind of fault must have mattered."""
+
+
+EVERY_MOVE = [
+    move(before, after)
+    for before, targets in MOVES.items()
+    for after in sorted(targets)
+]
 
 
 @dataclass
@@ -54,9 +64,10 @@ class Summary:
 
     @property
     def missing(self) -> list[str]:
-        """The faults that have not mattered as often as planned."""
+        """Faults that have not mattered, and moves not made, as often as planned."""
         planned = self.seeds // ENOUGH
-        return [fault for fault in FAULTS if self.hits[fault] < planned]
+        faults = [fault for fault in FAULTS if self.hits[fault] < planned]
+        return faults + [move for move in EVERY_MOVE if self.counts[move] < planned]
 
     def __str__(self) -> str:
         hits = ", ".join(f"{fault} {self.hits[fault]}" for fault in FAULTS)
@@ -198,7 +209,7 @@ def main() -> int:
         say(outcome.report() + "\n\n")
     say(f"{summary}\n{time.perf_counter() - began:.0f} s\n")
     if summary.missing:
-        say(f"faults that mattered too seldom: {', '.join(summary.missing)}\n")
+        say(f"too seldom, or never: {', '.join(summary.missing)}\n")
     return bool(summary.failed or summary.missing)
 
 

@@ -9,7 +9,14 @@ from collections import Counter
 import pytest
 
 from tests.simulation.faults import FAULTS
-from tests.simulation.run import ENOUGH, Summary, digests, in_processes, run_range
+from tests.simulation.run import (
+    ENOUGH,
+    EVERY_MOVE,
+    Summary,
+    digests,
+    in_processes,
+    run_range,
+)
 from tests.simulation.simulation import run_seed
 
 SEEDS = int(os.environ.get("WORCHFLOW_SIMULATION_SEEDS", "100"))
@@ -35,10 +42,26 @@ def test_a_seed_replays_exactly_in_any_process_after_any_other() -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_seeds_in_which_a_fault_mattered_too_seldom_prove_nothing(fault: str) -> None:
-    hits = Counter(dict.fromkeys(FAULTS, 2))
-    assert Summary(seeds=2 * ENOUGH, hits=hits).missing == []
-    hits[fault] = 1
-    assert Summary(seeds=2 * ENOUGH, hits=hits).missing == [fault]
+    summary = _with_enough_of_everything()
+    summary.hits[fault] = 1
+    assert summary.missing == [fault]
+
+
+@pytest.mark.parametrize("move", EVERY_MOVE)
+def test_seeds_in_which_a_status_changed_too_seldom_prove_nothing(move: str) -> None:
+    summary = _with_enough_of_everything()
+    summary.counts[move] = 1
+    assert summary.missing == [move]
+
+
+def _with_enough_of_everything() -> Summary:
+    summary = Summary(
+        seeds=2 * ENOUGH,
+        hits=Counter(dict.fromkeys(FAULTS, 2)),
+        counts=Counter(dict.fromkeys(EVERY_MOVE, 2)),
+    )
+    assert summary.missing == []
+    return summary
 
 
 def test_a_failing_seed_says_what_happened_and_how_to_see_it_again() -> None:

@@ -30,8 +30,10 @@ from worchflow.foundations.errors import (
     WrongState,
 )
 from worchflow.model.options import BackendOptions, WorkerOptions
+from worchflow.model.records import ExecutionStatus
 
 LOOKS = 4
+LOOKS_BEFORE_A_CANCEL = 40
 RETRY = Retry(max_retries=5, delay=0.4, max_delay=2.0)
 
 
@@ -246,7 +248,8 @@ class Sender:
                 oracle.plans[plan.id] = plan
                 tasks.create_task(self._send(plan))
                 if random.random() < 0.15:
-                    tasks.create_task(self._cancel(plan, random.uniform(0.0, 4.0)))
+                    own = Random(random.getrandbits(64))
+                    tasks.create_task(self._cancel(plan, own))
                 elif random.random() < 0.5:
                     tasks.create_task(self._follow(plan))
 
@@ -267,9 +270,13 @@ class Sender:
             self._accepted[plan.id].set()
             return
 
-    async def _cancel(self, plan: Plan, after: float) -> None:
+    async def _cancel(self, plan: Plan, random: Random) -> None:
+        """Cancel it at some moment, and retry some of what was cancelled."""
         oracle = Handling.oracle
-        await asyncio.sleep(after)
+        if plan.failures and random.random() < 0.5:
+            await self._retrying(plan)
+        else:
+            await asyncio.sleep(random.uniform(0.0, 4.0))
         oracle.cancelled.add(plan.id)
         while True:
             try:
@@ -279,7 +286,20 @@ class Sender:
             except (ExecutionNotFound, WrongState):
                 return
             else:
-                return
+                break
+        if random.random() < 0.4:
+            await asyncio.sleep(random.uniform(0.0, 2.0))
+            oracle.retried.add(plan.id)
+            await self._retry(plan)
+
+    async def _retrying(self, plan: Plan) -> None:
+        """Wait until its next attempt waits, though not for long."""
+        for _ in range(LOOKS_BEFORE_A_CANCEL):
+            await asyncio.sleep(0.1)
+            with contextlib.suppress(StoreUnavailable, ExecutionNotFound):
+                execution = await self._client.get(plan.id)
+                if execution.status is ExecutionStatus.RETRYING:
+                    return
 
     async def _follow(self, plan: Plan) -> None:
         """Wait for the result; a failed one is tried again, once."""
