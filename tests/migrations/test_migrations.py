@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,15 +12,22 @@ from typing import Any
 import pymongo
 import pytest
 
+from tests.migrations.conftest import DATABASES
 from tests.migrations.orders import PREFIX, app_on
 from tests.waiting import until
 from worchflow import SchemaTooNew, SchemaTooOld
 from worchflow.model.options import BackendOptions
 from worchflow.storage.choice import open_backend
+from worchflow.storage.redis_mongo.indexes import INDEXES
+from worchflow.storage.redis_mongo.mongo_gateway import MongoGateway
+from worchflow.storage.redis_mongo.schema import SCHEMA
 from worchflow.storage.sqlite import migrations
 from worchflow.storage.sqlite.backend import SQLiteBackend
 
 Where = dict[str, Any]
+
+ON_SQLITE = [name for name in DATABASES if name.startswith("sqlite")]
+ON_SERVERS = [name for name in DATABASES if name not in ON_SQLITE]
 
 LEASE_TTL = 1.0
 """Seconds until a dead worker's executions are taken over on MongoDB."""
@@ -158,12 +166,10 @@ def claim_to_be_later(where: Where, compatible_from: int) -> None:
         meta.update_one({"_id": "schema"}, {"$set": mark})
 
 
+@pytest.mark.parametrize("where", ON_SQLITE, indirect=True)
 async def test_a_migration_that_breaks_changes_nothing(
     where: Where, content: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "sqlite" not in where:
-        pytest.skip("MongoDB's migrations only make what may be made again")
-
     *before, last = migrations.migrations()
     broken = replace(last, script=f"{last.script}\nINSERT INTO nowhere VALUES (1);\n")
     monkeypatch.setattr(migrations, "migrations", lambda: [*before, broken])
@@ -173,3 +179,58 @@ async def test_a_migration_that_breaks_changes_nothing(
         await backend_on(where).open(migrate=True)
 
     assert content() == content_before
+
+
+@pytest.mark.parametrize("where", ON_SERVERS, indirect=True)
+async def test_a_migration_whose_process_dies_between_two_writes_is_completed(
+    where: Where, content: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_behind: list[int] = []
+    while True:
+        with monkeypatch.context() as patch:
+            let_pass(len(left_behind), patch)
+            backend = backend_on(where)
+            try:
+                await backend.open(migrate=True)
+            except ProcessDied:
+                pass
+            else:
+                await backend.close()
+                break
+        stored = json.loads(content())
+        (mark,) = (e for e in stored["worchflow_meta"][0] if e["_id"] == "schema")
+        if mark["version"] == SCHEMA:
+            assert {each["name"] for each in INDEXES} <= set(stored["executions"][1])
+        else:
+            with pytest.raises(SchemaTooOld):
+                await backend_on(where).open()
+        left_behind.append(mark["version"])
+
+    assert left_behind == [1, 1, SCHEMA]  # nothing, the indexes, the mark
+    backend = backend_on(where)
+    await backend.open()
+    await backend.close()
+
+
+class ProcessDied(BaseException):
+    """Nothing of the process runs after this."""
+
+
+def let_pass(writes: int, patch: pytest.MonkeyPatch) -> None:
+    """Die instead of the first write to MongoDB after so many."""
+    left = writes
+
+    def dying(write: Callable[..., Any]) -> Callable[..., Any]:
+        async def written(*args: Any, **kwargs: Any) -> Any:
+            nonlocal left
+            if not left:
+                raise ProcessDied
+            outcome = await write(*args, **kwargs)
+            # A mark that is refused, since there is one, has changed nothing.
+            left -= not getattr(outcome, "refused", ())
+            return outcome
+
+        return written
+
+    for name in ("insert", "update", "make_indexes"):
+        patch.setattr(MongoGateway, name, dying(getattr(MongoGateway, name)))
