@@ -18,7 +18,7 @@ from .errors import RedisFull
 from .indexes import DUE
 from .taking import Taker
 from .tasks import end
-from .triage import Triage
+from .unclaimable import UnclaimableSorter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ class Claimer:
         self._inflight = stores.keys.inflight(worker.id)
         self._ownership = Ownership(stores, steps, worker)
         self._taker = Taker(stores, worker)
-        self._triage = Triage(stores, executions, worker, self.released)
+        self._sorter = UnclaimableSorter(stores, executions, worker, self.released)
         self._held: Counter[str] = Counter()
         """How often each id should be in our inflight list."""
         self._taken: deque[str] = deque()
@@ -202,11 +202,11 @@ class Claimer:
 
     async def _sort_out(self) -> bool:
         """Look at what could not be claimed; whether some of it was handed back."""
-        result = await self._triage.sort_out(self._unclaimable)
+        result = await self._sorter.sort_out(self._unclaimable)
         self._unclaimable = []
         for execution_id in result.claimable:
             if execution_id in self._tried_again:
-                self._triage.set_aside(execution_id, "it cannot be claimed")
+                self._sorter.set_aside(execution_id, "it cannot be claimed")
             else:
                 self._taken.append(execution_id)
         self._tried_again = set(result.claimable) - self._tried_again

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from ..contract.workers import WorkerStore
-from .roster import workers_seen
 from .unserved import Unserved
+from .workers_seen import workers_seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

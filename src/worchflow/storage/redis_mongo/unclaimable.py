@@ -45,7 +45,7 @@ class Sorted:
     handed_back: int = 0
 
 
-class Triage:
+class UnclaimableSorter:
     """Looks at the ids one worker took and could not claim."""
 
     def __init__(
