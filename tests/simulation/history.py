@@ -6,12 +6,7 @@ from typing import Any
 
 from worchflow.storage.redis_mongo import scripts
 
-SCRIPTS = (
-    scripts.TAKE,
-    scripts.RECLAIM,
-    scripts.PROMOTE,
-    *scripts.ORDER,
-)
+SCRIPTS = [each for each in vars(scripts).values() if isinstance(each, scripts.Script)]
 NAMES = {script.sha: script.name for script in SCRIPTS} | {
     script.source: script.name for script in SCRIPTS
 }

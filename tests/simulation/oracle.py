@@ -350,10 +350,11 @@ class Oracle:
         if status != kind.status:
             self.violated(f"it is {status}: {document.get('error')}", plan.id)
         failures = plan.failures + kind.own_failures
-        if document["attemptCount"] != failures:
-            self.violated(
-                f"{document['attemptCount']} attempts failed, not {failures}", plan.id
-            )
+        # The step that fails may be recorded when a cancelled one is retried.
+        may_be_fewer = plan.id in self.cancelled & self.retried
+        failed: int = document["attemptCount"]
+        if failed > failures or (failed < failures and not may_be_fewer):
+            self.violated(f"{failed} attempts failed, not {failures}", plan.id)
         if status == "completed":
             self._judge_result(plan, document.get("result"))
         told = self._results.get(plan.id)

@@ -69,3 +69,5 @@ def test_a_failing_seed_says_what_happened_and_how_to_see_it_again() -> None:
     report = outcome.report(last=5)
     assert len(report.splitlines()) >= 7
     assert "-m tests.simulation.run 3" in report
+    whole = outcome.report(last=len(outcome.history))
+    assert len(whole.splitlines()) > len(outcome.history)
