@@ -424,7 +424,7 @@ ACTIONS: st.SearchStrategy[Action] = st.one_of(
 )
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)  # a failure is made small, which takes up to 300 s
 @pytest.mark.slow
 def test_every_history_goes_as_the_model_expects(store: Store) -> None:
     histories, length = EFFORT[store.kind]
