@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tests.unit.engine.attempts import Engine
-from worchflow import Context
+from worchflow import Context, SyncContext
 from worchflow.engine.attempt import MAX_FAILURES
+from worchflow.model.records import ErrorInfo, StepStatus
 from worchflow.model.settlement import Failed
-
-
-@pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
-    engine = Engine()
-    yield engine
-    engine.close()
 
 
 async def fails() -> None:
@@ -80,6 +73,21 @@ async def test_an_error_names_the_step_that_it_came_out_of(
     assert settlement.error.step == step
 
 
+async def test_a_recorded_failure_in_a_plain_handler_names_its_step(
+    engine: Engine,
+) -> None:
+    error = ErrorInfo(type="ValueError", message="no", traceback="")
+    await engine.record("failure", status=StepStatus.FAILED, error=error)
+
+    def handler(ctx: SyncContext[None]) -> None:
+        ctx.step.run("failure", lambda: 0)
+
+    settlement = await engine.settlement(handler)
+
+    assert isinstance(settlement, Failed)
+    assert settlement.error.step == "failure"
+
+
 async def test_a_timeout_names_the_step_that_ran(engine: Engine) -> None:
     async def slow() -> None:
         await asyncio.sleep(600)
@@ -94,7 +102,7 @@ async def test_a_timeout_names_the_step_that_ran(engine: Engine) -> None:
 
 
 async def test_an_attempt_says_what_its_log_lines_are_about(engine: Engine) -> None:
-    attempt = engine.attempt(again)
+    attempt = await engine.attempt(again)
 
     assert attempt.number == 1
     assert attempt.fields == {"execution_id": "e-1", "function": "name", "attempt": 1}

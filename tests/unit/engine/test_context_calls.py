@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,13 +12,6 @@ from worchflow import Context, StepError, SyncContext
 from worchflow.engine import context_calls, scope
 from worchflow.foundations.ids import step_id
 from worchflow.model.settlement import Completed, Failed
-
-
-@pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
-    engine = Engine()
-    yield engine
-    engine.close()
 
 
 async def one() -> int:
@@ -67,7 +59,7 @@ async def test_a_step_is_refused_where_it_cannot_run(
     assert isinstance(settlement, Failed)
     assert settlement.error.type == type_
     assert message in settlement.error.message
-    assert engine.steps.recorded == {}
+    assert await engine.steps.recorded() == []
 
 
 async def test_there_is_a_bound_of_unfinished_steps(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from worchflow.engine.journal import Journal
 from worchflow.foundations.backoff import Backoff
 from worchflow.foundations.errors import StepFailed, StoreUnavailable
 from worchflow.foundations.ids import step_id
-from worchflow.model.records import StoredStep
+from worchflow.model.records import Claim, StoredStep
 
 STEP = new_step()
 
@@ -37,18 +37,11 @@ class Asked:
         return await self._do()
 
 
-@pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
-    engine = Engine()
-    yield engine
-    engine.close()
-
-
 async def nothing(ctx: Context[None]) -> None: ...
 
 
-def new_journal(engine: Engine, **options: Any) -> Any:
-    return engine.attempt(nothing, **options).journal
+async def new_journal(engine: Engine) -> Any:
+    return (await engine.attempt(nothing)).journal
 
 
 def in_turn(journal: Journal, *operations: Any) -> list[asyncio.Task[Any]]:
@@ -56,8 +49,8 @@ def in_turn(journal: Journal, *operations: Any) -> list[asyncio.Task[Any]]:
 
 
 async def test_a_record_is_replayed_and_not_done(engine: Engine) -> None:
-    engine.record("first", "7")
-    records = new_journal(engine)
+    await engine.record("first", "7")
+    records = await new_journal(engine)
     asked = Asked()
     asked.step_id = step_id("first")
 
@@ -67,9 +60,9 @@ async def test_a_record_is_replayed_and_not_done(engine: Engine) -> None:
 
 
 async def test_one_does_it_and_the_others_replay_its_record(engine: Engine) -> None:
-    records, go_on = new_journal(engine), asyncio.Event()
+    records, go_on = await new_journal(engine), asyncio.Event()
 
-    async def do() -> str:
+    async def do() -> Any:
         await go_on.wait()
         return (await records.checkpoint(STEP)).title
 
@@ -83,7 +76,7 @@ async def test_one_does_it_and_the_others_replay_its_record(engine: Engine) -> N
 
 
 async def test_a_failure_of_the_first_is_that_of_all(engine: Engine) -> None:
-    records, failure = new_journal(engine), ValueError("once")
+    records, failure = await new_journal(engine), ValueError("once")
 
     async def fail() -> None:
         await asyncio.sleep(0)
@@ -105,7 +98,7 @@ def _failing(text: str) -> Callable[[], Awaitable[Any]]:
 
 
 async def test_after_a_cancelled_one_the_next_does_it(engine: Engine) -> None:
-    records = new_journal(engine)
+    records = await new_journal(engine)
 
     async def endless() -> None:
         await asyncio.Event().wait()
@@ -122,7 +115,7 @@ async def test_after_a_cancelled_one_the_next_does_it(engine: Engine) -> None:
 
 
 async def test_what_continues_holds_up_the_next(engine: Engine) -> None:
-    records = new_journal(engine)
+    records = await new_journal(engine)
     thread: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def leaves_a_thread() -> None:
@@ -145,13 +138,13 @@ async def test_what_continues_holds_up_the_next(engine: Engine) -> None:
 async def test_a_save_whose_caller_is_cancelled_is_made_all_the_same(
     engine: Engine,
 ) -> None:
-    attempt = engine.attempt(nothing)
+    attempt = await engine.attempt(nothing)
     records: Any = attempt.journal
     stored, go_on = engine.steps.checkpoint, asyncio.Event()
 
-    async def slow(*args: Any) -> Any:
+    async def slow(claim: Claim, step: StoredStep) -> StoredStep:
         await go_on.wait()
-        return await stored(*args)
+        return await stored(claim, step)
 
     engine.steps.checkpoint = slow  # type: ignore[method-assign]
 
@@ -171,7 +164,7 @@ async def test_a_save_whose_caller_is_cancelled_is_made_all_the_same(
     await closing
 
     assert await second == ("replayed", STEP.result)
-    assert engine.steps.results == {"step 1": STEP.result}
+    assert await engine.steps.results() == {"step 1": STEP.result}
 
 
 async def test_a_save_is_repeated_until_a_store_answers(
@@ -181,7 +174,7 @@ async def test_a_save_is_repeated_until_a_store_answers(
 ) -> None:
     monkeypatch.setattr(journal, "Backoff", partial(Backoff, first=0.001))
     engine.steps.failures = [StoreUnavailable("away")] * 3
-    records = new_journal(engine)
+    records = await new_journal(engine)
 
     assert await records.checkpoint(STEP) is STEP
     assert engine.steps.asked == 4
@@ -190,17 +183,18 @@ async def test_a_save_is_repeated_until_a_store_answers(
 
 
 async def test_what_was_recorded_first_counts(engine: Engine) -> None:
-    records = new_journal(engine)
+    records = await new_journal(engine)
     other = new_step(result='"theirs"')
-    engine.steps.recorded[STEP.step_id] = other
+    await engine.record_step(other)
 
-    assert await records.checkpoint(STEP) is other
+    assert await records.checkpoint(STEP) == other
     assert await records.once(Asked()) == ("replayed", '"theirs"')
 
 
 async def test_other_errors_of_a_store_come_out(engine: Engine) -> None:
     engine.steps.failures = [StepFailed("no", title="t", execution_id="e")]
+    records = await new_journal(engine)
     with pytest.raises(StepFailed):
-        await new_journal(engine).checkpoint(STEP)
+        await records.checkpoint(STEP)
 
     assert engine.steps.asked == 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.unit.engine.attempts import Engine
 from worchflow import NonRetryable, Retry, RetryAfter
+from worchflow.engine.attempt import Attempt
 from worchflow.engine.outcome import (
     Outcome,
     failed_outcome,
@@ -18,7 +18,7 @@ from worchflow.engine.outcome import (
     unfinished,
     unstorable,
 )
-from worchflow.model.records import AttemptOutcome, Claim
+from worchflow.model.records import AttemptOutcome
 from worchflow.model.settlement import (
     Cancelled,
     Completed,
@@ -27,13 +27,6 @@ from worchflow.model.settlement import (
     RetryAt,
     Settlement,
 )
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = Engine()
-    yield engine
-    engine.close()
 
 
 async def handler(ctx: Any) -> None: ...
@@ -58,11 +51,14 @@ async def test_a_failure_is_retried_or_final(
     expected: Any,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    outcome = failed_outcome(engine.attempt(handler, retries=retries), error)
+    attempt = await engine.attempt(handler, retries=retries)
+
+    outcome = failed_outcome(attempt, error)
 
     settlement: Any = outcome.settlement
     is_final = expected is Failed
-    assert isinstance(settlement, Failed if is_final else RetryAt)
+    kind: Any = Failed if is_final else RetryAt
+    assert isinstance(settlement, kind)
     assert settlement.error.type == type(error).__name__
     assert outcome.notice.status == ("failed" if is_final else "retrying")
     if not is_final:
@@ -73,17 +69,19 @@ async def test_a_failure_is_retried_or_final(
 
 
 async def test_final_overrules_the_policy(engine: Engine) -> None:
-    attempt = engine.attempt(handler, retries=RETRIED)
+    attempt = await engine.attempt(handler, retries=RETRIED)
 
     assert isinstance(
         failed_outcome(attempt, ValueError(), final=True).settlement, Failed
     )
 
 
-def with_token(engine: Engine, token: int) -> Any:
-    attempt = engine.attempt(handler)
-    claim = attempt.claim
-    attempt.claim = Claim(claim.execution, claim.worker_id, token)
+async def with_token(engine: Engine, token: int) -> Attempt:
+    """An attempt under the claim of this token, after those before it."""
+    attempt = await engine.attempt(handler)
+    while attempt.claim.token < token:
+        attempt = await engine.attempt(handler)
+    assert attempt.claim.token == token
     return attempt
 
 
@@ -97,7 +95,7 @@ def with_token(engine: Engine, token: int) -> Any:
 async def test_the_record_of_an_attempt_is_stored_with_its_settlement(
     engine: Engine, settlement: Settlement, outcome: AttemptOutcome
 ) -> None:
-    attempt = with_token(engine, 2)
+    attempt = await with_token(engine, 2)
     began = engine.runtime.clock.now()
     notice = unfinished(attempt.claim, Cancelled()).notice
 
@@ -109,15 +107,14 @@ async def test_the_record_of_an_attempt_is_stored_with_its_settlement(
 
 
 async def test_nothing_is_stored_that_is_told_anyway(engine: Engine) -> None:
-    notice = unfinished(with_token(engine, 1).claim, Cancelled()).notice
     for settlement, token in ((Completed("1"), 1), (Released(), 2)):
-        outcome = Outcome(settlement, notice)
-        attempt = with_token(engine, token)
+        attempt = await with_token(engine, token)
+        outcome = Outcome(settlement, unfinished(attempt.claim, Cancelled()).notice)
         assert recorded(outcome, attempt, engine.runtime.clock.now()) is outcome
 
 
 async def test_what_the_store_refuses_has_failed_with_a_record(engine: Engine) -> None:
-    attempt = with_token(engine, 1)
+    attempt = await with_token(engine, 1)
     notice = unfinished(attempt.claim, Cancelled()).notice
     refused = Outcome(Completed("1"), notice)
 
@@ -134,7 +131,9 @@ async def test_what_the_store_refuses_has_failed_with_a_record(engine: Engine) -
 
 
 async def test_poison_is_no_attempt(engine: Engine) -> None:
-    settlement = poisoned(engine.attempt(handler).claim).settlement
+    attempt = await engine.attempt(handler)
+
+    settlement = poisoned(attempt.claim).settlement
 
     assert isinstance(settlement, Failed)
     assert not settlement.attempted
@@ -147,6 +146,8 @@ async def test_poison_is_no_attempt(engine: Engine) -> None:
 async def test_what_is_not_finished_tells_its_status(
     engine: Engine, settlement: Any, status: str
 ) -> None:
-    outcome = unfinished(engine.attempt(handler).claim, settlement)
+    attempt = await engine.attempt(handler)
+
+    outcome = unfinished(attempt.claim, settlement)
 
     assert (outcome.settlement, outcome.notice.status) == (settlement, status)

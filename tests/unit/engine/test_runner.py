@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,13 +11,6 @@ from tests.unit.engine.attempts import Engine, stop
 from tests.waiting import until
 from worchflow import Context, SyncContext
 from worchflow.model.settlement import Completed, Failed, Released
-
-
-@pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
-    engine = Engine()
-    yield engine
-    engine.close()
 
 
 async def nothing(ctx: Context[None]) -> None: ...
@@ -109,7 +101,7 @@ async def test_an_attempt_that_a_stop_ends_is_handed_back(engine: Engine) -> Non
         begun.set()
         await asyncio.sleep(600)
 
-    runner = engine.runner(handler)
+    runner = await engine.runner(handler)
     running = asyncio.ensure_future(runner.run())
     await until(begun.is_set)
     stop(runner)

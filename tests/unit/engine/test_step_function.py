@@ -5,30 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
+from tests.runtimes import ManualRuntime
 from tests.unit.engine.attempts import Engine, stop
 from tests.waiting import until
-from worchflow import Context, Retry, StepFailed, SyncContext
+from worchflow import Context, Retry, SyncContext
 from worchflow.definitions.middleware import Middleware
 from worchflow.engine.ownership import Interrupted
 from worchflow.engine.runner import ExecutionRunner
 from worchflow.foundations.errors import NestedStep
-from worchflow.model.records import ErrorInfo, StepStatus
 from worchflow.model.settlement import Completed, Failed, Released
+from worchflow.worker.lease import Lease
 
 place: ContextVar[str] = ContextVar("place", default="nowhere")
-
-
-@pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
-    engine = Engine()
-    yield engine
-    engine.close()
 
 
 def in_thread() -> int:
@@ -107,58 +102,18 @@ async def test_a_thread_that_runs_a_loop_is_not_used(engine: Engine) -> None:
 
 
 async def test_plain_handlers_need_no_free_thread_of_the_pool() -> None:
-    engine, free = Engine(step_threads=1), threading.Event()
-    engine.step_threads.submit(lambda: free.wait(10))
+    free = threading.Event()
 
     def handler(ctx: SyncContext[None]) -> str:
         return ctx.step.run("plain", lambda: "ran")
 
-    try:
-        async with asyncio.timeout(5):
-            assert await engine.settlement(handler) == Completed(result='"ran"')
-    finally:
-        free.set()
-        engine.close()
-
-
-async def test_a_replay_is_decoded_in_the_handlers_thread(engine: Engine) -> None:
-    engine.record("value", "7")
-    engine.record(
-        "failure",
-        status=StepStatus.FAILED,
-        error=ErrorInfo(type="ValueError", message="no", traceback=""),
-    )
-    decoded_in: list[int] = []
-    decode = engine.runtime.payloads.decode_step
-
-    def noted(*args: Any, **options: Any) -> Any:
-        decoded_in.append(threading.get_ident())
-        return decode(*args, **options)
-
-    engine.runtime.payloads.decode_step = noted  # type: ignore[method-assign]
-
-    def handler(ctx: SyncContext[None]) -> bool:
-        assert ctx.step.run("value", lambda: 0) == 7
-        with pytest.raises(StepFailed, match="ValueError: no"):
-            ctx.step.run("failure", lambda: 0)
-        return decoded_in == [threading.get_ident()]
-
-    assert await engine.settlement(handler) == Completed(result="true")
-
-
-async def test_a_recorded_failure_in_a_plain_handler_names_its_step(
-    engine: Engine,
-) -> None:
-    error = ErrorInfo(type="ValueError", message="no", traceback="")
-    engine.record("failure", status=StepStatus.FAILED, error=error)
-
-    def handler(ctx: SyncContext[None]) -> None:
-        ctx.step.run("failure", lambda: 0)
-
-    settlement = await engine.settlement(handler)
-
-    assert isinstance(settlement, Failed)
-    assert settlement.error.step == "failure"
+    async with Engine(step_threads=1) as engine:
+        engine.step_threads.submit(lambda: free.wait(10))
+        try:
+            async with asyncio.timeout(5):
+                assert await engine.settlement(handler) == Completed(result='"ran"')
+        finally:
+            free.set()
 
 
 # --- what belongs to the step and what to the handler --------------------------------
@@ -189,20 +144,19 @@ async def test_middleware_is_around_it_on_the_loop() -> None:
     loop_thread = threading.get_ident()
 
     class Noting(Middleware):
+        @override
         async def wrap_step(self, ctx: Any, title: str, call_next: Any) -> Any:
             place.set("middleware")
             value = await call_next()
             seen.append((value, threading.get_ident() == loop_thread))
             return value
 
-    engine = Engine(middleware=[Noting()])
-
     def handler(ctx: SyncContext[None]) -> str:
         return ctx.step.run("plain", place.get)
 
-    assert await engine.settlement(handler) == Completed(result='"middleware"')
+    async with Engine(middleware=[Noting()]) as engine:
+        assert await engine.settlement(handler) == Completed(result='"middleware"')
     assert seen == [("middleware", True)]
-    engine.close()
 
 
 async def test_a_step_inside_it_is_refused(engine: Engine) -> None:
@@ -230,7 +184,7 @@ async def test_its_retries_run_in_the_same_thread(engine: Engine) -> None:
 
     async with asyncio.timeout(30):
         assert await engine.settlement(handler) == Completed(result="3")
-    assert [step.attempts for step in engine.steps.recorded.values()] == [3]
+    assert [step.attempts for step in await engine.steps.recorded()] == [3]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -272,7 +226,7 @@ async def test_over_its_timeout_it_is_told_and_its_end_awaited(
         return heard[0]
 
     assert await engine.settlement(handler) == Completed(result='"told"')
-    assert engine.steps.results == {}
+    assert await engine.steps.results() == {}
     assert "its end is awaited" in caplog.text
 
 
@@ -301,9 +255,7 @@ async def test_a_thread_of_the_pool_over_its_timeout_is_awaited_before_a_retry(
 
 
 async def test_a_step_cancelled_before_a_thread_was_free_never_begins() -> None:
-    engine, free = Engine(step_threads=1), threading.Event()
-    engine.step_threads.submit(lambda: free.wait(10))
-    ran: list[int] = []
+    free, ran = threading.Event(), list[int]()
 
     async def handler(ctx: Context[None]) -> None:
         with pytest.raises(TimeoutError):
@@ -312,20 +264,20 @@ async def test_a_step_cancelled_before_a_thread_was_free_never_begins() -> None:
         free.set()
         await ctx.step.run("next", lambda: ran.append(2))
 
-    assert await engine.settlement(handler) == Completed(result="null")
+    async with Engine(step_threads=1) as engine:
+        engine.step_threads.submit(lambda: free.wait(10))
+        assert await engine.settlement(handler) == Completed(result="null")
     assert ran == [2]
-    engine.close()
 
 
 class Interruptible:
     """A plain handler whose step waits for a sign."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, *, asks: bool) -> None:
         self.began, self.go_on = threading.Event(), threading.Event()
         self.raised: list[type[BaseException]] = []
         self.later: list[str] = []
-        self.runner: ExecutionRunner = engine.runner(self.handler)
-        self.asks = False
+        self.asks = asks
 
     def handler(self, ctx: SyncContext[None]) -> None:
         def step() -> str:
@@ -347,11 +299,11 @@ class Interruptible:
 async def test_what_it_returns_after_an_interruption_is_recorded(
     engine: Engine, *, asks: bool
 ) -> None:
-    plain = Interruptible(engine)
-    plain.asks = asks
-    running = asyncio.ensure_future(plain.runner.run())
+    plain = Interruptible(asks=asks)
+    runner = await engine.runner(plain.handler)
+    running = asyncio.ensure_future(runner.run())
     await until(plain.began.is_set)
-    stop(plain.runner)
+    stop(runner)
     for _ in range(20):
         await asyncio.sleep(0)
     # The thread is in the function: nothing is settled, nothing raised.
@@ -363,7 +315,7 @@ async def test_what_it_returns_after_an_interruption_is_recorded(
     assert outcome is not None
     assert outcome.settlement == Released()
     # What it returns because it was told to end is not a result.
-    assert engine.steps.results == ({} if asks else {"first": '"an effect"'})
+    assert await engine.steps.results() == ({} if asks else {"first": '"an effect"'})
     assert plain.raised == [Interrupted]
     assert plain.later == ["cleaned up"]
 
@@ -379,32 +331,42 @@ async def test_it_does_not_begin_once_the_attempt_is_over(engine: Engine) -> Non
         loop.call_soon_threadsafe(stop, runners[0])
         ctx.step.run("never", lambda: ran.append(1))
 
-    runners.append(engine.runner(handler))
+    runners.append(await engine.runner(handler))
     outcome = await asyncio.wait_for(runners[0].run(), 10)
 
     assert outcome is not None
     assert outcome.settlement == Released()
-    assert (ran, engine.steps.results) == ([], {})
+    assert (ran, await engine.steps.results()) == ([], {})
 
 
 async def test_the_lease_is_asked_for_right_before_the_call(engine: Engine) -> None:
     loop_thread = threading.get_ident()
+    clock = ManualRuntime()
     asked_in: list[int] = []
     regained: list[int] = []
     ran: list[int] = []
 
-    class Doubtful:
+    class RunsOut(Lease):
+        """Ends as a thread asks for it first; is renewed once somebody waits for it."""
+
+        @override
         def holds(self) -> bool:
             ident = threading.get_ident()
             if ident != loop_thread:
                 asked_in.append(ident)
-                return len(asked_in) > 1
-            return not asked_in or bool(regained)
+                assert len(asked_in) <= 2, "nobody waits for it"
+                if len(asked_in) == 1:
+                    clock.seconds += self.ttl
+            return super().holds()
 
+        @override
         async def regain(self) -> None:
             regained.extend(ran or [0])
+            self.renewed(clock.monotonic())
+            await super().regain()
 
-    engine.ownership = Doubtful()
+    engine.lease = RunsOut(engine.worker, 10.0, clock)
+    engine.lease.renewed(clock.monotonic())
 
     def handler(ctx: SyncContext[None]) -> bool:
         ctx.step.run("careful", lambda: ran.append(1))
@@ -428,4 +390,4 @@ async def test_an_error_of_it_comes_out_as_it_is_and_names_the_step(
 
     assert isinstance(settlement, Failed)
     assert (settlement.error.type, settlement.error.step) == ("LookupError", "look")
-    assert engine.steps.results == {}
+    assert await engine.steps.results() == {}

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from tests.unit.engine.attempts import Engine
 from worchflow import Context, Retry, StepFailed
 from worchflow.model.records import StepStatus
 from worchflow.model.settlement import Completed, Failed
-
-
-@pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
-    engine = Engine()
-    yield engine
-    engine.close()
 
 
 def failing(times: int, error: BaseException) -> Callable[[], Any]:
@@ -43,7 +34,7 @@ async def test_a_step_is_tried_again_by_its_own_policy(engine: Engine) -> None:
         return await run("Fetch", failing(2, ValueError("bad")))
 
     assert await engine.settlement(handler) == Completed("3")
-    (recorded,) = engine.steps.recorded.values()
+    (recorded,) = await engine.steps.recorded()
     assert (recorded.attempts, recorded.result) == (3, "3")
 
 
@@ -64,7 +55,7 @@ async def test_a_step_out_of_tries_is_recorded_as_failed_and_raises(
         assert await engine.settlement(handler) == Completed('"went another way"')
 
     assert [each.error_type for each in caught] == ["ValueError"] * 2
-    (recorded,) = engine.steps.recorded.values()
+    (recorded,) = await engine.steps.recorded()
     assert (recorded.status, recorded.attempts) == (StepStatus.FAILED, 3)
     assert engine.steps.asked == 1
 
@@ -77,7 +68,7 @@ async def test_without_a_policy_a_failure_is_the_handlers(engine: Engine) -> Non
 
     assert isinstance(settlement, Failed)
     assert (settlement.error.type, settlement.error.step) == ("KeyError", "Fetch")
-    assert engine.steps.recorded == {}
+    assert await engine.steps.recorded() == []
 
 
 async def test_a_step_that_exits_has_failed(engine: Engine) -> None:
@@ -103,4 +94,4 @@ async def test_a_result_has_the_type_that_the_code_names(engine: Engine) -> None
 
     # The annotation says int; text is not taken for one.
     assert isinstance(settlement, Failed)
-    assert engine.steps.results == {"Pair": "[1,2]"}
+    assert await engine.steps.results() == {"Pair": "[1,2]"}
