@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from typing_extensions import override
+
+from tests.runtimes import ManualRuntime
 from tests.unit.engine.attempts import Engine
 from worchflow import Context, Retry, StepFailed
 from worchflow.model.records import StepStatus
 from worchflow.model.settlement import Completed, Failed
+from worchflow.worker.lease import Lease
 
 
 def failing(times: int, error: BaseException) -> Callable[[], Any]:
@@ -95,3 +99,28 @@ async def test_a_result_has_the_type_that_the_code_names(engine: Engine) -> None
     # The annotation says int; text is not taken for one.
     assert isinstance(settlement, Failed)
     assert await engine.steps.results() == {"Pair": "[1,2]"}
+
+
+async def test_a_function_starts_only_once_the_lease_is_certain(engine: Engine) -> None:
+    clock = ManualRuntime()
+    happened: list[str] = []
+
+    class RenewedOnceAskedFor(Lease):
+        @override
+        async def regain(self) -> None:
+            happened.append("waits")
+            self.renewed(clock.monotonic())
+            await super().regain()
+
+    engine.lease = RenewedOnceAskedFor(engine.worker, 10.0, clock)
+    engine.lease.renewed(clock.monotonic())
+
+    async def effect() -> None:
+        happened.append("runs")
+
+    async def handler(ctx: Context[None]) -> None:
+        clock.seconds += engine.lease.ttl
+        await ctx.step.run("careful", effect)
+
+    assert await engine.settlement(handler) == Completed("null")
+    assert happened == ["waits", "runs"]
