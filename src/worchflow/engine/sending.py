@@ -21,6 +21,7 @@ from ..foundations.errors import (
 from ..foundations.ids import new_execution_id, new_nonce
 from ..foundations.limits import check_headers, check_id, check_tags
 from ..foundations.suggestions import refuse_unknown
+from ..foundations.types import value
 from ..model.records import NewExecution
 from .served_events import ServedEvents
 
@@ -66,7 +67,7 @@ CURRENT_HEADERS: ContextVar[Mapping[str, str]] = ContextVar(
 """Headers of the execution whose code runs in this task or thread."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class Prepared:
     """A message that was validated and encoded, ready to insert."""
 
@@ -77,7 +78,7 @@ class Prepared:
     """What was encoded, as a value of its type."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class Accepted:
     """An accepted message; `duplicate` when its execution existed before."""
 

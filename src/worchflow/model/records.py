@@ -151,7 +151,7 @@ class Page(Generic[Item]):
     cursor: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class NewExecution:
     """An execution to insert. At most one of `delay` and `run_at` is set."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ...foundations.types import value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from ...model.records import NewExecution, StoredExecution
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class Inserted:
     """The outcome of inserting one execution.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
+from itertools import chain, compress
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from .rows import Row
 
 MAX_ROWS = 64
+MAX_STATEMENTS = 1000
+"""Texts that are kept: of each statement one for each size and set of columns."""
 ROWS = "rows"
 
 
@@ -42,10 +45,13 @@ def execute_rows(
     changed = 0
     before, after = _names(statement)
     for part in _parts(rows):
-        sql = _statement(statement, len(part), len(part[0]))
+        columns = list(zip(*part, strict=True))
+        # Python's sqlite3 takes long over each None that it is given.
+        filled = tuple(column.count(None) < len(part) for column in columns)
+        sql = _statement(statement, len(part), filled)
         parameters = [
             *(named[name] for name in before),
-            *(value for row in part for value in row),
+            *chain.from_iterable(zip(*compress(columns, filled), strict=True)),
             *(named[name] for name in after),
         ]
         changed += connection.execute(sql, parameters).rowcount
@@ -69,10 +75,13 @@ def _names(template: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(names[:config]), tuple(names[config + 1 :])
 
 
-@cache
-def _statement(template: str, rows: int, columns: int) -> str:
-    """Every value is a plain `?`: Python 3.12.0 and 3.12.1 object to numbered ones."""
-    row = f"({', '.join('?' * columns)})"
+@lru_cache(maxsize=MAX_STATEMENTS)
+def _statement(template: str, rows: int, filled: tuple[bool, ...]) -> str:
+    """The statement for so many rows, with NULL where a column of none is `filled`.
+
+    Every value is a plain `?`: Python 3.12.0 and 3.12.1 object to numbered ones.
+    """
+    row = f"({', '.join('?' if each else 'NULL' for each in filled)})"
     values = ", ".join([row] * rows)
     names = {name for part in _names(template) for name in part}
     return template.format(rows=values, **dict.fromkeys(names, "?"))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...foundations.json_text import json_text
 from ...model.records import Claim, ExecutionStatus
+from ...model.settlement import FIRST_TOKEN
 from ...model.transitions import UNSURE
 from .rows import (
-    BAD_ROW,
     EXECUTION_COLUMNS,
     ExecutionRow,
     UnreadableRowError,
@@ -30,9 +30,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.sqlite")
 
-LAST_TOKEN = MOST_DEATHS = 2**63 - 1
+MOST_DEATHS = 2**63 - 1
 UNREADABLE_DELAY = 3600 * 1000
 """Milliseconds for which a row that cannot be read leaves the queue."""
+
+CLAIMED = {
+    "status": f"'{ExecutionStatus.PROCESSING}'",
+    "updated_at": ":now",
+    "function_id": "next.serves",
+    "started_at": "coalesce(started_at, :now)",
+    "run_at": "NULL",
+    "owner": ":worker",
+    "reason": "NULL",
+    # What is no number stays what it is, and cannot be read.
+    "token": "CASE typeof(token) WHEN 'integer' THEN token + 1 ELSE token END",
+}
+"""What `_TAKE` makes of the columns that it changes, which are read before."""
 
 # Each event has its own queue in the index; the oldest of all are taken, so the
 # cost depends on the events and the limit, never on how much waits.
@@ -53,7 +66,7 @@ _NEXT = f"""
         )
         ORDER BY e.due_at, e.seq LIMIT :limit
     )
-    SELECT e.seq, next.serves, {EXECUTION_COLUMNS}
+    SELECT e.seq, {", ".join(CLAIMED.get(each, each) for each in ExecutionRow._fields)}
     FROM next CROSS JOIN executions AS e ON e.seq = next.seq
     ORDER BY next.due_at, next.seq
 """  # noqa: S608 - made of constants
@@ -222,6 +235,7 @@ def _candidates(tx: Transaction, prefix: str, request: ClaimRequest) -> list[Can
     parameters = {
         "functions": request.functions,
         "prefix": prefix,
+        "worker": request.worker_id,
         "now": tx.now,
         "limit": request.limit,
         "least_deaths": request.least_deaths,
@@ -231,7 +245,7 @@ def _candidates(tx: Transaction, prefix: str, request: ClaimRequest) -> list[Can
         found: list[Candidate] = []
         for row in rows:
             try:
-                found.append(_candidate(tx, request.worker_id, row))
+                found.append(_candidate(tx, row))
             except UnreadableRowError as error:
                 _set_aside(tx, row[0], error)
         if found:
@@ -239,32 +253,12 @@ def _candidates(tx: Transaction, prefix: str, request: ClaimRequest) -> list[Can
     return []
 
 
-def _candidate(tx: Transaction, worker_id: str, row: Row) -> Candidate:
-    number, function_id, *columns = row
-    try:
-        now = ExecutionRow._make(columns)
-        claimed = now._replace(
-            status=ExecutionStatus.PROCESSING,
-            updated_at=tx.now,
-            function_id=function_id,
-            started_at=tx.now if now.started_at is None else now.started_at,
-            run_at=None,
-            owner=worker_id,
-            reason=None,
-            token=_next_token(now.token),
-        )
-    except BAD_ROW as error:
-        raise UnreadableRowError(f"row {number} cannot be read: {error}") from error
-    execution = read_execution(claimed)
-    if now.token <= 0:
+def _candidate(tx: Transaction, row: Row) -> Candidate:
+    number = row[0]
+    execution = read_execution(row[1:])
+    if execution.token == FIRST_TOKEN:
         return number, execution, {}
     return number, execution, steps_by_execution(tx.connection, [number])[number]
-
-
-def _next_token(token: int) -> int:
-    if token >= LAST_TOKEN:
-        raise ValueError(f"its token {token} cannot grow")
-    return token + 1
 
 
 def _set_aside(tx: Transaction, number: int, error: UnreadableRowError) -> None:

@@ -122,9 +122,7 @@ class Claims(ClaimStore):
     async def settle(
         self, claim: Claim, settlement: Settlement, notice: Notice | None
     ) -> Settled:
-        request = settling.SettleRequest(
-            claim=claim, settlement=settlement, notice=notice
-        )
+        request = settling.SettleRequest(claim, settlement, notice)
         return await self._opened().write(settling.settle, request)
 
     def forget_all(self) -> None:

@@ -146,17 +146,17 @@ def new_execution_row(execution: NewExecution, now: int) -> NewExecutionRow:
         run_at = to_milliseconds(execution.run_at)
     elif execution.delay is not None and execution.delay > 0:
         run_at = due_after(now, execution.delay)
-    return NewExecutionRow(
-        id=execution.id,
-        event_name=execution.event_name,
-        event_data=execution.event_data,
-        nonce=execution.nonce,
-        created_at=to_milliseconds(execution.created_at),
+    return NewExecutionRow(  # by place, like `step_row`
+        execution.id,
+        execution.event_name,
+        execution.event_data,
+        execution.nonce,
+        to_milliseconds(execution.created_at),
         # A moment that has passed does not jump the queue.
-        due_at=now if run_at is None else max(now, run_at),
-        run_at=run_at,
-        headers=json_text(dict(execution.headers)) if execution.headers else None,
-        tags=json_text(list(execution.tags)) if execution.tags else None,
+        now if run_at is None else max(now, run_at),
+        run_at,
+        json_text(dict(execution.headers)) if execution.headers else None,
+        json_text(list(execution.tags)) if execution.tags else None,
     )
 
 
@@ -220,20 +220,16 @@ def read_step(row: Row) -> StoredStep:
 
 def step_row(step: StoredStep) -> StepRow:
     """The values of `STEP_COLUMNS`."""
-    error_type, error_message, error_traceback, error_step = error_row(step.error)
-    return StepRow(
-        step_id=step.step_id,
-        title=step.title,
-        status=step.status.value,
-        result=step.result,
-        error_type=error_type,
-        error_message=error_message,
-        error_traceback=error_traceback,
-        error_step=error_step,
-        attempts=step.attempts,
-        started_at=milliseconds_or_none(step.started_at),
-        finished_at=milliseconds_or_none(step.finished_at),
-        key=step.key,
+    return StepRow(  # by place: names take three times as long, and this is each step
+        step.step_id,
+        step.title,
+        step.status.value,
+        step.result,
+        *error_row(step.error),
+        step.attempts,
+        milliseconds_or_none(step.started_at),
+        milliseconds_or_none(step.finished_at),
+        step.key,
     )
 
 

@@ -163,25 +163,21 @@ def front(now: int) -> int:
 
 def _row(request: SettleRequest, end: Ending, now: int) -> SettlementRow:
     claim = request.claim
-    error_type, error_message, error_traceback, error_step = error_row(end.error)
-    return SettlementRow(
-        id=claim.execution.id,
-        owner=claim.worker_id,
-        token=claim.token,
-        status=end.status.value,
-        due_at=end.due_at,
-        run_at=end.run_at,
-        reason=end.reason,
-        result=end.result,
-        error_type=error_type,
-        error_message=error_message,
-        error_traceback=error_traceback,
-        error_step=error_step,
-        failed_attempts=end.failed_attempts,
-        finished_at=now if end.status.is_terminal else None,
-        cancel_reason=end.cancel_reason,
-        done_by=claim_mark(claim),
-        attempts=attempts_text(attempts_after(claim, request.settlement)),
+    return SettlementRow(  # by place, like `step_row`
+        claim.execution.id,
+        claim.worker_id,
+        claim.token,
+        end.status.value,
+        end.due_at,
+        end.run_at,
+        end.reason,
+        end.result,
+        *error_row(end.error),
+        end.failed_attempts,
+        now if end.status.is_terminal else None,
+        end.cancel_reason,
+        claim_mark(claim),
+        attempts_text(attempts_after(claim, request.settlement)),
     )
 
 

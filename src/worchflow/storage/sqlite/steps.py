@@ -148,6 +148,6 @@ class Steps(StepStore):
 
     @override
     async def checkpoint(self, claim: Claim, step: StoredStep) -> StoredStep:
-        write = StepWrite(claim=claim, step=step)
+        write = StepWrite(claim, step)
         size = len(step.result or "")
         return await self._opened().write(checkpoint, write, size=size)
