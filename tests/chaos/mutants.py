@@ -108,8 +108,8 @@ MUTANTS = {
     "no-replay-sqlite": Mutant(
         "an execution that changes hands brings no recorded steps (SQLite)",
         "storage/sqlite/claim_sql.py",
-        "    if now.token <= 0:\n",
-        "    if now.token <= 0 or now.token > 0:\n",
+        "    if execution.token == FIRST_TOKEN:\n",
+        "    if execution.token >= FIRST_TOKEN:\n",
         "test_poison.py::test_a_poison_payload_is_stopped_and_harms_no_other[sqlite]",
         "recorded step started again",
     ),
