@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from tests.stores import (
     EVENT,
     MakeBackend,
@@ -60,6 +62,21 @@ async def test_a_claim_says_and_stores_whose_the_execution_is(backend: Backend) 
     assert execution.started_at is not None
     assert before <= execution.started_at + timedelta(seconds=1)
     assert claim.execution == execution
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.0])
+async def test_a_later_claim_is_as_the_execution_stands_then(
+    backend: Backend, delay: float
+) -> None:
+    claim = await claimed(backend)
+    await settle(backend, claim, Released(delay=delay, reason="because"))
+
+    again = await claim_one(backend, await joined(backend, claim.execution.event_name))
+
+    assert again.token == claim.token + 1
+    assert again.execution == await stored(backend, claim.execution.id)
+    assert (again.execution.run_at, again.execution.reason) == (None, None)
+    assert again.execution.started_at == claim.execution.started_at
     await counted(backend, {ExecutionStatus.PROCESSING: 1})
 
 
