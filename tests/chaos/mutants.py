@@ -83,8 +83,8 @@ MUTANTS = {
     "same-token": Mutant(
         "a claim keeps the token of the one before",
         "storage/sqlite/claim_sql.py",
-        "token = token + 1, status = 'processing'",
-        "token = max(token, 1), status = 'processing'",
+        "THEN token + 1 ELSE token END",
+        "THEN max(token, 1) ELSE token END",
         "test_kill.py::test_killed_workers_lose_nothing[sqlite]",
         "two processes under one token",
     ),

@@ -77,6 +77,8 @@ def matches(document: Document, query: Document, now: datetime) -> bool:
             found = all(matches(document, each, now) for each in condition)
         elif field == "$expr":
             found = is_true(evaluate(condition, document, now))
+        elif field.startswith("$"):
+            raise NotImplementedError(f"a query with {field}")
         else:
             found = _field_matches(document, field, condition)
         if not found:

@@ -45,7 +45,7 @@ CLAIMED = {
     # What is no number stays what it is, and cannot be read.
     "token": "CASE typeof(token) WHEN 'integer' THEN token + 1 ELSE token END",
 }
-"""What `_TAKE` makes of the columns that it changes, which are read before."""
+"""What a claim makes of these columns; a row is read so before it is written so."""
 
 # Each event has its own queue in the index; the oldest of all are taken, so the
 # cost depends on the events and the limit, never on how much waits.
@@ -71,16 +71,16 @@ _NEXT = f"""
     ORDER BY next.due_at, next.seq
 """  # noqa: S608 - made of constants
 
-_TAKE = """
-    UPDATE executions SET owner = :worker, token = token + 1, status = 'processing',
-        function_id = taken.serves, started_at = coalesce(started_at, :now),
-        updated_at = :now, due_at = NULL, run_at = NULL, reason = NULL, hand_ons = 0
+_TAKE = f"""
+    UPDATE executions
+    SET {", ".join(f"{column} = {new}" for column, new in CLAIMED.items())},
+        due_at = NULL, hand_ons = 0
     FROM (
         SELECT json_extract(value, '$[0]') AS seq, json_extract(value, '$[1]') AS serves
         FROM json_each(:taken)
-    ) AS taken
-    WHERE executions.seq = taken.seq
-"""
+    ) AS next
+    WHERE executions.seq = next.seq
+"""  # noqa: S608 - made of constants
 
 _NEXT_DUE = """
     SELECT min(due_at) FROM (
