@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -150,17 +151,28 @@ def opened(store: str) -> Iterator[NewStore]:
         yield new_store
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} must be 1 or more")
+    return number
+
+
 def main() -> None:
     """Compare on each store that was asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("commit")
-    parser.add_argument("--pairs", type=int, help="20, or 1 with --instructions")
-    parser.add_argument("--executions", type=int, default=1500)
+    parser.add_argument("--pairs", type=positive, help="20, or 1 with --instructions")
+    parser.add_argument("--executions", type=positive, default=1500)
     parser.add_argument("--store", choices=STORES, help="both, one after the other")
     parser.add_argument("--instructions", action="store_true")
     options = parser.parse_args()
+    tool = "valgrind" if options.instructions else "taskset"
+    if shutil.which(tool) is None:
+        parser.error(f"{tool} is not installed")
     pairs = options.pairs or (1 if options.instructions else 20)
     measure = instructions if options.instructions else cpu
     unit = "instructions" if options.instructions else "µs of CPU"
