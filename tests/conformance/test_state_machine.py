@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -28,11 +29,13 @@ from tests.stores import (
     joined,
     new_execution,
     new_step,
+    now,
     stored,
 )
 from tests.waiting import until
 from worchflow.model.options import BackendOptions, Durability
 from worchflow.model.records import (
+    SUSPENDED,
     TERMINAL,
     Claim,
     ExecutionQuery,
@@ -47,8 +50,10 @@ from worchflow.model.settlement import (
     Released,
     RetryAt,
     Settlement,
+    Suspended,
 )
-from worchflow.model.transitions import MOVES, RETRYABLE, can_move
+from worchflow.model.transitions import CLAIMABLE, MOVES, RETRYABLE, can_move
+from worchflow.model.waits import NewWait, WaitKind
 from worchflow.storage.contract.backend import Backend
 
 S = ExecutionStatus
@@ -62,10 +67,10 @@ FAR = 3600.0
 
 # How many histories of how many steps; a step on servers takes longer.
 EFFORT = {
-    "sqlite_file": (40, 40),
-    "sqlite_memory": (60, 40),
-    "simulated": (30, 30),
-    "redis_mongo": (30, 30),
+    "sqlite_file": (60, 50),
+    "sqlite_memory": (80, 50),
+    "simulated": (50, 40),
+    "redis_mongo": (40, 40),
 }
 
 SETTLEMENTS: dict[str, Settlement] = {
@@ -102,15 +107,20 @@ class Expected:
     """Failures of steps under an earlier claim are not recorded any more."""
     claim: Claim | None = None
     """By which it is owned."""
+    via: int | None = None
+    """The backend through which waits were added under this claim."""
+    wakeups: int = 0
+    waits: set[str] = field(default_factory=set[str])
 
     @property
     def eligible(self) -> bool:
-        waits = self.status in (S.QUEUED, S.RETRYING)
-        return waits and self.due and self.owner is None
+        return self.status in CLAIMABLE and self.due and self.owner is None
 
     def end(self, status: ExecutionStatus) -> None:
         self.status, self.owner, self.flagged = status, None, False
-        self.claim = None
+        self.claim = self.via = None
+        if status.is_terminal:
+            self.waits = set()
 
     def die(self) -> None:
         self.recoveries += 1
@@ -137,6 +147,17 @@ class Expected:
                 self.end(S.CANCELLED if flagged else S.RETRYING)
             case Released():
                 self.end(S.CANCELLED if flagged else S.QUEUED)
+            case Suspended(status=status, wakeups=seen, until=until):
+                woken = self.wakeups != seen
+                self.due = woken or (until is not None and until <= now())
+                suspended = S.QUEUED if woken else status
+                self.end(S.CANCELLED if flagged else suspended)
+
+    def wake(self) -> None:
+        if not self.status.is_terminal:
+            self.wakeups += 1
+        if self.status in SUSPENDED:
+            self.status, self.due = S.QUEUED, True
 
     def retry(self) -> None:
         self.end(S.QUEUED)
@@ -242,6 +263,8 @@ class History:
             one = self.model[claim.execution.id]
             assert claim.token > one.token
             assert _as_expected(claim.steps.values()) == one.steps
+            assert claim.waits.keys() == one.waits
+            assert claim.execution.wakeups == one.wakeups
             one.status, one.owner, one.token = S.PROCESSING, worker.id, claim.token
             one.claim = claim
         self.claims += claims
@@ -267,21 +290,67 @@ class History:
             expected = one.steps.setdefault(new.step_id, given)
         assert (recorded.status, recorded.result) == expected
 
-    async def settle(self, number: int, how: str, via: int) -> None:
-        """Settle one of what is owned, which is claimed now if nothing is."""
+    async def owned(self, number: int) -> Expected | None:
+        """One of what is owned, which is claimed now if nothing is."""
         if not any(one.claim for one in self.model.values()):
             await self.claim(number, 2)
             await self.compare()
         owned = [one for one in self.model.values() if one.claim]
-        if not owned:
-            return
-        one = owned[number % len(owned)]
+        return owned[number % len(owned)] if owned else None
+
+    async def settle(self, number: int, how: str, via: int) -> None:
+        """Settle one of what is owned."""
+        if one := await self.owned(number):
+            await self.settle_as(one, SETTLEMENTS[how], via)
+
+    async def settle_as(self, one: Expected, settlement: Settlement, via: int) -> None:
         assert one.claim is not None
-        settlement = SETTLEMENTS[how]
+        via = via if one.via is None else one.via
         settled = await self.backends[via].claims.settle(one.claim, settlement, None)
         one.settle(settlement)
         assert settled.applied
         assert settled.status is one.status
+
+    async def suspend(
+        self, number: int, status: ExecutionStatus, until: datetime | None, via: int
+    ) -> None:
+        """Suspend one of what is owned, as having looked when it was claimed."""
+        if one := await self.owned(number):
+            assert one.claim is not None
+            seen = one.claim.execution.wakeups
+            suspension = Suspended(status=status, wakeups=seen, until=until)
+            await self.settle_as(one, suspension, via)
+
+    async def wake(self, number: int, suspended: bool, via: int) -> None:
+        """Wake one, and all that are suspended if there are any."""
+        if not self.model:
+            return
+        every = list(self.model)
+        woken = {every[number % len(every)]}
+        if suspended:
+            woken |= {i for i, one in self.model.items() if one.status in SUSPENDED}
+        count = sum(self.model[id_].status in SUSPENDED for id_ in woken)
+        assert await self.backends[via].waits.wake(sorted(woken)) == count
+        for id_ in woken:
+            self.model[id_].wake()
+
+    async def wait(self, number: int, wait: int, ends: bool, via: int) -> None:
+        """Add a wait of one of what is owned, or remove it."""
+        one = await self.owned(number)
+        if one is None:
+            return
+        assert one.claim is not None
+        step_id = f"{wait:032x}"
+        via = one.via = via if one.via is None else one.via
+        waits = self.backends[via].waits
+        if ends:
+            await waits.remove(one.claim, [step_id])
+            one.waits.discard(step_id)
+        else:
+            new = NewWait(step_id=step_id, kind=WaitKind.SLEEP, title="wait")
+            (added,) = await waits.add(one.claim, [new])
+            assert (added.token == one.token) or step_id in one.waits
+            one.waits.add(step_id)
 
     async def settle_late(self, number: int, how: str, via: int) -> None:
         """Settle by a claim that owns nothing any more: nothing changes."""
@@ -296,12 +365,12 @@ class History:
         if one.settled_by != claim.token:
             assert not settled.applied
 
-    async def cancel(self, number: int, retrying: bool, via: int) -> None:
+    async def cancel(
+        self, number: int, preferred: ExecutionStatus | None, via: int
+    ) -> None:
         if not self.model:
             return
-        id_, one = self.chosen(
-            number, lambda one: retrying and one.status is S.RETRYING
-        )
+        id_, one = self.chosen(number, lambda one: one.status is preferred)
         _, changed = await self.backends[via].executions.cancel(id_, "stop")
         assert changed == (not one.status.is_terminal and not one.flagged)
         if changed and one.owner is None:
@@ -385,7 +454,10 @@ class History:
             assert (execution.error == ERROR) == one.failed or one.status.is_terminal
             if not one.status.is_terminal:
                 assert execution.cancel_requested == one.flagged
+            assert execution.wakeups == one.wakeups
             assert _as_expected(await self.backends[1].steps.all(id_)) == one.steps
+            waits = await self.backends[1].waits.all(id_)
+            assert {wait.step_id for wait in waits} == one.waits
 
 
 def _as_expected(steps: Any) -> dict[str, tuple[StepStatus, str | None]]:
@@ -401,6 +473,7 @@ NUMBERS = st.integers(0, 11)
 """Which one of as many as there are."""
 BACKENDS = st.integers(0, 1)
 HOW = st.sampled_from(list(SETTLEMENTS))
+PAST, FUTURE = now() - timedelta(hours=1), now() + timedelta(hours=1)
 
 ACTIONS: st.SearchStrategy[Action] = st.one_of(
     calls(History.insert, number=NUMBERS, delayed=st.booleans(), via=BACKENDS),
@@ -416,7 +489,27 @@ ACTIONS: st.SearchStrategy[Action] = st.one_of(
     calls(History.settle, number=NUMBERS, how=HOW, via=BACKENDS),
     calls(History.settle, number=NUMBERS, how=HOW, via=BACKENDS),
     calls(History.settle_late, number=NUMBERS, how=HOW, via=BACKENDS),
-    calls(History.cancel, number=NUMBERS, retrying=st.booleans(), via=BACKENDS),
+    calls(
+        History.suspend,
+        number=NUMBERS,
+        status=st.sampled_from(sorted(SUSPENDED)),
+        until=st.sampled_from([None, PAST, PAST, FUTURE]),
+        via=BACKENDS,
+    ),
+    calls(History.wake, number=NUMBERS, suspended=st.booleans(), via=BACKENDS),
+    calls(
+        History.wait,
+        number=NUMBERS,
+        wait=st.integers(1, 2),
+        ends=st.booleans(),
+        via=BACKENDS,
+    ),
+    calls(
+        History.cancel,
+        number=NUMBERS,
+        preferred=st.sampled_from([None, S.RETRYING, *sorted(SUSPENDED)]),
+        via=BACKENDS,
+    ),
     calls(History.retry, number=NUMBERS, via=BACKENDS),
     calls(History.prune, status=st.sampled_from(sorted(TERMINAL)), via=BACKENDS),
     calls(History.renew, number=NUMBERS),

@@ -73,6 +73,8 @@ def matches(document: Document, query: Document, now: datetime) -> bool:
     for field, condition in query.items():
         if field == "$or":
             found = any(matches(document, each, now) for each in condition)
+        elif field == "$nor":
+            found = not any(matches(document, each, now) for each in condition)
         elif field == "$and":
             found = all(matches(document, each, now) for each in condition)
         elif field == "$expr":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ..definitions.retry import decide_retry
 from ..foundations.types import value
@@ -22,6 +22,7 @@ from ..model.settlement import (
     Failed,
     Released,
     RetryAt,
+    Suspended,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from ..definitions.step_call import StepCall
     from ..model.records import Claim
-    from ..model.settlement import Settlement
+    from ..model.settlement import EndOfAttempt, Settlement
     from .attempt import Attempt
     from .worker_runtime import WorkerRuntime
 
@@ -79,7 +80,9 @@ def unstorable(
     readable = runtime.payloads.decode_error(info)
     record: AttemptRecord | None = None
     settlement = refused.settlement
-    if not isinstance(settlement, Released) and settlement.attempt is not None:
+    if isinstance(settlement, Released | Suspended):
+        pass  # Neither holds anything that a store could refuse.
+    elif settlement.attempt is not None:
         record = replace(settlement.attempt, outcome=AttemptOutcome.FAILED, error=info)
     elif isinstance(settlement, Completed):
         now = runtime.clock.now()
@@ -121,8 +124,6 @@ def poisoned(claim: Claim) -> Outcome:
     return _outcome(claim, number, settlement, error)
 
 
-Ended: TypeAlias = Completed | Failed | RetryAt | Cancelled
-
 OUTCOMES = {
     Completed: AttemptOutcome.COMPLETED,
     Failed: AttemptOutcome.FAILED,
@@ -140,7 +141,7 @@ def recorded(outcome: Outcome, attempt: Attempt, started_at: datetime) -> Outcom
     is_told_anyway = (
         isinstance(settlement, Completed) and attempt.claim.token == FIRST_TOKEN
     )
-    if is_told_anyway or isinstance(settlement, Released):
+    if is_told_anyway or isinstance(settlement, Released | Suspended):
         return outcome
     error = settlement.error if isinstance(settlement, Failed | RetryAt) else None
     record = AttemptRecord(
@@ -154,7 +155,7 @@ def recorded(outcome: Outcome, attempt: Attempt, started_at: datetime) -> Outcom
     return Outcome(_with_attempt(settlement, record), outcome.notice)
 
 
-def _with_attempt(settlement: Ended, record: AttemptRecord) -> Settlement:
+def _with_attempt(settlement: EndOfAttempt, record: AttemptRecord) -> Settlement:
     # One for each execution: `dataclasses.replace` takes several times as long.
     match settlement:
         case Completed(result=result):

@@ -15,6 +15,7 @@ from typing import Any, Generic
 from typing_extensions import TypeVar
 
 from ..foundations.types import Payload, value
+from .waits import StoredWait
 
 Item = TypeVar("Item")
 
@@ -25,6 +26,8 @@ class ExecutionStatus(StrEnum):
     QUEUED = "queued"
     PROCESSING = "processing"
     RETRYING = "retrying"
+    SLEEPING = "sleeping"
+    WAITING = "waiting"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -34,10 +37,17 @@ class ExecutionStatus(StrEnum):
         """Whether nothing happens any more, an explicit retry aside."""
         return self in TERMINAL
 
+    @property
+    def is_suspended(self) -> bool:
+        """Whether it left its worker until it is woken or its earliest deadline."""
+        return self in SUSPENDED
+
 
 TERMINAL = frozenset(
     {ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED}
 )
+SUSPENDED = frozenset({ExecutionStatus.SLEEPING, ExecutionStatus.WAITING})
+"""Sleeping is what waits for time alone."""
 
 
 class StepStatus(StrEnum):
@@ -199,6 +209,10 @@ class StoredExecution:
     tags: tuple[str, ...] = ()
     attempts: tuple[AttemptRecord, ...] = ()
     """With a codec, `message` and `traceback` of errors are encoded payloads."""
+    wakeups: int = 0
+    """How often it was woken; never reset."""
+    has_waits: bool = False
+    """Whether waits of it may be stored."""
 
 
 @value
@@ -221,13 +235,14 @@ class Claim:
     """One worker's ownership of one execution, fenced by `token`.
 
     `token` grows with every claim of the execution. `steps` holds everything
-    recorded before this claim, by step id.
+    recorded before this claim, and `waits` what is waited for, each by step id.
     """
 
     execution: StoredExecution
     worker_id: str
     token: int
     steps: Mapping[str, StoredStep] = field(default_factory=dict[str, StoredStep])
+    waits: Mapping[str, StoredWait] = field(default_factory=dict[str, StoredWait])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

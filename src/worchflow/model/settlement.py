@@ -1,6 +1,6 @@
 """The ways a worker releases an execution it owns.
 
-All but `Released` carry a record of the attempt, where there is one to store.
+All that end an attempt carry a record of it, where there is one to store.
 """
 
 from __future__ import annotations
@@ -73,14 +73,35 @@ class Cancelled:
     attempt: AttemptRecord | None = None
 
 
-Settlement: TypeAlias = Completed | Failed | RetryAt | Released | Cancelled
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suspended:
+    """Its code waits, and leaves the worker meanwhile; the attempt has not ended.
+
+    `wakeups` is the count of the execution that was read before all that it waits for
+    was looked at. If it was woken since, it is queued instead. `status` is that of one
+    that is suspended.
+    """
+
+    status: ExecutionStatus
+    wakeups: int
+    until: datetime | None = None
+    """When it is due without being woken: its earliest deadline, by the store's clock.
+    None: only a wake-up ends it."""
+    reason: str | None = None
+    """What it waits for, for people."""
+    pause: float = 0.0
+    """Seconds from the store's now for which it is not claimed, whatever wakes it."""
+
+
+EndOfAttempt: TypeAlias = Completed | Failed | RetryAt | Cancelled
+Settlement: TypeAlias = EndOfAttempt | Released | Suspended
 
 
 def attempts_after(
     claim: Claim, settlement: Settlement
 ) -> tuple[AttemptRecord, ...] | None:
     """The attempts of an execution with that of a settlement; None: unchanged."""
-    if isinstance(settlement, Released) or settlement.attempt is None:
+    if isinstance(settlement, Released | Suspended) or settlement.attempt is None:
         return None
     before = claim.execution.attempts
     return (*before[1 - MAX_ATTEMPT_RECORDS :], settlement.attempt)
@@ -123,7 +144,7 @@ class Settled:
     `applied` is False when the claim was no longer held: nothing was changed.
     `status` is the execution's status now, as far as the store told; a
     non-terminal settlement of an execution that somebody cancelled meanwhile is
-    applied as `cancelled`.
+    applied as `cancelled`, a suspension of one that was woken meanwhile as `queued`.
     """
 
     applied: bool

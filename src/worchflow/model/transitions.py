@@ -8,13 +8,16 @@ S = ExecutionStatus
 
 MOVES: dict[ExecutionStatus, frozenset[ExecutionStatus]] = {
     S.QUEUED: frozenset({S.PROCESSING, S.CANCELLED}),
-    S.PROCESSING: frozenset({S.COMPLETED, S.FAILED, S.RETRYING, S.QUEUED, S.CANCELLED}),
+    S.PROCESSING: frozenset(set(S) - {S.PROCESSING}),
     S.RETRYING: frozenset({S.PROCESSING, S.CANCELLED}),
+    S.SLEEPING: frozenset({S.PROCESSING, S.QUEUED, S.CANCELLED}),
+    S.WAITING: frozenset({S.PROCESSING, S.QUEUED, S.CANCELLED}),
     S.COMPLETED: frozenset(),
     S.FAILED: frozenset({S.QUEUED}),
     S.CANCELLED: frozenset({S.QUEUED}),
 }
-"""`failed` and `cancelled` lead back to `queued` by an explicit retry only."""
+"""`failed` and `cancelled` lead back to `queued` by an explicit retry only, `sleeping`
+and `waiting` by a wake-up; once due, these are claimed as they are."""
 
 
 UNSURE = -1

@@ -3,9 +3,9 @@
 A backend keeps executions and steps, hands them out under leases and tells about
 changes. Payloads are opaque text to it. Every method may raise `StoreUnavailable`
 (within `options.timeout` seconds, outcome unknown) and every method is safe to
-call again after that. Eligible for a claim is an execution that is `queued` or
-`retrying`, un-owned, not cancelled, due by the store's clock, and whose event the
-worker serves.
+call again after that. Eligible for a claim is an execution that is `queued`,
+`retrying`, `sleeping` or `waiting`, un-owned, not cancelled, due by the store's clock,
+and whose event the worker serves. A suspended one without a deadline is never due.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .notices import NoticeStore
     from .retention import RetentionStore
     from .steps import StepStore
+    from .waits import WaitStore
     from .workers import WorkerStore
 
 
@@ -96,6 +97,11 @@ class Backend(ABC):
     @abstractmethod
     def steps(self) -> StepStore:
         """Recorded steps."""
+
+    @property
+    @abstractmethod
+    def waits(self) -> WaitStore:
+        """What executions wait for."""
 
     @property
     @abstractmethod

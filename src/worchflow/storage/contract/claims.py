@@ -80,4 +80,7 @@ class ClaimStore(ABC):
         execution flagged as cancelled is applied as `cancelled`. `notice` is
         published after it is durable, unless the settlement was not applied or
         ended otherwise; then the store publishes an `ExecutionUpdated` of its own.
+
+        A suspension is applied as `queued`, due at the end of its pause, when
+        `wakeups` has grown since it was read. Like a recorded step it clears `deaths`.
         """

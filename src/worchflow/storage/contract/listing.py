@@ -27,4 +27,7 @@ class CountingStore(ABC):
 
     @abstractmethod
     async def by_status(self) -> dict[ExecutionStatus, int]:
-        """Executions of this prefix by status; may lag two seconds."""
+        """Executions of this prefix by status.
+
+        May lag two seconds, or twenty times as long as a store takes to count them.
+        """

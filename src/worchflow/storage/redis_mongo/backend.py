@@ -18,6 +18,7 @@ from .connections import GivenConnections, UrlConnections, longest_block
 from .counting import Counting
 from .documents import Documents
 from .executions import Executions
+from .follow_ups import FollowUps
 from .foreign_keys import ForeignKeys
 from .keys import Keys
 from .leadership import Leadership
@@ -36,6 +37,7 @@ from .store_clock import StoreClock
 from .stores import Stores
 from .sweeper import Sweeper
 from .upkeep import Upkeep
+from .waits import Waits
 from .workers import Workers
 from .write_behind import WriteBehindQueue
 
@@ -177,8 +179,10 @@ class RedisMongoBackend(Backend):
 
     def _put_together(self, stores: Stores) -> OpenParts:
         counting, leadership = Counting(stores), Leadership(stores)
-        steps, executions = Steps(stores), Executions(stores, counting)
-        listing, claims = Listing(stores), Claims(stores, executions, steps)
+        follow_ups, steps = FollowUps(stores), Steps(stores)
+        executions = Executions(stores, counting, follow_ups)
+        listing, waits = Listing(stores), Waits(stores, steps)
+        claims = Claims(stores, executions, steps, waits, follow_ups)
         notices = Notices(stores, claims.wake)
         lease_store = self._connections.lease_store(stores.mongo)
         return OpenParts(
@@ -190,6 +194,7 @@ class RedisMongoBackend(Backend):
             counting=counting,
             retention=Retention(stores, counting),
             steps=steps,
+            waits=waits,
             claims=claims,
             workers=Workers(
                 stores,
@@ -197,10 +202,10 @@ class RedisMongoBackend(Backend):
                 claims=claims,
                 listing=listing,
                 notices=notices,
-                reaper=Reaper(stores, executions, counting),
+                reaper=Reaper(stores, executions, counting, follow_ups),
             ),
             leadership=leadership,
-            sweeping=Sweeper(stores, executions, counting, leadership),
+            sweeping=Sweeper(stores, executions, counting, follow_ups, leadership),
             notices=notices,
             upkeep=Upkeep(stores, claims.claimers),
         )
@@ -248,6 +253,11 @@ class RedisMongoBackend(Backend):
     @override
     def steps(self) -> Steps:
         return self._open_parts.steps
+
+    @property
+    @override
+    def waits(self) -> Waits:
+        return self._open_parts.waits
 
     @property
     @override

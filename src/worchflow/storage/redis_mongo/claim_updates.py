@@ -10,18 +10,20 @@ from bson.int64 import Int64
 
 from ...foundations.errors import StoreUnavailable
 from ...foundations.ids import new_nonce
-from ...model.records import Claim
+from ...model.records import SUSPENDED, Claim
 from ...model.transitions import CLAIMABLE
-from .documents import EXECUTIONS, FAST, UnreadableError
+from .documents import EXECUTIONS, FAST, HAS_WAITS, UnreadableError
 from .expressions import as_long
 from .indexes import QUARANTINED
 from .mongo_gateway import is_refusal
 from .scripts import MISSING, NOWHERE
+from .waits import WOKEN_BY, waits_by_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...model.records import StoredExecution, StoredStep, WorkerRecord
+    from ...model.waits import StoredWait
     from .documents import Document
     from .steps import Steps
     from .stores import Stores
@@ -45,6 +47,8 @@ class Ownership:
             "deaths": {"$not": {"$gte": worker.quarantine_after}},
             # Nothing that is missing compares greater than a date.
             "$expr": {"$lte": ["$runAt", "$$NOW"]},
+            # What is suspended without a deadline has no due time either.
+            "$nor": [{"status": {"$in": sorted(SUSPENDED)}, "dueAt": None}],
         }
         with_data: Document = {"eventData": {"$type": "string"}}
         if stores.options.ts_compat:
@@ -192,12 +196,17 @@ class Ownership:
         steps: dict[str, dict[str, StoredStep]] = {}
         if with_steps:
             steps = await self._steps.load(with_steps)
+        with_waits = [found[each] for each in executions if HAS_WAITS in found[each]]
+        waits: dict[str, dict[str, StoredWait]] = {}
+        if with_waits:
+            waits = await waits_by_id(self._stores, with_waits)
         return [
             Claim(
                 execution=execution,
                 worker_id=self._worker.id,
                 token=execution.token,
                 steps=steps.get(execution_id, {}),
+                waits=waits.get(execution_id, {}),
             )
             for execution_id, execution in executions.items()
         ]
@@ -264,7 +273,8 @@ def _claim_change(worker: WorkerRecord) -> tuple[Document, Document]:
         "startedAt": {"$ifNull": ["$startedAt", "$$NOW"]},
         "updatedAt": {"$toLong": "$$NOW"},
     }
-    return values, {"$unset": ["dueAt", "runAt", "reason", "sweptAt", "handOns"]}
+    stamps = ["dueAt", "runAt", "notBefore", "reason", "sweptAt", "handOns", WOKEN_BY]
+    return values, {"$unset": stamps}
 
 
 def _beside_the_original(

@@ -20,18 +20,28 @@ if TYPE_CHECKING:
     from ...model.records import Claim, WorkerRecord
     from ...model.settlement import Settled, Settlement
     from .executions import Executions
+    from .follow_ups import FollowUps
     from .steps import Steps
     from .stores import Stores
+    from .waits import Waits
 
 
 class Claims(ClaimStore):
     """One claimer for each worker; a settlement releases what its claimer holds."""
 
-    def __init__(self, stores: Stores, executions: Executions, steps: Steps) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        executions: Executions,
+        steps: Steps,
+        waits: Waits,
+        follow_ups: FollowUps,
+    ) -> None:
         self._stores = stores
         self._executions = executions
         self._steps = steps
-        self._settling = Settling(stores, steps, self._released)
+        self._waits = waits
+        self._settling = Settling(stores, steps, waits, follow_ups, self._released)
         self.claimers: dict[str, Claimer] = {}
         """By the id of their worker."""
 
@@ -84,6 +94,7 @@ class Claims(ClaimStore):
         """Keep nothing of a worker that is fenced or has left."""
         self.claimers.pop(worker_id, None)
         self._steps.forget(worker_id)
+        self._waits.forget_worker(worker_id)
 
     async def hand_back(self, worker_id: str) -> bool:
         """Release what a worker took and was never given; whether it took any."""

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 TOO_LARGE = frozenset({10334, 17419, 17420, 17280})
 UNENCODABLE = (BSONError, OverflowError, UnicodeError, RecursionError)
 
-SEEN = ("id", "owner", "token", "doneBy", "status", "cancelRequested", "cancelReason")
+SEEN = (
+    *("id", "owner", "token", "doneBy", "status", "cancelRequested", "cancelReason"),
+    "wakeups",
+)
 """What tells why an update did not match."""
 
 

@@ -17,7 +17,7 @@ from bson.datetime_ms import DatetimeMS
 from typing_extensions import override
 
 from ...foundations.errors import StoreUnavailable
-from ...model.records import TERMINAL, ExecutionStatus
+from ...model.records import SUSPENDED, TERMINAL, ExecutionStatus
 from ..contract.listing import CountingStore
 from .documents import EXECUTIONS, META
 from .indexes import ENDED, LISTING
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 COUNTS_AGE = 2000
 """Milliseconds."""
 AGE_PER_READING = 20
-"""With `ts_compat`, numbers are kept so many times as long as reading them took."""
+"""Numbers are kept so many times as long as reading them took, if that is longer."""
 MAX_EXACT = 100_000
-"""Of what waits, so many are counted; that takes MongoDB some hundredths of a second.
-Beyond it, the lengths of Redis' queues say how many there are."""
+"""Of what is queued, so many are counted; that takes MongoDB some hundredths of a
+second. Beyond it, the lengths of Redis' queues say how many there are."""
 DAY = 24 * 3600 * 1000
 
 
@@ -56,15 +56,14 @@ class Counting(CountingStore):
     async def by_status(self) -> dict[ExecutionStatus, int]:
         """Executions by status, from a document that is at most two seconds old.
 
-        With `ts_compat` all of the index is read, and that takes no more than a
-        twentieth of MongoDB's time: what took long is kept for longer.
+        What took long to read is kept for longer: what is suspended, and with
+        `ts_compat` everything, is read in all of the index. So reading it takes no more
+        than a twentieth of MongoDB's time.
         """
         stores = self._stores
         now = stores.clock.now()
         kept = await self._kept(self._counts_id)
-        age = COUNTS_AGE
-        if stores.options.ts_compat:
-            age = max(age, kept.get("took", 0) * AGE_PER_READING)
+        age = max(COUNTS_AGE, kept.get("took", 0) * AGE_PER_READING)
         if (milliseconds_of(kept.get("at")) or 0) < now - age:
             clock = asyncio.get_running_loop().time
             began = clock()
@@ -175,14 +174,17 @@ class Counting(CountingStore):
         return await self._count_each(TERMINAL, ENDED, finishedAt=moments)
 
     async def _live(self) -> dict[str, int]:
-        live = [status for status in ExecutionStatus if not status.is_terminal]
-        counts = await self._count_each(live, LISTING, limit=MAX_EXACT)
+        at_work = {each for each in ExecutionStatus if not each.is_terminal} - SUSPENDED
+        counts, suspended = await asyncio.gather(
+            self._count_each(at_work, LISTING, limit=MAX_EXACT),
+            # What has no deadline is in no queue of Redis that could be measured.
+            self._count_each(SUSPENDED, LISTING),
+        )
         queued, retrying = ExecutionStatus.QUEUED.value, ExecutionStatus.RETRYING.value
         if max(counts[queued], counts[retrying]) == MAX_EXACT:
-            counts[queued] = max(
-                counts[queued], await self._waiting() - counts[retrying]
-            )
-        return counts
+            delayed = counts[retrying] + sum(suspended.values())
+            counts[queued] = max(counts[queued], await self._waiting() - delayed)
+        return counts | suspended
 
     async def _count_each(
         self,

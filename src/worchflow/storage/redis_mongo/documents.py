@@ -42,6 +42,7 @@ Document: TypeAlias = dict[str, Any]
 
 EXECUTIONS = "executions"
 STEPS = "steps"
+WAITS = "waits"
 WORKERS = "workers"
 META = "worchflow_meta"
 
@@ -51,11 +52,15 @@ WRAPPED = '{"cached":true,"value":'
 FAST = "fast"
 """Set once a worker with `durability="fast"` has claimed an execution."""
 
+HAS_WAITS = "hasWaits"
+"""Set before the first wait of an execution is stored."""
+
 LIFE = "nonce"
 """The field that tells executions of one id apart: of a document, and of the hashes."""
 
 STEP_LIFE = "executionNonce"
-"""The field of a step that says whose it is: the `LIFE` of its execution."""
+"""The field of a step, or of a wait, that says whose it is: the `LIFE` of its
+execution."""
 
 FATE = (LIFE, "retryToken")
 """What of an execution says which of the steps under its id are void."""
@@ -111,11 +116,12 @@ class Documents:
             return {"executionId": {"$in": list(execution_ids)}}
         # A range of `_id` needs no index of its own; ids may contain ":" themselves,
         # so the range alone could hold another execution's steps.
-        ranges = [
-            {"_id": {"$gte": f"{each}:", "$lt": f"{each};"}, "executionId": each}
-            for each in execution_ids
-        ]
+        ranges = [_range(each) for each in execution_ids]
         return ranges[0] if len(ranges) == 1 else {"$or": ranges}
+
+    def waits_of(self, execution_id: str) -> Document:
+        """A query for the waits of an execution, and of others that had its id."""
+        return _range(execution_id)
 
     def own_steps(self, execution: Document) -> Document:
         """A query for what is recorded for this execution, and no other of its id."""
@@ -243,6 +249,8 @@ class Documents:
             headers=headers_of(document),
             tags=tags_of(document),
             attempts=attempts_of(document),
+            wakeups=count_of(get("wakeups")),
+            has_waits=get(HAS_WAITS) is True,
         )
 
     def _event_data(self, fields: Mapping[str, Any]) -> Any:
@@ -382,6 +390,11 @@ class Documents:
         if isinstance(value, dict) and value.keys() == {"cached", "value"}:
             return json_text(value["value"])
         return text
+
+
+def _range(execution_id: str) -> Document:
+    span = {"$gte": f"{execution_id}:", "$lt": f"{execution_id};"}
+    return {"_id": span, "executionId": execution_id}
 
 
 def life_of(execution: Document) -> str | None:

@@ -16,6 +16,7 @@ from ...model.transitions import RETRYABLE
 from ..contract.executions import ExecutionStore, Inserted
 from .committer import DUPLICATE
 from .documents import EXECUTIONS, LIVE, STEPS, UnreadableError
+from .follow_ups import FOLLOW_UPS, follow_ups_expression
 from .scripts import BACK, NOWHERE
 from .values import weight
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ...model.records import NewExecution, StoredExecution
     from .counting import Counting
     from .documents import Document
+    from .follow_ups import FollowUps
     from .stores import Stores
 
 NOT_TERMINAL = {"$in": LIVE}
@@ -33,9 +35,12 @@ NOT_TERMINAL = {"$in": LIVE}
 class Executions(ExecutionStore):
     """Accepts, cancels and retries executions."""
 
-    def __init__(self, stores: Stores, counting: Counting) -> None:
+    def __init__(
+        self, stores: Stores, counting: Counting, follow_ups: FollowUps
+    ) -> None:
         self._stores = stores
         self._counting = counting
+        self._follow_ups = follow_ups
 
     @override
     async def insert(self, executions: Sequence[NewExecution]) -> list[Inserted]:
@@ -63,11 +68,8 @@ class Executions(ExecutionStore):
     @override
     async def get(self, execution_id: str) -> StoredExecution | None:
         """The execution, or None."""
-        documents = self._stores.documents
-        found = await self._stores.mongo.find(
-            EXECUTIONS, documents.by_id(execution_id), limit=1
-        )
-        return self._read(found[0]) if found else None
+        document = await self._document(execution_id)
+        return None if document is None else self._read(document)
 
     @override
     async def cancel(
@@ -95,13 +97,18 @@ class Executions(ExecutionStore):
     async def retry(self, execution_id: str) -> tuple[StoredExecution | None, bool]:
         """Queue a failed or cancelled execution again."""
         stores = self._stores
-        ended = await self.get(execution_id)
+        before = await self._document(execution_id)
+        ended = None if before is None else self._read(before)
+        if before is not None:
+            # What is left of its end is about the life that ends here.
+            await self._follow_ups.do(before)
         document = await stores.mongo.change(
             EXECUTIONS,
             stores.documents.by_id(execution_id)
             | {
                 "status": {"$in": [status.value for status in RETRYABLE]},
                 "pruned": None,
+                FOLLOW_UPS: None,
             },
             _retry_change(stores.clock.now(), stores.options.queue_prefix),
         )
@@ -164,7 +171,13 @@ class Executions(ExecutionStore):
         execution = self._read(document)
         if execution.status.is_terminal:
             self.show_finished(execution)
+            await self._follow_ups.begin([document])
         return execution
+
+    async def _document(self, execution_id: str) -> Document | None:
+        query = self._stores.documents.by_id(execution_id)
+        found = await self._stores.mongo.find(EXECUTIONS, query, limit=1)
+        return found[0] if found else None
 
     def _read(self, document: Document) -> StoredExecution:
         try:
@@ -225,8 +238,10 @@ def _cancel_change(values: Document) -> list[Document]:
         "finishedAt": "$$NOW",
         "dueAt": "$$REMOVE",
         "runAt": "$$REMOVE",
+        "notBefore": "$$REMOVE",
         "reason": "$$REMOVE",
     }
+    at_once[FOLLOW_UPS] = follow_ups_expression(at_once["token"])
     change: Document = {
         field: {"$cond": [owned, f"${field}", value]}
         for field, value in at_once.items()

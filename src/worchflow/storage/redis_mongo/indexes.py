@@ -25,6 +25,7 @@ ENDED = "worchflow_ended"
 """What has ended, by when."""
 ENDED_OURS = "worchflow_ended_ours"
 """The same with the original's documents around."""
+FOLLOW_UPS_INDEX = "worchflow_follow_ups"
 OURS: Document = {"_id": {"$type": "string"}}
 """Documents that this library inserted; those of the original have ObjectIds."""
 
@@ -51,6 +52,12 @@ INDEXES: list[Document] = [
         "name": "worchflow_by_tag",
         "key": BY_TAG,
         "partialFilterExpression": {"tags": {"$exists": True}},
+    },
+    {
+        # Almost always empty: what ended, and whose end has not been followed up.
+        "name": FOLLOW_UPS_INDEX,
+        "key": {"queuePrefix": 1, "finishedAt": 1},
+        "partialFilterExpression": {"followUps": {"$exists": True}},
     },
 ]
 ENDED_INDEX: Document = {

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .stores import Stores
     from .sweeper import Sweeper
     from .upkeep import Upkeep
+    from .waits import Waits
     from .workers import Workers
 
 
@@ -35,6 +36,7 @@ class OpenParts:
     counting: Counting
     retention: Retention
     steps: Steps
+    waits: Waits
     claims: Claims
     workers: Workers
     leadership: Leadership

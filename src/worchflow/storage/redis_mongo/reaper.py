@@ -19,6 +19,7 @@ from .documents import (
 )
 from .errors import describe
 from .expressions import CREATED_AT, as_long
+from .follow_ups import FOLLOW_UPS, follow_ups_expression
 from .indexes import OWNER, owned_by
 from .scripts import FRONT, NOWHERE
 from .values import milliseconds_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .counting import Counting
     from .documents import Document
     from .executions import Executions
+    from .follow_ups import FollowUps
     from .scripts import ScriptCall
     from .stores import Stores
 
@@ -46,11 +48,16 @@ class Reaper:
     """Declares workers dead and releases what they own."""
 
     def __init__(
-        self, stores: Stores, executions: Executions, counting: Counting
+        self,
+        stores: Stores,
+        executions: Executions,
+        counting: Counting,
+        follow_ups: FollowUps,
     ) -> None:
         self._stores = stores
         self._executions = executions
         self._counting = counting
+        self._follow_ups = follow_ups
 
     async def reap(self, *, expired: bool) -> int:
         """Take over from dead workers; with `expired`, leases that ran out count."""
@@ -84,6 +91,7 @@ class Reaper:
         for document in released:
             # What is moved are ids; a document of the original has another `_id`.
             self._show(document, NOWHERE if document.get("id") in moved else FRONT)
+        await self._follow_ups.begin(released)
         await self._forget()
         return len(released)
 
@@ -298,6 +306,14 @@ def _release(progressed: Sequence[str]) -> list[Document]:
                         {"$cond": [_FLAGGED, "$$REMOVE", KILLED_WORKERS]},
                         "$$REMOVE",
                     ]
+                }
+            }
+        },
+        {
+            "$set": {
+                FOLLOW_UPS: {
+                    # With the token that it has now.
+                    "$cond": [_FLAGGED, follow_ups_expression("$token"), "$$REMOVE"]
                 }
             }
         },

@@ -10,7 +10,16 @@ from typing_extensions import override
 
 from ...model.transitions import RETRYABLE
 from ..contract.retention import RetentionStore
-from .documents import EXECUTIONS, LIFE, STEP_LIFE, STEPS, life_of
+from .documents import (
+    EXECUTIONS,
+    HAS_WAITS,
+    LIFE,
+    STEP_LIFE,
+    STEPS,
+    WAITS,
+    life_of,
+)
+from .follow_ups import FOLLOW_UPS
 from .indexes import ENDED, ENDED_OURS, OURS
 from .values import milliseconds_of
 
@@ -54,12 +63,13 @@ class Retention(RetentionStore):
             "queuePrefix": stores.options.queue_prefix,
             "status": status.value,
             "finishedAt": {"$lt": DatetimeMS(before)},
+            FOLLOW_UPS: None,
             "$expr": {"$lt": ["$finishedAt", since]},
         }
         found = await stores.mongo.find(
             EXECUTIONS,
             OURS | guard,
-            fields=("finishedAt", LIFE),
+            fields=("finishedAt", LIFE, HAS_WAITS),
             sort=(("finishedAt", 1),),
             limit=limit,
             hint=ENDED_OURS if stores.options.ts_compat else ENDED,
@@ -75,6 +85,7 @@ class Retention(RetentionStore):
             return 0
         await self._forget_copies([each["_id"] for each in gone])
         await self._remove_steps(gone)
+        await self._remove_waits(gone)
         removed = await stores.mongo.delete(EXECUTIONS, _these(gone) | guard)
         if removed == len(found):
             ends = [milliseconds_of(each["finishedAt"]) for each in found]
@@ -129,6 +140,17 @@ class Retention(RetentionStore):
             await mongo.delete(STEPS, *exact)
             if len(left) < MAX_LEFT_STEPS:
                 return
+
+    async def _remove_waits(self, gone: Sequence[Document]) -> None:
+        """Remove what claims have added after their execution had ended."""
+        waits_of = self._stores.documents.waits_of
+        queries = [
+            waits_of(each["_id"]) | {STEP_LIFE: each.get(LIFE)}
+            for each in gone
+            if HAS_WAITS in each
+        ]
+        if queries:
+            await self._stores.mongo.delete(WAITS, *queries)
 
 
 def _these(executions: Sequence[Document]) -> Document:

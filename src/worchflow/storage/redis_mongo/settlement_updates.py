@@ -18,13 +18,14 @@ from ...model.settlement import (
     claim_mark,
 )
 from .fields import attempt_fields, error_fields
+from .follow_ups import follow_ups
 from .scripts import BACK, FRONT, NOWHERE
 from .statements import MergeKey, Update
 from .values import due_time, weight
 
 if TYPE_CHECKING:
     from ...model.records import Claim
-    from ...model.settlement import Settlement
+    from ...model.settlement import EndOfAttempt
     from .documents import Document, Documents
     from .scripts import Argument
 
@@ -40,7 +41,7 @@ STATUS = {
         (Cancelled, ExecutionStatus.CANCELLED),
     )
 }
-"""What each settlement makes of an execution; asking an enumeration is slow."""
+"""What each makes of an execution; asking an enumeration is slow."""
 
 UNSET_OWNERSHIP = {"owner": "", "claim": ""}
 UNSET_COMPLETED = ("owner", "claim", "cancelRequested", "cancelReason")
@@ -51,7 +52,7 @@ UNSET_ERROR = dict.fromkeys(("error", "errorStack", "errorType", "errorStep"), "
 
 
 class SettlementUpdate:
-    """One settlement of one claim: what it writes to both stores.
+    """What the end of an attempt, or a release, writes to both stores.
 
     A non-terminal one only applies to an execution that nobody cancelled, so that
     its outcome is known without reading it back.
@@ -61,11 +62,16 @@ class SettlementUpdate:
         self,
         documents: Documents,
         claim: Claim,
-        settlement: Settlement,
+        settlement: EndOfAttempt | Released,
         now: int,
+        *,
         failed_attempts: int | None = None,
+        has_waits: bool = False,
     ) -> None:
-        """`failed_attempts` counts what a settlement that became another one says."""
+        """`failed_attempts` counts what a settlement that became another one says.
+
+        `has_waits`: waits of the execution may be stored.
+        """
         self.mark = claim_mark(claim)
         self.status, self._word, self.is_terminal = STATUS[type(settlement)]
         self.due: int | None = None
@@ -74,6 +80,10 @@ class SettlementUpdate:
         self._settlement = settlement
         self._attempts = attempts_after(claim, settlement)
         self._now = now
+        self.follow_ups: Document = {}
+        """What has still to be done once it is applied."""
+        if self.is_terminal:
+            self.follow_ups = follow_ups(claim.token, has_waits=has_waits)
         self.failed_attempts = (
             _failed_attempts(settlement) if failed_attempts is None else failed_attempts
         )
@@ -116,6 +126,7 @@ class SettlementUpdate:
             "updatedAt": Int64(self._now),
             "doneBy": self.mark,
             "finishedAt": DatetimeMS(self._now),
+            **self.follow_ups,
         }
         self._add_attempts(values)
         self._documents.set_result(values, settlement.result)
@@ -162,6 +173,7 @@ class SettlementUpdate:
         unset: Document = dict(UNSET_OWNERSHIP)
         if self.is_terminal:
             values["finishedAt"] = DatetimeMS(self._now)
+            values |= self.follow_ups
             unset["cancelRequested"] = ""
             if self.status is not ExecutionStatus.CANCELLED:
                 unset["cancelReason"] = ""
@@ -240,7 +252,7 @@ class SettlementUpdate:
         return fields
 
 
-def _failed_attempts(settlement: Settlement) -> int:
+def _failed_attempts(settlement: EndOfAttempt | Released) -> int:
     if isinstance(settlement, Failed):
         return int(settlement.attempted)
     return int(isinstance(settlement, RetryAt))

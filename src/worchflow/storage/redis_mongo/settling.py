@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from ...foundations.errors import StoreUnavailable
 from ...model.notices import ExecutionUpdated, encode_notice
 from ...model.records import ExecutionStatus
-from ...model.settlement import Cancelled, Released, Settled
-from .documents import LIVE
+from ...model.settlement import Cancelled, Released, Settled, Suspended
+from .documents import LIFE, LIVE
+from .fields import count_of
 from .scripts import NOWHERE
 from .settlement_updates import SettlementUpdate
+from .suspension_update import SuspensionUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from ...model.records import Claim
     from ...model.settlement import Settlement
     from .documents import Document
+    from .follow_ups import FollowUps
     from .steps import Steps
     from .stores import Stores
+    from .waits import Waits
 
 MAX_TRIES = 3
 
@@ -29,10 +33,17 @@ class Settling:
     """Applies settlements, then tells Redis; `released` is told what left a worker."""
 
     def __init__(
-        self, stores: Stores, steps: Steps, released: Callable[[str, str, int], None]
+        self,
+        stores: Stores,
+        steps: Steps,
+        waits: Waits,
+        follow_ups: FollowUps,
+        released: Callable[[str, str, int], None],
     ) -> None:
         self._stores = stores
         self._steps = steps
+        self._waits = waits
+        self._follow_ups = follow_ups
         self._released = released
 
     async def settle(
@@ -43,6 +54,7 @@ class Settling:
             # What the handler computed with is not what is recorded. It runs again
             # on the recorded values.
             released = await self._apply(claim, Released(), None)
+            self._steps.forget_claim(claim)
             return Settled(applied=False, status=released.status)
         return await self._apply(claim, settlement, notice)
 
@@ -51,35 +63,70 @@ class Settling:
     ) -> Settled:
         stores = self._stores
         failed_attempts: int | None = None
+        was_woken = False
         for _ in range(MAX_TRIES):
-            update = SettlementUpdate(
-                stores.documents, claim, settlement, stores.clock.now(), failed_attempts
-            )
+            update: SettlementUpdate | SuspensionUpdate
+            if isinstance(settlement, Suspended):
+                update = SuspensionUpdate(
+                    stores.documents,
+                    claim,
+                    settlement,
+                    stores.clock.now(),
+                    was_woken=was_woken,
+                )
+            else:
+                update = SettlementUpdate(
+                    stores.documents,
+                    claim,
+                    settlement,
+                    stores.clock.now(),
+                    failed_attempts=failed_attempts,
+                    has_waits=self._waits.may_have(claim),
+                )
             seen = await stores.committer.update_execution(update.update, update.size)
             if seen is None or update.is_shown_by(seen):
                 self._applied(claim, update, notice)
+                await self._follow_up(claim, update)
                 return Settled(applied=True, status=update.status)
             status = _status(seen)
             if not self._is_held(claim, seen):
                 # Too late, or an earlier call settled it and it went on its way.
                 self._acknowledge(claim, status)
+                self._waits.forget(claim)
                 is_own = seen.get("doneBy") == update.mark
                 return Settled(applied=is_own, status=status)
             if seen.get("cancelRequested") is True:
                 failed_attempts = update.failed_attempts
                 attempt = None
-                if not isinstance(settlement, Released):
+                if not isinstance(settlement, Released | Suspended):
                     attempt = settlement.attempt
                 settlement = Cancelled(attempt=attempt)
                 notice = _updated(claim, ExecutionStatus.CANCELLED)
+            elif isinstance(settlement, Suspended):
+                was_woken = count_of(seen.get("wakeups")) != settlement.wakeups
+                notice = _updated(claim, ExecutionStatus.QUEUED)
         raise StoreUnavailable(
             f"MongoDB refused {MAX_TRIES} times to settle an execution that this "
             "worker owns",
             execution_id=claim.execution.id,
         )
 
+    async def _follow_up(
+        self, claim: Claim, update: SettlementUpdate | SuspensionUpdate
+    ) -> None:
+        """Do what follows the end of an execution, if this was it."""
+        self._waits.forget(claim)
+        if isinstance(update, SettlementUpdate) and update.follow_ups:
+            execution = claim.execution
+            life = {LIFE: execution.nonce} if execution.nonce else {}
+            ended = {"_id": execution.id, "id": execution.id} | life
+            await self._follow_ups.begin([ended | update.follow_ups])
+
     def _applied(
-        self, claim: Claim, update: SettlementUpdate, notice: Notice | None
+        self,
+        claim: Claim,
+        update: SettlementUpdate | SuspensionUpdate,
+        notice: Notice | None,
     ) -> None:
         stores = self._stores
         ttl = stores.options.finished_ttl if update.is_terminal else 0

@@ -43,6 +43,11 @@ class ClaimKey(NamedTuple):
     execution_id: str
     token: int
 
+    @classmethod
+    def of(cls, claim: Claim) -> ClaimKey:
+        """The key of a claim."""
+        return cls(claim.worker_id, claim.execution.id, claim.token)
+
 
 class Unflushed(NamedTuple):
     """One checkpoint on its way to MongoDB."""
@@ -100,7 +105,7 @@ class Steps(StepStore):
 
     def is_flushed(self, claim: Claim) -> bool:
         """Whether MongoDB has every checkpoint of a claim that may still settle."""
-        return _claim_key(claim) not in self._unflushed and not self._is_over(claim)
+        return ClaimKey.of(claim) not in self._unflushed and not self._is_over(claim)
 
     def forget(self, worker_id: str) -> None:
         """A worker is gone: nothing it has claimed settles by it any more.
@@ -123,16 +128,20 @@ class Steps(StepStore):
         """
         if self._is_over(claim):
             return False
-        for document, size, task in self._unflushed.get(_claim_key(claim), ()):
+        for document, size, task in self._unflushed.get(ClaimKey.of(claim), ()):
             try:
                 stored = await asyncio.shield(task)
             except StoreUnavailable:
                 stored = await self._records.record(document, size)
             if not _is_own(stored, document):
-                self._unflushed.pop(_claim_key(claim), None)
+                # It stays: whatever else is asked under this claim is told the same.
                 return False
-        self._unflushed.pop(_claim_key(claim), None)
+        self.forget_claim(claim)
         return True
+
+    def forget_claim(self, claim: Claim) -> None:
+        """A claim was settled: nothing of it is waited for any more."""
+        self._unflushed.pop(ClaimKey.of(claim), None)
 
     @override
     async def all(self, execution_id: str) -> list[StoredStep]:
@@ -224,7 +233,7 @@ class Steps(StepStore):
         )
         size = _size(step)
         task = asyncio.ensure_future(self._records.record(document, size))
-        claim_key = _claim_key(claim)
+        claim_key = ClaimKey.of(claim)
         entry = Unflushed(document, size, task)
         self._unflushed.setdefault(claim_key, []).append(entry)
         task.add_done_callback(partial(self._flushed, claim_key, document))
@@ -339,10 +348,6 @@ def _size(step: StoredStep) -> int:
 def _is_own(stored: Document, document: Document) -> bool:
     """Whether what is recorded is this very write, or an earlier try of it."""
     return stored is document or stored.get("nonce") == document["nonce"]
-
-
-def _claim_key(claim: Claim) -> ClaimKey:
-    return ClaimKey(claim.worker_id, claim.execution.id, claim.token)
 
 
 def _answer(future: asyncio.Future[int], answer: int) -> None:

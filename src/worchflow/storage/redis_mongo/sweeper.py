@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .counting import Counting
     from .documents import Document
     from .executions import Executions
+    from .follow_ups import FollowUps
     from .leadership import Leadership
     from .stores import Stores
 
@@ -49,6 +50,7 @@ class Sweeper(SweepStore):
         stores: Stores,
         executions: Executions,
         counting: Counting,
+        follow_ups: FollowUps,
         election: Leadership,
     ) -> None:
         self._stores = stores
@@ -57,6 +59,7 @@ class Sweeper(SweepStore):
         self._reasons = Reasons(stores)
         self._original = Original(stores)
         self._counting = counting
+        self._follow_ups = follow_ups
         self._election = election
         self._missed: dict[str, Span] = {}
         """Due times of an event to look at once more although its head is older."""
@@ -73,6 +76,7 @@ class Sweeper(SweepStore):
         with suppress(StoreUnavailable):
             # What cannot be counted is not kept from running.
             await self._counting.advance()
+        await self._follow_ups.sweep()
         if stores.options.ts_compat:
             await self._original.take_over()
         now = stores.clock.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ...model.records import SUSPENDED
 from ...model.transitions import CLAIMABLE
 from .documents import ENDED_STATUSES, EXECUTIONS
 from .expressions import CREATED_AT, as_date, as_long
@@ -20,6 +21,9 @@ GRACE_MILLISECONDS = 5_000
 """Milliseconds; what was written just now is on its way by itself."""
 ORPHANED_MILLISECONDS = 60_000
 """Milliseconds; older `processing` documents of the original have lost their worker."""
+
+THEIR_WAITING = sorted(CLAIMABLE - SUSPENDED)
+"""The statuses of what waits to be claimed that the original knows."""
 
 
 class Original:
@@ -43,7 +47,9 @@ class Original:
         written = await stores.mongo.update(
             EXECUTIONS,
             [
-                self._live({"$in": list(CLAIMABLE)}, now - GRACE_MILLISECONDS),
+                self._live(
+                    {"$in": sorted(CLAIMABLE - SUSPENDED)}, now - GRACE_MILLISECONDS
+                ),
                 self._live({"$eq": "processing"}, now - ORPHANED_MILLISECONDS),
                 self._ended({"dueAt": {"$exists": True}}, THEIRS_ENDED),
                 self._ended({"owner": {"$type": "string"}}, OWNER),

@@ -110,6 +110,9 @@ class UnclaimableSorter:
         elif execution.cancel_requested:
             await self._executions.cancel_waiting(execution_id)
             self._release_claim(execution_id, NOWHERE)
+        elif execution.status.is_suspended and document.get("dueAt") is None:
+            # Whatever wakes it queues it anew.
+            self._release_claim(execution_id, NOWHERE)
         elif (due := _due(document)) > stores.clock.now():
             self._release_claim(execution_id, due)
         elif execution.event_name not in self._worker.functions:

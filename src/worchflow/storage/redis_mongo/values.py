@@ -234,7 +234,7 @@ def moment_of(value: object) -> datetime | None:
         return None
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float, DatetimeMS)) and not isinstance(value, bool):
         try:
             return from_milliseconds(int(value))
         except (ValueError, OverflowError, OSError):

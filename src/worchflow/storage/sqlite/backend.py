@@ -27,6 +27,7 @@ from .retention import Retention
 from .shared_database import DatabaseConfig, Memory
 from .steps import Steps
 from .sweeper import Sweeper
+from .waits import Waits
 from .worker_sql import ping
 from .workers import Workers
 from .writer import one_by_one
@@ -64,6 +65,7 @@ class SQLiteBackend(Backend):
         self._counting = Counting(self._ready)
         self._retention = Retention(self._ready)
         self._steps = Steps(self._ready)
+        self._waits = Waits(self._ready, self.options.runtime)
         self._claims = Claims(self._ready, self.options.runtime)
         self._workers = Workers(self._ready, self._claims, self.options)
         self._leadership = Leadership(self._ready)
@@ -161,6 +163,11 @@ class SQLiteBackend(Backend):
     @override
     def steps(self) -> Steps:
         return self._steps
+
+    @property
+    @override
+    def waits(self) -> Waits:
+        return self._waits
 
     @property
     @override

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...foundations.json_text import json_text
 from ...model.records import Claim, ExecutionStatus
 from ...model.settlement import FIRST_TOKEN
-from ...model.transitions import UNSURE
+from ...model.transitions import CLAIMABLE, UNSURE
 from .rows import (
     EXECUTION_COLUMNS,
     ExecutionRow,
     UnreadableRowError,
     fetch,
+    one_of,
     read_execution,
 )
 from .steps import steps_by_execution
 from .unserved import requeue
+from .waits import waits_of_number
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
     from ...model.records import StoredExecution, StoredStep
+    from ...model.waits import StoredWait
     from .rows import Row
     from .writer import Transaction
 
@@ -59,7 +62,7 @@ _NEXT = f"""
                 AND event_name = json_extract(f.value, '$[0]')
                 AND due_at <= :now
                 AND owner IS NULL
-                AND status IN ('queued', 'retrying')
+                AND {one_of(CLAIMABLE)}
                 AND NOT cancel_requested
                 AND deaths BETWEEN :least_deaths AND :most_deaths
             ORDER BY due_at, seq LIMIT :limit
@@ -74,7 +77,7 @@ _NEXT = f"""
 _TAKE = f"""
     UPDATE executions
     SET {", ".join(f"{column} = {new}" for column, new in CLAIMED.items())},
-        due_at = NULL, hand_ons = 0
+        due_at = NULL, hand_ons = 0, not_before = NULL
     FROM (
         SELECT json_extract(value, '$[0]') AS seq, json_extract(value, '$[1]') AS serves
         FROM json_each(:taken)
@@ -176,15 +179,15 @@ def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
         due = DueRequest(functions=request.functions, most_deaths=request.most_deaths)
         then = next_due(tx.connection, prefix, due)
         return Taken(next_due=then if then is not None and then > tx.now else None)
-    numbers = [(number, execution.function_id) for number, execution, _ in found]
+    numbers = [(number, execution.function_id) for number, execution, *_ in found]
     tx.connection.execute(
         _TAKE,
         {"worker": request.worker_id, "now": tx.now, "taken": json_text(numbers)},
     )
     return Taken(
         claims=[
-            _as_claim(execution, request.worker_id, steps)
-            for _, execution, steps in found
+            _as_claim(execution, request.worker_id, steps, waits)
+            for _, execution, steps, waits in found
         ]
     )
 
@@ -201,9 +204,12 @@ def adopt(tx: Transaction, prefix: str, request: AdoptRequest) -> Sequence[Claim
         },
     )
     steps = steps_by_execution(tx.connection, [row[0] for row in rows])
+    held = [(row[0], read_execution(row[1:])) for row in rows]
     return [
-        _as_claim(read_execution(row[1:]), request.worker_id, steps[row[0]])
-        for row in rows
+        _as_claim(
+            execution, request.worker_id, steps[number], _waits(tx, number, execution)
+        )
+        for number, execution in held
     ]
 
 
@@ -227,7 +233,9 @@ def begin(tx: Transaction, prefix: str, request: BeginRequest) -> bool:
     return tx.connection.execute(_BEGIN, values).rowcount == 1
 
 
-Candidate = tuple[int, "StoredExecution", "Mapping[str, StoredStep]"]
+Candidate = tuple[int, "StoredExecution", "Recorded", "Waits"]
+Recorded: TypeAlias = "Mapping[str, StoredStep]"
+Waits: TypeAlias = "Mapping[str, StoredWait]"
 
 
 def _candidates(tx: Transaction, prefix: str, request: ClaimRequest) -> list[Candidate]:
@@ -256,9 +264,16 @@ def _candidates(tx: Transaction, prefix: str, request: ClaimRequest) -> list[Can
 def _candidate(tx: Transaction, row: Row) -> Candidate:
     number = row[0]
     execution = read_execution(row[1:])
-    if execution.token == FIRST_TOKEN:
-        return number, execution, {}
-    return number, execution, steps_by_execution(tx.connection, [number])[number]
+    steps: Recorded = {}
+    if execution.token != FIRST_TOKEN:
+        steps = steps_by_execution(tx.connection, [number])[number]
+    return number, execution, steps, _waits(tx, number, execution)
+
+
+def _waits(tx: Transaction, number: int, execution: StoredExecution) -> Waits:
+    if not execution.has_waits:
+        return {}
+    return waits_of_number(tx.connection, number, tx.now)
 
 
 def _set_aside(tx: Transaction, number: int, error: UnreadableRowError) -> None:
@@ -269,10 +284,14 @@ def _set_aside(tx: Transaction, number: int, error: UnreadableRowError) -> None:
 
 
 def _as_claim(
-    execution: StoredExecution, worker_id: str, steps: Mapping[str, StoredStep]
+    execution: StoredExecution, worker_id: str, steps: Recorded, waits: Waits
 ) -> Claim:
     return Claim(
-        execution=execution, worker_id=worker_id, token=execution.token, steps=steps
+        execution=execution,
+        worker_id=worker_id,
+        token=execution.token,
+        steps=steps,
+        waits=waits,
     )
 
 

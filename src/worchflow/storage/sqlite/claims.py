@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from ...model.notices import started
+from ...model.settlement import Suspended
 from ..contract.claims import ClaimStore
-from . import claim_sql, settling
+from . import claim_sql, settling, suspending
 from .times import wall_now
 from .writer import one_by_one
 
@@ -122,8 +123,12 @@ class Claims(ClaimStore):
     async def settle(
         self, claim: Claim, settlement: Settlement, notice: Notice | None
     ) -> Settled:
+        write = self._opened().write
+        if isinstance(settlement, Suspended):
+            suspension = suspending.SuspendRequest(claim, settlement, notice)
+            return await write(suspending.suspend, suspension)
         request = settling.SettleRequest(claim, settlement, notice)
-        return await self._opened().write(settling.settle, request)
+        return await write(settling.settle, request)
 
     def forget_all(self) -> None:
         """Keep nothing, as after closing."""

@@ -52,8 +52,8 @@ _BY_ID = f"""
 
 _CANCEL = """
     UPDATE executions SET status = 'cancelled', due_at = NULL, run_at = NULL,
-        reason = NULL, hand_ons = 0, cancel_reason = :reason, updated_at = :now,
-        finished_at = :now
+        not_before = NULL, reason = NULL, hand_ons = 0, cancel_reason = :reason,
+        updated_at = :now, finished_at = :now
     WHERE id = :id
 """
 

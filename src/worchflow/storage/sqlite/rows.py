@@ -23,7 +23,7 @@ from ...model.settlement import only_attempt
 from .times import due_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from ...foundations.types import T
@@ -78,6 +78,8 @@ class ExecutionRow(NamedTuple):
     tags: Any
     attempts: Any
     done_by: Any
+    wakeups: Any
+    has_waits: Any
 
 
 class StepRow(NamedTuple):
@@ -107,6 +109,12 @@ BAD_ROW = (ValueError, TypeError, AttributeError, LookupError, OverflowError, OS
 
 class UnreadableRowError(WorchflowError):
     """A row of the database does not hold what this release writes there."""
+
+
+def one_of(statuses: Iterable[ExecutionStatus]) -> str:
+    """The condition that an execution has one of these statuses."""
+    words = ", ".join(f"'{status.value}'" for status in sorted(statuses))
+    return f"status IN ({words})"
 
 
 def fetch(
@@ -189,6 +197,8 @@ def read_execution(row: Row) -> StoredExecution:
             headers=_headers(columns.headers),
             tags=_tags(columns.tags),
             attempts=_attempts(columns),
+            wakeups=_number(columns.wakeups),
+            has_waits=bool(columns.has_waits),
         )
     except BAD_ROW as error:
         raise UnreadableRowError(

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from ...model.notices import Notice
     from ...model.records import Claim, ErrorInfo
-    from ...model.settlement import Settlement
+    from ...model.settlement import EndOfAttempt
+    from .suspending import SuspendRequest
     from .writer import Transaction
 
 
@@ -92,7 +93,7 @@ class SettleRequest:
     """One settlement of one claim."""
 
     claim: Claim
-    settlement: Settlement
+    settlement: EndOfAttempt | Released
     notice: Notice | None
 
 
@@ -121,13 +122,13 @@ def settle(
         settled = [Settled(applied=True, status=end.status) for end in endings]
     else:
         pairs = zip(requests, endings, strict=True)
-        settled = [_look(tx, prefix, request, end) for request, end in pairs]
+        settled = [look(tx, prefix, request, end) for request, end in pairs]
     for request, end, outcome in zip(requests, endings, settled, strict=True):
-        _tell(tx, prefix, request, end, outcome)
+        tell(tx, prefix, request, end, outcome)
     return settled
 
 
-def ending(settlement: Settlement, now: int) -> Ending:
+def ending(settlement: EndOfAttempt | Released, now: int) -> Ending:
     """The values a settlement leaves behind."""
     status = ExecutionStatus
     match settlement:
@@ -181,7 +182,9 @@ def _row(request: SettleRequest, end: Ending, now: int) -> SettlementRow:
     )
 
 
-def _look(tx: Transaction, prefix: str, request: SettleRequest, end: Ending) -> Settled:
+def look(
+    tx: Transaction, prefix: str, request: SettleRequest | SuspendRequest, end: Ending
+) -> Settled:
     """What became of a settlement when some of a batch were not plainly applied."""
     claim = request.claim
     flagged = tx.connection.execute(
@@ -205,9 +208,14 @@ def _look(tx: Transaction, prefix: str, request: SettleRequest, end: Ending) -> 
     return Settled(applied=row[1] == claim_mark(claim), status=_status(row[0]))
 
 
-def _tell(
-    tx: Transaction, prefix: str, request: SettleRequest, end: Ending, outcome: Settled
+def tell(
+    tx: Transaction,
+    prefix: str,
+    request: SettleRequest | SuspendRequest,
+    end: Ending,
+    outcome: Settled,
 ) -> None:
+    """Publish what became of a settlement: its own notice if nothing else did."""
     execution = request.claim.execution
     if outcome.applied and outcome.status is end.status:
         if request.notice is not None:

@@ -8,9 +8,11 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...foundations.milliseconds import to_milliseconds
+from ...foundations.milliseconds import from_milliseconds, to_milliseconds
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ...foundations.runtime import Runtime
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -55,6 +57,12 @@ def lease_now(runtime: Runtime) -> int:
     if boot_id() == "wall":
         return wall_now(runtime)
     return int(runtime.monotonic() * 1000)
+
+
+def due_at(moment: datetime) -> int:
+    """The first of the store's milliseconds that is not before a moment."""
+    due = to_milliseconds(moment)
+    return due + (from_milliseconds(due) < moment)
 
 
 def due_after(now: int, seconds: float) -> int:

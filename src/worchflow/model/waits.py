@@ -1,0 +1,48 @@
+"""What an execution waits for: one row for each wait, found again by a resume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class WaitKind(StrEnum):
+    """What ends a wait. The words are also what the stores hold."""
+
+    SLEEP = "sleep"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewWait:
+    """A wait to write down. At most one of `timeout` and `until` is set.
+
+    Without either it has no deadline.
+    """
+
+    step_id: str
+    kind: WaitKind
+    title: str
+    timeout: float | None = None
+    """Seconds from the store's now until its deadline."""
+    until: datetime | None = None
+    """Its deadline."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredWait:
+    """A wait as a store holds it: its deadline never moves."""
+
+    step_id: str
+    kind: WaitKind
+    title: str
+    token: int
+    """That of the claim under which it was written down."""
+    deadline: datetime | None = None
+    """By the store's clock."""
+    left: float | None = None
+    """Seconds that were left until the deadline when the store gave this answer; 0 once
+    it has passed. None without a deadline."""

@@ -1,0 +1,293 @@
+"""What executions wait for, and the wake-ups that end a suspension."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from bson.datetime_ms import DatetimeMS
+from bson.int64 import Int64
+from typing_extensions import override
+
+from ...foundations.ids import new_nonce
+from ...model.notices import ExecutionUpdated, encode_notice
+from ...model.records import SUSPENDED, ExecutionStatus
+from ...model.waits import StoredWait, WaitKind
+from ..contract.waits import WaitStore
+from .documents import EXECUTIONS, HAS_WAITS, LIFE, LIVE, STEP_LIFE, WAITS
+from .expressions import as_long
+from .fields import count_of, text_or_none
+from .mongo_gateway import DUPLICATE_KEY
+from .scripts import BACK
+from .steps import ClaimKey
+from .values import due_time, milliseconds_of, moment_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...model.records import Claim
+    from ...model.waits import NewWait
+    from .documents import Document
+    from .scripts import Argument
+    from .steps import Steps
+    from .stores import Stores
+
+logger = logging.getLogger("worchflow.storage.redis_mongo")
+
+WOKEN_BY = "wokenBy"
+"""The field that tells what one call has woken, until it is claimed."""
+MAX_ADDED_AT_ONCE = 1000
+"""Waits in one insert."""
+SHOWN = ("id", "eventName", "attemptCount", "token", "updatedAt", "dueAt", LIFE)
+"""What Redis and those who watch are told of an execution that was woken."""
+
+
+class Waits(WaitStore):
+    """Waits in a collection of their own.
+
+    Before the first wait of an execution is inserted, its document says that it may
+    have some: whatever ends it then removes them.
+    """
+
+    def __init__(self, stores: Stores, steps: Steps) -> None:
+        self._stores = stores
+        self._steps = steps
+        self._added: set[ClaimKey] = set()
+        """The claims under which the first waits of their executions were added."""
+
+    # -- what the other parts ask
+
+    def may_have(self, claim: Claim) -> bool:
+        """Whether waits of a claim's execution may be stored."""
+        return claim.execution.has_waits or ClaimKey.of(claim) in self._added
+
+    def forget(self, claim: Claim) -> None:
+        """A claim was settled, or is lost."""
+        self._added.discard(ClaimKey.of(claim))
+
+    def forget_worker(self, worker_id: str) -> None:
+        """A worker is gone."""
+        if self._added:
+            self._added = {key for key in self._added if key.worker_id != worker_id}
+
+    # -- the contract
+
+    @override
+    async def add(self, claim: Claim, waits: Sequence[NewWait]) -> list[StoredWait]:
+        stores = self._stores
+        now = stores.clock.now()
+        documents = [_document(claim, wait, now) for wait in waits]
+        is_fact = self._steps.is_flushed(claim) or await self._steps.barrier(claim)
+        if is_fact and (self.may_have(claim) or await self._announce(claim)):
+            for start in range(0, len(documents), MAX_ADDED_AT_ONCE):
+                page = slice(start, start + MAX_ADDED_AT_ONCE)
+                documents[page] = await self._insert(documents[page])
+        now = stores.clock.now()
+        return [read_wait(document, now) for document in documents]
+
+    @override
+    async def all(self, execution_id: str) -> list[StoredWait]:
+        stores = self._stores
+        executions = await stores.mongo.find(
+            EXECUTIONS, stores.documents.by_id(execution_id), fields=("id", LIFE)
+        )
+        found = [
+            wait
+            for waits in (await waits_by_id(stores, executions)).values()
+            for wait in waits.values()
+        ]
+        return sorted(found, key=_deadline)
+
+    @override
+    async def remove(self, claim: Claim, step_ids: Sequence[str]) -> None:
+        ids = [_id(claim, step_id) for step_id in step_ids]
+        await self._stores.mongo.delete(
+            WAITS,
+            {
+                "_id": {"$in": ids},
+                STEP_LIFE: claim.execution.nonce or None,
+                "token": {"$lte": Int64(claim.token)},
+            },
+        )
+
+    @override
+    async def wake(self, execution_ids: Sequence[str]) -> int:
+        stores = self._stores
+        these = stores.documents.by_ids(execution_ids)
+        nonce = new_nonce(stores.options.runtime)
+        statement = {
+            "q": these
+            | {"queuePrefix": stores.documents.prefix, "status": {"$in": LIVE}},
+            "u": _wake(nonce),
+            "multi": True,
+            "hint": {stores.documents.id_field: 1},
+        }
+        await stores.mongo.update(EXECUTIONS, [statement])
+        woken = await stores.mongo.find(
+            EXECUTIONS, these | {WOKEN_BY: nonce}, fields=SHOWN
+        )
+        for document in woken:
+            self._queue(document)
+        return len(woken)
+
+    @override
+    async def wakeups(self, execution_id: str) -> int:
+        stores = self._stores
+        found = await stores.mongo.find(
+            EXECUTIONS, stores.documents.by_id(execution_id), fields=("wakeups",)
+        )
+        return count_of(found[0].get("wakeups")) if found else 0
+
+    # -- how it works
+
+    async def _announce(self, claim: Claim) -> bool:
+        """Say in its document that an execution may have waits; False: claim lost."""
+        stores = self._stores
+        query = stores.documents.by_id(claim.execution.id)
+        held = {"owner": claim.worker_id, "token": Int64(claim.token)}
+        change = {"$set": {HAS_WAITS: True}}
+        statement = {"q": query | held, "u": change}
+        # Before it is known to be written: it may be.
+        self._added.add(ClaimKey.of(claim))
+        is_held = (await stores.mongo.update(EXECUTIONS, [statement])).count == 1
+        if not is_held:
+            self.forget(claim)
+        return is_held
+
+    async def _insert(self, documents: list[Document]) -> list[Document]:
+        """Insert waits; what is stored of each.
+
+        One of an earlier execution of the same id, which a claim of that added late,
+        does not count and is replaced.
+        """
+        mongo = self._stores.mongo
+        stored = {each["_id"]: each for each in documents}
+        missing = documents
+        while missing:
+            written = await mongo.insert(WAITS, missing)
+            taken = [
+                missing[index]["_id"]
+                for index, refusal in written.refused.items()
+                if refusal.code == DUPLICATE_KEY
+            ]
+            there = {
+                each["_id"]: each
+                for each in await mongo.find(WAITS, {"_id": {"$in": taken}})
+            }
+            again: list[Document] = []
+            for wait_id in taken:
+                own, other = stored[wait_id], there.get(wait_id)
+                if other is not None and other.get(STEP_LIFE) == own.get(STEP_LIFE):
+                    stored[wait_id] = other
+                    continue
+                if other is not None:
+                    void = {"_id": wait_id, STEP_LIFE: other.get(STEP_LIFE)}
+                    await mongo.delete(WAITS, void)
+                again.append(own)
+            missing = again
+        return list(stored.values())
+
+    def _queue(self, document: Document) -> None:
+        """Show in Redis that an execution was woken, and put it where it belongs."""
+        stores = self._stores
+        now = stores.clock.now()
+        due = milliseconds_of(document.get("dueAt")) or now
+        fields: dict[str, Argument] = {
+            "status": ExecutionStatus.QUEUED.value,
+            "updatedAt": count_of(document.get("updatedAt")),
+            "token": count_of(document.get("token")),
+        }
+        if life := text_or_none(document.get(LIFE)):
+            fields[LIFE] = life
+        notice = ExecutionUpdated(
+            execution_id=document["id"],
+            event_name=str(document.get("eventName")),
+            attempt=count_of(document.get("attemptCount")) + 1,
+            status=ExecutionStatus.QUEUED,
+        )
+        stores.write_behind.put(
+            stores.scripts.release(
+                "",
+                document["id"],
+                due if due > now else BACK,
+                fields=fields,
+                notice=encode_notice(notice),
+            )
+        )
+
+
+async def waits_by_id(
+    stores: Stores, executions: Sequence[Document]
+) -> dict[str, dict[str, StoredWait]]:
+    """The waits of executions, by their ids and those of the steps."""
+    found: dict[str, dict[str, StoredWait]] = {}
+    for execution in executions:
+        query = stores.documents.waits_of(execution["id"])
+        this = {STEP_LIFE: text_or_none(execution.get(LIFE))}
+        documents = await stores.mongo.find(WAITS, query | this)
+        now = stores.clock.now()
+        waits = [read_wait(document, now) for document in documents]
+        found[execution["id"]] = {wait.step_id: wait for wait in waits}
+    return found
+
+
+def read_wait(document: Document, now: int) -> StoredWait:
+    """The wait in a document; `now` is the store's."""
+    deadline = milliseconds_of(document.get("deadline"))
+    return StoredWait(
+        step_id=document["stepId"],
+        kind=WaitKind(document["kind"]),
+        title=document["title"],
+        token=count_of(document.get("token")),
+        deadline=moment_of(document.get("deadline")),
+        left=None if deadline is None else max(0, deadline - now) / 1000,
+    )
+
+
+def _document(claim: Claim, wait: NewWait, now: int) -> Document:
+    document: Document = {
+        "_id": _id(claim, wait.step_id),
+        "executionId": claim.execution.id,
+        "stepId": wait.step_id,
+        "kind": wait.kind.value,
+        "title": wait.title,
+        "token": Int64(claim.token),
+    }
+    if claim.execution.nonce:
+        document[STEP_LIFE] = claim.execution.nonce
+    if wait.until is not None or wait.timeout is not None:
+        document["deadline"] = DatetimeMS(due_time(now, wait.timeout, wait.until))
+    return document
+
+
+def _id(claim: Claim, step_id: str) -> str:
+    return f"{claim.execution.id}:{step_id}"
+
+
+def _deadline(wait: StoredWait) -> tuple[bool, float, str]:
+    deadline = wait.deadline
+    return deadline is None, deadline.timestamp() if deadline else 0.0, wait.step_id
+
+
+def _wake(nonce: str) -> list[Document]:
+    """Count the wake-up; queue what is suspended, no sooner than its pause ends."""
+    is_suspended = {"$in": ["$status", {"$literal": sorted(SUSPENDED)}]}
+    pauses = {"$gt": ["$notBefore", "$$NOW"]}
+    due = {"$cond": [pauses, "$notBefore", "$$NOW"]}
+    asleep: dict[str, Any] = {
+        "status": ExecutionStatus.QUEUED.value,
+        "dueAt": due,
+        "enqueuedAt": due,
+        "runAt": {"$cond": [pauses, "$notBefore", "$$REMOVE"]},
+        "reason": "$$REMOVE",
+        "sweptAt": "$$REMOVE",
+        "handOns": "$$REMOVE",
+        "updatedAt": {"$toLong": "$$NOW"},
+        WOKEN_BY: nonce,
+    }
+    change: Document = {
+        name: {"$cond": [is_suspended, then, f"${name}"]}
+        for name, then in asleep.items()
+    }
+    change["wakeups"] = {"$add": [as_long("$wakeups"), 1]}
+    return [{"$set": change}]
