@@ -52,8 +52,9 @@ from worchflow.model.settlement import (
     Settlement,
     Suspended,
 )
+from worchflow.model.step_kind import StepKind
 from worchflow.model.transitions import CLAIMABLE, MOVES, RETRYABLE, can_move
-from worchflow.model.waits import NewWait, WaitKind
+from worchflow.model.waits import NewWait
 from worchflow.storage.contract.backend import Backend
 
 S = ExecutionStatus
@@ -347,7 +348,7 @@ class History:
             await waits.remove(one.claim, [step_id])
             one.waits.discard(step_id)
         else:
-            new = NewWait(step_id=step_id, kind=WaitKind.SLEEP, title="wait")
+            new = NewWait(step_id=step_id, kind=StepKind.SLEEP, title="wait")
             (added,) = await waits.add(one.claim, [new])
             assert (added.token == one.token) or step_id in one.waits
             one.waits.add(step_id)

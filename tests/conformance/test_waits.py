@@ -44,7 +44,8 @@ from worchflow.model.settlement import (
     Settlement,
     Suspended,
 )
-from worchflow.model.waits import NewWait, StoredWait, WaitKind
+from worchflow.model.step_kind import StepKind
+from worchflow.model.waits import NewWait, StoredWait
 from worchflow.storage.contract.backend import Backend
 
 S = ExecutionStatus
@@ -55,7 +56,7 @@ def new_wait(number: int = 1, **fields: Any) -> NewWait:
     """Make a wait without a deadline."""
     return NewWait(
         step_id=f"{number:032x}",
-        kind=WaitKind.SLEEP,
+        kind=StepKind.SLEEP,
         title=f"wait {number}",
         **fields,
     )
@@ -97,7 +98,9 @@ async def test_a_wait_is_stored_with_its_deadline(backend: Backend) -> None:
     assert waits[0].deadline is waits[0].left is None
     assert waits[1].deadline is not None
     assert waits[1].left is not None
-    assert abs(waits[1].deadline - before - timedelta(seconds=FAR)) < timedelta(seconds=5)
+    assert abs(waits[1].deadline - before - timedelta(seconds=FAR)) < timedelta(
+        seconds=5
+    )
     assert FAR - 5 < waits[1].left <= FAR
     assert waits[2].deadline == at
     listed = await backend.waits.all(claim.execution.id)
@@ -457,7 +460,9 @@ async def _after_two_deaths(backend: Backend) -> Claim:
 # -- wake-ups
 
 
-async def test_a_wake_up_queues_what_is_suspended(pair: tuple[Backend, Backend]) -> None:
+async def test_a_wake_up_queues_what_is_suspended(
+    pair: tuple[Backend, Backend],
+) -> None:
     first, second = pair
     claim = await claimed(first)
     id_ = claim.execution.id

@@ -20,13 +20,14 @@ from tests.stores import (
 from worchflow.foundations.errors import StoreUnavailable
 from worchflow.model.records import Claim, ExecutionStatus
 from worchflow.model.settlement import Completed, Failed, Suspended
-from worchflow.model.waits import NewWait, WaitKind
+from worchflow.model.step_kind import StepKind
+from worchflow.model.waits import NewWait
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.follow_ups import PAGE
 
 S = ExecutionStatus
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-WAIT = NewWait(step_id="1" * 32, kind=WaitKind.SLEEP, title="Cool down")
+WAIT = NewWait(step_id="1" * 32, kind=StepKind.SLEEP, title="Cool down")
 
 
 @pytest.fixture

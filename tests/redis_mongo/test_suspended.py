@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.redis_mongo.conftest import Mongo
-from tests.stores import claim_one, claimed, joined, now, nothing_to_claim, settle
+from tests.stores import claim_one, claimed, joined, nothing_to_claim, now, settle
 from tests.waiting import until
 from worchflow.model.records import ExecutionStatus
 from worchflow.model.settlement import Suspended

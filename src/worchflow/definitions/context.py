@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm, Unpack
 
-    from ..foundations.types import P
+    from ..foundations.types import Duration, P
     from .step_call import StepOptions, StepSettings
 
 __all__ = [
@@ -137,6 +137,25 @@ class Step(_Facade):
         kind = Step if settings.as_type is MISSING else TypedStep[Any]
         return kind(self._runner, settings)
 
+    def sleep(self, title: str, duration: Duration, /) -> Coroutine[object, None, None]:
+        """Sleep for so long, counted from the first time that this is awaited.
+
+        `duration` is a `timedelta`, seconds as a number, or text such as "2h". The
+        sleep survives crashes and deploys, and for longer ones the execution leaves
+        its worker: all of its code up to here runs again when it is due, and recorded
+        steps give their results.
+
+        Raises `InvalidInput` for a bad title or duration, `ConfigurationError` for an
+        option other than `key`, and `DuplicateStep`.
+        """
+        return self._runner.run(self._settings.sleep(title, duration))
+
+    def sleep_until(
+        self, title: str, moment: datetime, /
+    ) -> Coroutine[object, None, None]:
+        """As `sleep`, until an aware datetime; one that has passed ends at once."""
+        return self._runner.run(self._settings.sleep_until(title, moment))
+
 
 class SyncTypedStep(_Facade, Generic[T]):
     """`TypedStep` for plain handlers: `run` blocks."""
@@ -201,6 +220,14 @@ class SyncStep(_Facade):
         settings = self._settings.merged(options)
         kind = SyncStep if settings.as_type is MISSING else SyncTypedStep[Any]
         return kind(self._runner, settings)
+
+    def sleep(self, title: str, duration: Duration, /) -> None:
+        """As `Step.sleep`, but blocks until the time is over."""
+        self._runner.run_blocking(self._settings.sleep(title, duration))
+
+    def sleep_until(self, title: str, moment: datetime, /) -> None:
+        """As `Step.sleep_until`, but blocks until the time has come."""
+        self._runner.run_blocking(self._settings.sleep_until(title, moment))
 
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
         AttemptFailed,
         ErrorRaised,
         ExecutionCompleted,
+        ExecutionResumed,
         ExecutionStarted,
+        ExecutionSuspended,
         ExecutionUpdated,
         Ready,
         StepCompleted,
@@ -55,6 +57,12 @@ class Middleware:
 
     def on_execution_start(self, notice: ExecutionStarted) -> object:
         """Called before an attempt."""
+
+    def on_execution_suspended(self, notice: ExecutionSuspended) -> object:
+        """Called when an execution has left its worker while it waits."""
+
+    def on_execution_resumed(self, notice: ExecutionResumed) -> object:
+        """Called before an attempt that was suspended continues."""
 
     def on_execution_complete(self, notice: ExecutionCompleted) -> object:
         """Called when a result is stored."""

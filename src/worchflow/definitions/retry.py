@@ -15,6 +15,7 @@ from ..foundations.errors import (
     RetryAfter,
     SerializationError,
     StepError,
+    StepFailed,
 )
 from ..foundations.limits import short
 from ..foundations.types import Duration
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeIs
 
-FINAL = (NonRetryable, SerializationError, PayloadTooLarge, StepError)
-"""Trying again could only repeat an effect or contradict a recorded fact."""
+FINAL = (NonRetryable, SerializationError, PayloadTooLarge)
+"""Trying again could only repeat an effect."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,18 @@ def decide_retry(
 
 
 def _may_retry(error: BaseException, policy: Retry) -> bool:
-    if isinstance(error, FINAL):
+    if isinstance(error, FINAL) or _is_recorded(error):
         return False
     return isinstance(error, RetryAfter) or (
         isinstance(error, policy.on) and not isinstance(error, policy.never)
     )
+
+
+def _is_recorded(error: BaseException) -> bool:
+    """Whether trying again could only contradict a recorded fact, or a mistake."""
+    if isinstance(error, StepFailed):
+        return not error.counts_for_attempt
+    return isinstance(error, StepError)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -144,7 +152,8 @@ def _asked(error: BaseException) -> float | None:
     if not isinstance(error, RetryAfter):
         return None
     try:
-        return to_seconds(error.delay, "delay")
+        # One that a resume repeats has no delay any more.
+        return to_seconds(getattr(error, "delay", None), "delay")  # type: ignore[arg-type]
     except ConfigurationError:
         # The user's error is being handled already: the policy's delay serves.
         return None

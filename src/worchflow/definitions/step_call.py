@@ -1,4 +1,4 @@
-"""One call of `step.run` under its options, checked, and what carries it out."""
+"""One call of a step under its options, checked, and what carries it out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
-from ..foundations.durations import to_seconds
+from ..foundations.durations import to_seconds, to_utc
 from ..foundations.errors import ConfigurationError, InvalidInput
 from ..foundations.ids import step_name
 from ..foundations.limits import check_key, check_name
@@ -19,6 +19,7 @@ from .retry import Retry
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Coroutine, Mapping
+    from datetime import datetime
     from uuid import UUID
 
     from ..foundations.types import Duration
@@ -33,8 +34,26 @@ class Missing(Enum):
 MISSING: Final = Missing.MISSING
 
 
+class NamedCall:
+    """What every call of a step has: its title, and a key if it was given one."""
+
+    __slots__ = ()
+    title: str
+    key: str | None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return step_name(self.title, self.key)
+
+    @property
+    def label(self) -> str:
+        """What `ErrorInfo.step` says: its title, with its key if it has one."""
+        return self.title if self.key is None else f"{self.title} (key {self.key})"
+
+
 @value
-class StepCall:
+class StepCall(NamedCall):
     """One call of `step.run`, checked: what to run, under which options.
 
     `timeout` is in seconds; `retries` is None for a step without its own retries.
@@ -49,25 +68,25 @@ class StepCall:
     timeout: float | None = None
     as_type: Any = MISSING
 
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return step_name(self.title, self.key)
 
-    @property
-    def label(self) -> str:
-        """What `ErrorInfo.step` says: its title, with its key if it has one."""
-        return self.title if self.key is None else f"{self.title} (key {self.key})"
+@value
+class SleepCall(NamedCall):
+    """One call of `step.sleep`, or with `until` of `step.sleep_until`, checked."""
+
+    title: str
+    seconds: float | None
+    until: datetime | None
+    key: str | None = None
 
 
 class StepRunner(Protocol):
     """What carries out the steps of one attempt."""
 
-    def run(self, call: StepCall) -> Coroutine[Any, Any, Any]:
+    def run(self, call: NamedCall) -> Coroutine[Any, Any, Any]:
         """Take the step's identity now, in the calling task; run it when awaited."""
         ...
 
-    def run_blocking(self, call: StepCall) -> Any:
+    def run_blocking(self, call: NamedCall) -> Any:
         """Run the step and block the calling thread until its result is durable."""
         ...
 
@@ -141,6 +160,40 @@ class StepSettings:
             self.timeout,
             self.as_type,
         )
+
+    def sleep(self, title: str, duration: Duration) -> SleepCall:
+        """A sleep of some length, checked."""
+        self._refuse_for("sleep")
+        try:
+            seconds = to_seconds(duration, "duration")
+        except ConfigurationError as error:
+            raise InvalidInput(
+                f'{error}. The title comes first: step.sleep("Cool down", "2h")',
+                field="duration",
+            ) from None
+        return SleepCall(check_name(title, "title"), seconds, None, self.key)
+
+    def sleep_until(self, title: str, moment: datetime) -> SleepCall:
+        """A sleep until a moment, checked."""
+        self._refuse_for("sleep_until")
+        try:
+            until = to_utc(moment, "moment")
+        except ConfigurationError as error:
+            raise InvalidInput(str(error), field="moment") from None
+        return SleepCall(check_name(title, "title"), None, until, self.key)
+
+    def _refuse_for(self, method: str) -> None:
+        """Options of `step.run` say nothing about a wait."""
+        for name, is_set in (
+            ("retries", self.retries is not None),
+            ("timeout", self.timeout is not None),
+            ("as_type", self.as_type is not MISSING),
+        ):
+            if is_set:
+                raise ConfigurationError(
+                    f"step.options({name}=…) is for step.run: step.{method} takes no "
+                    "option but key"
+                )
 
 
 UNSET = StepSettings()

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Any
 from ..serialization.exception_text import leading_to
 from .journal import Journal
 from .ownership import Interruption
+from .parking import Parking
+from .running_time import RunningTime
 from .scope import Scope
+from .step_results import failure_of_attempt
 
 if TYPE_CHECKING:
     from ..definitions.function import AnyFunction
-    from ..definitions.step_call import StepCall
+    from ..definitions.step_call import NamedCall
     from ..model.records import Claim, StoredStep
     from .operation import Operation
     from .ownership import Ownership
+    from .slot import Slot
     from .worker_runtime import WorkerRuntime
 
+MAX_UNCOUNTED = 1000
+"""Failures of one attempt that are recorded before it is suspended."""
 MAX_FAILURES = 32
 """So many errors of steps are told apart; a handler may catch any number."""
 
@@ -29,17 +35,22 @@ class Attempt:
     __slots__ = (
         "_failures",
         "_timed_out_in",
+        "began",
         "claim",
         "ctx",
         "fatal",
         "fields",
         "function",
+        "handler_thread",
         "journal",
         "loop",
         "number",
         "ownership",
+        "parking",
+        "running_time",
         "runtime",
         "scope",
+        "uncounted",
     )
 
     def __init__(
@@ -48,6 +59,7 @@ class Attempt:
         ownership: Ownership,
         claim: Claim,
         function: AnyFunction,
+        slot: Slot,
     ) -> None:
         self.runtime = runtime
         self.ownership = ownership
@@ -55,6 +67,7 @@ class Attempt:
         self.function = function
         self.number = claim.execution.attempt_count + 1
         self.loop = asyncio.get_running_loop()
+        self.began = self.loop.time()
         self.fields: dict[str, object] = {
             "execution_id": claim.execution.id,
             "function": function.id,
@@ -63,15 +76,29 @@ class Attempt:
         """What every log line about the attempt carries."""
         self.scope = Scope(self.fields)
         self.journal = Journal(runtime, claim, function, self.scope, self.fields)
+        self.running_time = RunningTime(self.loop, function.timeout, self.time_out)
+        self.parking = Parking(
+            self.scope,
+            slot,
+            runtime.parking,
+            self.fields,
+            self.running_time.pause,
+            self.journal.size,
+        )
+        self.handler_thread: int | None = None
+        """The thread of a plain handler."""
         self.ctx: Any = None
         """What the handler was given."""
         self.fatal: Exception | None = None
         """A result that cannot be stored or decoded: fails the execution at once."""
-        self._failures: deque[tuple[BaseException, StepCall]] = deque(
+        self._failures: deque[tuple[BaseException, NamedCall]] = deque(
             maxlen=MAX_FAILURES
         )
         """The newest errors that came out of a step, and which."""
-        self._timed_out_in: StepCall | None = None
+        self.uncounted: dict[str, StoredStep] = {}
+        """Failures that no record tells of: a resume of this attempt would repeat the
+        steps, so they are recorded before it is suspended."""
+        self._timed_out_in: NamedCall | None = None
 
     async def perform(self, operation: Operation) -> Any:
         """The operation's value, from its record or done and recorded now."""
@@ -84,10 +111,14 @@ class Attempt:
         except BaseException as error:
             failure = error
             self._failures.append((error, operation.call))
+            self._note_uncounted(operation, error)
             raise
         finally:
             self.scope.end(operation, failure)
             failure = None  # It holds this frame.
+            self.parking.look_soon()
+            if self.parking.is_parked:
+                await self.parking.resume()
 
     def replay(self, operation: Operation, recorded: StoredStep) -> Any:
         """The value of an operation's record, in the calling thread."""
@@ -97,7 +128,15 @@ class Attempt:
             self._failures.append((error, operation.call))
             raise
 
-    def step_of(self, error: BaseException) -> StepCall | None:
+    def _note_uncounted(self, operation: Operation, error: BaseException) -> None:
+        """Keep the failure of a step that has no retries of its own, and no record."""
+        step_id = operation.step_id
+        if not isinstance(error, Exception) or self.function.repeat_titles == "reuse":
+            return
+        if self.journal.find(step_id) is None and len(self.uncounted) < MAX_UNCOUNTED:
+            self.uncounted[step_id] = failure_of_attempt(self, operation, error)
+
+    def step_of(self, error: BaseException) -> NamedCall | None:
         """The step that an error, or what led to it, came out of."""
         # A copy: threads that the handler started may still add to it.
         failures = tuple(self._failures)
@@ -128,5 +167,8 @@ class Attempt:
         """
         self.ctx = self.fatal = None
         self._failures.clear()
+        self.uncounted.clear()
+        self.parking.close()
+        self.running_time.stop()
         self.scope.forget()
         self.journal.forget()

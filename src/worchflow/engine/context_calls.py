@@ -7,12 +7,13 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ..definitions.step_call import StepCall
+from ..definitions.step_call import NamedCall, SleepCall, StepCall
 from ..foundations.errors import NestedStep, StepError
 from ..foundations.ids import step_id
 from .calling_thread import CallingThread, runs_a_loop
 from .execution_log import ExecutionLog
 from .operations.run import Run
+from .operations.sleep import Sleep
 from .ownership import Interrupted
 from .scope import MAX_UNFINISHED
 from .step_function import CURRENT_STEP
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from .threads import Executor
 
 OPERATIONS: Mapping[
-    type[StepCall], Callable[[Attempt, Any, str, Executor], Operation]
-] = {StepCall: Run}
+    type[NamedCall], Callable[[Attempt, Any, str, Executor], Operation]
+] = {StepCall: Run, SleepCall: Sleep}
 """The operation for each kind of call that a context makes."""
 
 
@@ -41,7 +42,7 @@ class ContextCalls:
         self._process = os.getpid()
         self._log: ExecutionLog | None = None
 
-    def run(self, call: StepCall) -> Coroutine[Any, Any, Any]:
+    def run(self, call: NamedCall) -> Coroutine[Any, Any, Any]:
         """Take the step's identity now; the returned coroutine runs it."""
         self._refuse_here(call)
         attempt, scope = self._attempt, self._attempt.scope
@@ -55,7 +56,7 @@ class ContextCalls:
         operation = OPERATIONS[type(call)](attempt, call, identity, threads)
         return scope.issue(operation, attempt.perform(operation), task)
 
-    def run_blocking(self, call: StepCall) -> Any:
+    def run_blocking(self, call: NamedCall) -> Any:
         """Run a step for the calling thread, which waits, and runs plain functions."""
         self._refuse_here(call)
         attempt = self._attempt
@@ -77,6 +78,8 @@ class ContextCalls:
         caller = CallingThread(attempt.loop)
         # A function could not start a loop where one runs already.
         operation = make(attempt, call, identity, threads if runs_a_loop() else caller)
+        if thread.ident == attempt.handler_thread:
+            attempt.parking.of_handler_thread = operation
         return caller.result_of(attempt.perform(operation))
 
     def idempotency_key(self, title: str | None, key: str | None) -> str:
@@ -110,7 +113,7 @@ class ContextCalls:
             self._log = ExecutionLog(attempt.fields, attempt.journal.replay)
         return self._log
 
-    def _refuse_here(self, call: StepCall) -> None:
+    def _refuse_here(self, call: NamedCall) -> None:
         if os.getpid() != self._process:
             raise self._misplaced(
                 call,
@@ -128,7 +131,7 @@ class ContextCalls:
                 execution_id=execution_id,
             )
 
-    def _one_too_many(self, call: StepCall) -> StepError:
+    def _one_too_many(self, call: NamedCall) -> StepError:
         return StepError(
             f'step "{call.title}" is one too many: {MAX_UNFINISHED:,} steps or tasks '
             "of this attempt are unfinished. Start them in batches, and await each "
@@ -137,7 +140,7 @@ class ContextCalls:
             execution_id=self._attempt.claim.execution.id,
         )
 
-    def _calling_task(self, call: StepCall) -> asyncio.Task[Any]:
+    def _calling_task(self, call: NamedCall) -> asyncio.Task[Any]:
         try:
             task = asyncio.current_task()
         except RuntimeError:
@@ -150,7 +153,7 @@ class ContextCalls:
             "def handler(ctx: SyncContext[...])",
         )
 
-    def _misplaced(self, call: StepCall, where: str) -> StepError:
+    def _misplaced(self, call: NamedCall, where: str) -> StepError:
         return StepError(
             f'step "{call.title}" was started {where}',
             title=call.title,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..foundations.backoff import Backoff
 from ..foundations.errors import StoreUnavailable
 from ..foundations.ids import step_name
+from ..model.records import StoredStep
 from .replay import Replay
 from .step_ids import StepIdAllocator
 
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..definitions.function import AnyFunction
-    from ..definitions.step_call import StepCall
-    from ..model.records import Claim, StoredStep
+    from ..definitions.step_call import NamedCall
+    from ..model.records import Claim
+    from ..model.waits import NewWait, StoredWait
     from .operation import Operation
     from .scope import Scope
     from .worker_runtime import WorkerRuntime
@@ -41,6 +44,7 @@ class Journal:
         "_runtime",
         "_scope",
         "replay",
+        "waits",
     )
 
     def __init__(
@@ -55,16 +59,27 @@ class Journal:
         self._claim = claim
         self._scope = scope
         self._fields = fields
-        self._recorded = dict(claim.steps)
+        number = claim.execution.attempt_count + 1
+        self._recorded = {
+            step_id: step
+            for step_id, step in claim.steps.items()
+            if step.attempt is None or step.attempt == number
+        }
+        self.waits: dict[str, StoredWait] = dict(claim.waits)
+        """The waits that the store knows, by step id."""
         self._first_uses: dict[str, _FirstUse | None] = {}
         """The steps that are being done; with a value once something waits for it."""
         self._ids = StepIdAllocator(
             reuse=function.repeat_titles == "reuse",
             execution_id=claim.execution.id,
         )
-        self.replay = Replay(claim.steps, told=function.log_replays)
+        self.replay = Replay(
+            self._recorded,
+            told=function.log_replays,
+            clock=runtime.clock.monotonic,
+        )
 
-    def identify(self, call: StepCall, user: object) -> str:
+    def identify(self, call: NamedCall, user: object) -> str:
         """The step id of this use; `user` is the calling task or thread."""
         step_id = self._ids.identify(call.title, call.key, user)
         self.replay.ask_for(step_id)
@@ -122,6 +137,34 @@ class Journal:
         self._recorded[step.step_id] = stored
         return stored
 
+    async def add_wait(self, wait: NewWait) -> StoredWait:
+        """Have the store know a wait; what it knows. Repeated until it answers."""
+        backoff = Backoff(self._runtime.random)
+        while True:
+            try:
+                (stored,) = await self._runtime.store.waits.add(self._claim, [wait])
+            except StoreUnavailable as error:
+                pause = backoff.pause()
+                self._report_unrecorded(wait, "waits to be stored", error, pause)
+                await asyncio.sleep(pause)
+            else:
+                self.waits[wait.step_id] = stored
+                return stored
+
+    async def remove_waits(self, but: frozenset[str]) -> None:
+        """Have the store forget the waits that are over, or not asked for any more.
+
+        If it does not answer, a later suspension or the end of the execution does it.
+        """
+        over = [step_id for step_id in self.waits if step_id not in but]
+        if over:
+            with suppress(StoreUnavailable):
+                await self._runtime.store.waits.remove(self._claim, over)
+
+    def size(self) -> int:
+        """About how many bytes its records take."""
+        return sum(len(step.result or "") + 500 for step in self._recorded.values())
+
     def forget(self) -> None:
         """Forget the tasks and threads that used titles."""
         self._ids.forget()
@@ -150,7 +193,9 @@ class Journal:
         while True:
             if error is not None:
                 pause = backoff.pause()
-                self._report_unrecorded(step, error, pause)
+                self._report_unrecorded(
+                    step, "is done and waits to be recorded", error, pause
+                )
                 await asyncio.sleep(pause)
             try:
                 stored = await self._runtime.store.steps.checkpoint(self._claim, step)
@@ -161,15 +206,20 @@ class Journal:
                 return stored
 
     def _report_unrecorded(
-        self, step: StoredStep, error: StoreUnavailable, pause: float
+        self,
+        step: StoredStep | NewWait,
+        what: str,
+        error: StoreUnavailable,
+        pause: float,
     ) -> None:
+        key = step.key if isinstance(step, StoredStep) else None
         self._runtime.repeated.warning(
             logger,
-            "%s; step %s of execution %s is done and waits to be recorded, next try "
-            "in %.1f s",
+            "%s; step %s of execution %s %s, next try in %.1f s",
             error,
-            step_name(step.title, step.key),
+            step_name(step.title, key),
             self._claim.execution.id,
+            what,
             pause,
             extra={**self._fields, "step": step.title},
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ..definitions.step_call import StepCall
+    from ..definitions.step_call import NamedCall
     from ..model.records import StoredStep
+    from ..model.step_kind import StepKind
 
 
 class Operation(Protocol):
@@ -18,14 +19,19 @@ class Operation(Protocol):
     decides which, and counts the operation as running meanwhile.
     """
 
-    call: StepCall
-    """What the handler asked for."""
+    kind: ClassVar[StepKind]
+    """What its record says it is."""
     step_id: str
     """The identity under which it is recorded."""
     tries: int
     """How often it was tried, as its record will say."""
     started_at: datetime | None
     """When its first try began; None until then."""
+
+    @property
+    def call(self) -> NamedCall:
+        """What the handler asked for."""
+        ...
 
     def replay(self, recorded: StoredStep) -> Any:
         """The value of its record, or the recorded failure raised.

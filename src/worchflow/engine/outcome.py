@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..definitions.retry import decide_retry
 from ..foundations.types import value
-from ..model.notices import AttemptFailed, ExecutionUpdated
+from ..model.notices import AttemptFailed, ExecutionSuspended, ExecutionUpdated
 from ..model.records import (
     AttemptOutcome,
     AttemptRecord,
@@ -28,7 +28,7 @@ from ..model.settlement import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ..definitions.step_call import StepCall
+    from ..definitions.step_call import NamedCall
     from ..model.records import Claim
     from ..model.settlement import EndOfAttempt, Settlement
     from .attempt import Attempt
@@ -92,14 +92,18 @@ def unstorable(
     return _outcome(claim, number, Failed(error=info, attempt=record), readable)
 
 
-def unfinished(claim: Claim, settlement: Cancelled | Released) -> Outcome:
+def unfinished(claim: Claim, settlement: Cancelled | Released | Suspended) -> Outcome:
     """The outcome of an attempt that was ended early, or never made."""
-    cancelled = isinstance(settlement, Cancelled)
-    notice = ExecutionUpdated(
+    status, kind = ExecutionStatus.QUEUED, ExecutionUpdated
+    if isinstance(settlement, Cancelled):
+        status = ExecutionStatus.CANCELLED
+    elif isinstance(settlement, Suspended):
+        status, kind = settlement.status, ExecutionSuspended
+    notice = kind(
         execution_id=claim.execution.id,
         event_name=claim.execution.event_name,
         attempt=claim.execution.attempt_count + 1,
-        status=ExecutionStatus.CANCELLED if cancelled else ExecutionStatus.QUEUED,
+        status=status,
     )
     return Outcome(settlement=settlement, notice=notice)
 
@@ -195,7 +199,7 @@ def _outcome(
 
 
 def _log(
-    attempt: Attempt, error: BaseException, step: StepCall | None, delay: float | None
+    attempt: Attempt, error: BaseException, step: NamedCall | None, delay: float | None
 ) -> None:
     level = logging.ERROR
     follows = "it has failed for good and waits for an explicit retry"

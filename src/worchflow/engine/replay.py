@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 LOGGER = logging.getLogger("worchflow.execution")
 
@@ -22,14 +22,25 @@ class Replay:
     was not. `told`: what is logged meanwhile is logged all the same, and marked.
     """
 
-    __slots__ = ("_left", "_recorded", "held", "told")
+    __slots__ = ("_began", "_clock", "_left", "_recorded", "_took", "held", "told")
 
-    def __init__(self, recorded: Iterable[str], *, told: bool) -> None:
+    def __init__(
+        self, recorded: Iterable[str], *, told: bool, clock: Callable[[], float]
+    ) -> None:
+        """`clock` is in seconds, for how long it takes."""
         self._recorded = frozenset(recorded)
         self._left = set(self._recorded)
+        self._clock = clock
+        self._began = clock() if self._left else 0.0
+        self._took: float | None = None if self._left else 0.0
         self.told = told
         self.held: deque[logging.LogRecord] = deque(maxlen=MAX_HELD_LINES)
         """Lines that earlier attempts have logged, if the replay ends as it should."""
+
+    @property
+    def took(self) -> float:
+        """Seconds from the beginning to the end of the replay, or until now."""
+        return self._clock() - self._began if self._took is None else self._took
 
     @property
     def continues(self) -> bool:
@@ -44,6 +55,8 @@ class Replay:
             self._left.clear()
         if not self._left:
             self.held.clear()
+            if self._took is None:
+                self._took = self._clock() - self._began
 
     def tell_held(self) -> None:
         """Log what was held back: the attempt ended otherwise than those before it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,14 @@ from ..foundations.errors import (
     NonRetryable,
     SerializationError,
 )
-from ..model.notices import ExecutionCompleted, ExecutionStarted, ExecutionUpdated
+from ..model.notices import (
+    ExecutionCompleted,
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionUpdated,
+)
 from ..model.records import ExecutionStatus
-from ..model.settlement import Cancelled, Completed, Released
+from ..model.settlement import Cancelled, Completed, Released, Suspended
 from ..serialization.plain_json import with_article
 from .attempt import Attempt
 from .context_calls import ContextCalls
@@ -30,13 +37,21 @@ from .sending import CURRENT_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from ..definitions.function import AnyFunction
     from ..model.records import Claim
     from .ownership import Ownership
+    from .slot import Slot
     from .worker_runtime import WorkerRuntime
 
 logger = logging.getLogger("worchflow.engine")
+
+PAUSE_FACTOR = 10.0
+"""So many times as long as a replay took is an execution left alone after it: replaying
+takes no more than a tenth of the time, whatever wakes it and how often."""
+MIN_REPLAY_SECONDS = 0.01
+"""Seconds; what is shorter counts as nothing."""
 
 
 class ExecutionRunner:
@@ -48,8 +63,9 @@ class ExecutionRunner:
         ownership: Ownership,
         claim: Claim,
         function: AnyFunction,
+        slot: Slot,
     ) -> None:
-        self.attempt = Attempt(runtime, ownership, claim, function)
+        self.attempt = Attempt(runtime, ownership, claim, function, slot)
         self._runtime = runtime
         self._claim = claim
         self._function = function
@@ -59,9 +75,13 @@ class ExecutionRunner:
 
         When this returns, no code of the attempt runs any more.
         """
-        started_at = self._runtime.clock.now()
+        started_at = self._claim.execution.attempt_started_at
+        if started_at is None:
+            started_at = self._runtime.clock.now()
+        else:
+            self._runtime.parking.replayed += 1
         try:
-            outcome = await self._run()
+            outcome = await self._run(started_at)
         except Exception as error:
             logger.exception(
                 "attempt %d of execution %s broke the library; it counts as failed",
@@ -75,7 +95,7 @@ class ExecutionRunner:
             self.attempt.forget()
         return outcome and recorded(outcome, self.attempt, started_at)
 
-    async def _run(self) -> Outcome | None:
+    async def _run(self, started_at: datetime) -> Outcome | None:
         attempt = self.attempt
         try:
             attempt.ctx = self._context()
@@ -87,25 +107,20 @@ class ExecutionRunner:
                 execution_id=self._claim.execution.id,
             )
             return failed_outcome(attempt, unfit, final=True)
-        self._announce_start()
+        self._announce()
         handler = attempt.loop.create_task(self._handle(attempt.ctx))
         attempt.scope.begin_handler(handler)
-        timeout = self._timer()
+        attempt.running_time.start()
         try:
             await attempt.scope.ended
         finally:
-            if timeout is not None:
-                timeout.cancel()
-        outcome = await self._outcome(handler)
-        if outcome is not None and not isinstance(outcome.settlement, Released):
+            attempt.running_time.stop()
+        outcome = await self._outcome(handler, started_at)
+        if outcome is not None and not isinstance(
+            outcome.settlement, Released | Suspended
+        ):
             attempt.journal.replay.tell_held()
         return outcome
-
-    def _timer(self) -> asyncio.TimerHandle | None:
-        seconds = self._function.timeout
-        if seconds is None:
-            return None
-        return self.attempt.loop.call_later(seconds, self.attempt.time_out)
 
     async def _handle(self, ctx: Any) -> Any:
         attempt, function = self.attempt, self._function
@@ -147,8 +162,14 @@ class ExecutionRunner:
         )
 
     async def _in_thread(self, ctx: Any) -> Any:
-        handler, threads = self._function.handler, self._runtime.handler_threads
-        call = self.attempt.scope.in_thread(threads, lambda: handler(ctx))
+        attempt, handler = self.attempt, self._function.handler
+
+        def called() -> Any:
+            attempt.handler_thread = threading.get_ident()
+            return handler(ctx)
+
+        call = attempt.scope.in_thread(self._runtime.handler_threads, called)
+        attempt.scope.handler_call = call.future
         try:
             return self._plain(await call.result())
         finally:
@@ -165,7 +186,9 @@ class ExecutionRunner:
             )
         return value
 
-    async def _outcome(self, handler: asyncio.Future[Any]) -> Outcome | None:
+    async def _outcome(
+        self, handler: asyncio.Future[Any], started_at: datetime
+    ) -> Outcome | None:
         attempt, scope = self.attempt, self.attempt.scope
         # An interrupted handler may return something all the same: that is what it
         # makes of its cancellation, and no result.
@@ -180,13 +203,34 @@ class ExecutionRunner:
             return failed_outcome(attempt, attempt.fatal, final=True)
         match why:
             case Interruption.TIMEOUT:
-                return failed_outcome(attempt, self._timeout())
+                outcome = failed_outcome(attempt, self._timeout())
             case Interruption.CANCELLED:
-                return unfinished(self._claim, Cancelled())
+                outcome = unfinished(self._claim, Cancelled())
             case Interruption.STOPPING:
-                return unfinished(self._claim, Released())
+                outcome = unfinished(self._claim, Released())
+            case Interruption.SUSPENDED:
+                outcome = await self._suspended(started_at)
             case _:
-                return self._ended(handler)
+                outcome = self._ended(handler)
+        return outcome
+
+    async def _suspended(self, started_at: datetime) -> Outcome:
+        """Record what a resume has to know, and give the claim up."""
+        attempt, settlement = self.attempt, self.attempt.parking.settlement
+        for step_id, failed in attempt.uncounted.items():
+            if attempt.journal.find(step_id) is None:
+                await attempt.journal.checkpoint(failed)
+        if not isinstance(settlement, Suspended):
+            return unfinished(self._claim, Released())
+        await attempt.journal.remove_waits(attempt.parking.left)
+        replayed = attempt.journal.replay.took
+        settlement = replace(
+            settlement,
+            wakeups=self._claim.execution.wakeups,
+            started_at=started_at,
+            pause=PAUSE_FACTOR * replayed if replayed >= MIN_REPLAY_SECONDS else 0.0,
+        )
+        return unfinished(self._claim, settlement)
 
     def _tell_of_cleanup(
         self, why: Interruption | None, error: BaseException | None
@@ -254,10 +298,13 @@ class ExecutionRunner:
             headers=MappingProxyType(dict(execution.headers)),
         )
 
-    def _announce_start(self) -> None:
+    def _announce(self) -> None:
+        """Tell that the attempt starts, or was suspended and continues."""
         self._runtime.store.claims.announce(self._claim)
         execution, emitter = self._claim.execution, self._runtime.emitter
-        for kind in (ExecutionStarted, ExecutionUpdated):
+        begins = execution.attempt_started_at is None
+        began = ExecutionStarted if begins else ExecutionResumed
+        for kind in (began, ExecutionUpdated):
             if emitter.listens_to(kind.name):
                 emitter.emit(
                     kind(

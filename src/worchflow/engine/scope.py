@@ -13,7 +13,7 @@ from .ownership import Interrupted, Interruption
 from .threads import ThreadCall
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 
     from .operation import Operation
     from .threads import Executor
@@ -46,6 +46,7 @@ class Scope:
         "_running",
         "_tasks",
         "ended",
+        "handler_call",
         "interruption",
         "is_over",
     )
@@ -67,6 +68,8 @@ class Scope:
         self._futures: set[asyncio.Future[Any]] = set()
         self._joining: asyncio.Event | None = None
         self._joined_error: BaseException | None = None
+        self.handler_call: asyncio.Future[Any] | None = None
+        """The call of a plain handler in its thread."""
 
     # The handler.
 
@@ -128,7 +131,7 @@ class Scope:
 
     def forget(self) -> None:
         """Drop what leads back to the attempt, once it has its outcome."""
-        self._handler = self._joined_error = None
+        self._handler = self._joined_error = self.handler_call = None
 
     # Its operations.
 
@@ -144,6 +147,15 @@ class Scope:
     def first_running(self) -> Operation | None:
         """One of the operations that run now."""
         return next(iter(self._running), None)
+
+    def runs_only(self, operations: Iterable[Operation]) -> bool:
+        """Whether it runs these operations, of those that run, and nothing else.
+
+        Beside them there is the handler, and tasks that it may have made.
+        """
+        return self._running == set(operations) and all(
+            each is self.handler_call for each in self._futures
+        )
 
     def issue(
         self,

@@ -6,14 +6,15 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..foundations.errors import InvalidInput, StepFailed
+from ..foundations.errors import InvalidInput, StepFailed, StepResultChanged
 from ..model.notices import StepCompleted, step_completed
 from ..model.records import ErrorInfo, StepStatus, StoredStep
+from .error_classes import as_instance, class_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..definitions.step_call import StepCall
+    from ..definitions.step_call import NamedCall
     from .attempt import Attempt
     from .operation import Operation
 
@@ -21,11 +22,29 @@ logger = logging.getLogger("worchflow.engine")
 
 
 def replay(
-    attempt: Attempt, call: StepCall, recorded: StoredStep, type_of: Callable[[], Any]
+    attempt: Attempt,
+    operation: Operation,
+    recorded: StoredStep,
+    type_of: Callable[[], Any],
 ) -> Any:
-    """The recorded value as the type that is named now; `StepFailed` for a failure."""
+    """The recorded value as the type that is named now; `StepFailed` for a failure.
+
+    Fails the execution if what is recorded is of another kind.
+    """
+    call = operation.call
+    if recorded.kind is not operation.kind:
+        changed = StepResultChanged(
+            f"{_where(call)} is recorded as step.{recorded.kind.value}, and the code "
+            f"asks for step.{operation.kind.value} under the same title: give it "
+            "another title",
+            field="title",
+        )
+        raise fatal(attempt, changed)
     if recorded.status is StepStatus.FAILED:
-        raise _failure(attempt, call, recorded.error)
+        failure = _failure(attempt, call, recorded.error)
+        if recorded.attempt is None:
+            raise failure
+        raise as_instance(failure, recorded.error_class)
     try:
         return attempt.runtime.payloads.decode_step(
             recorded.result, type_of(), where=_where(call)
@@ -69,6 +88,15 @@ async def record_failure(
     raise _failure(attempt, operation.call, stored.error) from failure
 
 
+def failure_of_attempt(
+    attempt: Attempt, operation: Operation, failure: Exception
+) -> StoredStep:
+    """The failure of a step without retries of its own, as a resume has to know it."""
+    error = attempt.runtime.payloads.encode_error(failure)
+    step = _step(attempt, operation, StepStatus.FAILED, error=error)
+    return replace(step, attempt=attempt.number, error_class=class_path(failure))
+
+
 def fatal(attempt: Attempt, error: InvalidInput) -> InvalidInput:
     """The error, noted as one that fails the execution at once."""
     error.execution_id = attempt.claim.execution.id
@@ -93,14 +121,15 @@ def _step(
         operation.started_at,
         attempt.runtime.clock.now(),
         operation.call.key,
+        operation.kind,
     )
 
 
-def _where(call: StepCall) -> str:
+def _where(call: NamedCall) -> str:
     return f"step {call.name}"
 
 
-def _failure(attempt: Attempt, call: StepCall, stored: ErrorInfo | None) -> StepFailed:
+def _failure(attempt: Attempt, call: NamedCall, stored: ErrorInfo | None) -> StepFailed:
     error = ErrorInfo(type="unknown", message="", traceback="")
     if stored is not None:
         error = attempt.runtime.payloads.decode_error(stored)

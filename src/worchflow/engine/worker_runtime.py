@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..serialization.payloads import Payloads
     from ..storage.contract.backend import Backend
     from .emitter import Emitter
+    from .slot import ParkingCounts
     from .threads import Threads
 
 
@@ -32,3 +33,4 @@ class WorkerRuntime:
     """Uniform in [0, 1), for jitter."""
     repeated: RepeatedLines
     """For lines that every execution would log while a store does not answer."""
+    parking: ParkingCounts

@@ -296,6 +296,9 @@ class StepFailed(StepError):
     """
 
     code = "WF5003"
+    counts_for_attempt = False
+    """Whether the next attempt runs the step again, as after any failure of a step that
+    has no retries of its own. So is a failure that a resume of its attempt repeats."""
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from ..definitions.context import through
 from ..definitions.middleware import Middleware
+from ..definitions.step_call import StepCall
 from ..foundations.ids import step_id
 from .lines import Kind
 from .writing import Ledger
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..definitions.context import BaseContext
-    from ..definitions.step_call import StepCall, StepRunner
+    from ..definitions.step_call import NamedCall, StepRunner
 
 
 class LedgerMiddleware(Middleware):
@@ -87,13 +88,17 @@ class _LedgerRunner:
         self._runner = runner
         self._uses: dict[str, int] = defaultdict(int)
 
-    def run(self, call: StepCall) -> Coroutine[Any, Any, Any]:
+    def run(self, call: NamedCall) -> Coroutine[Any, Any, Any]:
         """As `StepRunner.run`."""
+        if not isinstance(call, StepCall):
+            return self._runner.run(call)  # It has no effect of its own.
         step = self._name(call)
         return self._acked(step, self._runner.run(self._told(call, step)))
 
-    def run_blocking(self, call: StepCall) -> Any:
+    def run_blocking(self, call: NamedCall) -> Any:
         """As `StepRunner.run_blocking`."""
+        if not isinstance(call, StepCall):
+            return self._runner.run_blocking(call)
         step = self._name(call)
         value = self._runner.run_blocking(self._told(call, step))
         self._tell(Kind.ACKED, step, digest(value))

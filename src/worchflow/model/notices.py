@@ -47,6 +47,20 @@ class ExecutionStarted(ExecutionUpdated):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExecutionSuspended(ExecutionUpdated):
+    """`execution:suspended`: it leaves its worker while it waits."""
+
+    name: ClassVar[str] = "execution:suspended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionResumed(ExecutionUpdated):
+    """`execution:resumed`: an attempt that was suspended continues on a worker."""
+
+    name: ClassVar[str] = "execution:resumed"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExecutionCompleted(ExecutionUpdated):
     """`execution:complete`: the result is final and stored."""
 
@@ -75,9 +89,9 @@ class StepCompleted(ExecutionUpdated):
 
 
 Notice = ExecutionUpdated
-"""What travels between processes: one of the five above, without result and error."""
+"""What travels between processes: one of those above, without result and error."""
 
-PROGRESS = (ExecutionStarted, StepCompleted)
+PROGRESS = (ExecutionStarted, ExecutionResumed, StepCompleted)
 """Which of them tell how far an execution has come: many, and few wait for them."""
 
 KINDS: dict[str, type[ExecutionUpdated]] = {
@@ -85,6 +99,8 @@ KINDS: dict[str, type[ExecutionUpdated]] = {
     for kind in (
         ExecutionUpdated,
         ExecutionStarted,
+        ExecutionSuspended,
+        ExecutionResumed,
         ExecutionCompleted,
         AttemptFailed,
         StepCompleted,
@@ -107,10 +123,11 @@ def encode_notice(notice: Notice) -> str:
     return text + "}"
 
 
-def started(claim: Claim) -> ExecutionStarted:
-    """What a store publishes when the attempt of a claim starts."""
+def started(claim: Claim) -> ExecutionStarted | ExecutionResumed:
+    """What a store publishes when the attempt of a claim starts, or continues."""
     execution = claim.execution
-    return ExecutionStarted(
+    begins = execution.attempt_started_at is None
+    return (ExecutionStarted if begins else ExecutionResumed)(
         execution_id=execution.id,
         event_name=execution.event_name,
         attempt=execution.attempt_count + 1,
@@ -121,8 +138,9 @@ def started(claim: Claim) -> ExecutionStarted:
 def encode_started(claim: Claim) -> str:
     """The same as JSON at once: it is done for every attempt, heard or not."""
     execution = claim.execution
+    name = "start" if execution.attempt_started_at is None else "resumed"
     return (
-        f'{{"name":"execution:start","execution_id":{_quoted(execution.id)},'
+        f'{{"name":"execution:{name}","execution_id":{_quoted(execution.id)},'
         f'"event_name":{_quoted(execution.event_name)},'
         f'"attempt":{execution.attempt_count + 1},"status":"processing"}}'
     )

@@ -103,6 +103,11 @@ class WorkerOptions:
     between, runs alone in the quarantine slot."""
     quarantine_deaths: int = 5
     """Worker deaths in the quarantine slot before it fails as `poison`."""
+    park_for: float = 1.0
+    """So long an execution that waits is kept, without a slot, before it leaves the
+    worker."""
+    max_parked: int | None = None
+    """So many of them are kept at most; None: ten for each slot, at least 100."""
     blocked_loop_after: float = 1.0
     """The event loop is reported as blocked after this long without a turn."""
     give_up_blocked_after: float | None = None
@@ -118,13 +123,16 @@ class WorkerOptions:
             "heartbeat",
             "upkeep_interval",
             "prune_interval",
+            "park_for",
             "blocked_loop_after",
         ):
             _check_positive(name, getattr(self, name))
         if self.give_up_blocked_after is not None:
             _check_positive("give_up_blocked_after", self.give_up_blocked_after)
-        for name in ("quarantine_after", "quarantine_deaths"):
+        for name in ("quarantine_after", "quarantine_deaths", "max_parked"):
             value = getattr(self, name)
+            if value is None and name == "max_parked":
+                continue
             if type(value) is not int or value < 1:
                 raise ConfigurationError(
                     f"{name}={value!r} must be a whole number from 1 up"

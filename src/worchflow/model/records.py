@@ -15,6 +15,7 @@ from typing import Any, Generic
 from typing_extensions import TypeVar
 
 from ..foundations.types import Payload, value
+from .step_kind import StepKind
 from .waits import StoredWait
 
 Item = TypeVar("Item")
@@ -151,6 +152,7 @@ class StepRecord:
     attempts: int
     started_at: datetime | None
     finished_at: datetime | None
+    kind: StepKind = StepKind.RUN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +215,8 @@ class StoredExecution:
     """How often it was woken; never reset."""
     has_waits: bool = False
     """Whether waits of it may be stored."""
+    attempt_started_at: datetime | None = None
+    """When the attempt began that was suspended and has not ended."""
 
 
 @value
@@ -228,6 +232,11 @@ class StoredStep:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     key: str | None = None
+    kind: StepKind = StepKind.RUN
+    attempt: int | None = None
+    """The only attempt that a failure counts for; None: for all until a retry."""
+    error_class: str | None = None
+    """Of such a failure the class, as `module:name`."""
 
 
 @value

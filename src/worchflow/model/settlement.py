@@ -89,6 +89,8 @@ class Suspended:
     None: only a wake-up ends it."""
     reason: str | None = None
     """What it waits for, for people."""
+    started_at: datetime | None = None
+    """When the attempt began, under whichever claim, by the clock of its worker."""
     pause: float = 0.0
     """Seconds from the store's now for which it is not claimed, whatever wakes it."""
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-
-class WaitKind(StrEnum):
-    """What ends a wait. The words are also what the stores hold."""
-
-    SLEEP = "sleep"
+    from .step_kind import StepKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +19,7 @@ class NewWait:
     """
 
     step_id: str
-    kind: WaitKind
+    kind: StepKind
     title: str
     timeout: float | None = None
     """Seconds from the store's now until its deadline."""
@@ -37,7 +32,7 @@ class StoredWait:
     """A wait as a store holds it: its deadline never moves."""
 
     step_id: str
-    kind: WaitKind
+    kind: StepKind
     title: str
     token: int
     """That of the claim under which it was written down."""

@@ -70,6 +70,7 @@ def decode_step(
     """The step with a plain JSON result; `SerializationError` if it is broken."""
     where = f"step {step_name(stored.title, stored.key)} of execution {execution_id}"
     return StepRecord(
+        kind=stored.kind,
         execution_id=execution_id,
         step_id=stored.step_id,
         title=stored.title,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +17,7 @@ from ..model.notices import ErrorRaised, ExecutionUpdated
 from ..model.settlement import Released
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from ..definitions.registry import FunctionRegistry
     from ..engine.outcome import Outcome
@@ -28,11 +30,60 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.worker")
 
+MIN_PARKED, PARKED_FOR_EACH_SLOT = 100, 10
+MAX_PARKED_BYTES = 256 * 1024 * 1024
+"""Bytes of records that all parked executions of a worker keep at most."""
+
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parked:
+    """An execution that is kept while it waits."""
+
+    suspend: Callable[[], bool]
+    """Lets it leave, if it still waits: whether it does."""
+    size: int
+    is_sync: bool
+    """Whether it keeps a thread."""
+
+
+class ExecutionSlot:
+    """The slot of one execution, as its attempt sees it."""
+
+    __slots__ = ("_execution_id", "_is_sync", "_slots")
+
+    def __init__(
+        self, slots: ExecutionSlots, execution_id: str, *, is_sync: bool
+    ) -> None:
+        self._slots = slots
+        self._execution_id = execution_id
+        self._is_sync = is_sync
+
+    @property
+    def park_for(self) -> float:
+        """Seconds for which it is kept while it waits."""
+        return self._slots.keeps_for(self._execution_id)
+
+    def park(self, suspend: Callable[[], bool], size: int) -> None:
+        """Give the slot back while it waits."""
+        parked = Parked(suspend=suspend, size=size, is_sync=self._is_sync)
+        self._slots.park(self._execution_id, parked)
+
+    def ask(self) -> asyncio.Future[None]:
+        """Ask for a slot again."""
+        return self._slots.ask(self._execution_id)
+
+    def take(self) -> None:
+        """Have a slot again at once."""
+        self._slots.take(self._execution_id)
+
+
 class ExecutionSlots:
-    """Runs claims in at most `concurrency` slots; a slot is free after settlement."""
+    """Runs claims in at most `concurrency` slots; a slot is free after settlement.
+
+    An execution that only waits has none meanwhile, and is kept all the same.
+    """
 
     def __init__(
         self,
@@ -44,6 +95,13 @@ class ExecutionSlots:
         self._registry = registry
         self._options = options
         self._slots: dict[str, asyncio.Task[None]] = {}
+        """What runs or is parked, by execution."""
+        self._parked: dict[str, Parked] = {}
+        """What has no slot while it waits, the longest parked first."""
+        self._asking: deque[tuple[str, asyncio.Future[None]]] = deque()
+        """What is parked and could continue, in its order."""
+        self._keeps_none = False
+        """Whether nothing is parked any more: the worker stops."""
         self._runners: dict[str, ExecutionRunner] = {}
         self._quarantined: str | None = None
         self.may_be_quarantined = True
@@ -54,7 +112,13 @@ class ExecutionSlots:
     @property
     def free(self) -> int:
         """How many more executions may be claimed now."""
-        return max(0, self._options.concurrency - len(self._slots))
+        return max(0, self._vacant - len(self._asking))
+
+    @property
+    def _vacant(self) -> int:
+        """How many slots nothing runs in; negative if more runs than there are."""
+        running = len(self._slots) - len(self._parked)
+        return self._options.concurrency - running
 
     @property
     def free_share(self) -> float:
@@ -63,7 +127,7 @@ class ExecutionSlots:
 
     @property
     def ids(self) -> frozenset[str]:
-        """The ids of the executions in the slots."""
+        """The ids of the executions in the slots, and of those that are parked."""
         return frozenset(self._slots)
 
     @property
@@ -97,8 +161,14 @@ class ExecutionSlots:
         for runner in list(self._runners.values()):
             runner.attempt.scope.interrupt(why)
 
+    def suspend_parked(self) -> None:
+        """Let everything that waits leave, now and from now on."""
+        self._keeps_none = True
+        for parked in list(self._parked.values()):
+            parked.suspend()
+
     async def drained(self) -> None:
-        """Wait until every slot is free."""
+        """Wait until nothing runs or is parked."""
         while self._slots:
             await asyncio.wait(self._slots.values())
 
@@ -115,7 +185,8 @@ class ExecutionSlots:
 
     def _ended(self, execution_id: str, task: asyncio.Task[None]) -> None:
         del self._slots[execution_id]
-        self._freed.set()
+        self._parked.pop(execution_id, None)
+        self._has_vacancy()
         if self._quarantined == execution_id:
             self._quarantined = None
             self.may_be_quarantined = True
@@ -159,12 +230,63 @@ class ExecutionSlots:
             return unfinished(claim, Released(delay=1.0))
         if claim.execution.recoveries and not await self._begin(claim, lease):
             return None
-        runner = ExecutionRunner(self._runtime, lease, claim, function)
+        slot = ExecutionSlot(self, claim.execution.id, is_sync=not function.is_async)
+        runner = ExecutionRunner(self._runtime, lease, claim, function, slot)
         self._runners[claim.execution.id] = runner
         try:
             return await runner.run()
         finally:
             del self._runners[claim.execution.id]
+
+    # -- what is parked
+
+    def keeps_for(self, execution_id: str) -> float:
+        """Seconds for which an execution is kept while it waits."""
+        if self._keeps_none or execution_id == self._quarantined:
+            return 0.0
+        return self._options.park_for
+
+    def park(self, execution_id: str, parked: Parked) -> None:
+        """Take the slot of an execution back while it waits, until it asks for one."""
+        self._parked[execution_id] = parked
+        self._has_vacancy()
+        if self._keeps_none:
+            parked.suspend()
+            return
+        for each in self._beyond_limits():
+            if each.suspend():
+                return
+
+    def ask(self, execution_id: str) -> asyncio.Future[None]:
+        """Give a parked execution a slot as soon as there is one."""
+        asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asking.append((execution_id, asked))
+        self._has_vacancy()
+        return asked
+
+    def take(self, execution_id: str) -> None:
+        """Give a parked execution a slot, even if there is none."""
+        self._parked.pop(execution_id, None)
+
+    def _has_vacancy(self) -> None:
+        """Give free slots to what asked for them; the rest is for new executions."""
+        while self._asking and (self._vacant > 0 or self._asking[0][1].done()):
+            execution_id, asked = self._asking.popleft()
+            if not asked.done():
+                self._parked.pop(execution_id, None)
+                asked.set_result(None)
+        self._freed.set()
+
+    def _beyond_limits(self) -> Iterable[Parked]:
+        """The longest parked first, if there are too many, or they keep too much."""
+        every = list(self._parked.values())
+        most = self._options.max_parked
+        if most is None:
+            most = max(MIN_PARKED, PARKED_FOR_EACH_SLOT * self._options.concurrency)
+        if len(every) > most or sum(each.size for each in every) > MAX_PARKED_BYTES:
+            return every
+        sync = [each for each in every if each.is_sync]
+        return sync if len(sync) > self._options.concurrency else ()
 
     def _enter_quarantine(self, claim: Claim) -> bool:
         if self._quarantined is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from ..definitions.registry import FunctionRegistry
 from ..engine.emitter import CallbackMethods, Callbacks, Emitter
 from ..engine.ownership import Interruption
+from ..engine.slot import ParkingCounts
 from ..engine.threads import Threads
 from ..engine.worker_runtime import WorkerRuntime
 from ..foundations import forking
@@ -93,11 +94,13 @@ class Worcher(CallbackMethods):
             payloads=Payloads.of(shared),
             middleware=tuple(middleware),
             emitter=self._emitter,
-            handler_threads=Threads(self.options.concurrency, "worchflow-handler"),
+            # Those of plain handlers that are parked stay taken.
+            handler_threads=Threads(2 * self.options.concurrency, "worchflow-handler"),
             step_threads=Threads(_step_threads(self.options), "worchflow-step"),
             clock=clock,
             random=clock.random,
             repeated=RepeatedLines(clock.monotonic),
+            parking=ParkingCounts(),
         )
         self._slots = ExecutionSlots(self._runtime, self._registry, self.options)
         self._background = Background(self._emitter)
@@ -126,6 +129,11 @@ class Worcher(CallbackMethods):
         """This worker's identity now; it changes when the lease was lost."""
         lease = self._membership.lease
         return lease.worker.id if lease else None
+
+    @property
+    def parking(self) -> ParkingCounts:
+        """How often executions have waited here: parked, resumed, suspended."""
+        return self._runtime.parking
 
     async def start(self) -> None:
         """Connect, join the fleet and begin to claim; returns once polling.
@@ -264,6 +272,7 @@ class Worcher(CallbackMethods):
         self._state = "stopping"
         try:
             await self._background.end()
+            self._slots.suspend_parked()
             drained = await self._drain()
             if drained:
                 await self._release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -16,6 +17,7 @@ from worchflow.engine.attempt import Attempt
 from worchflow.engine.emitter import Emitter
 from worchflow.engine.ownership import Interruption
 from worchflow.engine.runner import ExecutionRunner
+from worchflow.engine.slot import ParkingCounts
 from worchflow.engine.threads import Threads
 from worchflow.engine.worker_runtime import WorkerRuntime
 from worchflow.foundations.ids import step_id
@@ -62,6 +64,27 @@ class Steps(StepStore):
         return {step.title: step.result for step in await self.recorded()}
 
 
+class OpenSlot:
+    """A slot that is always free; `suspend` is what an attempt parked with last."""
+
+    def __init__(self) -> None:
+        self.park_for = 1.0
+        self.suspend: Callable[[], bool] | None = None
+        self.taken = 0
+
+    def park(self, suspend: Callable[[], bool], size: int) -> None:
+        assert size >= 0
+        self.suspend = suspend
+
+    def ask(self) -> asyncio.Future[None]:
+        asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asked.set_result(None)
+        return asked
+
+    def take(self) -> None:
+        self.taken += 1
+
+
 class Engine:
     """Makes attempts of one execution and runs them, on a database in memory."""
 
@@ -86,7 +109,9 @@ class Engine:
             clock=SYSTEM,
             random=lambda: 0.0,
             repeated=RepeatedLines(SYSTEM.monotonic),
+            parking=ParkingCounts(),
         )
+        self.slot = OpenSlot()
         self._held: Claim | None = None
         self._closing = AsyncExitStack()
 
@@ -129,7 +154,7 @@ class Engine:
             "name", handler, **options
         )
         claim = await self._claim()
-        return ExecutionRunner(self.runtime, self.lease, claim, function)
+        return ExecutionRunner(self.runtime, self.lease, claim, function, self.slot)
 
     async def attempt(self, handler: Callable[..., Any], **options: Any) -> Attempt:
         return (await self.runner(handler, **options)).attempt

@@ -13,7 +13,7 @@ FIELDS = {"execution_id": "e-1", "function": "pay", "attempt": 2}
 
 
 def test_a_line_carries_what_it_is_about(caplog: pytest.LogCaptureFixture) -> None:
-    log = ExecutionLog(FIELDS, Replay([], told=False))
+    log = ExecutionLog(FIELDS, Replay([], told=False, clock=lambda: 0.0))
 
     log.warning("charged %d", 7, extra={"amount": 7, "function": "the caller's"})
 
@@ -30,7 +30,7 @@ def test_a_line_carries_what_it_is_about(caplog: pytest.LogCaptureFixture) -> No
 def test_a_line_of_a_replay_waits_or_is_marked(
     told: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    replay = Replay(["a"], told=told)
+    replay = Replay(["a"], told=told, clock=lambda: 0.0)
     log = ExecutionLog(FIELDS, replay)
 
     log.warning("again")
@@ -41,7 +41,7 @@ def test_a_line_of_a_replay_waits_or_is_marked(
 
 
 def test_a_level_that_is_off_makes_no_line(caplog: pytest.LogCaptureFixture) -> None:
-    log = ExecutionLog(FIELDS, Replay([], told=False))
+    log = ExecutionLog(FIELDS, Replay([], told=False, clock=lambda: 0.0))
     with caplog.at_level(logging.ERROR, "worchflow.execution"):
         log.warning("not now")
 

@@ -16,7 +16,7 @@ def line(number: int) -> logging.LogRecord:
 
 
 def test_a_replay_ends_with_the_last_of_what_was_recorded() -> None:
-    replay = Replay(["a", "b"], told=False)
+    replay = Replay(["a", "b"], told=False, clock=lambda: 0.0)
     for step_id in ("b", "b", "a"):
         assert replay.continues
         replay.ask_for(step_id)
@@ -25,7 +25,7 @@ def test_a_replay_ends_with_the_last_of_what_was_recorded() -> None:
 
 
 def test_a_replay_ends_with_a_step_that_was_not_recorded() -> None:
-    replay = Replay(["a", "b"], told=False)
+    replay = Replay(["a", "b"], told=False, clock=lambda: 0.0)
 
     replay.ask_for("c")
 
@@ -33,13 +33,13 @@ def test_a_replay_ends_with_a_step_that_was_not_recorded() -> None:
 
 
 def test_nothing_recorded_is_no_replay() -> None:
-    assert not Replay([], told=False).continues
+    assert not Replay([], told=False, clock=lambda: 0.0).continues
 
 
 def test_what_was_held_back_is_dropped_where_the_replay_ends_as_it_should(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    replay = Replay(["a"], told=False)
+    replay = Replay(["a"], told=False, clock=lambda: 0.0)
     replay.held.append(line(1))
 
     replay.ask_for("a")
@@ -51,7 +51,7 @@ def test_what_was_held_back_is_dropped_where_the_replay_ends_as_it_should(
 def test_what_was_held_back_is_logged_where_an_attempt_ends_before(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    replay = Replay(["a"], told=False)
+    replay = Replay(["a"], told=False, clock=lambda: 0.0)
     replay.held.extend(map(line, range(MAX_HELD_LINES + 2)))
 
     replay.tell_held()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...definitions.middleware import nest_step
 from ...definitions.retry import decide_retry
 from ...definitions.step_call import MISSING
 from ...foundations.errors import InvalidInput
+from ...model.step_kind import StepKind
 from ...serialization.annotations import MISSING as UNANNOTATED
 from ...serialization.annotations import return_type
 from ..coroutines import discard, is_being_cancelled
@@ -44,6 +45,7 @@ class Run:
         "step_id",
         "tries",
     )
+    kind: ClassVar[StepKind] = StepKind.RUN
 
     # Made only for what is not replayed.
     _as_type: Any
@@ -61,7 +63,7 @@ class Run:
 
     def replay(self, recorded: StoredStep) -> Any:
         """The recorded result as the type that the code names now."""
-        return replay(self._attempt, self.call, recorded, self._type)
+        return replay(self._attempt, self, recorded, self._type)
 
     async def do(self) -> Any:
         """The function's result, recorded before this returns."""

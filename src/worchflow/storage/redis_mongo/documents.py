@@ -13,6 +13,7 @@ from ...foundations.json_text import json_text
 from ...foundations.milliseconds import from_milliseconds, to_milliseconds
 from ...model.records import ExecutionStatus, StepStatus, StoredExecution, StoredStep
 from ...model.settlement import claim_mark
+from ...model.step_kind import StepKind
 from ...model.transitions import CLAIMABLE
 from .fields import (
     attempts_of,
@@ -62,7 +63,7 @@ STEP_LIFE = "executionNonce"
 """The field of a step, or of a wait, that says whose it is: the `LIFE` of its
 execution."""
 
-FATE = (LIFE, "retryToken")
+FATE = (LIFE, "retryToken", "attemptCount")
 """What of an execution says which of the steps under its id are void."""
 
 COMPLETED, FAILED = StepStatus.COMPLETED.value, StepStatus.FAILED.value
@@ -83,6 +84,7 @@ class Documents:
 
     def __init__(self, options: BackendOptions) -> None:
         self._options = options
+        self.queue_prefix = options.queue_prefix
         self.is_shared = options.ts_compat
         """Whether the original reads and writes them as well."""
         self.id_field = "id" if options.ts_compat else "_id"
@@ -168,42 +170,6 @@ class Documents:
         document["enqueuedAt"] = document["dueAt"] = DatetimeMS(due)
         return document
 
-    def adopted_execution(
-        self, execution_id: str, fields: Mapping[str, str] | None, now: int
-    ) -> Document:
-        """The document of an execution that was only sent to Redis.
-
-        Without a nonce: what ran it before may have left steps. `UnreadableError`
-        for a hash that is not this id's whole, queued execution.
-        """
-        if not fields:
-            raise UnreadableError("it has no document, and no readable hash")
-        event_name = fields.get("eventName")
-        event_data = self._event_data(fields) if "eventData" in fields else None
-        if fields.get("id") != execution_id or not event_name or event_data is None:
-            raise UnreadableError("its hash lacks its id, eventName or eventData")
-        if fields.get("status") != "queued":
-            raise UnreadableError(f"its hash says {str(fields.get('status'))[:20]!r}")
-        if not is_json(event_data):
-            raise UnreadableError("the eventData of its hash is not JSON")
-        created = fields.get("createdAt", "")
-        is_number = created.isascii() and created.isdecimal() and len(created) < 15
-        return {
-            "_id": execution_id,
-            "id": execution_id,
-            "queuePrefix": self._options.queue_prefix,
-            "eventName": event_name,
-            "eventData": event_data,
-            "status": "queued",
-            "attemptCount": 0,
-            "createdAt": Int64(int(created) if is_number else now),
-            "updatedAt": Int64(now),
-            "token": Int64(0),
-            "recoveries": 0,
-            "enqueuedAt": DatetimeMS(now),
-            "dueAt": DatetimeMS(now),
-        }
-
     def execution(self, document: Document) -> StoredExecution:
         """The execution in a document; `UnreadableError` for half of one.
 
@@ -213,7 +179,7 @@ class Documents:
         try:
             status = _STATUSES.get(document["status"])
             execution_id, event_name = document["id"], document["eventName"]
-            event_data = self._event_data(document)
+            event_data = self.event_data(document)
         except (KeyError, TypeError) as error:
             raise UnreadableError(f"its document lacks {error}") from None
         if status is None:
@@ -251,9 +217,11 @@ class Documents:
             attempts=attempts_of(document),
             wakeups=count_of(get("wakeups")),
             has_waits=get(HAS_WAITS) is True,
+            attempt_started_at=moment_of(get("attemptStartedAt")),
         )
 
-    def _event_data(self, fields: Mapping[str, Any]) -> Any:
+    def event_data(self, fields: Mapping[str, Any]) -> Any:
+        """The data in a document or hash; what is undefined is null."""
         if self.is_shared and not fields.get("eventData"):
             return "null"  # What was sent is undefined, which JSON has no text for.
         return fields["eventData"]
@@ -291,6 +259,10 @@ class Documents:
             document["startedAt"] = step.started_at
         if step.key is not None:
             document["key"] = step.key
+        if step.kind is not StepKind.RUN:
+            document["kind"] = step.kind.value
+        if step.attempt is not None:
+            document |= {"attempt": step.attempt, "errorClass": step.error_class}
         if step.result is not None:
             self.set_result(document, step.result)
         if step.error is not None:
@@ -344,6 +316,9 @@ class Documents:
             started_at=moment_of(document.get("startedAt")),
             finished_at=moment_of(document.get("timestamp")),
             key=text_or_none(document.get("key")),
+            kind=StepKind.of(document.get("kind")),
+            attempt=count_of(document.get("attempt")) or None,
+            error_class=text_or_none(document.get("errorClass")),
         )
 
     # -- hashes

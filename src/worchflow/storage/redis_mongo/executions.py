@@ -269,5 +269,5 @@ def _retry_change(now: int, prefix: str) -> list[Document]:
     }
     gone = "error errorStack errorType errorStep enc result reason cancelRequested "
     gone += "cancelReason finishedAt runAt doneBy sweptAt handOns owner claim deaths "
-    gone += "begun"
+    gone += "begun attemptStartedAt"
     return [{"$set": values}, {"$unset": gone.split()}]

@@ -133,6 +133,8 @@ class SettlementUpdate:
         removed: tuple[str, ...] = UNSET_COMPLETED
         if self._claim.execution.error is not None:
             removed += tuple(UNSET_ERROR)
+        if self._claim.execution.attempt_started_at is not None:
+            removed += ("attemptStartedAt",)
         return Update(
             execution_id,
             values,
@@ -171,6 +173,8 @@ class SettlementUpdate:
             "doneBy": self.mark,
         }
         unset: Document = dict(UNSET_OWNERSHIP)
+        if not isinstance(settlement, Released):
+            unset["attemptStartedAt"] = ""
         if self.is_terminal:
             values["finishedAt"] = DatetimeMS(self._now)
             values |= self.follow_ups

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...model.records import StepStatus
 from .committer import DUPLICATE
 from .documents import EXECUTIONS, FATE, LIFE, STEP_LIFE, STEPS, life_of
-from .fields import plain_step_id
+from .fields import count_of, plain_step_id
 
 if TYPE_CHECKING:
     from .documents import Document
@@ -20,9 +20,10 @@ WRITE = ("_id", STEP_LIFE, "nonce", "status")
 class StepRecords:
     """Tells void documents of steps from others and replaces them.
 
-    Void is what another execution of the same id recorded, and a failure from before
-    an explicit retry. A void document is never read. It stays until the step is
-    recorded anew, in its place, or its execution is pruned.
+    Void is what another execution of the same id recorded, a failure from before an
+    explicit retry, and one that counted for an attempt alone that has ended. A void
+    document is never read. It stays until the step is recorded anew, in its place, or
+    its execution is pruned.
     """
 
     def __init__(self, stores: Stores) -> None:
@@ -41,7 +42,9 @@ class StepRecords:
         token, void_below = step.get("token"), execution.get("retryToken", 0)
         if not isinstance(token, int) or not isinstance(void_below, int):
             return True
-        return token < void_below
+        attempt, ended = step.get("attempt"), count_of(execution.get("attemptCount"))
+        is_over = isinstance(attempt, int) and attempt <= ended
+        return is_over or token < void_below
 
     async def record(self, document: Document, size: int) -> Document:
         """Insert a step and return what is recorded of it.

@@ -90,6 +90,8 @@ class SuspensionUpdate:
             "updatedAt": Int64(self._now),
             "doneBy": self.mark,
         }
+        if (started_at := self._settlement.started_at) is not None:
+            values["attemptStartedAt"] = started_at
         if self.due is not None:
             due = DatetimeMS(self.due)
             values |= {"enqueuedAt": due, "dueAt": due}

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...model.transitions import CLAIMABLE
+from .adopted_executions import adopted_execution
 from .documents import EXECUTIONS, UnreadableError
 from .scripts import BACK, NOWHERE
 from .unserved import Unserved
@@ -144,8 +145,8 @@ class UnclaimableSorter:
         documents: dict[str, Document] = {}
         for execution_id, fields in zip(ids, hashes, strict=True):
             try:
-                documents[execution_id] = stores.documents.adopted_execution(
-                    execution_id, fields, now
+                documents[execution_id] = adopted_execution(
+                    stores.documents, execution_id, fields, now
                 )
             except UnreadableError as error:
                 self.set_aside(execution_id, error.message)

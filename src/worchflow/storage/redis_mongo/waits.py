@@ -12,7 +12,8 @@ from typing_extensions import override
 from ...foundations.ids import new_nonce
 from ...model.notices import ExecutionUpdated, encode_notice
 from ...model.records import SUSPENDED, ExecutionStatus
-from ...model.waits import StoredWait, WaitKind
+from ...model.step_kind import StepKind
+from ...model.waits import StoredWait
 from ..contract.waits import WaitStore
 from .documents import EXECUTIONS, HAS_WAITS, LIFE, LIVE, STEP_LIFE, WAITS
 from .expressions import as_long
@@ -236,7 +237,7 @@ def read_wait(document: Document, now: int) -> StoredWait:
     deadline = milliseconds_of(document.get("deadline"))
     return StoredWait(
         step_id=document["stepId"],
-        kind=WaitKind(document["kind"]),
+        kind=StepKind(document["kind"]),
         title=document["title"],
         token=count_of(document.get("token")),
         deadline=moment_of(document.get("deadline")),

@@ -70,7 +70,7 @@ _RETRY = """
         cancel_requested = 0, cancel_reason = NULL, reason = NULL, result = NULL,
         error_type = NULL, error_message = NULL, error_traceback = NULL,
         error_step = NULL,
-        finished_at = NULL, updated_at = :now
+        finished_at = NULL, attempt_started_at = NULL, updated_at = :now
     WHERE id = :id
 """
 

@@ -20,6 +20,7 @@ from ...model.records import (
     StoredStep,
 )
 from ...model.settlement import only_attempt
+from ...model.step_kind import StepKind
 from .times import due_after
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class ExecutionRow(NamedTuple):
     done_by: Any
     wakeups: Any
     has_waits: Any
+    attempt_started_at: Any
 
 
 class StepRow(NamedTuple):
@@ -97,6 +99,9 @@ class StepRow(NamedTuple):
     started_at: Any
     finished_at: Any
     key: Any
+    kind: Any
+    attempt: Any
+    error_class: Any
 
 
 NEW_EXECUTION_COLUMNS = ", ".join(NewExecutionRow._fields)
@@ -199,6 +204,7 @@ def read_execution(row: Row) -> StoredExecution:
             attempts=_attempts(columns),
             wakeups=_number(columns.wakeups),
             has_waits=bool(columns.has_waits),
+            attempt_started_at=_moment(columns.attempt_started_at),
         )
     except BAD_ROW as error:
         raise UnreadableRowError(
@@ -221,6 +227,9 @@ def read_step(row: Row) -> StoredStep:
             started_at=_moment(columns.started_at),
             finished_at=_moment(columns.finished_at),
             key=_text_or_none(columns.key),
+            kind=StepKind.of(columns.kind),
+            attempt=None if columns.attempt is None else _number(columns.attempt),
+            error_class=_text_or_none(columns.error_class),
         )
     except BAD_ROW as error:
         raise UnreadableRowError(
@@ -240,6 +249,9 @@ def step_row(step: StoredStep) -> StepRow:
         milliseconds_or_none(step.started_at),
         milliseconds_or_none(step.finished_at),
         step.key,
+        None if step.kind is StepKind.RUN else step.kind.value,
+        step.attempt,
+        step.error_class,
     )
 
 

@@ -67,7 +67,9 @@ _SETTLE = f"""
         cancel_reason = CASE v.status WHEN 'cancelled'
             THEN coalesce(v.cancel_reason, executions.cancel_reason) END,
         cancel_requested = 0, updated_at = {{now}}, done_by = v.done_by,
-        attempts = coalesce(v.attempts, executions.attempts)
+        attempts = coalesce(v.attempts, executions.attempts),
+        attempt_started_at = CASE v.status WHEN 'queued'
+            THEN executions.attempt_started_at END
     FROM {named_rows(SettlementRow._fields)} AS v
     WHERE executions.id = v.id AND executions.owner = v.owner
         AND executions.token = v.token AND executions.queue_prefix = {{prefix}}

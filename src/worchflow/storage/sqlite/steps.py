@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from .writer import Transaction
 
 _NEW = ", ".join(f"new.{each}" for each in StepRow._fields)
+_REPLACED = ", ".join(
+    f"{each} = excluded.{each}"
+    for each in ("token", *StepRow._fields)
+    if each != "step_id"
+)
+_IS_OVER = """
+    steps.attempt IS NOT NULL AND steps.attempt <= (
+        SELECT attempt_count FROM executions WHERE seq = steps.execution
+    )
+"""
+"""Of a failure that counted for one attempt, when that has ended: it is void."""
+
 _INSERT = f"""
     INSERT INTO steps (execution, token, {STEP_COLUMNS})
     SELECT e.seq, new.claim_token, {_NEW}
@@ -32,7 +44,7 @@ _INSERT = f"""
     CROSS JOIN executions AS e ON e.id = new.execution_id
         AND e.queue_prefix = {{prefix}} AND e.nonce = new.nonce
     WHERE new.status <> 'failed' OR new.claim_token >= e.retry_token
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (execution, step_id) DO UPDATE SET {_REPLACED} WHERE {_IS_OVER}
 """  # noqa: S608 - made of constants
 
 _ONE = f"""
@@ -51,12 +63,13 @@ _IS_VOID = """
 _OF_EXECUTION = f"""
     SELECT {STEP_COLUMNS} FROM steps
     WHERE execution = (SELECT seq FROM executions WHERE id = ? AND queue_prefix = ?)
+        AND NOT ({_IS_OVER})
     ORDER BY started_at, seq
 """  # noqa: S608 - made of constants
 
 _OF_EXECUTIONS = f"""
     SELECT execution, {STEP_COLUMNS} FROM steps
-    WHERE execution IN (SELECT value FROM json_each(?))
+    WHERE execution IN (SELECT value FROM json_each(?)) AND NOT ({_IS_OVER})
 """  # noqa: S608 - made of constants
 
 

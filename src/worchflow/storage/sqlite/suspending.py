@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ...foundations.types import value
 from ...model.records import ExecutionStatus
 from ...model.settlement import Settled, claim_mark
+from .rows import milliseconds_or_none
 from .settling import Ending, look, tell
 from .times import due_after, due_at
 from .writer import one_by_one
@@ -26,7 +27,7 @@ _WAKEUPS = """
 _SUSPEND = """
     UPDATE executions SET status = :status, owner = NULL, due_at = :due_at,
         run_at = :run_at, not_before = :not_before, reason = :reason, deaths = 0,
-        updated_at = :now, done_by = :mark
+        updated_at = :now, done_by = :mark, attempt_started_at = :started_at
     WHERE id = :id
 """
 
@@ -62,6 +63,7 @@ def _suspend(tx: Transaction, prefix: str, request: SuspendRequest) -> Settled:
             "not_before": not_before,
             "reason": end.reason,
             "now": tx.now,
+            "started_at": milliseconds_or_none(settlement.started_at),
             "mark": mark,
         }
         tx.connection.execute(_SUSPEND, values)

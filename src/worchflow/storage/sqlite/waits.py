@@ -12,7 +12,8 @@ from ...foundations.json_text import json_text
 from ...foundations.milliseconds import from_milliseconds
 from ...model.notices import ExecutionUpdated
 from ...model.records import SUSPENDED, ExecutionStatus
-from ...model.waits import StoredWait, WaitKind
+from ...model.step_kind import StepKind
+from ...model.waits import StoredWait
 from ..contract.waits import WaitStore
 from .rows import BAD_ROW, UnreadableRowError, fetch, one_of
 from .times import due_after, due_at, wall_now
@@ -190,7 +191,7 @@ def read_wait(row: Row, now: int) -> StoredWait:
             left = max(0, columns.deadline - now) / 1000
         return StoredWait(
             step_id=columns.step_id,
-            kind=WaitKind(columns.kind),
+            kind=StepKind(columns.kind),
             title=columns.title,
             token=columns.token,
             deadline=deadline,

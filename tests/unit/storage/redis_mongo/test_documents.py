@@ -213,46 +213,6 @@ def test_a_hash_is_text_integers_and_json() -> None:
     }
 
 
-HASH = {
-    "id": "e1",
-    "eventName": "payment",
-    "eventData": '{"amount":1}',
-    "status": "queued",
-    "attemptCount": "0",
-    "createdAt": "1778051289123",
-    "updatedAt": "1778051289123",
-}
-
-
-def test_a_whole_hash_becomes_a_document() -> None:
-    stored = documents.execution(documents.adopted_execution("e1", HASH, NOW))
-    assert stored.event_data == '{"amount":1}'
-    assert stored.created_at == MOMENT
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        None,
-        {},
-        HASH | {"id": "e2"},
-        HASH | {"eventData": "no json"},
-        HASH | {"eventName": ""},
-        HASH | {"status": "completed"},
-        {k: v for k, v in HASH.items() if k != "eventData"},
-        {k: v for k, v in HASH.items() if k != "status"},
-    ],
-)
-def test_half_a_hash_becomes_nothing(fields: dict[str, str] | None) -> None:
-    with pytest.raises(UnreadableError):
-        documents.adopted_execution("e1", fields, NOW)
-
-
-def test_a_strange_creation_time_does_not_matter() -> None:
-    document = documents.adopted_execution("e1", HASH | {"createdAt": "٣"}, NOW)
-    assert document["createdAt"] == NOW
-
-
 def test_the_original_gets_its_wrapper_and_both_forms_are_read() -> None:
     assert compat.cached_value('{"a":1}') == '{"cached":true,"value":{"a":1}}'
     assert compat.read_cached('{"cached":true,"value":{"a":1}}') == '{"a":1}'

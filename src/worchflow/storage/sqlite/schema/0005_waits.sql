@@ -5,6 +5,14 @@
 ALTER TABLE executions ADD COLUMN wakeups INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE executions ADD COLUMN has_waits INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE executions ADD COLUMN not_before INTEGER;
+-- When the attempt began that was suspended and has not ended.
+ALTER TABLE executions ADD COLUMN attempt_started_at INTEGER;
+
+-- What a step was asked for by, NULL for `run`; the only attempt that a failure counts
+-- for, and its class.
+ALTER TABLE steps ADD COLUMN kind TEXT;
+ALTER TABLE steps ADD COLUMN attempt INTEGER;
+ALTER TABLE steps ADD COLUMN error_class TEXT;
 
 -- What executions wait for; the prefix of a wait is that of its execution.
 CREATE TABLE waits (

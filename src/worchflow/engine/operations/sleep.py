@@ -1,0 +1,75 @@
+"""`step.sleep` and `step.sleep_until`: record that a time has come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ...model.step_kind import StepKind
+from ...model.waits import NewWait
+from ..ownership import Interrupted
+from ..parking import Waiting
+from ..step_results import record_result, replay
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ...definitions.step_call import SleepCall
+    from ...model.records import StoredStep
+    from ..attempt import Attempt
+    from ..threads import Executor
+
+
+class Sleep:
+    """One use of `step.sleep` or `step.sleep_until` in one attempt.
+
+    The store knows of it unless it is shorter than an attempt is parked: then a crash
+    lets it begin anew.
+    """
+
+    __slots__ = ("_attempt", "call", "started_at", "step_id", "tries")
+    kind: ClassVar[StepKind] = StepKind.SLEEP
+
+    def __init__(
+        self, attempt: Attempt, call: SleepCall, step_id: str, _: Executor
+    ) -> None:
+        self.call = call
+        self.step_id = step_id
+        self.tries = 1
+        self.started_at: datetime | None = None
+        self._attempt = attempt
+
+    def replay(self, recorded: StoredStep) -> Any:
+        """Nothing: it is over."""
+        return replay(self._attempt, self, recorded, lambda: None)
+
+    async def do(self) -> Any:
+        """Wait until its time has come, and record it."""
+        attempt = self._attempt
+        self.started_at = attempt.runtime.clock.now()
+        if not attempt.ownership.holds():
+            await attempt.ownership.regain()
+        if attempt.scope.is_over:
+            raise Interrupted
+        await attempt.parking.wait(await self._begin())
+        return await record_result(attempt, self, None, None)
+
+    async def _begin(self) -> Waiting:
+        attempt, call = self._attempt, self.call
+        name = f"the end of sleep {call.name}"
+        stored = attempt.journal.waits.get(self.step_id)
+        since = attempt.began
+        if stored is None:
+            if call.seconds is not None and call.seconds <= attempt.parking.keeps_for:
+                at = attempt.loop.time() + call.seconds
+                return Waiting(self, self.kind, name, at)
+            wait = NewWait(
+                step_id=self.step_id,
+                kind=self.kind,
+                title=call.title,
+                timeout=call.seconds,
+                until=call.until,
+            )
+            stored = await attempt.journal.add_wait(wait)
+            since = attempt.loop.time()
+        at = since + (stored.left or 0.0)
+        return Waiting(self, self.kind, name, at, stored.deadline)

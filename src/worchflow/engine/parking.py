@@ -1,0 +1,301 @@
+"""An attempt that only waits gives its slot back, and leaves its worker in time.
+
+While all of its code waits for operations that wait, an attempt is parked: it keeps
+its coroutines and needs no slot. If nothing comes soon it is suspended: its code is
+cancelled and its claim given up, until it is woken or due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ..foundations.types import value
+from ..model.records import ExecutionStatus
+from ..model.settlement import Released, Suspended
+from ..model.step_kind import StepKind
+from .awaited import awaits_only
+from .ownership import Interruption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from .operation import Operation
+    from .scope import Scope
+    from .slot import ParkingCounts, Slot
+
+logger = logging.getLogger("worchflow.engine")
+
+MIN_LOOK_SECONDS, MAX_LOOK_SECONDS = 0.05, 1.0
+"""Seconds between two looks at whether the other code of an attempt waits as well."""
+WARN_AFTER_SECONDS = 60.0
+"""Seconds of other code beside a wait after which it is reported."""
+MAX_NAMED = 3
+"""Waits that the reason of a suspension names."""
+
+
+@value
+class Waiting:
+    """An operation that waits, what people call it, and its deadline if it has one."""
+
+    operation: Operation
+    kind: StepKind
+    name: str
+    at: float | None = None
+    """The deadline on the clock of the event loop."""
+    deadline: datetime | None = None
+    """The same by the store's clock; None if the store does not know of the wait."""
+
+
+class Parking:
+    """The waits of one attempt, and where it is while they last.
+
+    `fields` is what every log line about the attempt carries; `told` is called with
+    True when it is parked and with False when it continues.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_counts",
+        "_expiry",
+        "_fields",
+        "_first_look",
+        "_look",
+        "_loop",
+        "_pause",
+        "_scope",
+        "_size",
+        "_slot",
+        "_told",
+        "_waiting",
+        "is_parked",
+        "left",
+        "of_handler_thread",
+        "settlement",
+    )
+
+    def __init__(
+        self,
+        scope: Scope,
+        slot: Slot,
+        counts: ParkingCounts,
+        fields: Mapping[str, object],
+        told: Callable[[bool], None],
+        size: Callable[[], int],
+    ) -> None:
+        self._scope = scope
+        self._slot = slot
+        self._counts = counts
+        self._fields = fields
+        self._told = told
+        self._size = size
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[asyncio.Future[None], Waiting] = {}
+        self._look: asyncio.TimerHandle | None = None
+        self._pause = MIN_LOOK_SECONDS
+        self._first_look: float | None = None
+        """Since when other code runs beside a wait; None once that was reported."""
+        self._expiry: asyncio.TimerHandle | None = None
+        self._asked: asyncio.Future[None] | None = None
+        """For a slot, by a parked attempt that can continue."""
+        self.is_parked = False
+        self.of_handler_thread: Operation | None = None
+        """The newest operation that a plain handler has asked for in its own thread."""
+        self.left: frozenset[str] = frozenset()
+        """The steps that it waited for when it was suspended."""
+        self.settlement: Suspended | Released | None = None
+        """How its claim is to be given up, once it was ended by `suspend`."""
+
+    # -- operations
+
+    async def wait(self, waiting: Waiting) -> None:
+        """Wait for the deadline of an operation."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        timer: asyncio.TimerHandle | None = None
+        if waiting.at is not None:
+            timer = self._loop.call_at(waiting.at, _end, future)
+        self._waiting[future] = waiting
+        self._pause = MIN_LOOK_SECONDS
+        self._first_look = self._loop.time()
+        self.look_soon()
+        try:
+            await future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            del self._waiting[future]
+
+    async def resume(self) -> None:
+        """Return once the attempt has a slot: its code continues.
+
+        Called by whatever ends an operation. It is suspended if none gets free.
+        """
+        while self.is_parked and not self._scope.is_over:
+            if self._asked is None:
+                self._asked = self._slot.ask()
+                self._asked.add_done_callback(self._have_slot)
+                self._expire_in(self._slot.park_for)
+            await asyncio.wait({self._asked})
+
+    def look_soon(self) -> None:
+        """Look whether all code of the attempt waits, once it had its turn."""
+        if self._waiting and not self.is_parked:
+            self._cancel_look()
+            # In the next turn: the caller's code may continue in this one.
+            self._look = self._loop.call_later(0, self._look_now)
+
+    # -- the attempt
+
+    def suspend(self) -> bool:
+        """End a parked attempt, to be continued elsewhere; whether it could be."""
+        if not self.is_parked or self._scope.is_over:
+            return False
+        if self._asked is not None:
+            # It can continue, and did not get a slot.
+            return self._leave(Released())
+        if not self._all_waits():
+            return False
+        if any(each.at is not None and each.deadline is None for each in self._all):
+            return False  # It ends soon, and nobody else knows when.
+        deadlines = [each.deadline for each in self._all if each.deadline is not None]
+        only_sleeps = all(each.kind is StepKind.SLEEP for each in self._all)
+        return self._leave(
+            Suspended(
+                status=ExecutionStatus.SLEEPING
+                if only_sleeps
+                else ExecutionStatus.WAITING,
+                wakeups=0,
+                until=min(deadlines, default=None),
+                reason=self._reason(),
+            )
+        )
+
+    def close(self) -> None:
+        """Look no more."""
+        self._cancel_look()
+        self._cancel_expiry()
+        if self._asked is not None:
+            self._asked.cancel()
+
+    @property
+    def keeps_for(self) -> float:
+        """Seconds for which it is parked before it is suspended."""
+        return self._slot.park_for
+
+    @property
+    def _all(self) -> list[Waiting]:
+        return list(self._waiting.values())
+
+    # -- looking
+
+    def _look_now(self) -> None:
+        self._look = None
+        if not self._waiting or self.is_parked or self._scope.is_over:
+            return
+        if self._all_waits():
+            self._park()
+            return
+        self._warn_late()
+        self._look = self._loop.call_later(self._pause, self._look_now)
+        self._pause = min(MAX_LOOK_SECONDS, 2 * self._pause)
+
+    def _all_waits(self) -> bool:
+        """Whether nothing of the attempt can continue but for one of its waits."""
+        scope = self._scope
+        if not scope.runs_only(each.operation for each in self._all):
+            return False
+        if scope.handler_call is not None:
+            own = self.of_handler_thread
+            return any(each.operation is own for each in self._all)
+        return scope.handler is not None and awaits_only(scope.handler, self._waiting)
+
+    def _warn_late(self) -> None:
+        since, now = self._first_look, self._loop.time()
+        if since is None or now - since < WARN_AFTER_SECONDS:
+            return
+        self._first_look = None
+        logger.warning(
+            "execution %s waits for %s, and other code of its handler runs beside it "
+            "for more than %d s: it keeps its slot, and cannot be suspended. Put that "
+            "code in a step",
+            self._fields["execution_id"],
+            self._reason(),
+            WARN_AFTER_SECONDS,
+            extra=self._fields,
+        )
+
+    # -- parked
+
+    def _park(self) -> None:
+        self.is_parked = True
+        self._counts.parked += 1
+        self._told(True)  # noqa: FBT003
+        # The slot's owner may end it at once.
+        self._expire_in(self._patience())
+        self._slot.park(self.suspend, self._size())
+
+    def _patience(self) -> float:
+        """Seconds for which it is kept: none if nothing comes soon for certain."""
+        keep = self._slot.park_for
+        timers = [each.at for each in self._all]
+        if all(at is not None and at - self._loop.time() > keep for at in timers):
+            return 0.0
+        return keep
+
+    def _expire_in(self, seconds: float) -> None:
+        self._cancel_expiry()
+        self._expiry = self._loop.call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        if not self.is_parked or self._scope.is_over or self.suspend():
+            return
+        if self._scope.runs_only(each.operation for each in self._all):
+            # Code runs without having told: it was woken by a timer of its own.
+            self._slot.take()
+            self._continue()
+            self.look_soon()
+        else:
+            # An operation has ended, and is being recorded.
+            self._expire_in(MIN_LOOK_SECONDS)
+
+    def _have_slot(self, asked: asyncio.Future[None]) -> None:
+        if not asked.cancelled() and self.is_parked and not self._scope.is_over:
+            self._counts.resumed += 1
+            self._continue()
+
+    def _continue(self) -> None:
+        self.is_parked = False
+        self._asked = None
+        self._cancel_expiry()
+        self._told(False)  # noqa: FBT003
+
+    def _leave(self, settlement: Suspended | Released) -> bool:
+        self._counts.suspended += 1
+        self.settlement = settlement
+        self.left = frozenset(each.operation.step_id for each in self._all)
+        self.close()
+        self._scope.interrupt(Interruption.SUSPENDED)
+        return True
+
+    def _reason(self) -> str:
+        names = [each.name for each in self._all]
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        return ", ".join(names[:MAX_NAMED]) + more
+
+    def _cancel_look(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+
+    def _cancel_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+
+
+def _end(future: asyncio.Future[Any]) -> None:
+    if not future.done():
+        future.set_result(None)
