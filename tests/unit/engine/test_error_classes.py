@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -54,7 +54,7 @@ def local_class() -> type[Exception]:
 
 
 class RefusingError(Exception):
-    def __new__(cls, *args: Any) -> RefusingError:
+    def __new__(cls, *args: Any) -> Self:
         raise RuntimeError("not today")
 
 
