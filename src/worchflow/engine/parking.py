@@ -195,9 +195,10 @@ class Parking:
         if not self._waiting or self.is_parked or self._scope.is_over:
             return
         if self._all_waits():
-            self._park()
-            return
-        self._warn_late()
+            if self._park():
+                return
+        else:
+            self._warn_late()
         self._look = self._loop.call_later(self._pause, self._look_now)
         self._pause = min(MAX_LOOK_SECONDS, 2 * self._pause)
 
@@ -228,13 +229,18 @@ class Parking:
 
     # -- parked
 
-    def _park(self) -> None:
+    def _park(self) -> bool:
+        """Give the slot back; False if that cannot be now."""
+        # First: whoever has the slot may end the attempt at once.
         self.is_parked = True
+        self._expire_in(self._patience())
+        if not self._slot.park(self.suspend, self._size()):
+            self.is_parked = False
+            self._cancel_expiry()
+            return False
         self._counts.parked += 1
         self._told(True)  # noqa: FBT003
-        # The slot's owner may end it at once.
-        self._expire_in(self._patience())
-        self._slot.park(self.suspend, self._size())
+        return True
 
     def _patience(self) -> float:
         """Seconds for which it is kept: none if nothing comes soon for certain."""

@@ -32,8 +32,8 @@ class Slot(Protocol):
         """Seconds for which an attempt is kept while it waits."""
         ...
 
-    def park(self, suspend: Callable[[], bool], size: int) -> None:
-        """Give the slot back while the attempt waits.
+    def park(self, suspend: Callable[[], bool], size: int) -> bool:
+        """Give the slot back while the attempt waits; False if it has to keep it.
 
         `suspend` ends the attempt if it still waits: whether it does. `size` is about
         how many bytes it keeps meanwhile.

@@ -17,7 +17,7 @@ from ..model.notices import ErrorRaised, ExecutionUpdated
 from ..model.settlement import Released
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ..definitions.registry import FunctionRegistry
     from ..engine.outcome import Outcome
@@ -65,10 +65,10 @@ class ExecutionSlot:
         """Seconds for which it is kept while it waits."""
         return self._slots.keeps_for(self._execution_id)
 
-    def park(self, suspend: Callable[[], bool], size: int) -> None:
-        """Give the slot back while it waits."""
+    def park(self, suspend: Callable[[], bool], size: int) -> bool:
+        """Give the slot back while it waits, if it can be kept."""
         parked = Parked(suspend=suspend, size=size, is_sync=self._is_sync)
-        self._slots.park(self._execution_id, parked)
+        return self._slots.park(self._execution_id, parked)
 
     def ask(self) -> asyncio.Future[None]:
         """Ask for a slot again."""
@@ -246,16 +246,18 @@ class ExecutionSlots:
             return 0.0
         return self._options.park_for
 
-    def park(self, execution_id: str, parked: Parked) -> None:
-        """Take the slot of an execution back while it waits, until it asks for one."""
+    def park(self, execution_id: str, parked: Parked) -> bool:
+        """Take the slot of an execution back while it waits, until it asks for one.
+
+        Where no more can be kept, the one leaves that was parked first; False if none
+        can, for all wait for what comes soon.
+        """
+        rivals = self._rivals(parked)
+        if rivals and not any(each.suspend() for each in rivals):
+            return False
         self._parked[execution_id] = parked
         self._has_vacancy()
-        if self._keeps_none:
-            parked.suspend()
-            return
-        for each in self._beyond_limits():
-            if each.suspend():
-                return
+        return True
 
     def ask(self, execution_id: str) -> asyncio.Future[None]:
         """Give a parked execution a slot as soon as there is one."""
@@ -277,16 +279,20 @@ class ExecutionSlots:
                 asked.set_result(None)
         self._freed.set()
 
-    def _beyond_limits(self) -> Iterable[Parked]:
-        """The longest parked first, if there are too many, or they keep too much."""
-        every = list(self._parked.values())
+    def _rivals(self, new: Parked) -> Sequence[Parked]:
+        """Those of which one has to leave for a new one, the longest parked first."""
+        if self._keeps_none:
+            return [new]
+        every = [*self._parked.values(), new]
         most = self._options.max_parked
         if most is None:
             most = max(MIN_PARKED, PARKED_FOR_EACH_SLOT * self._options.concurrency)
         if len(every) > most or sum(each.size for each in every) > MAX_PARKED_BYTES:
             return every
+        # Each keeps a thread, and what runs needs as many again.
         sync = [each for each in every if each.is_sync]
-        return sync if len(sync) > self._options.concurrency else ()
+        too_many = new.is_sync and len(sync) > self._options.concurrency
+        return sync if too_many else ()
 
     def _enter_quarantine(self, claim: Claim) -> bool:
         if self._quarantined is not None:

@@ -72,9 +72,10 @@ class OpenSlot:
         self.suspend: Callable[[], bool] | None = None
         self.taken = 0
 
-    def park(self, suspend: Callable[[], bool], size: int) -> None:
+    def park(self, suspend: Callable[[], bool], size: int) -> bool:
         assert size >= 0
         self.suspend = suspend
+        return True
 
     def ask(self) -> asyncio.Future[None]:
         asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
