@@ -28,6 +28,8 @@ STATUS_STYLES = {
     "cancelled": "yellow",
     "processing": "cyan",
     "retrying": "magenta",
+    "sleeping": "blue",
+    "waiting": "blue",
 }
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..foundations.durations import format_duration
 from .records import ExecutionStatus
+from .transitions import unserved_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,8 @@ def why_waiting(
         return _retrying(execution, now, workers)
     if execution.status is ExecutionStatus.QUEUED:
         return _queued(execution, now, workers)
+    if execution.status.is_suspended:
+        return _suspended(execution, now, workers)
     if execution.status is ExecutionStatus.PROCESSING:
         silent = None if workers is None else _silent(execution, workers, lease_ttl)
         return silent or (TO_BE_CANCELLED if execution.cancel_requested else None)
@@ -85,6 +88,19 @@ def _retrying(
     if _is_ahead(execution.run_at, now):
         return f"{failed}; the next one is due {_when(execution.run_at, now)}."
     return f"{failed}; the next one waits for {_free_worker(execution, workers)}."
+
+
+def _suspended(
+    execution: Execution, now: datetime, workers: Sequence[WorkerSeen] | None
+) -> str:
+    waits_for = execution.reason or "something that has not come"
+    if waits_for == unserved_reason(execution.event_name):
+        return _queued(execution, now, workers)
+    if execution.run_at is None:
+        return f"It waits for {waits_for}."
+    if _is_ahead(execution.run_at, now):
+        return f"It waits for {waits_for}; it is due {_when(execution.run_at, now)}."
+    return f"It is due and continues with {_free_worker(execution, workers)}."
 
 
 def _shortened(text: str) -> str:

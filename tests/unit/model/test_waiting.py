@@ -40,6 +40,11 @@ RETRYING = replace(
 )
 
 
+SLEEPING = replace(
+    QUEUED, status=ExecutionStatus.SLEEPING, reason='the end of sleep "Nap"'
+)
+
+
 @pytest.mark.parametrize("status", ["processing", "completed", "failed", "cancelled"])
 def test_what_runs_or_has_ended_does_not_wait(status: str) -> None:
     execution = replace(QUEUED, status=ExecutionStatus(status), reason="x")
@@ -90,6 +95,32 @@ def test_what_runs_or_has_ended_does_not_wait(status: str) -> None:
                 "Attempt 2 failed with ValueError: no; no live worker serves the event "
                 '"pay".'
             ),
+        ),
+        (
+            replace(SLEEPING, run_at=NOW + timedelta(days=2)),
+            (
+                'It waits for the end of sleep "Nap"; it is due in 2 d, at '
+                "2030-02-02 08:00:00 UTC."
+            ),
+        ),
+        (
+            replace(SLEEPING, run_at=NOW),
+            f"It is due and continues with {WORKER}.",
+        ),
+        (
+            replace(
+                SLEEPING,
+                reason='no live worker serves the event "pay"',
+                run_at=NOW + timedelta(seconds=8),
+            ),
+            (
+                'No live worker serves the event "pay"; the next look is in 8.0 s, '
+                "at 2030-01-31 08:00:08 UTC."
+            ),
+        ),
+        (
+            replace(SLEEPING, status=ExecutionStatus.WAITING, reason=None),
+            "It waits for something that has not come.",
         ),
         (
             replace(RETRYING, run_at=NOW, error=None),
@@ -170,7 +201,7 @@ def test_that_a_running_one_is_to_be_cancelled_is_told() -> None:
         ([seen("w-1", 1.0, alive=False)], ": none is running."),
     ],
 )
-@pytest.mark.parametrize("execution", [QUEUED, RETRYING])
+@pytest.mark.parametrize("execution", [QUEUED, RETRYING, replace(SLEEPING, run_at=NOW)])
 def test_that_no_worker_serves_it_is_told(
     execution: Execution, workers: list[WorkerSeen], end: str
 ) -> None:

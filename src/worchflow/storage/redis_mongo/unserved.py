@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
 
+from ...model.records import SUSPENDED
 from ...model.transitions import (
     CLAIMABLE,
     MAX_REQUEUE_DELAY,
@@ -62,10 +63,14 @@ class Unserved:
             EXECUTIONS, query, fields=("id",), limit=PAGE, hint=DUE
         ):
             ids = [document["_id"] for document in found]
-            change = {
-                "$set": {"dueAt": DatetimeMS(now)},
-                "$unset": {"runAt": "", "reason": "", "handOns": ""},
-            }
+            # What is suspended without a due time would wait for a wake-up.
+            is_suspended = {"$in": ["$status", {"$literal": sorted(SUSPENDED)}]}
+            due = DatetimeMS(now)
+            run_at = {"$cond": [is_suspended, due, "$$REMOVE"]}
+            change: list[Document] = [
+                {"$set": {"dueAt": due, "runAt": run_at}},
+                {"$unset": ["reason", "handOns"]},
+            ]
             statement = {
                 "q": {"_id": {"$in": ids}, "owner": None},
                 "u": change,
@@ -86,7 +91,7 @@ class Unserved:
         times = document.get("handOns")
         times = times if isinstance(times, int) else 0
         due = stores.clock.now() + int(requeue_delay(times) * 1000)
-        change = {
+        change: Document = {
             "$set": {
                 "dueAt": DatetimeMS(due),
                 "runAt": DatetimeMS(due),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...model.records import SUSPENDED
 from ...model.transitions import requeue_delay, unserved_reason
+from .rows import one_of
 from .times import boot_id, due_after
 
 if TYPE_CHECKING:
@@ -45,8 +47,10 @@ _PUT_OFF = """
     WHERE seq = ?
 """
 
-_PUT_BACK = """
-    UPDATE executions SET hand_ons = 0, due_at = :now, run_at = NULL, reason = NULL
+# What is suspended without a due time would wait for a wake-up.
+_PUT_BACK = f"""
+    UPDATE executions SET hand_ons = 0, due_at = :now, reason = NULL,
+        run_at = iif({one_of(SUSPENDED)}, :now, NULL)
     WHERE seq IN (
         SELECT seq FROM executions
         WHERE queue_prefix = :prefix AND hand_ons > 0 AND due_at > :now
@@ -55,7 +59,7 @@ _PUT_BACK = """
             )
         ORDER BY due_at LIMIT :limit
     )
-"""
+"""  # noqa: S608 - made of constants
 
 
 def requeue(tx: Transaction, prefix: str) -> None:
