@@ -91,8 +91,8 @@ MUTANTS = {
     "last-write-wins": Mutant(
         "a step that is recorded is recorded anew",
         "storage/sqlite/steps.py",
-        "    ON CONFLICT DO NOTHING\n",
-        "    ON CONFLICT DO UPDATE SET result = excluded.result\n",
+        "DO UPDATE SET {_REPLACED} WHERE {_IS_OVER}\n",
+        "DO UPDATE SET {_REPLACED}\n",
         "test_zombie.py::test_a_frozen_worker_harms_nothing_when_it_goes_on[sqlite]",
         "recorded value changed",
     ),
@@ -108,8 +108,8 @@ MUTANTS = {
     "no-replay-sqlite": Mutant(
         "an execution that changes hands brings no recorded steps (SQLite)",
         "storage/sqlite/claim_sql.py",
-        "    if execution.token == FIRST_TOKEN:\n",
-        "    if execution.token >= FIRST_TOKEN:\n",
+        "    if execution.token != FIRST_TOKEN:\n",
+        "    if execution.token < FIRST_TOKEN:\n",
         "test_poison.py::test_a_poison_payload_is_stopped_and_harms_no_other[sqlite]",
         "recorded step started again",
     ),

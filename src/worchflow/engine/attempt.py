@@ -12,7 +12,6 @@ from .ownership import Interruption
 from .parking import Parking
 from .running_time import RunningTime
 from .scope import Scope
-from .step_results import failure_of_attempt
 
 if TYPE_CHECKING:
     from ..definitions.function import AnyFunction
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from .slot import Slot
     from .worker_runtime import WorkerRuntime
 
-MAX_UNCOUNTED = 1000
-"""Failures of one attempt that are recorded before it is suspended."""
 MAX_FAILURES = 32
 """So many errors of steps are told apart; a handler may catch any number."""
 
@@ -111,7 +108,6 @@ class Attempt:
         except BaseException as error:
             failure = error
             self._failures.append((error, operation.call))
-            self._note_uncounted(operation, error)
             raise
         finally:
             self.scope.end(operation, failure)
@@ -127,14 +123,6 @@ class Attempt:
         except Exception as error:
             self._failures.append((error, operation.call))
             raise
-
-    def _note_uncounted(self, operation: Operation, error: BaseException) -> None:
-        """Keep the failure of a step that has no retries of its own, and no record."""
-        step_id = operation.step_id
-        if not isinstance(error, Exception) or self.function.repeat_titles == "reuse":
-            return
-        if self.journal.find(step_id) is None and len(self.uncounted) < MAX_UNCOUNTED:
-            self.uncounted[step_id] = failure_of_attempt(self, operation, error)
 
     def step_of(self, error: BaseException) -> NamedCall | None:
         """The step that an error, or what led to it, came out of."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.engine")
 
+MAX_UNCOUNTED = 1000
+"""Failures of one attempt that are recorded before it is suspended."""
+
 
 def replay(
     attempt: Attempt,
@@ -88,13 +91,20 @@ async def record_failure(
     raise _failure(attempt, operation.call, stored.error) from failure
 
 
-def failure_of_attempt(
-    attempt: Attempt, operation: Operation, failure: Exception
-) -> StoredStep:
-    """The failure of a step without retries of its own, as a resume has to know it."""
-    error = attempt.runtime.payloads.encode_error(failure)
-    step = _step(attempt, operation, StepStatus.FAILED, error=error)
-    return replace(step, attempt=attempt.number, error_class=class_path(failure))
+def note_failure(attempt: Attempt, operation: Operation, failure: Exception) -> None:
+    """Keep the failure of a step without retries of its own: a resume has to know it.
+
+    Where one title is used again for the same step, its second use may be a retry that
+    the handler makes by itself.
+    """
+    if attempt.function.repeat_titles == "reuse":
+        return
+    if len(attempt.uncounted) < MAX_UNCOUNTED:
+        error = attempt.runtime.payloads.encode_error(failure)
+        step = _step(attempt, operation, StepStatus.FAILED, error=error)
+        attempt.uncounted[operation.step_id] = replace(
+            step, attempt=attempt.number, error_class=class_path(failure)
+        )
 
 
 def fatal(attempt: Attempt, error: InvalidInput) -> InvalidInput:

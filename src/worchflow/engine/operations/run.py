@@ -18,7 +18,13 @@ from ..coroutines import discard, is_being_cancelled
 from ..own_context import InOwnContext
 from ..ownership import Interrupted
 from ..step_function import StepFunction
-from ..step_results import fatal, record_failure, record_result, replay
+from ..step_results import (
+    fatal,
+    note_failure,
+    record_failure,
+    record_result,
+    replay,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -74,7 +80,11 @@ class Run:
         self._function = StepFunction(attempt, call, self.step_id, self._threads)
         failed: Exception | None = None
         try:
-            value, failed = await InOwnContext(self._try())
+            try:
+                value, failed = await InOwnContext(self._try())
+            except Exception as error:
+                note_failure(attempt, self, error)
+                raise
             if failed is not None:
                 return await record_failure(attempt, self, failed)
             return await record_result(attempt, self, value, self._as_type)

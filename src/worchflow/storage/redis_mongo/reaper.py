@@ -306,15 +306,11 @@ def _release(progressed: Sequence[str]) -> list[Document]:
                         {"$cond": [_FLAGGED, "$$REMOVE", KILLED_WORKERS]},
                         "$$REMOVE",
                     ]
-                }
-            }
-        },
-        {
-            "$set": {
+                },
+                # With the token that it has now.
                 FOLLOW_UPS: {
-                    # With the token that it has now.
                     "$cond": [_FLAGGED, follow_ups_expression("$token"), "$$REMOVE"]
-                }
+                },
             }
         },
         {"$unset": ["owner", "claim", "cancelRequested", "runAt"]},
