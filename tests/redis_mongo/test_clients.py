@@ -385,6 +385,7 @@ async def test_only_the_indexes_that_queries_need_are_made(
         "worchflow_by_event",
         "worchflow_by_tag",
         "worchflow_ended",
+        "worchflow_follow_ups",
         "worchflow_due_by_event",
         "worchflow_listing",
         "worchflow_quarantined",

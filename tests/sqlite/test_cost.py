@@ -20,6 +20,7 @@ from worchflow.storage.sqlite import (
     claim_sql,
     executions,
     listing,
+    rows,
     settling,
     steps,
     worker_sql,
@@ -216,10 +217,10 @@ def test_no_page_of_any_filter_reads_a_table_or_sorts_what_it_met(
     for values in itertools.product(*FILTERS.values()):
         query: Any = ExecutionQuery(**dict(zip(FILTERS, values, strict=True)))
         search = listing._search(connection, PREFIX, query)
-        rows = connection.execute(
+        found = connection.execute(
             f"EXPLAIN QUERY PLAN {listing._statement(search)}", search.values
         ).fetchall()
-        details = [row[3] for row in rows]
+        details = [row[3] for row in found]
 
         read = [each for each in details if "executions" in each]
         assert read, (query, details)
@@ -264,7 +265,12 @@ def test_no_walk_is_longer_than_allowed_and_none_is_lost(
             ),
             (),
         ),
-        (steps._INSERT.format(rows=f"({','.join('1' * 15)})", prefix=1), ()),
+        (
+            steps._INSERT.format(
+                rows=f"({','.join('1' * (3 + len(rows.StepRow._fields)))})", prefix=1
+            ),
+            (),
+        ),
         (steps._OF_EXECUTION, ("a", "p")),
         (steps._OF_EXECUTIONS, ("[]",)),
         (worker_sql._OWNED, ("w",)),

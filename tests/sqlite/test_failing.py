@@ -301,7 +301,7 @@ async def test_the_log_is_cut_when_it_has_grown(
 @pytest.mark.parametrize(
     "damage",
     [
-        "status = 'sleeping'",
+        "status = 'dreaming'",
         "created_at = 'yesterday'",
         "event_data = x'ff00fe'",
         "event_data = CAST(x'22ff22' AS TEXT)",

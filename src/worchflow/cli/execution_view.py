@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..foundations.durations import format_duration
 from ..model.records import StepStatus
+from ..model.step_kind import StepKind
 from .output import json_text
 
 if TYPE_CHECKING:
@@ -137,17 +138,22 @@ def _attempt_row(attempt: AttemptRecord) -> Sequence[str]:
 
 def _step_rows(steps: Sequence[StepRecord]) -> Iterable[Sequence[str]]:
     for number, step in enumerate(steps, 1):
-        failed = step.status is StepStatus.FAILED and step.error is not None
         yield (
             str(number),
             step.title if step.key is None else f"{step.title} ({step.key})",
             step.status.value,
             str(step.attempts),
             _took(step.started_at, step.finished_at),
-            f"{step.error.type}: {step.error.message}"[:MAX_RESULT_LENGTH]
-            if failed and step.error is not None
-            else _short(step.result, MAX_RESULT_LENGTH),
+            _step_result(step),
         )
+
+
+def _step_result(step: StepRecord) -> str:
+    if step.status is StepStatus.FAILED and step.error is not None:
+        return f"{step.error.type}: {step.error.message}"[:MAX_RESULT_LENGTH]
+    if step.kind is StepKind.SLEEP:
+        return "slept"
+    return _short(step.result, MAX_RESULT_LENGTH)
 
 
 def _attempts(execution: Execution) -> int:

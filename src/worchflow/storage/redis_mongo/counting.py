@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 COUNTS_AGE = 2000
 """Milliseconds."""
 AGE_PER_READING = 20
-"""Numbers are kept so many times as long as reading them took, if that is longer."""
+"""Numbers are kept so many times as long as reading them took, if that was long."""
+LONG_READING = 100
+"""Milliseconds. With `ts_compat` every reading is, for it reads all of the index."""
 MAX_EXACT = 100_000
 """Of what is queued, so many are counted; that takes MongoDB some hundredths of a
 second. Beyond it, the lengths of Redis' queues say how many there are."""
@@ -63,14 +65,22 @@ class Counting(CountingStore):
         stores = self._stores
         now = stores.clock.now()
         kept = await self._kept(self._counts_id)
-        age = max(COUNTS_AGE, kept.get("took", 0) * AGE_PER_READING)
+        # Each kind of reading is as long as it was, not as the other was.
+        duration = "took" if stores.options.ts_compat else "tookOurs"
+        age, took = COUNTS_AGE, kept.get(duration, 0)
+        if stores.options.ts_compat or took > LONG_READING:
+            age = max(age, took * AGE_PER_READING)
         if (milliseconds_of(kept.get("at")) or 0) < now - age:
             clock = asyncio.get_running_loop().time
             began = clock()
             kept["counts"] = await self.count()
             took = int((clock() - began) * 1000)
             change = {
-                "$set": {"counts": kept["counts"], "at": DatetimeMS(now), "took": took}
+                "$set": {
+                    "counts": kept["counts"],
+                    "at": DatetimeMS(now),
+                    duration: took,
+                }
             }
             statement = {"q": {"_id": self._counts_id}, "u": change, "upsert": True}
             await stores.mongo.update(META, [statement])

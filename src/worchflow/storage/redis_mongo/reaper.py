@@ -258,6 +258,20 @@ _DEATH: list[Document] = [{"$set": {"dead": True, "diedAt": "$$NOW"}}]
 
 _FLAGGED = {"$eq": ["$cancelRequested", True]}
 
+_AFTERWARDS: Document = {
+    "$set": {
+        "reason": {
+            "$cond": [
+                {"$gt": ["$deaths", 1]},
+                {"$cond": [_FLAGGED, "$$REMOVE", KILLED_WORKERS]},
+                "$$REMOVE",
+            ]
+        },
+        FOLLOW_UPS: {"$cond": [_FLAGGED, follow_ups_expression("$token"), "$$REMOVE"]},
+    }
+}
+"""What depends on the deaths and the token that it has by then."""
+
 
 def _release(progressed: Sequence[str]) -> list[Document]:
     """For what a dead worker owned: back to its old place, or cancelled.
@@ -298,20 +312,6 @@ def _release(progressed: Sequence[str]) -> list[Document]:
                 "updatedAt": {"$toLong": "$$NOW"},
             }
         },
-        {
-            "$set": {
-                "reason": {
-                    "$cond": [
-                        {"$gt": ["$deaths", 1]},
-                        {"$cond": [_FLAGGED, "$$REMOVE", KILLED_WORKERS]},
-                        "$$REMOVE",
-                    ]
-                },
-                # With the token that it has now.
-                FOLLOW_UPS: {
-                    "$cond": [_FLAGGED, follow_ups_expression("$token"), "$$REMOVE"]
-                },
-            }
-        },
+        _AFTERWARDS,
         {"$unset": ["owner", "claim", "cancelRequested", "runAt"]},
     ]

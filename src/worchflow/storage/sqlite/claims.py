@@ -125,7 +125,7 @@ class Claims(ClaimStore):
     ) -> Settled:
         write = self._opened().write
         if isinstance(settlement, Suspended):
-            suspension = suspending.SuspendRequest(claim, settlement, notice)
+            suspension = settling.SuspendRequest(claim, settlement, notice)
             return await write(suspending.suspend, suspension)
         request = settling.SettleRequest(claim, settlement, notice)
         return await write(settling.settle, request)

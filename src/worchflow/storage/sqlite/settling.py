@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from ...model.notices import Notice
     from ...model.records import Claim, ErrorInfo
-    from ...model.settlement import EndOfAttempt
-    from .suspending import SuspendRequest
+    from ...model.settlement import EndOfAttempt, Suspended
     from .writer import Transaction
 
 
@@ -96,6 +95,15 @@ class SettleRequest:
 
     claim: Claim
     settlement: EndOfAttempt | Released
+    notice: Notice | None
+
+
+@value
+class SuspendRequest:
+    """One suspension of one claim."""
+
+    claim: Claim
+    settlement: Suspended
     notice: Notice | None
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...foundations.types import value
 from ...model.records import ExecutionStatus
 from ...model.settlement import Settled, claim_mark
 from .rows import milliseconds_or_none
-from .settling import Ending, look, tell
+from .settling import Ending, SuspendRequest, look, tell
 from .times import due_after, due_at
 from .writer import one_by_one
 
 if TYPE_CHECKING:
-    from ...model.notices import Notice
-    from ...model.records import Claim
     from ...model.settlement import Suspended
     from .writer import Transaction
 
@@ -30,15 +27,6 @@ _SUSPEND = """
         updated_at = :now, done_by = :mark, attempt_started_at = :started_at
     WHERE id = :id
 """
-
-
-@value
-class SuspendRequest:
-    """One suspension of one claim."""
-
-    claim: Claim
-    settlement: Suspended
-    notice: Notice | None
 
 
 def _suspend(tx: Transaction, prefix: str, request: SuspendRequest) -> Settled:
