@@ -19,6 +19,8 @@ from worchflow.foundations.ids import step_id
 from worchflow.model.records import TERMINAL, ExecutionStatus
 from worchflow.model.transitions import can_move
 
+CLOCKS_DIFFER = 1.0
+"""Virtual seconds by which a sleep may seem shorter: primaries' clocks differ."""
 POISON_AFTER = 7
 """Recoveries without which nothing is given up as poison."""
 
@@ -39,6 +41,8 @@ class Plan:
     delay: float = 0.0
     seconds: float = 0.1
     """About how long each of its steps takes."""
+    nap: float = 0.0
+    """How long it sleeps in between, if it does."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ KINDS = {
     "compensated": Kind(("refund",), tries=2),
     "hopeless": Kind(("only",), status="failed", own_failures=1),
     "threaded": Kind(("before", "in a thread")),
+    "slept": Kind(("before", "after")),
 }
 
 
@@ -99,6 +104,8 @@ class Oracle:
         self._claims: dict[tuple[str, int], tuple[float, str]] = {}
         self._recorded: dict[tuple[str, str], tuple[float, int]] = {}
         self._open: dict[Start, None] = {}
+        self._stopped: dict[tuple[str, str], float] = {}
+        """When the first call of each step has ended."""
         self._starts: Counter[tuple[str, str, int]] = Counter()
         self._values: dict[tuple[str, str], str] = {}
         self._failed: dict[tuple[str, str], tuple[int, float]] = {}
@@ -133,6 +140,7 @@ class Oracle:
         self.world.note(process.name, "starts", id, title, token)
         self._check_owner(start)
         self._check_not_recorded(start)
+        self._check_has_slept(start)
         for other in self._open:
             if (other.id, other.title, other.token) == (id, title, token):
                 self.violated(f'step "{title}" runs twice at once', id)
@@ -145,6 +153,7 @@ class Oracle:
     def stops(self, start: Start) -> None:
         """A step's function has ended, however."""
         self._open.pop(start, None)
+        self._stopped.setdefault((start.id, start.title), self.world.now)
         self.world.note(start.process.name, "stops", start.id, start.title)
 
     def saw(self, id: str, title: str, value: str) -> None:
@@ -188,13 +197,31 @@ class Oracle:
         if retries == len(self._retries[start.id]) and seen_at <= claimed_at:
             self.violated(f'the failed step "{start.title}" starts again', start.id)
         recorded = self._recorded.get((start.id, step_id(start.title)))
-        if recorded is None:
+        if recorded is None or self._counted_before(start):
             return
         at, token = recorded
         if token == start.token or at <= claimed_at:
             self.violated(f'the recorded step "{start.title}" starts again', start.id)
         else:
             self.counts["repeats of late facts"] += 1
+
+    def _counted_before(self, start: Start) -> bool:
+        """Whether what is recorded counted for an attempt that has ended."""
+        mongo = self.network.mongo
+        key = f"{start.id}:{step_id(start.title)}"
+        attempt = mongo.collection("steps").latest.get(key, {}).get("attempt")
+        execution = mongo.collection("executions").latest[start.id]
+        is_over = attempt is not None and attempt <= execution["attemptCount"]
+        return is_over or (attempt is not None and start.id in self.retried)
+
+    def _check_has_slept(self, start: Start) -> None:
+        plan = self.plans[start.id]
+        if plan.kind != "slept" or start.title != "after":
+            return
+        began = self._stopped[start.id, "in vain"]
+        if self.world.now - began < plan.nap - CLOCKS_DIFFER:
+            self.violated("it slept too little", start.id)
+        self.counts["naps"] += 1
 
     # -- what is written
 
@@ -220,7 +247,7 @@ class Oracle:
         key = (document["executionId"], document["stepId"])
         if old is None:
             self._recorded[key] = (self.world.now, document.get("token", 0))
-        elif old["status"] == "failed" and key[0] in self.retried:
+        elif old["status"] == "failed" and (key[0] in self.retried or "attempt" in old):
             self._recorded.pop(key, None)
             if new is not None:
                 self._recorded[key] = (self.world.now, new.get("token", 0))
@@ -316,6 +343,8 @@ class Oracle:
             document = executions.committed(each)
             if document is None or document["status"] not in TERMINAL:
                 return False
+            if "followUps" in document:
+                return False
         return True
 
     def judge(self) -> None:
@@ -331,6 +360,8 @@ class Oracle:
                     for key in ("status", "owner", "token", "dueAt", "recoveries")
                 }
                 self.violated(f"an accepted execution does not end: {shown}", each)
+            elif "followUps" in document:
+                self.violated("its end is not followed up", each)
             else:
                 self._judge_end(self.plans[each], document)
         most = self.counts["workers declared dead"] * self.slots

@@ -21,6 +21,7 @@ from tests.simulation.processes import World, current_process
 from worchflow.engine import calling_thread, context_calls, step_ids, threads
 from worchflow.foundations.runtime import Runtime
 from worchflow.storage.redis_mongo import (
+    follow_ups,
     leadership,
     leases,
     sweeper,
@@ -34,6 +35,7 @@ BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 INTERVALS: tuple[tuple[Any, str, Any], ...] = (
     (leadership, "LOCK_TTL", 6_000),
     (sweeper, "GRACE_MILLISECONDS", 1_000),
+    (follow_ups, "GRACE_MILLISECONDS", 1_000),
     (sweeper, "RECENT_MILLISECONDS", 10_000),
     (upkeep, "TICK_SECONDS", 1.0),
 )

@@ -66,12 +66,19 @@ class Threaded(Event[list[str]], name="threaded"):
     seconds: float
 
 
+class Slept(Event[list[str]], name="slept"):
+    failures: int
+    seconds: float
+    nap: float
+
+
 EVENTS: dict[str, Any] = {
     "sequence": Sequence,
     "parallel": Parallel,
     "compensated": Compensated,
     "hopeless": Hopeless,
     "threaded": Threaded,
+    "slept": Slept,
 }
 
 
@@ -85,13 +92,21 @@ class Handling:
         self.ctx = ctx
         self.process = current_process()
         self.fails = ctx.attempt <= ctx.data.failures
+        self._runs = False
 
     def __enter__(self) -> Self:
-        self.oracle.began(self.process)
+        self._begin()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.oracle.ended(self.process)
+        self._end()
+
+    async def sleep(self, title: str, seconds: float) -> None:
+        """Sleep, meanwhile without a slot."""
+        self._end()
+        # What ends it early has no slot to unwind in.
+        await self.ctx.step.sleep(title, seconds)
+        self._begin()
 
     async def step(self, title: str, *, fails: bool = False) -> str:
         """Run a step; every call of its function has another value."""
@@ -113,6 +128,15 @@ class Handling:
         value = await self.ctx.step.run(title, self._blocking_effect, title)
         self.oracle.saw(self.ctx.execution_id, title, value)
         return value
+
+    def _begin(self) -> None:
+        self._runs = True
+        self.oracle.began(self.process)
+
+    def _end(self) -> None:
+        if self._runs:
+            self._runs = False
+            self.oracle.ended(self.process)
 
     async def _effect(self, title: str, *, fails: bool) -> str:
         ctx = self.ctx
@@ -187,8 +211,21 @@ async def threaded(ctx: Context[Threaded]) -> list[str]:
         return [*values, await handling.step_in_thread("in a thread")]
 
 
+@function(Slept, retries=RETRY)
+async def slept(ctx: Context[Slept]) -> list[str]:
+    with Handling(ctx) as handling:
+        before = await handling.step("before")
+        with contextlib.suppress(Declined):
+            # Recorded before a suspension, for this attempt alone.
+            await handling.step("in vain", fails=True)
+        await handling.sleep("nap", ctx.data.nap)
+        if handling.fails:
+            raise Declined
+        return [before, await handling.step("after")]
+
+
 Functions: TypeAlias = tuple[Any, ...]
-FUNCTIONS: Functions = (sequence, parallel, compensated, hopeless, threaded)
+FUNCTIONS: Functions = (sequence, parallel, compensated, hopeless, threaded, slept)
 
 
 def make_plans(random: Random, count: int) -> list[Plan]:
@@ -200,6 +237,7 @@ def make_plans(random: Random, count: int) -> list[Plan]:
             failures=random.choice((0, 0, 0, 1, 2)),
             delay=random.choice((0.0, 0.0, 0.0, random.uniform(0.1, 3.0))),
             seconds=random.choice((0.02, 0.1, 0.5, 1.0, 2.0)),
+            nap=random.choice((0.3, 1.5, 4.0)),
         )
         for number in range(count)
     ]
@@ -233,9 +271,8 @@ class Sender:
         self, process: Process, network: Network, options: BackendOptions
     ) -> None:
         self._accepted: dict[str, asyncio.Event] = {}
-        self._client = WorchflowClient[Any](
-            backend=backend_on(LoopBinding(process, network), options)
-        )
+        self._backend = backend_on(LoopBinding(process, network), options)
+        self._client = WorchflowClient[Any](backend=self._backend)
 
     async def run(self, plans: list[Plan], random: Random) -> None:
         """Do everything; ends once every execution has been accepted."""
@@ -252,10 +289,14 @@ class Sender:
                     tasks.create_task(self._cancel(plan, own))
                 elif random.random() < 0.5:
                     tasks.create_task(self._follow(plan))
+                if plan.kind == "slept":
+                    own = Random(random.getrandbits(64))
+                    tasks.create_task(self._wake(plan, own))
 
     async def _send(self, plan: Plan) -> None:
         oracle = Handling.oracle
-        event = EVENTS[plan.kind](failures=plan.failures, seconds=plan.seconds)
+        own = {"nap": plan.nap} if plan.kind == "slept" else {}
+        event = EVENTS[plan.kind](failures=plan.failures, seconds=plan.seconds, **own)
         tries = 0
         while True:
             tries += 1
@@ -273,8 +314,10 @@ class Sender:
     async def _cancel(self, plan: Plan, random: Random) -> None:
         """Cancel it at some moment, and retry some of what was cancelled."""
         oracle = Handling.oracle
-        if plan.failures and random.random() < 0.5:
-            await self._retrying(plan)
+        if plan.kind == "slept" and random.random() < 0.7:
+            await self._becomes(plan, ExecutionStatus.SLEEPING)
+        elif plan.failures and random.random() < 0.5:
+            await self._becomes(plan, ExecutionStatus.RETRYING)
         else:
             await asyncio.sleep(random.uniform(0.0, 4.0))
         oracle.cancelled.add(plan.id)
@@ -292,13 +335,20 @@ class Sender:
             oracle.retried.add(plan.id)
             await self._retry(plan)
 
-    async def _retrying(self, plan: Plan) -> None:
-        """Wait until its next attempt waits, though not for long."""
+    async def _wake(self, plan: Plan, random: Random) -> None:
+        """Wake it for nothing now and then, which harms nobody."""
+        for _ in range(random.choice((0, 1, 3))):
+            await asyncio.sleep(random.uniform(0.0, 3.0))
+            with contextlib.suppress(StoreUnavailable):
+                await self._backend.waits.wake([plan.id])
+
+    async def _becomes(self, plan: Plan, status: ExecutionStatus) -> None:
+        """Wait until it has a status, though not for long."""
         for _ in range(LOOKS_BEFORE_A_CANCEL):
             await asyncio.sleep(0.1)
             with contextlib.suppress(StoreUnavailable, ExecutionNotFound):
                 execution = await self._client.get(plan.id)
-                if execution.status is ExecutionStatus.RETRYING:
+                if execution.status is status:
                     return
 
     async def _follow(self, plan: Plan) -> None:

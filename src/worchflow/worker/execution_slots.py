@@ -43,8 +43,8 @@ class Parked:
 
     suspend: Callable[[], bool]
     """Lets it leave, if it still waits: whether it does."""
-    size: int
-    is_sync: bool
+    size: int = 0
+    is_sync: bool = False
     """Whether it keeps a thread."""
 
 
@@ -142,11 +142,19 @@ class ExecutionSlots:
             await self._freed.wait()
 
     def start(self, claim: Claim, lease: Lease) -> None:
-        """Run a claim in its own slot."""
+        """Run a claim in its own slot.
+
+        While it was made, something that was parked may have taken the slot that was
+        free: then it is run if one gets free soon, else handed back.
+        """
         execution_id = claim.execution.id
         if claim.worker_id != lease.worker.id or execution_id in self._slots:
             return
-        task = asyncio.get_running_loop().create_task(self._run(claim, lease))
+        slot: asyncio.Future[None] | None = None
+        if self._vacant <= 0:
+            slot = self.ask(execution_id)
+            self._parked[execution_id] = Parked(suspend=slot.cancel)
+        task = asyncio.get_running_loop().create_task(self._run(claim, lease, slot))
         self._slots[execution_id] = task
         task.add_done_callback(partial(self._ended, execution_id))
 
@@ -200,8 +208,14 @@ class ExecutionSlots:
             )
             self._runtime.emitter.emit(ErrorRaised(error=error))
 
-    async def _run(self, claim: Claim, lease: Lease) -> None:
-        outcome = await self._attempt(claim, lease)
+    async def _run(
+        self, claim: Claim, lease: Lease, slot: asyncio.Future[None] | None
+    ) -> None:
+        outcome: Outcome | None
+        if slot is not None and not await self._gets(slot):
+            outcome = unfinished(claim, Released())
+        else:
+            outcome = await self._attempt(claim, lease)
         if outcome is None or lease.lost:
             logger.warning(
                 "worker %s lost its claim on execution %s and leaves it to the next",
@@ -265,6 +279,12 @@ class ExecutionSlots:
         self._asking.append((execution_id, asked))
         self._has_vacancy()
         return asked
+
+    async def _gets(self, slot: asyncio.Future[None]) -> bool:
+        """Whether a slot that was asked for gets free soon."""
+        await asyncio.wait({slot}, timeout=self._options.park_for)
+        slot.cancel()
+        return not slot.cancelled()
 
     def take(self, execution_id: str) -> None:
         """Give a parked execution a slot, even if there is none."""
