@@ -31,6 +31,8 @@ class Attempt:
 
     __slots__ = (
         "_failures",
+        "_parking",
+        "_slot",
         "_timed_out_in",
         "began",
         "claim",
@@ -43,7 +45,6 @@ class Attempt:
         "loop",
         "number",
         "ownership",
-        "parking",
         "running_time",
         "runtime",
         "scope",
@@ -73,15 +74,13 @@ class Attempt:
         """What every log line about the attempt carries."""
         self.scope = Scope(self.fields)
         self.journal = Journal(runtime, claim, function, self.scope, self.fields)
-        self.running_time = RunningTime(self.loop, function.timeout, self.time_out)
-        self.parking = Parking(
-            self.scope,
-            slot,
-            runtime.parking,
-            self.fields,
-            self.running_time.pause,
-            self.journal.size,
-        )
+        self.running_time: RunningTime | None = None
+        """None for a function without a timeout."""
+        if function.timeout is not None:
+            seconds = function.timeout
+            self.running_time = RunningTime(self.loop, seconds, self.time_out)
+        self._slot = slot
+        self._parking: Parking | None = None
         self.handler_thread: int | None = None
         """The thread of a plain handler."""
         self.ctx: Any = None
@@ -112,9 +111,28 @@ class Attempt:
         finally:
             self.scope.end(operation, failure)
             failure = None  # It holds this frame.
-            self.parking.look_soon()
-            if self.parking.is_parked:
-                await self.parking.resume()
+            if (parking := self._parking) is not None:
+                parking.look_soon()
+                if parking.is_parked:
+                    await parking.resume()
+
+    @property
+    def parking(self) -> Parking:
+        """Its waits; made for the first, for most attempts have none."""
+        if self._parking is None:
+            self._parking = Parking(
+                self.scope,
+                self._slot,
+                self.runtime.parking,
+                self.fields,
+                self._pause_time,
+                self.journal.size,
+            )
+        return self._parking
+
+    def _pause_time(self, paused: bool) -> None:  # noqa: FBT001
+        if self.running_time is not None:
+            self.running_time.pause(paused)
 
     def replay(self, operation: Operation, recorded: StoredStep) -> Any:
         """The value of an operation's record, in the calling thread."""
@@ -156,7 +174,8 @@ class Attempt:
         self.ctx = self.fatal = None
         self._failures.clear()
         self.uncounted.clear()
-        self.parking.close()
-        self.running_time.stop()
+        if self._parking is not None:
+            self._parking.close()
+            self._parking = None
         self.scope.forget()
         self.journal.forget()

@@ -79,7 +79,7 @@ class ContextCalls:
         # A function could not start a loop where one runs already.
         operation = make(attempt, call, identity, threads if runs_a_loop() else caller)
         if thread.ident == attempt.handler_thread:
-            attempt.parking.of_handler_thread = operation
+            attempt.scope.of_handler_thread = operation
         return caller.result_of(attempt.perform(operation))
 
     def idempotency_key(self, title: str | None, key: str | None) -> str:

@@ -60,11 +60,10 @@ class Journal:
         self._scope = scope
         self._fields = fields
         number = claim.execution.attempt_count + 1
-        self._recorded = {
-            step_id: step
-            for step_id, step in claim.steps.items()
-            if step.attempt is None or step.attempt == number
-        }
+        self._recorded = dict(claim.steps)
+        for step_id, step in claim.steps.items():
+            if step.attempt is not None and step.attempt != number:
+                del self._recorded[step_id]
         self.waits: dict[str, StoredWait] = dict(claim.waits)
         """The waits that the store knows, by step id."""
         self._first_uses: dict[str, _FirstUse | None] = {}

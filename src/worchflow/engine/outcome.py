@@ -17,6 +17,7 @@ from ..model.records import (
 )
 from ..model.settlement import (
     FIRST_TOKEN,
+    UNFINISHED,
     Cancelled,
     Completed,
     Failed,
@@ -80,7 +81,7 @@ def unstorable(
     readable = runtime.payloads.decode_error(info)
     record: AttemptRecord | None = None
     settlement = refused.settlement
-    if isinstance(settlement, Released | Suspended):
+    if isinstance(settlement, UNFINISHED):
         pass  # Neither holds anything that a store could refuse.
     elif settlement.attempt is not None:
         record = replace(settlement.attempt, outcome=AttemptOutcome.FAILED, error=info)
@@ -145,7 +146,7 @@ def recorded(outcome: Outcome, attempt: Attempt, started_at: datetime) -> Outcom
     is_told_anyway = (
         isinstance(settlement, Completed) and attempt.claim.token == FIRST_TOKEN
     )
-    if is_told_anyway or isinstance(settlement, Released | Suspended):
+    if is_told_anyway or isinstance(settlement, UNFINISHED):
         return outcome
     error = settlement.error if isinstance(settlement, Failed | RetryAt) else None
     record = AttemptRecord(

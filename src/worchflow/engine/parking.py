@@ -72,7 +72,6 @@ class Parking:
         "_waiting",
         "is_parked",
         "left",
-        "of_handler_thread",
         "settlement",
     )
 
@@ -101,8 +100,6 @@ class Parking:
         self._asked: asyncio.Future[None] | None = None
         """For a slot, by a parked attempt that can continue."""
         self.is_parked = False
-        self.of_handler_thread: Operation | None = None
-        """The newest operation that a plain handler has asked for in its own thread."""
         self.left: frozenset[str] = frozenset()
         """The steps that it waited for when it was suspended."""
         self.settlement: Suspended | Released | None = None
@@ -208,7 +205,7 @@ class Parking:
         if not scope.runs_only(each.operation for each in self._all):
             return False
         if scope.handler_call is not None:
-            own = self.of_handler_thread
+            own = scope.of_handler_thread
             return any(each.operation is own for each in self._all)
         return scope.handler is not None and awaits_only(scope.handler, self._waiting)
 

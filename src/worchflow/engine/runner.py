@@ -26,7 +26,7 @@ from ..model.notices import (
     ExecutionUpdated,
 )
 from ..model.records import ExecutionStatus
-from ..model.settlement import Cancelled, Completed, Released, Suspended
+from ..model.settlement import UNFINISHED, Cancelled, Completed, Released, Suspended
 from ..serialization.plain_json import with_article
 from .attempt import Attempt
 from .context_calls import ContextCalls
@@ -110,15 +110,16 @@ class ExecutionRunner:
         self._announce()
         handler = attempt.loop.create_task(self._handle(attempt.ctx))
         attempt.scope.begin_handler(handler)
-        attempt.running_time.start()
-        try:
+        if (running_time := attempt.running_time) is None:
             await attempt.scope.ended
-        finally:
-            attempt.running_time.stop()
+        else:
+            running_time.start()
+            try:
+                await attempt.scope.ended
+            finally:
+                running_time.stop()
         outcome = await self._outcome(handler, started_at)
-        if outcome is not None and not isinstance(
-            outcome.settlement, Released | Suspended
-        ):
+        if outcome is not None and not isinstance(outcome.settlement, UNFINISHED):
             attempt.journal.replay.tell_held()
         return outcome
 

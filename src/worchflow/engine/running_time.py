@@ -17,10 +17,10 @@ class RunningTime:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        timeout: float | None,
+        timeout: float,
         time_out: Callable[[], None],
     ) -> None:
-        """Without a `timeout`, in seconds, nothing is ever called."""
+        """`timeout` is in seconds."""
         self._loop = loop
         self._left = timeout
         self._time_out = time_out
@@ -29,13 +29,12 @@ class RunningTime:
 
     def start(self) -> None:
         """Count from now on."""
-        if self._left is not None:
-            self._since = self._loop.time()
-            self._timer = self._loop.call_later(self._left, self._time_out)
+        self._since = self._loop.time()
+        self._timer = self._loop.call_later(self._left, self._time_out)
 
     def stop(self) -> None:
         """Count no more."""
-        if self._timer is not None and self._left is not None:
+        if self._timer is not None:
             self._timer.cancel()
             self._timer = None
             self._left = max(0.0, self._left - (self._loop.time() - self._since))

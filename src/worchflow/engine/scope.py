@@ -49,6 +49,7 @@ class Scope:
         "handler_call",
         "interruption",
         "is_over",
+        "of_handler_thread",
     )
 
     def __init__(self, fields: Mapping[str, object]) -> None:
@@ -70,6 +71,8 @@ class Scope:
         self._joined_error: BaseException | None = None
         self.handler_call: asyncio.Future[Any] | None = None
         """The call of a plain handler in its thread."""
+        self.of_handler_thread: Operation | None = None
+        """The newest operation that a plain handler has asked for in that thread."""
 
     # The handler.
 
@@ -132,6 +135,7 @@ class Scope:
     def forget(self) -> None:
         """Drop what leads back to the attempt, once it has its outcome."""
         self._handler = self._joined_error = self.handler_call = None
+        self.of_handler_thread = None
 
     # Its operations.
 

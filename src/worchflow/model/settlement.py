@@ -95,6 +95,8 @@ class Suspended:
     """Seconds from the store's now for which it is not claimed, whatever wakes it."""
 
 
+UNFINISHED = (Released, Suspended)
+"""Those that do not end an attempt."""
 EndOfAttempt: TypeAlias = Completed | Failed | RetryAt | Cancelled
 Settlement: TypeAlias = EndOfAttempt | Released | Suspended
 
@@ -103,7 +105,7 @@ def attempts_after(
     claim: Claim, settlement: Settlement
 ) -> tuple[AttemptRecord, ...] | None:
     """The attempts of an execution with that of a settlement; None: unchanged."""
-    if isinstance(settlement, Released | Suspended) or settlement.attempt is None:
+    if isinstance(settlement, UNFINISHED) or settlement.attempt is None:
         return None
     before = claim.execution.attempts
     return (*before[1 - MAX_ATTEMPT_RECORDS :], settlement.attempt)

@@ -112,9 +112,8 @@ class ExecutionSlots:
     @property
     def free(self) -> int:
         """How many more executions may be claimed now."""
-        return max(0, self._vacant - len(self._asking))
+        return max(0, self._vacant() - len(self._asking))
 
-    @property
     def _vacant(self) -> int:
         """How many slots nothing runs in; negative if more runs than there are."""
         running = len(self._slots) - len(self._parked)
@@ -151,7 +150,7 @@ class ExecutionSlots:
         if claim.worker_id != lease.worker.id or execution_id in self._slots:
             return
         slot: asyncio.Future[None] | None = None
-        if self._vacant <= 0:
+        if self._vacant() <= 0:
             slot = self.ask(execution_id)
             self._parked[execution_id] = Parked(suspend=slot.cancel)
         task = asyncio.get_running_loop().create_task(self._run(claim, lease, slot))
@@ -292,7 +291,7 @@ class ExecutionSlots:
 
     def _has_vacancy(self) -> None:
         """Give free slots to what asked for them; the rest is for new executions."""
-        while self._asking and (self._vacant > 0 or self._asking[0][1].done()):
+        while self._asking and (self._vacant() > 0 or self._asking[0][1].done()):
             execution_id, asked = self._asking.popleft()
             if not asked.done():
                 self._parked.pop(execution_id, None)

@@ -33,15 +33,3 @@ async def test_what_was_stopped_is_never_over() -> None:
     await asyncio.sleep(0.1)
 
     assert not over.is_set()
-
-
-async def test_without_a_timeout_nothing_is_ever_over() -> None:
-    over = asyncio.Event()
-    running = RunningTime(asyncio.get_running_loop(), None, over.set)
-    running.start()
-    running.pause(True)
-    running.pause(False)
-    running.stop()
-    await asyncio.sleep(0.02)
-
-    assert not over.is_set()

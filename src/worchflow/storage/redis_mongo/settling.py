@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 from ...foundations.errors import StoreUnavailable
 from ...model.notices import ExecutionUpdated, encode_notice
 from ...model.records import ExecutionStatus
-from ...model.settlement import Cancelled, Released, Settled, Suspended
+from ...model.settlement import (
+    UNFINISHED,
+    Cancelled,
+    Released,
+    Settled,
+    Suspended,
+)
 from .documents import LIFE, LIVE
 from .fields import count_of
 from .scripts import NOWHERE
@@ -98,7 +104,7 @@ class Settling:
             if seen.get("cancelRequested") is True:
                 failed_attempts = update.failed_attempts
                 attempt = None
-                if not isinstance(settlement, Released | Suspended):
+                if not isinstance(settlement, UNFINISHED):
                     attempt = settlement.attempt
                 settlement = Cancelled(attempt=attempt)
                 notice = _updated(claim, ExecutionStatus.CANCELLED)
