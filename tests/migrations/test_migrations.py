@@ -64,8 +64,10 @@ async def test_what_an_earlier_release_has_left_is_completed(where: Where) -> No
             assert (await client.get(name)).result == {"shelf": 7, "paid": 12.5}
         failed = await client.get("failed-1")
         assert failed.error is not None
-        assert (failed.error.type, failed.attempts) == ("NonRetryable", ())
-        (attempt,) = (await client.get("retrying-1")).attempts
+        assert failed.error.type == "NonRetryable"
+        # The first schemas have no records of attempts.
+        assert [each.outcome for each in failed.attempts] in ([], ["failed"])
+        attempt = (await client.get("retrying-1")).attempts[-1]
         assert (attempt.number, attempt.outcome) == (2, "completed")
 
     # What was recorded before is not run again.
@@ -186,6 +188,11 @@ async def test_a_migration_whose_process_dies_between_two_writes_is_completed(
     where: Where, content: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left_behind: list[int] = []
+    (first,) = (
+        each["version"]
+        for each in json.loads(content())["worchflow_meta"][0]
+        if each["_id"] == "schema"
+    )
     while True:
         with monkeypatch.context() as patch:
             let_pass(len(left_behind), patch)
@@ -206,7 +213,7 @@ async def test_a_migration_whose_process_dies_between_two_writes_is_completed(
                 await backend_on(where).open()
         left_behind.append(mark["version"])
 
-    assert left_behind == [1, 1, SCHEMA]  # nothing, the indexes, the mark
+    assert left_behind == [first, first, SCHEMA]  # nothing, the indexes, the mark
     backend = backend_on(where)
     await backend.open()
     await backend.close()
