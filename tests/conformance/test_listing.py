@@ -30,7 +30,7 @@ from tests.stores import (
 from tests.waiting import until
 from worchflow.foundations.errors import InvalidInput
 from worchflow.model.records import ExecutionQuery, ExecutionStatus, NewExecution
-from worchflow.model.settlement import Completed, Failed, Released, RetryAt
+from worchflow.model.settlement import Completed, Failed, Released, RetryAt, Suspended
 from worchflow.storage.contract.backend import Backend
 from worchflow.storage.redis_mongo import counting
 
@@ -121,6 +121,8 @@ async def test_by_status(backend: Backend) -> None:
         (S.COMPLETED, Completed(result="1")),
         (S.FAILED, Failed(error=ERROR)),
         (S.RETRYING, RetryAt(error=ERROR, delay=60.0)),
+        (S.SLEEPING, Suspended(status=S.SLEEPING, wakeups=0)),
+        (S.WAITING, Suspended(status=S.WAITING, wakeups=0)),
         (S.PROCESSING, None),
     ):
         made[status] = await insert_one(backend)

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.conformance.conftest import Store
@@ -68,10 +68,10 @@ FAR = 3600.0
 
 # How many histories of how many steps; a step on servers takes longer.
 EFFORT = {
-    "sqlite_file": (60, 50),
-    "sqlite_memory": (80, 50),
-    "simulated": (50, 40),
-    "redis_mongo": (40, 40),
+    "sqlite_file": (40, 40),
+    "sqlite_memory": (60, 40),
+    "simulated": (30, 40),
+    "redis_mongo": (25, 35),
 }
 
 SETTLEMENTS: dict[str, Settlement] = {
@@ -518,6 +518,42 @@ ACTIONS: st.SearchStrategy[Action] = st.one_of(
 )
 
 
+def _steps(*actions: Any) -> list[Action]:
+    return [partial(action, **arguments) for action, arguments in actions]
+
+
+CLAIM = (History.claim, {"number": 0, "limit": 3})
+RETRY = (History.retry, {"number": 0, "via": 1})
+
+
+def _settle(how: str) -> Any:
+    return History.settle, {"number": 0, "how": how, "via": 0}
+
+
+def _suspend(status: ExecutionStatus, until: datetime | None) -> Any:
+    suspended = {"number": 0, "status": status, "until": until, "via": 1}
+    return History.suspend, suspended
+
+
+def _cancel(status: ExecutionStatus) -> Any:
+    return History.cancel, {"number": 0, "preferred": status, "via": 0}
+
+
+WAKE = (History.wake, {"number": 0, "suspended": True, "via": 0})
+
+EVERY_MOVE = _steps(
+    *(_settle("retry"), CLAIM, _settle("release"), CLAIM),
+    *(_suspend(S.WAITING, PAST), CLAIM, _suspend(S.SLEEPING, PAST), CLAIM),
+    *(_suspend(S.WAITING, None), WAKE, CLAIM, _suspend(S.SLEEPING, FUTURE), WAKE),
+    *(CLAIM, _suspend(S.WAITING, None), _cancel(S.WAITING), RETRY),
+    *(CLAIM, _suspend(S.SLEEPING, FUTURE), _cancel(S.SLEEPING), RETRY),
+    *(CLAIM, _settle("retry later"), _cancel(S.RETRYING), RETRY),
+    *(_cancel(S.QUEUED), RETRY, CLAIM, _settle("cancel"), RETRY),
+    *(CLAIM, _settle("fail"), RETRY, CLAIM, _settle("complete")),
+)
+"""A history with every move, those included that random ones rarely make."""
+
+
 @pytest.mark.timeout(600)  # a failure is made small, which takes up to 300 s
 @pytest.mark.slow
 def test_every_history_goes_as_the_model_expects(store: Store) -> None:
@@ -531,6 +567,7 @@ def test_every_history_goes_as_the_model_expects(store: Store) -> None:
         suppress_health_check=list(HealthCheck),
     )
     @given(st.lists(ACTIONS, min_size=length, max_size=length))
+    @example(EVERY_MOVE)
     def goes_as_expected(actions: list[Action]) -> None:
         asyncio.run(asyncio.wait_for(History(store, moves).run(actions), 60))
 

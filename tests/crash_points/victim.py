@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.crash_points.injection import Injection, Injector
-from tests.crash_points.workload import QUARANTINE_AFTER, Driver, make_app
+from tests.crash_points.workload import PARK_FOR, QUARANTINE_AFTER, Driver, make_app
 from tests.crash_points.wrapping import wrap_everything
 from worchflow import WorchflowError, open_backend
 from worchflow.ledger import Ledger
@@ -87,6 +87,7 @@ async def live(place: Place, ledger: Ledger) -> int:
             heartbeat=LEASE_TTL / 4,
             upkeep_interval=0.3,
             prune_interval=0.15,
+            park_for=PARK_FOR,
             quarantine_after=QUARANTINE_AFTER,
         )
     )

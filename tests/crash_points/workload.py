@@ -1,4 +1,4 @@
-"""Seven executions that make every store call, and what each has to end with."""
+"""Eight executions that make every store call, and what each has to end with."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ T = TypeVar("T")
 POLL = 0.1
 QUARANTINE_AFTER = 1
 """Deaths: the orphan's first one leaves it to the quarantine slot."""
+PARK_FOR = 0.15
+"""Seconds after which what sleeps longer is suspended."""
 RETRIES = Retry(max_retries=5, delay=0.05)
 ENDS: dict[str, tuple[str, Any]] = {
     "plain": ("completed", 12),
@@ -39,6 +41,7 @@ ENDS: dict[str, tuple[str, Any]] = {
     "later": ("completed", 52),
     "never": ("cancelled", None),
     "orphan": ("completed", 72),
+    "slept": ("completed", 82),
 }
 """How each execution has to end, and with what."""
 
@@ -81,6 +84,10 @@ def make_app(backend: Backend, ledger: Ledger, mended: Path) -> Worchflow[Any]:
             raise Broken
         if kind == "mended" and not is_mended():
             raise NonRetryable("not mended yet")
+        if kind == "slept":
+            # Twice: the second suspension removes the wait that was over.
+            await ctx.step.sleep("Nap", 2 * PARK_FOR)
+            await ctx.step.sleep("Nap", 2 * PARK_FOR)
         if kind == "stopped":
             return await ctx.step.run("Wait to be stopped", wait)
         return await ctx.step.run(f"Second of {kind}", second, value)
@@ -147,6 +154,10 @@ class Driver:
         for kind in ENDS:
             if kind != "orphan":
                 await self._send(kind)
+        # It is not suspended, so nothing depends on when that is.
+        await insist(lambda: self._backend.waits.wake([self._id("never")]))
+        await insist(lambda: self._backend.waits.wakeups(self._id("never")))
+        await insist(lambda: self._backend.waits.all(self._id("slept")))
         await insist(lambda: self._client.cancel(self._id("never")))
         while not await self._all_ended():
             await pause(POLL)

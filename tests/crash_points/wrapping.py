@@ -15,13 +15,21 @@ from typing import Any
 
 from tests.crash_points.injection import Injector
 from worchflow.model.records import Claim, NewExecution, StoredStep
-from worchflow.model.settlement import Cancelled, Completed, Failed, Released, RetryAt
+from worchflow.model.settlement import (
+    Cancelled,
+    Completed,
+    Failed,
+    Released,
+    RetryAt,
+    Suspended,
+)
 from worchflow.storage.contract.claims import ClaimStore
 from worchflow.storage.contract.executions import ExecutionStore
 from worchflow.storage.contract.leadership import LeadershipStore, SweepStore
 from worchflow.storage.contract.listing import CountingStore, ListingStore
 from worchflow.storage.contract.retention import RetentionStore
 from worchflow.storage.contract.steps import StepStore
+from worchflow.storage.contract.waits import WaitStore
 from worchflow.storage.contract.workers import WorkerStore
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.leases import OwnConnection
@@ -36,12 +44,14 @@ STATEMENTS = ("BEGIN IMMEDIATE", "COMMIT")
 APART = {"renew", "announce"}
 """One blocks, the other waits for nothing."""
 LIFE = ("open", "close", "check")
+SETTLEMENTS = (Completed, Failed, RetryAt, Released, Cancelled, Suspended)
 SUBJECTS: dict[str, type[Any]] = {
     "executions": ExecutionStore,
     "listing": ListingStore,
     "counting": CountingStore,
     "retention": RetentionStore,
     "steps": StepStore,
+    "waits": WaitStore,
     "claims": ClaimStore,
     "workers": WorkerStore,
     "leadership": LeadershipStore,
@@ -149,7 +159,7 @@ def _subject(args: tuple[Any, ...]) -> str:
             words.append(_kind(argument.execution.id))
         elif isinstance(argument, StoredStep):
             words.append(argument.title)
-        elif isinstance(argument, Completed | Failed | RetryAt | Released | Cancelled):
+        elif isinstance(argument, SETTLEMENTS):
             words.append(type(argument).__name__)
         elif isinstance(argument, list | tuple):
             words += [_kind(e.id) for e in argument if isinstance(e, NewExecution)]

@@ -22,6 +22,11 @@ SAYS = {
         "reserved, charged, refunded and released once each",
     ],
     "parallel_images.py": ["12 steps recorded, 2 titles"],
+    "onboarding.py": [
+        'no worker runs, and it is sleeping: the end of sleep "Wait for days"',
+        "4 mails sent, 4 of them different",
+        "resumed 3 times, 1 attempt",
+    ],
     "fastapi_app.py": [
         "202 {'id': 'payment-1', 'duplicate': True}",
         "409 {'detail': 'the payment failed'}",
