@@ -19,7 +19,8 @@ from tests.stores import (
     settle,
 )
 from worchflow.model.records import StepStatus
-from worchflow.model.settlement import Completed, Released
+from worchflow.model.settlement import Completed, Released, RetryAt
+from worchflow.model.step_kind import StepKind
 from worchflow.storage.contract.backend import Backend
 
 
@@ -201,3 +202,45 @@ async def test_steps_written_through_another_backend_reach_the_next_claim(
 
     again = await claim_one(second, await joined(second))
     assert again.steps == {step.step_id: step}
+
+
+async def test_the_kind_of_a_step_comes_back(backend: Backend) -> None:
+    claim = await claimed(backend)
+    slept = new_step(kind=StepKind.SLEEP, result="null")
+
+    assert await backend.steps.checkpoint(claim, slept) == slept
+
+    assert await backend.steps.all(claim.execution.id) == [slept]
+
+
+async def test_a_failure_that_counts_for_an_attempt_is_void_after_it(
+    pair: tuple[Backend, Backend],
+) -> None:
+    first, second = pair
+    claim = await claimed(first)
+    id_ = claim.execution.id
+    failed = new_step(
+        status=StepStatus.FAILED,
+        result=None,
+        error=ERROR,
+        attempt=1,
+        error_class="builtins:ValueError",
+    )
+    assert await first.steps.checkpoint(claim, failed) == failed
+    await settle(first, claim, Released())
+    worker = await joined(second)
+
+    # It is still the same attempt, and the first write wins.
+    same = await claim_one(second, worker)
+    assert same.steps == {failed.step_id: failed}
+    assert await second.steps.checkpoint(same, new_step()) == failed
+    await settle(second, same, RetryAt(error=ERROR, delay=0.0))
+
+    following = await claim_one(second, worker)
+    assert following.execution.attempt_count == 1
+    assert following.steps == {}
+    assert await first.steps.all(id_) == []
+    done = new_step(result='"done"')
+    assert await second.steps.checkpoint(following, done) == done
+    assert await first.steps.all(id_) == [done]
+    assert await first.steps.checkpoint(claim, failed) == done

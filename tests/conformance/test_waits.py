@@ -389,7 +389,8 @@ async def test_those_that_come_due_are_claimed_in_their_order(
     for number, claim in enumerate(reversed(claims)):
         at = due + timedelta(milliseconds=20 * number)
         await suspend(backend, claim, status=S.SLEEPING, until=at)
-    await asyncio.sleep(0.7)
+    last = due + timedelta(milliseconds=20 * len(claims))
+    await until(lambda: now() > last)
 
     again = await claim_many(backend, worker, 5)
 

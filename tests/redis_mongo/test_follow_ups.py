@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from bson import ObjectId
 
-from tests.redis_mongo.conftest import Mongo
+from tests.redis_mongo.conftest import Mongo, OpenBackend
 from tests.stores import (
     ERROR,
     claim_one,
@@ -186,3 +187,42 @@ async def test_the_end_of_what_never_waited_leaves_nothing_to_do(
 
     for document in raw_mongo.executions.find({}):
         assert not document.keys() & {"followUps", "hasWaits"}
+
+
+@pytest.mark.parametrize("left", [True, {}, {"token": "x", "names": ["delete-waits"]}])
+async def test_what_is_left_and_cannot_be_read_is_in_nobodys_way(
+    backend: RedisMongoBackend, raw_mongo: Mongo, dies: Any, left: Any
+) -> None:
+    damaged, well = await waiting(backend), await waiting(backend)
+    for claim in (damaged, well):
+        await settle(backend, claim, Failed(error=ERROR))
+    dies.undo()
+    raw_mongo.executions.update_many({}, {"$set": {"finishedAt": LONG_AGO}})
+    raw_mongo.executions.update_one(
+        {"_id": damaged.execution.id}, {"$set": {"followUps": left}}
+    )
+
+    await backend.sweeping.sweep((await joined(backend)).id)
+
+    (kept,) = raw_mongo.waits.find({})
+    assert kept["executionId"] == damaged.execution.id
+
+
+async def test_it_is_struck_out_of_a_document_of_the_original(
+    open_backend: OpenBackend, raw_mongo: Mongo
+) -> None:
+    backend = await open_backend(ts_compat=True)
+    sent = {"id": "theirs", "eventName": "payment", "eventData": "1"}
+    stamps = {"status": "queued", "attemptCount": 0.0, "createdAt": 1.0}
+    raw_mongo.executions.insert_one({**sent, **stamps, "updatedAt": 1.0})
+    worker = await joined(backend)
+    await backend.sweeping.sweep(worker.id)
+    claim = await claim_one(backend, worker)
+    await backend.waits.add(claim, [WAIT])
+
+    await settle(backend, claim, Completed(result="1"))
+
+    stored = raw_mongo.executions.find_one({"id": "theirs"}) or {}
+    assert isinstance(stored["_id"], ObjectId)
+    assert "followUps" not in stored
+    assert raw_mongo.waits.count_documents({}) == 0

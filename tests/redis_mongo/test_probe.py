@@ -187,6 +187,20 @@ async def test_what_mongodb_refuses_is_told(
             roles=[],
         )
         root.shop.command("createUser", "almost", pwd="secret", roles=["almost"])
+        changes = ["insert", "update", "remove", "createIndex"]
+        root.shop.command(
+            "createRole",
+            "earlier",
+            privileges=[
+                {
+                    "resource": {"db": "shop", "collection": name},
+                    "actions": ["find", "listIndexes", *changes],
+                }
+                for name in ("worchflow_meta", "executions", "steps", "workers")
+            ],
+            roles=[],
+        )
+        root.shop.command("createUser", "earlier", pwd="secret", roles=["earlier"])
 
     # The user is of the database admin, and the URL names another one.
     message = await refusal(redis_url, f"mongodb://shop:secret@{host}/shop")
@@ -198,6 +212,9 @@ async def test_what_mongodb_refuses_is_told(
     message = await refusal(redis_url, f"mongodb://almost:secret@{host}/shop")
     assert "delete" in message
     assert "steps" in message
+    # What an earlier release needed is not enough any more.
+    message = await refusal(redis_url, f"mongodb://earlier:secret@{host}/shop")
+    assert "waits" in message
 
     url = f"mongodb://shop:secret@{host}/shop?authSource=admin"
     backend = RedisMongoBackend.connect(redis_url, url, OPTIONS)

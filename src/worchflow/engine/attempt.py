@@ -48,7 +48,7 @@ class Attempt:
         "running_time",
         "runtime",
         "scope",
-        "uncounted",
+        "unrecorded_failures",
     )
 
     def __init__(
@@ -91,7 +91,7 @@ class Attempt:
             maxlen=MAX_FAILURES
         )
         """The newest errors that came out of a step, and which."""
-        self.uncounted: dict[str, StoredStep] = {}
+        self.unrecorded_failures: dict[str, StoredStep] = {}
         """Failures that no record tells of: a resume of this attempt would repeat the
         steps, so they are recorded before it is suspended."""
         self._timed_out_in: NamedCall | None = None
@@ -173,7 +173,7 @@ class Attempt:
         """
         self.ctx = self.fatal = None
         self._failures.clear()
-        self.uncounted.clear()
+        self.unrecorded_failures.clear()
         if self._parking is not None:
             self._parking.close()
             self._parking = None

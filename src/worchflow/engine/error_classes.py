@@ -47,5 +47,6 @@ def _find(path: str) -> type[Any] | None:
     module, _, name = path.partition(":")
     found: Any = sys.modules.get(module)
     for part in name.split("."):
-        found = getattr(found, part, None)
+        # No attribute is asked for: a module may import something for one.
+        found = getattr(found, "__dict__", {}).get(part)
     return found if isinstance(found, type) else None

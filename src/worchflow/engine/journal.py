@@ -59,11 +59,7 @@ class Journal:
         self._claim = claim
         self._scope = scope
         self._fields = fields
-        number = claim.execution.attempt_count + 1
         self._recorded = dict(claim.steps)
-        for step_id, step in claim.steps.items():
-            if step.attempt is not None and step.attempt != number:
-                del self._recorded[step_id]
         self.waits: dict[str, StoredWait] = dict(claim.waits)
         """The waits that the store knows, by step id."""
         self._first_uses: dict[str, _FirstUse | None] = {}
@@ -150,12 +146,12 @@ class Journal:
                 self.waits[wait.step_id] = stored
                 return stored
 
-    async def remove_waits(self, but: frozenset[str]) -> None:
+    async def remove_waits(self, *, except_for: frozenset[str]) -> None:
         """Have the store forget the waits that are over, or not asked for any more.
 
         If it does not answer, a later suspension or the end of the execution does it.
         """
-        over = [step_id for step_id in self.waits if step_id not in but]
+        over = [step_id for step_id in self.waits if step_id not in except_for]
         if over:
             with suppress(StoreUnavailable):
                 await self._runtime.store.waits.remove(self._claim, over)

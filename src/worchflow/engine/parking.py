@@ -58,10 +58,10 @@ class Parking:
 
     __slots__ = (
         "_asked",
+        "_beside_since",
         "_counts",
         "_expiry",
         "_fields",
-        "_first_look",
         "_look",
         "_loop",
         "_pause",
@@ -71,8 +71,8 @@ class Parking:
         "_told",
         "_waiting",
         "is_parked",
-        "left",
         "settlement",
+        "waited_for",
     )
 
     def __init__(
@@ -94,14 +94,14 @@ class Parking:
         self._waiting: dict[asyncio.Future[None], Waiting] = {}
         self._look: asyncio.TimerHandle | None = None
         self._pause = MIN_LOOK_SECONDS
-        self._first_look: float | None = None
-        """Since when other code runs beside a wait; None once that was reported."""
+        self._beside_since: float | None = None
+        """When other code began to run beside a wait; None once that was reported."""
         self._expiry: asyncio.TimerHandle | None = None
         self._asked: asyncio.Future[None] | None = None
         """For a slot, by a parked attempt that can continue."""
         self.is_parked = False
-        self.left: frozenset[str] = frozenset()
-        """The steps that it waited for when it was suspended."""
+        self.waited_for: frozenset[str] = frozenset()
+        """The steps for which it was suspended, by their ids."""
         self.settlement: Suspended | Released | None = None
         """How its claim is to be given up, once it was ended by `suspend`."""
 
@@ -115,7 +115,7 @@ class Parking:
             timer = self._loop.call_at(waiting.at, _end, future)
         self._waiting[future] = waiting
         self._pause = MIN_LOOK_SECONDS
-        self._first_look = self._loop.time()
+        self._beside_since = self._loop.time()
         self.look_soon()
         try:
             await future
@@ -150,8 +150,8 @@ class Parking:
         if not self.is_parked or self._scope.is_over:
             return False
         if self._asked is not None:
-            # It can continue, and did not get a slot.
-            return self._leave(Released())
+            # It can continue; it leaves if it did not get a slot.
+            return not self._asked.done() and self._leave(Released())
         if not self._all_waits():
             return False
         if any(each.at is not None and each.deadline is None for each in self._all):
@@ -204,16 +204,18 @@ class Parking:
         scope = self._scope
         if not scope.runs_only(each.operation for each in self._all):
             return False
+        if scope.joins:
+            return True
         if scope.handler_call is not None:
             own = scope.of_handler_thread
             return any(each.operation is own for each in self._all)
         return scope.handler is not None and awaits_only(scope.handler, self._waiting)
 
     def _warn_late(self) -> None:
-        since, now = self._first_look, self._loop.time()
+        since, now = self._beside_since, self._loop.time()
         if since is None or now - since < WARN_AFTER_SECONDS:
             return
-        self._first_look = None
+        self._beside_since = None
         logger.warning(
             "execution %s waits for %s, and other code of its handler runs beside it "
             "for more than %d s: it keeps its slot, and cannot be suspended. Put that "
@@ -230,7 +232,7 @@ class Parking:
         """Give the slot back; False if that cannot be now."""
         # First: whoever has the slot may end the attempt at once.
         self.is_parked = True
-        self._expire_in(self._patience())
+        self._expire_in(self._seconds_to_keep())
         if not self._slot.park(self.suspend, self._size()):
             self.is_parked = False
             self._cancel_expiry()
@@ -239,7 +241,7 @@ class Parking:
         self._told(True)  # noqa: FBT003
         return True
 
-    def _patience(self) -> float:
+    def _seconds_to_keep(self) -> float:
         """Seconds for which it is kept: none if nothing comes soon for certain."""
         keep = self._slot.park_for
         timers = [each.at for each in self._all]
@@ -278,7 +280,7 @@ class Parking:
     def _leave(self, settlement: Suspended | Released) -> bool:
         self._counts.suspended += 1
         self.settlement = settlement
-        self.left = frozenset(each.operation.step_id for each in self._all)
+        self.waited_for = frozenset(each.operation.step_id for each in self._all)
         self.close()
         self._scope.interrupt(Interruption.SUSPENDED)
         return True

@@ -218,12 +218,13 @@ class ExecutionRunner:
     async def _suspended(self, started_at: datetime) -> Outcome:
         """Record what a resume has to know, and give the claim up."""
         attempt, settlement = self.attempt, self.attempt.parking.settlement
-        for step_id, failed in attempt.uncounted.items():
+        for step_id, failed in attempt.unrecorded_failures.items():
             if attempt.journal.find(step_id) is None:
                 await attempt.journal.checkpoint(failed)
         if not isinstance(settlement, Suspended):
             return unfinished(self._claim, Released())
-        await attempt.journal.remove_waits(attempt.parking.left)
+        waited_for = attempt.parking.waited_for
+        await attempt.journal.remove_waits(except_for=waited_for)
         replayed = attempt.journal.replay.took
         settlement = replace(
             settlement,

@@ -158,8 +158,13 @@ class Scope:
         Beside them there is the handler, and tasks that it may have made.
         """
         return self._running == set(operations) and all(
-            each is self.handler_call for each in self._futures
+            each is self.handler_call or each in self._tasks for each in self._futures
         )
+
+    @property
+    def joins(self) -> bool:
+        """Whether the handler has returned, and only what it did not await runs on."""
+        return self._joining is not None
 
     def issue(
         self,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.engine")
 
-MAX_UNCOUNTED = 1000
+MAX_UNRECORDED = 1000
 """Failures of one attempt that are recorded before it is suspended."""
 
 
@@ -99,10 +99,10 @@ def note_failure(attempt: Attempt, operation: Operation, failure: Exception) -> 
     """
     if attempt.function.repeat_titles == "reuse":
         return
-    if len(attempt.uncounted) < MAX_UNCOUNTED:
+    if len(attempt.unrecorded_failures) < MAX_UNRECORDED:
         error = attempt.runtime.payloads.encode_error(failure)
         step = _step(attempt, operation, StepStatus.FAILED, error=error)
-        attempt.uncounted[operation.step_id] = replace(
+        attempt.unrecorded_failures[operation.step_id] = replace(
             step, attempt=attempt.number, error_class=class_path(failure)
         )
 

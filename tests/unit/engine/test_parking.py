@@ -155,7 +155,7 @@ async def test_what_can_continue_and_finds_no_slot_is_released(
 async def test_a_timer_of_its_own_lets_a_parked_attempt_continue(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parking.Parking, "_patience", lambda _: 0.1)
+    monkeypatch.setattr(parking.Parking, "_seconds_to_keep", lambda _: 0.1)
 
     async def handler(ctx: Context[None]) -> str:
         # Of its own, and in memory: it wakes the handler without any operation.
@@ -302,3 +302,23 @@ async def test_a_replay_that_took_long_is_left_alone_for_longer(engine: Engine) 
 
     assert isinstance(settlement, Suspended)
     assert 0.5 <= settlement.pause < 5
+
+
+async def never_awaited(ctx: Context[None]) -> str:
+    ctx.step.sleep("a", "1h")  # type: ignore[unused-coroutine]
+    return "returned"
+
+
+async def in_a_task_of_its_own(ctx: Context[None]) -> str:
+    ctx.data_task = asyncio.create_task(ctx.step.sleep("a", "1h"))  # type: ignore[attr-defined]
+    return "returned"
+
+
+@pytest.mark.parametrize("handler", [never_awaited, in_a_task_of_its_own])
+async def test_a_sleep_that_the_handler_does_not_await_is_suspended_too(
+    engine: Engine, handler: Any
+) -> None:
+    settlement = (await run(engine, handler)).settlement
+
+    assert isinstance(settlement, Suspended)
+    assert [wait.title for wait in await engine.backend.waits.all("e-1")] == ["a"]

@@ -170,12 +170,20 @@ class ExecutionLogger:
         """Log from now on; costs nothing where the level hides it."""
         if logger.isEnabledFor(logging.INFO):
             worcher.on("execution:start", self._started)
+            worcher.on("execution:suspended", self._suspended)
+            worcher.on("execution:resumed", self._resumed)
             worcher.on("step:complete", self._step)
             worcher.on("execution:complete", self._completed)
             worcher.on("execution:updated", self._updated)
 
     def _started(self, notice: ExecutionUpdated) -> None:
         self._log(notice, "started, attempt %d", notice.attempt)
+
+    def _suspended(self, notice: ExecutionUpdated) -> None:
+        self._log(notice, "leaves this worker while it waits (%s)", notice.status)
+
+    def _resumed(self, notice: ExecutionUpdated) -> None:
+        self._log(notice, "continues, attempt %d", notice.attempt)
 
     def _step(self, notice: StepCompleted) -> None:
         name = step_name(notice.title, notice.key)

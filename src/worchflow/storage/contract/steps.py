@@ -21,8 +21,10 @@ class StepStore(ABC):
         """Record a step durably and return what is recorded.
 
         First write wins, whoever holds the claim: when the step was recorded before,
-        that record is returned unchanged. A failure under a claim from before an
-        explicit retry is not recorded any more, and nothing under a claim on an earlier
-        execution counts for the one that has its id now: `ExecutionNotFound`, or the
-        step as it is given. With a completed one a `StepCompleted` notice is published.
+        that record is returned unchanged. A failure that has an `attempt` counts for
+        that one alone: once it has ended, its record is void, is not read any more, and
+        gives way to a new one. A failure under a claim from before an explicit retry is
+        not recorded any more, and nothing under a claim on an earlier execution counts
+        for the one that has its id now: `ExecutionNotFound`, or the step as it is
+        given. With a completed one a `StepCompleted` notice is published.
         """

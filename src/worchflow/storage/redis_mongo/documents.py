@@ -121,9 +121,9 @@ class Documents:
         ranges = [_range(each) for each in execution_ids]
         return ranges[0] if len(ranges) == 1 else {"$or": ranges}
 
-    def waits_of(self, execution_id: str) -> Document:
-        """A query for the waits of an execution, and of others that had its id."""
-        return _range(execution_id)
+    def own_waits(self, execution: Document) -> Document:
+        """A query for the waits of this execution, and no other of its id."""
+        return _range(execution["id"]) | {STEP_LIFE: life_of(execution)}
 
     def own_steps(self, execution: Document) -> Document:
         """A query for what is recorded for this execution, and no other of its id."""

@@ -14,7 +14,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...foundations.errors import StoreUnavailable
-from .documents import EXECUTIONS, HAS_WAITS, LIFE, STEP_LIFE, WAITS
+from .documents import EXECUTIONS, HAS_WAITS, LIFE, WAITS
 from .indexes import FOLLOW_UPS_INDEX
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ class FollowUps:
     async def begin(self, ended: Iterable[Document]) -> None:
         """Do what is left of executions that have just ended; the sweep does the rest.
 
-        A document holds at least the `_id`, the nonce and what is left.
+        A document holds at least the `id`, the nonce and what is left.
         """
         for document in ended:
             try:
                 await self.do(document)
             except StoreUnavailable as error:
                 logger.debug(
-                    "what follows the end of %s waits: %s", document["_id"], error
+                    "what follows the end of %s waits: %s", document["id"], error
                 )
                 return
 
@@ -76,10 +76,18 @@ class FollowUps:
 
         What a later release has left for itself stays.
         """
-        left = ended.get(FOLLOW_UPS)
-        if left is None:
-            return
-        token, names = left["token"], left["names"]
+        match ended:
+            case {"id": str(id_), "followUps": {"token": int(token), "names": names}}:
+                pass
+            case {"followUps": left}:
+                logger.warning(
+                    "what follows the end of %.200r cannot be read: %.200r",
+                    ended.get("_id"),
+                    left,
+                )
+                return
+            case _:
+                return
         for name in names:
             if (act := self._acts.get(name)) is not None:
                 await act(ended, token)
@@ -87,7 +95,7 @@ class FollowUps:
         change: Document = {"$unset": {FOLLOW_UPS: ""}}
         if rest:
             change = {"$set": {f"{FOLLOW_UPS}.names": rest}}
-        query = {"_id": ended["_id"], f"{FOLLOW_UPS}.token": token}
+        query = {self._stores.documents.id_field: id_, f"{FOLLOW_UPS}.token": token}
         await self._stores.mongo.update(EXECUTIONS, [{"q": query, "u": change}])
 
     async def sweep(self) -> None:
@@ -115,6 +123,5 @@ class FollowUps:
 
     async def _delete_waits(self, ended: Document, token: int) -> None:
         """Remove the waits of an execution, except those of a claim after this end."""
-        query = self._stores.documents.waits_of(ended["id"])
-        this = {STEP_LIFE: ended.get(LIFE), "token": {"$lte": token}}
-        await self._stores.mongo.delete(WAITS, query | this)
+        query = self._stores.documents.own_waits(ended) | {"token": {"$lte": token}}
+        await self._stores.mongo.delete(WAITS, query)

@@ -69,7 +69,7 @@ class Retention(RetentionStore):
         found = await stores.mongo.find(
             EXECUTIONS,
             OURS | guard,
-            fields=("finishedAt", LIFE, HAS_WAITS),
+            fields=("id", "finishedAt", LIFE, HAS_WAITS),
             sort=(("finishedAt", 1),),
             limit=limit,
             hint=ENDED_OURS if stores.options.ts_compat else ENDED,
@@ -143,12 +143,8 @@ class Retention(RetentionStore):
 
     async def _remove_waits(self, gone: Sequence[Document]) -> None:
         """Remove what claims have added after their execution had ended."""
-        waits_of = self._stores.documents.waits_of
-        queries = [
-            waits_of(each["_id"]) | {STEP_LIFE: each.get(LIFE)}
-            for each in gone
-            if HAS_WAITS in each
-        ]
+        own_waits = self._stores.documents.own_waits
+        queries = [own_waits(each) for each in gone if HAS_WAITS in each]
         if queries:
             await self._stores.mongo.delete(WAITS, *queries)
 

@@ -125,7 +125,7 @@ class Settling:
         if isinstance(update, SettlementUpdate) and update.follow_ups:
             execution = claim.execution
             life = {LIFE: execution.nonce} if execution.nonce else {}
-            ended = {"_id": execution.id, "id": execution.id} | life
+            ended = {"id": execution.id} | life
             await self._follow_ups.begin([ended | update.follow_ups])
 
     def _applied(

@@ -9,13 +9,22 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 from typing_extensions import override
 
+from ...foundations.errors import SerializationError
 from ...foundations.ids import new_nonce
 from ...model.notices import ExecutionUpdated, encode_notice
 from ...model.records import SUSPENDED, ExecutionStatus
 from ...model.step_kind import StepKind
 from ...model.waits import StoredWait
 from ..contract.waits import WaitStore
-from .documents import EXECUTIONS, HAS_WAITS, LIFE, LIVE, STEP_LIFE, WAITS
+from .documents import (
+    EXECUTIONS,
+    HAS_WAITS,
+    LIFE,
+    LIVE,
+    STEP_LIFE,
+    WAITS,
+    UnreadableError,
+)
 from .expressions import as_long
 from .fields import count_of, text_or_none
 from .mongo_gateway import DUPLICATE_KEY
@@ -84,7 +93,14 @@ class Waits(WaitStore):
                 page = slice(start, start + MAX_ADDED_AT_ONCE)
                 documents[page] = await self._insert(documents[page])
         now = stores.clock.now()
-        return [read_wait(document, now) for document in documents]
+        try:
+            return [read_wait(document, now) for document in documents]
+        except UnreadableError as error:
+            raise SerializationError(
+                f"a wait of execution {claim.execution.id} cannot be read: "
+                f"{error.message}",
+                execution_id=claim.execution.id,
+            ) from error
 
     @override
     async def all(self, execution_id: str) -> list[StoredWait]:
@@ -220,25 +236,40 @@ class Waits(WaitStore):
 async def waits_by_id(
     stores: Stores, executions: Sequence[Document]
 ) -> dict[str, dict[str, StoredWait]]:
-    """The waits of executions, by their ids and those of the steps."""
-    found: dict[str, dict[str, StoredWait]] = {}
-    for execution in executions:
-        query = stores.documents.waits_of(execution["id"])
-        this = {STEP_LIFE: text_or_none(execution.get(LIFE))}
-        documents = await stores.mongo.find(WAITS, query | this)
-        now = stores.clock.now()
-        waits = [read_wait(document, now) for document in documents]
-        found[execution["id"]] = {wait.step_id: wait for wait in waits}
+    """The waits of executions, by their ids and those of the steps.
+
+    One that cannot be read is left out: it must not keep the others from being claimed.
+    """
+    found: dict[str, dict[str, StoredWait]] = {each["id"]: {} for each in executions}
+    if not executions:
+        return found
+    queries = [stores.documents.own_waits(each) for each in executions]
+    documents = await stores.mongo.find(WAITS, {"$or": queries})
+    now = stores.clock.now()
+    for document in documents:
+        try:
+            wait = read_wait(document, now)
+        except UnreadableError as error:
+            logger.warning("wait %s is left out: %s", document["_id"], error.message)
+        else:
+            found[document["executionId"]][wait.step_id] = wait
     return found
 
 
 def read_wait(document: Document, now: int) -> StoredWait:
-    """The wait in a document; `now` is the store's."""
+    """The wait in a document; `UnreadableError` for half of one.
+
+    `now` is the store's.
+    """
+    step_id, title = document.get("stepId"), document.get("title")
     deadline = milliseconds_of(document.get("deadline"))
+    is_damaged = "deadline" in document and deadline is None
+    if not (isinstance(step_id, str) and isinstance(title, str)) or is_damaged:
+        raise UnreadableError("its stepId, title or deadline is not one")
     return StoredWait(
-        step_id=document["stepId"],
-        kind=StepKind(document["kind"]),
-        title=document["title"],
+        step_id=step_id,
+        kind=StepKind.of(document.get("kind")),
+        title=title,
         token=count_of(document.get("token")),
         deadline=moment_of(document.get("deadline")),
         left=None if deadline is None else max(0, deadline - now) / 1000,

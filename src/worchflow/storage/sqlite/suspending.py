@@ -57,8 +57,9 @@ def _suspend(tx: Transaction, prefix: str, request: SuspendRequest) -> Settled:
         tx.connection.execute(_SUSPEND, values)
         settled = Settled(applied=True, status=end.status)
     # What was woken is told by the store: `notice` is about what was asked for.
-    asked = Ending(status=settlement.status, due_at=end.due_at)
-    tell(tx, prefix, request, asked, settled)
+    tell(tx, prefix, request, Ending(status=settlement.status), settled)
+    if end.due_at is not None:
+        tx.hints.work.add((prefix, claim.execution.event_name))
     return settled
 
 

@@ -191,7 +191,7 @@ def read_wait(row: Row, now: int) -> StoredWait:
             left = max(0, columns.deadline - now) / 1000
         return StoredWait(
             step_id=columns.step_id,
-            kind=StepKind(columns.kind),
+            kind=StepKind.of(columns.kind),
             title=columns.title,
             token=columns.token,
             deadline=deadline,
