@@ -167,9 +167,10 @@ class StepSettings:
         try:
             seconds = to_seconds(duration, "duration")
         except ConfigurationError as error:
+            hint = '. The title comes first: step.sleep("Cool down", "2h")'
+            swapped = isinstance(duration, str)
             raise InvalidInput(
-                f'{error}. The title comes first: step.sleep("Cool down", "2h")',
-                field="duration",
+                f"{error}{hint if swapped else ''}", field="duration"
             ) from None
         return SleepCall(check_name(title, "title"), seconds, None, self.key)
 

@@ -154,10 +154,11 @@ class Parking:
             return not self._asked.done() and self._leave(Released())
         if not self._all_waits():
             return False
-        if any(each.at is not None and each.deadline is None for each in self._all):
+        unfinished = self._unfinished
+        if any(each.at is not None and each.deadline is None for each in unfinished):
             return False  # It ends soon, and nobody else knows when.
-        deadlines = [each.deadline for each in self._all if each.deadline is not None]
-        only_sleeps = all(each.kind is StepKind.SLEEP for each in self._all)
+        deadlines = [each.deadline for each in unfinished if each.deadline is not None]
+        only_sleeps = all(each.kind is StepKind.SLEEP for each in unfinished)
         return self._leave(
             Suspended(
                 status=ExecutionStatus.SLEEPING
@@ -182,8 +183,14 @@ class Parking:
         return self._slot.park_for
 
     @property
-    def _all(self) -> list[Waiting]:
-        return list(self._waiting.values())
+    def _unfinished(self) -> list[Waiting]:
+        """What it waits for still: not what ended, even if its code had no turn yet."""
+        now = self._loop.time()
+        return [
+            each
+            for future, each in self._waiting.items()
+            if not (future.done() or (each.at is not None and each.at <= now))
+        ]
 
     # -- looking
 
@@ -202,13 +209,13 @@ class Parking:
     def _all_waits(self) -> bool:
         """Whether nothing of the attempt can continue but for one of its waits."""
         scope = self._scope
-        if not scope.runs_only(each.operation for each in self._all):
+        if not scope.runs_only(each.operation for each in self._unfinished):
             return False
         if scope.joins:
             return True
         if scope.handler_call is not None:
             own = scope.of_handler_thread
-            return any(each.operation is own for each in self._all)
+            return any(each.operation is own for each in self._unfinished)
         return scope.handler is not None and awaits_only(scope.handler, self._waiting)
 
     def _warn_late(self) -> None:
@@ -244,7 +251,7 @@ class Parking:
     def _seconds_to_keep(self) -> float:
         """Seconds for which it is kept: none if nothing comes soon for certain."""
         keep = self._slot.park_for
-        timers = [each.at for each in self._all]
+        timers = [each.at for each in self._unfinished]
         if all(at is not None and at - self._loop.time() > keep for at in timers):
             return 0.0
         return keep
@@ -257,7 +264,7 @@ class Parking:
         self._expiry = None
         if not self.is_parked or self._scope.is_over or self.suspend():
             return
-        if self._scope.runs_only(each.operation for each in self._all):
+        if self._scope.runs_only(each.operation for each in self._unfinished):
             # Code runs without having told: it was woken by a timer of its own.
             self._slot.take()
             self._continue()
@@ -280,13 +287,13 @@ class Parking:
     def _leave(self, settlement: Suspended | Released) -> bool:
         self._counts.suspended += 1
         self.settlement = settlement
-        self.waited_for = frozenset(each.operation.step_id for each in self._all)
+        self.waited_for = frozenset(each.operation.step_id for each in self._unfinished)
         self.close()
         self._scope.interrupt(Interruption.SUSPENDED)
         return True
 
     def _reason(self) -> str:
-        names = [each.name for each in self._all]
+        names = [each.name for each in self._unfinished]
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
         return ", ".join(names[:MAX_NAMED]) + more
 

@@ -28,7 +28,7 @@ def to_seconds(duration: Duration, field: str) -> float:
     if seconds is None or not math.isfinite(seconds) or not 0 <= seconds <= MAX_SECONDS:
         raise ConfigurationError(
             f"{field}={duration!r} is not a duration: use a timedelta, seconds as a "
-            'number from 0 up, or text such as "90s", "5m", "2h", "7d"'
+            f'number from 0 to {MAX_SECONDS:.0f}, or text such as "90s", "5m", "7d"'
         )
     return seconds
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -167,6 +168,27 @@ async def test_a_timer_of_its_own_lets_a_parked_attempt_continue(
 
     assert (await run(engine, handler)).settlement == Completed('"through"')
     assert engine.slot.taken == 1
+
+
+async def test_a_wait_that_ends_as_it_was_kept_long_enough_asks_for_a_slot(
+    engine: Engine,
+) -> None:
+    engine.slot.park_for = 0.4
+
+    async def handler(ctx: Context[None]) -> str:
+        await ctx.step.sleep("a", "300ms")
+        return "through"
+
+    runner = await engine.runner(handler)
+    running = asyncio.create_task(runner.run())
+    await until(lambda: runner.attempt.parking.is_parked)
+    # The loop stands still: both timers are due in the same turn.
+    time.sleep(0.6)  # noqa: ASYNC251
+    outcome = await running
+
+    assert outcome is not None
+    assert outcome.settlement == Completed('"through"')
+    assert engine.slot.taken == 0
 
 
 async def test_a_timeout_of_its_own_ends_a_wait(engine: Engine) -> None:
