@@ -53,4 +53,4 @@ async def test_a_freeze_during_a_sample_moves_no_deadline(
             await clock.refresh()
         behind = to_milliseconds(await gateway.now()) - clock.now()
 
-    assert -1 <= behind < MINUTE_MILLISECONDS
+    assert abs(behind) < MINUTE_MILLISECONDS

@@ -20,6 +20,7 @@ from bson.datetime_ms import DatetimeMS
 from pymongo.database import Database
 
 from tests.scenarios.conftest import MakeApp
+from tests.stores import joined
 from worchflow import (
     Context,
     ExecutionFailed,
@@ -29,6 +30,7 @@ from worchflow import (
     WorchflowError,
 )
 from worchflow.model.options import WorkerOptions
+from worchflow.storage.sqlite.backend import SQLiteBackend
 
 IN_A_ROW = 6
 LONG_ENOUGH = 1.0
@@ -458,6 +460,9 @@ STATEMENTS: dict[str, str] = {
     "worker of bytes": """
         INSERT INTO workers VALUES
         (x'ff', 'worchflow', x'ff', 1, 'h', 1, 1, 'b', 0, 0)""",
+    "worker of text that is not UTF-8": """
+        INSERT INTO workers VALUES
+        (CAST(x'61ff' AS TEXT), 'worchflow', '{}', 1, 'h', 1, 1, 'b', 0, 0)""",
     "worker whose id is a path": """
         INSERT INTO workers VALUES
         ('../../x', 'worchflow', '[]', 1, 'h', 1, 1, 'b', 0, 0)""",
@@ -500,6 +505,24 @@ async def test_junk_in_the_database_file_harms_no_good_execution(
         with writing(path) as connection:
             rows = connection.execute("SELECT id FROM executions").fetchall()
         await everything_can_be_read(app, [row[0] for row in rows])
+
+
+@pytest.mark.parametrize("where", ["sqlite"], indirect=True)
+async def test_workers_that_are_junk_are_in_nobodys_way(where: dict[str, Any]) -> None:
+    backend = SQLiteBackend(where["sqlite"])
+    await backend.open()
+    try:
+        worker = await joined(backend)
+        with writing(where["sqlite"]) as connection:
+            for name, statement in STATEMENTS.items():
+                if name.startswith("worker"):
+                    connection.execute(statement)
+
+        seen = {each.id for each in await backend.workers.seen()}
+        assert seen == {worker.id, "../../x"}  # which is dead, and no harm
+        assert await backend.workers.reap(worker.id, expired=True) == 0
+    finally:
+        await backend.close()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ...model.records import WorkerRecord
+    from .rows import Row
     from .writer import Transaction
 
 _JOIN = """
@@ -203,7 +205,8 @@ def leave(tx: Transaction, prefix: str, request: LeaveRequest) -> None:
 
 def reap(tx: Transaction, prefix: str, request: ReapRequest) -> Reaped:
     """Declare workers dead, then take back what they own."""
-    others = tx.connection.execute(
+    others = fetch(
+        tx.connection,
         _OTHERS,
         {
             "prefix": prefix,
@@ -211,13 +214,16 @@ def reap(tx: Transaction, prefix: str, request: ReapRequest) -> Reaped:
             "boot_id": boot_id(),
             "lease_now": request.asked_at,
         },
-    ).fetchall()
-    gone = [
+    )
+    gone: list[str] = [
         id_
         for id_, dead, in_time in others
-        if dead
-        or (request.expired and not in_time)
-        or (request.lock_of is not None and is_free(request.lock_of(id_)))
+        if isinstance(id_, str)  # A damaged row is nobody's.
+        and (
+            dead
+            or (request.expired and not in_time)
+            or (request.lock_of is not None and is_free(request.lock_of(id_)))
+        )
     ]
     if not gone:
         return Reaped()
@@ -231,27 +237,34 @@ def look(
     connection: sqlite3.Connection, prefix: str, request: LookRequest
 ) -> list[WorkerSeen]:
     """Every worker that did not leave, whether it lives and since when it is silent."""
-    now, lock_of = request.asked_at, request.lock_of
     rows = fetch(connection, _ALL, {"prefix": prefix, "boot_id": boot_id()})
-    return [
-        WorkerSeen(
-            id=id_,
-            functions=dict(json.loads(functions)),
-            silent_for=max(0, now - until + request.lease) / 1000
-            if same_boot
-            else None,
-            is_alive=not dead
-            and bool(same_boot)
-            and until > now
-            and not (lock_of is not None and is_free(lock_of(id_))),
-        )
-        for id_, functions, dead, same_boot, until in rows
-    ]
+    seen: list[WorkerSeen] = []
+    for row in rows:
+        with suppress(TypeError, ValueError):  # A damaged row is nobody's.
+            seen.append(_read_worker(row, request))
+    return seen
 
 
 def ping(tx: Transaction, _prefix: str, _: None) -> None:
     """Show that the tables answer while the write lock is held."""
     tx.connection.execute("SELECT count(*) FROM workers").fetchone()
+
+
+def _read_worker(row: Row, request: LookRequest) -> WorkerSeen:
+    """Raises `TypeError` or `ValueError` for what is damaged."""
+    id_, functions, dead, same_boot, until = row
+    if not isinstance(id_, str):
+        raise TypeError("the id of a worker is text")
+    now, lock_of = request.asked_at, request.lock_of
+    return WorkerSeen(
+        id=id_,
+        functions=dict(json.loads(functions)),
+        silent_for=max(0, now - until + request.lease) / 1000 if same_boot else None,
+        is_alive=not dead
+        and bool(same_boot)
+        and until > now
+        and not (lock_of is not None and is_free(lock_of(id_))),
+    )
 
 
 def _reclaim_from(
