@@ -170,8 +170,9 @@ async def test_a_timer_of_its_own_lets_a_parked_attempt_continue(
     assert engine.slot.taken == 1
 
 
+@pytest.mark.parametrize("before_it", [False, True], ids=["after", "before"])
 async def test_a_wait_that_ends_as_it_was_kept_long_enough_asks_for_a_slot(
-    engine: Engine,
+    engine: Engine, *, before_it: bool
 ) -> None:
     engine.slot.park_for = 0.4
 
@@ -184,6 +185,8 @@ async def test_a_wait_that_ends_as_it_was_kept_long_enough_asks_for_a_slot(
     await until(lambda: runner.attempt.parking.is_parked)
     # The loop stands still: both timers are due in the same turn.
     time.sleep(0.6)  # noqa: ASYNC251
+    if before_it:
+        runner.attempt.parking._expire()
     outcome = await running
 
     assert outcome is not None
