@@ -24,7 +24,7 @@ from worchflow.model.records import (
 )
 from worchflow.model.settlement import Settled, Settlement
 from worchflow.storage.contract.backend import Backend
-from worchflow.storage.contract.workers import Renewal
+from worchflow.storage.contract.workers import OnHint, Renewal, WorkerHint
 from worchflow.storage.sqlite.backend import SQLiteBackend
 from worchflow.storage.sqlite.writer import Transaction, one_by_one
 
@@ -105,8 +105,18 @@ def new_step(number: int = 1, **fields: Any) -> StoredStep:
     return StoredStep(**values | fields)
 
 
-def ignore(execution_id: str) -> None:
+def ignore(hint: WorkerHint, execution_id: str) -> None:
     """Take a hint and do nothing."""
+
+
+def collect(ids: list[str], wanted: WorkerHint = WorkerHint.CANCEL) -> OnHint:
+    """Take the ids of executions of which one kind of hint is told."""
+
+    def take(hint: WorkerHint, execution_id: str) -> None:
+        if hint is wanted:
+            ids.append(execution_id)
+
+    return take
 
 
 async def joined(backend: Backend, *events: str) -> WorkerRecord:

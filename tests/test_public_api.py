@@ -20,7 +20,8 @@ from worchflow.engine.emitter import Emitter
 NAMES = [
     *("AttemptRecord", "BackendOptions", "ConfigurationError", "Context"),
     *("DuplicateStep", "ErrorInfo"),
-    *("Event", "EventRef", "EventValidationError", "Execution", "ExecutionCancelled"),
+    *("Event", "EventConflict", "EventRef", "EventValidationError"),
+    *("Execution", "ExecutionCancelled"),
     *("ExecutionConflict", "ExecutionFailed", "ExecutionHandle", "ExecutionNotFound"),
     *("ExecutionStatus", "FunctionAlreadyRegistered", "InvalidInput"),
     *(

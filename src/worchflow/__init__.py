@@ -5,14 +5,16 @@ from __future__ import annotations
 from .app import Worchflow
 from .client.client import WorchflowClient
 from .client.handle import ExecutionHandle
-from .definitions.context import Context, Step, SyncContext
+from .definitions.context import Context, SyncContext
 from .definitions.events import Event, EventRef, event
 from .definitions.function import WorchflowFunction, create_function, function
 from .definitions.middleware import Middleware
 from .definitions.retry import Retry
+from .definitions.steps import Step
 from .foundations.errors import (
     ConfigurationError,
     DuplicateStep,
+    EventConflict,
     EventValidationError,
     ExecutionCancelled,
     ExecutionConflict,
@@ -60,6 +62,7 @@ __all__ = [
     "DuplicateStep",
     "ErrorInfo",
     "Event",
+    "EventConflict",
     "EventRef",
     "EventValidationError",
     "Execution",

@@ -15,8 +15,9 @@ from worchflow.cli.settings import KINDS, variable
 
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
 COMMANDS = (
-    *("worker", "send", "executions list", "executions show", "executions result"),
-    *("executions retry", "executions cancel", "verify-ledger"),
+    *("worker", "send", "emit", "executions list", "executions show"),
+    *("executions result", "executions retry", "executions cancel"),
+    "verify-ledger",
     *("retention show", "retention run", "migrate", "bench", "config show"),
 )
 SHARED = {"--app", "--output", "--help"}

@@ -29,6 +29,7 @@ def test_the_retention_of_an_app_is_shown(project: Project) -> None:
     shop.write_text(f"from worchflow import Retention\n{text}")
 
     kept = {"completed": 86400.0, "failed": 30 * 86400.0, "cancelled": None}
+    kept |= {"events": 7 * 86400.0}
     shown = project.run(*APP, "retention", "show", "-o", "json").json["retention"]
     assert {each["status"]: each["seconds"] for each in shown} == kept
     table = project.run(*APP, "retention", "show").out.splitlines()
@@ -36,6 +37,7 @@ def test_the_retention_of_an_app_is_shown(project: Project) -> None:
         ["cancelled", "forever"],
         ["completed", "1 d"],
         ["failed", "30 d"],
+        ["events", "7 d"],
     ]
     default = project.run("retention", "show", "-o", "jsonl").out.splitlines()
     assert '{"status": "completed", "seconds": 604800.0}' in default

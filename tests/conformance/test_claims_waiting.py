@@ -13,6 +13,7 @@ from tests.stores import (
     MakeBackend,
     claim_one,
     claimed,
+    collect,
     expect,
     insert,
     insert_one,
@@ -30,6 +31,7 @@ from worchflow.model.settlement import (
     Settlement,
 )
 from worchflow.storage.contract.backend import Backend
+from worchflow.storage.contract.workers import WorkerHint
 from worchflow.storage.sqlite import claims
 
 S = ExecutionStatus
@@ -148,7 +150,7 @@ async def test_a_worker_is_told_that_its_execution_should_be_cancelled(
     canceller, holder = pair
     worker = new_worker()
     hints: list[str] = []
-    await holder.workers.join(worker, hints.append)
+    await holder.workers.join(worker, collect(hints))
     id_ = await insert_one(holder)
     await claim_one(holder, worker)
 
@@ -165,12 +167,12 @@ async def test_a_worker_that_breaks_when_it_is_told_keeps_nobody_else_from_it(
     told: list[str] = []
     hints: list[str] = []
 
-    def fail(execution_id: str) -> None:
+    def fail(hint: WorkerHint, execution_id: str) -> None:
         told.append(execution_id)
         raise RuntimeError("broken on purpose")
 
     await holder.workers.join(broken, fail)
-    await holder.workers.join(worker, hints.append)
+    await holder.workers.join(worker, collect(hints))
     for _ in range(2):
         id_ = await insert_one(holder)
         await claim_one(holder, worker)
@@ -184,8 +186,8 @@ async def test_a_worker_that_left_is_told_nothing(backend: Backend) -> None:
     gone, stays = new_worker(), new_worker()
     hints: list[str] = []
     others: list[str] = []
-    await backend.workers.join(gone, hints.append)
-    await backend.workers.join(stays, others.append)
+    await backend.workers.join(gone, collect(hints))
+    await backend.workers.join(stays, collect(others))
     await backend.workers.leave(gone.id)
     id_ = await insert_one(backend)
     await claim_one(backend, stays)

@@ -44,7 +44,10 @@ async def test_an_accepted_execution_is_stored_as_queued(backend: Backend) -> No
         created_at=new.created_at,
         updated_at=execution.updated_at,
         nonce=new.nonce,
+        accepted_at=execution.accepted_at,
     )
+    accepted_at = execution.accepted_at or execution.created_at
+    assert abs(accepted_at - now()) < timedelta(seconds=10)
     assert await backend.steps.all(new.id) == []
     await counted(backend, {ExecutionStatus.QUEUED: 1})
 

@@ -11,8 +11,8 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -33,6 +33,7 @@ from tests.stores import (
     stored,
 )
 from tests.waiting import until
+from worchflow.model.events import NewEvent
 from worchflow.model.options import BackendOptions, Durability
 from worchflow.model.records import (
     SUSPENDED,
@@ -54,7 +55,7 @@ from worchflow.model.settlement import (
 )
 from worchflow.model.step_kind import StepKind
 from worchflow.model.transitions import CLAIMABLE, MOVES, RETRYABLE, can_move
-from worchflow.model.waits import NewWait
+from worchflow.model.waits import AwaitedEvent, NewWait
 from worchflow.storage.contract.backend import Backend
 
 S = ExecutionStatus
@@ -63,6 +64,11 @@ Moves: TypeAlias = Counter[tuple[ExecutionStatus, ExecutionStatus]]
 
 MOST_WORKERS = 4
 MOST_EXECUTIONS = 6
+FOR_EVENT = f"{2:032x}"
+"""The step of the wait that is for an event."""
+EVERY_EVENT = AwaitedEvent(
+    name="news", key=None, since=datetime(2020, 1, 1, tzinfo=UTC)
+)
 FAR = 3600.0
 """Seconds; what waits this long is not due in any history."""
 
@@ -112,6 +118,8 @@ class Expected:
     """The backend through which waits were added under this claim."""
     wakeups: int = 0
     waits: set[str] = field(default_factory=set[str])
+    taken: dict[str, str] = field(default_factory=dict[str, str])
+    """By which step each event was taken."""
 
     @property
     def eligible(self) -> bool:
@@ -181,6 +189,8 @@ class History:
         self.workers: dict[str, tuple[Backend, WorkerRecord]] = {}
         self.claims: list[Claim] = []
         self.values = 0
+        self.events: set[str] = set()
+        """The ids of all that were emitted."""
         self.backends: list[Backend] = []
 
     async def run(self, actions: list[Action]) -> None:
@@ -349,9 +359,44 @@ class History:
             one.waits.discard(step_id)
         else:
             new = NewWait(step_id=step_id, kind=StepKind.SLEEP, title="wait")
+            if step_id == FOR_EVENT:
+                new = replace(new, kind=StepKind.WAIT, event=EVERY_EVENT)
             (added,) = await waits.add(one.claim, [new])
             assert (added.token == one.token) or step_id in one.waits
             one.waits.add(step_id)
+
+    async def emit(self, number: int, via: int) -> None:
+        """Accept an event, maybe once more, and deliver it to those who wait."""
+        events = self.backends[via].events
+        new = NewEvent(id=f"event-{number % 4}", name=EVERY_EVENT.name, data="1")
+        event = await events.append(new)
+        assert await events.deliver(event) is None
+        self.events.add(event.id)
+        for one in self.model.values():
+            if FOR_EVENT in one.waits:
+                one.wake()
+
+    async def take(self, number: int, step: int, via: int) -> None:
+        """Take an event for a step of one of what is owned."""
+        one = await self.owned(number)
+        if one is None or FOR_EVENT not in one.waits:
+            return
+        assert one.claim is not None
+        events, waits = self.backends[via].events, self.backends[via].waits
+        (wait,) = (
+            each
+            for each in await waits.all(one.claim.execution.id)
+            if each.step_id == FOR_EVENT
+        )
+        look = await events.find(one.claim, wait, ())
+        free = {
+            id_ for id_ in self.events if one.taken.get(id_, FOR_EVENT) == FOR_EVENT
+        }
+        assert (look.event.id in free) if look.event else not free
+        for id_ in sorted(self.events)[:1]:
+            step_id = f"{step:032x}"
+            is_own = one.taken.setdefault(id_, step_id) == step_id
+            assert await events.take(one.claim, step_id, id_) == is_own
 
     async def settle_late(self, number: int, how: str, via: int) -> None:
         """Settle by a claim that owns nothing any more: nothing changes."""
@@ -505,6 +550,8 @@ ACTIONS: st.SearchStrategy[Action] = st.one_of(
         ends=st.booleans(),
         via=BACKENDS,
     ),
+    calls(History.emit, number=NUMBERS, via=BACKENDS),
+    calls(History.take, number=NUMBERS, step=st.integers(1, 2), via=BACKENDS),
     calls(
         History.cancel,
         number=NUMBERS,
@@ -541,10 +588,16 @@ def _cancel(status: ExecutionStatus) -> Any:
 
 WAKE = (History.wake, {"number": 0, "suspended": True, "via": 0})
 
+WAIT = (History.wait, {"number": 0, "wait": 2, "ends": False, "via": 0})
+EMIT = (History.emit, {"number": 0, "via": 1})
+TAKE = (History.take, {"number": 0, "step": 2, "via": 0})
+NAP = (S.SLEEPING, FUTURE)
+
 EVERY_MOVE = _steps(
     *(_settle("retry"), CLAIM, _settle("release"), CLAIM),
     *(_suspend(S.WAITING, PAST), CLAIM, _suspend(S.SLEEPING, PAST), CLAIM),
     *(_suspend(S.WAITING, None), WAKE, CLAIM, _suspend(S.SLEEPING, FUTURE), WAKE),
+    *(CLAIM, WAIT, _suspend(S.WAITING, None), EMIT, CLAIM, TAKE, _suspend(*NAP), WAKE),
     *(CLAIM, _suspend(S.WAITING, None), _cancel(S.WAITING), RETRY),
     *(CLAIM, _suspend(S.SLEEPING, FUTURE), _cancel(S.SLEEPING), RETRY),
     *(CLAIM, _settle("retry later"), _cancel(S.RETRYING), RETRY),

@@ -1,4 +1,4 @@
-"""Eight executions that make every store call, and what each has to end with."""
+"""Nine executions that make every store call, and what each has to end with."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from worchflow import (
     Worchflow,
     WorchflowClient,
     WrongState,
+    event,
 )
 from worchflow.foundations.ids import new_worker_id
 from worchflow.ledger import Kind, Ledger, LedgerMiddleware, read
@@ -42,6 +43,7 @@ ENDS: dict[str, tuple[str, Any]] = {
     "never": ("cancelled", None),
     "orphan": ("completed", 72),
     "slept": ("completed", 82),
+    "told": ("completed", 92),
 }
 """How each execution has to end, and with what."""
 
@@ -51,6 +53,10 @@ class Work(Event[int], name="work"):
 
     kind: str
     number: int
+
+
+NEWS = event("news", int)
+"""What one execution waits for; its id is the key."""
 
 
 class Broken(Exception):
@@ -84,10 +90,8 @@ def make_app(backend: Backend, ledger: Ledger, mended: Path) -> Worchflow[Any]:
             raise Broken
         if kind == "mended" and not is_mended():
             raise NonRetryable("not mended yet")
-        if kind == "slept":
-            # Twice: the second suspension removes the wait that was over.
-            await ctx.step.sleep("Nap", 2 * PARK_FOR)
-            await ctx.step.sleep("Nap", 2 * PARK_FOR)
+        if kind in ("slept", "told"):
+            value = await _waited(ctx, value)
         if kind == "stopped":
             return await ctx.step.run("Wait to be stopped", wait)
         return await ctx.step.run(f"Second of {kind}", second, value)
@@ -107,6 +111,16 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()
+
+
+async def _waited(ctx: Context[Work], value: int) -> int:
+    """Wait for a time, or for an event that has the value."""
+    if ctx.data.kind == "told":
+        return await ctx.step.wait_for_event("News", NEWS, key=ctx.execution_id)
+    # Twice: the second suspension removes the wait that was over.
+    await ctx.step.sleep("Nap", 2 * PARK_FOR)
+    await ctx.step.sleep("Nap", 2 * PARK_FOR)
+    return value
 
 
 class Driver:
@@ -143,7 +157,7 @@ class Driver:
             started_at=datetime.now(UTC),
             quarantine_after=QUARANTINE_AFTER,
         )
-        await insist(lambda: self._backend.workers.join(doomed, lambda _: None))
+        await insist(lambda: self._backend.workers.join(doomed, lambda *_: None))
         for claim in await insist(lambda: self._backend.claims.claim(doomed, 1, POLL)):
             await insist(lambda claim=claim: self._backend.claims.begin(claim))
         # The way to be gone that other workers notice the soonest.
@@ -191,6 +205,8 @@ class Driver:
             if kind == "mended" and execution.status == "failed":
                 live = True
                 await self._mend()
+            elif kind == "told" and execution.status == "waiting":
+                await self._tell()
             elif kind == "stopped" and self._waits(execution):
                 await insist(lambda: self._client.cancel(self._id("stopped")))
             live = live or not execution.status.is_terminal
@@ -201,6 +217,12 @@ class Driver:
             line.kind is Kind.START and line.step.startswith("Wait to be stopped")
             for line in read(self._ledger.path)[0]
         )
+
+    async def _tell(self) -> None:
+        """Emit what an execution waits for; it is suspended, until it is told."""
+        id_ = self._id("told")
+        await insist(lambda: self._client.emit(NEWS(91), key=id_, id=f"{id_}.news"))
+        await insist(lambda: self._backend.events.prune(3600, 1))
 
     async def _mend(self) -> None:
         self._mended.touch()

@@ -27,6 +27,12 @@ SAYS = {
         "4 mails sent, 4 of them different",
         "resumed 3 times, 1 attempt",
     ],
+    "approval.py": [
+        'no worker runs, and it is waiting: event "decision" (key o-1) at "Decision"',
+        "charged o-1",
+        "o-1: approved by Ada",
+        "o-2: dropped: nobody decided in three days",
+    ],
     "fastapi_app.py": [
         "202 {'id': 'payment-1', 'duplicate': True}",
         "409 {'detail': 'the payment failed'}",

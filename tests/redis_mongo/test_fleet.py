@@ -15,6 +15,7 @@ from tests.servers import MongoServer
 from tests.stores import (
     claim_many,
     claim_one,
+    collect,
     insert_one,
     joined,
     new_execution,
@@ -311,7 +312,7 @@ async def test_a_hint_to_cancel_reaches_every_process(
 ) -> None:
     hinted: list[str] = []
     worker = new_worker()
-    await backend.workers.join(worker, hinted.append)
+    await backend.workers.join(worker, collect(hinted))
     id_ = await insert_one(backend)
     await claim_one(backend, worker)
     other = await open_backend()

@@ -145,7 +145,7 @@ async def test_a_lost_lease_ends_the_attempt_and_the_worker_goes_on(
             thaw = freeze(worker)
             # Another worker, which renewed without a gap, takes it for dead.
             reaper = new_worker("something else")
-            await observer.workers.join(reaper, lambda _: None)
+            await observer.workers.join(reaper, lambda *_: None)
 
             async def reaped() -> bool:
                 await renew(observer, reaper.id)
@@ -244,7 +244,7 @@ async def test_a_result_under_a_lost_claim_is_dropped(hasty: MakeHasty) -> None:
             await asyncio.wait_for(began.wait(), 10)
             thaw = freeze(worker)
             reaper = new_worker("something else")
-            await observer.workers.join(reaper, lambda _: None)
+            await observer.workers.join(reaper, lambda *_: None)
 
             async def reaped() -> bool:
                 await renew(observer, reaper.id)

@@ -16,6 +16,7 @@ from tests.simulation.mongo_values import (
     Document,
     EvaluationError,
     matches,
+    milliseconds,
     rank,
     updated,
 )
@@ -295,7 +296,12 @@ def _project(found: list[Document], fields: Document, now: datetime) -> list[Doc
 
 
 def _group(found: list[Document], operand: Document, now: datetime) -> list[Document]:
-    """Only: how many there are of each value of one field, or a field of the first."""
+    """Only: how many there are of each value of one field, or a field of the first.
+
+    Or the smallest moment of each pair of values.
+    """
+    if isinstance(operand["_id"], dict):
+        return _smallest(found, operand)
     field = operand["_id"].removeprefix("$")
     if operand.keys() == {"_id", "dueAt"} and operand["dueAt"].keys() == {"$first"}:
         first = operand["dueAt"]["$first"].removeprefix("$")
@@ -305,6 +311,22 @@ def _group(found: list[Document], operand: Document, now: datetime) -> list[Docu
         raise NotImplementedError(operand)
     counts = Counter(document.get(field) for document in found)
     return [{"_id": value, "count": count} for value, count in counts.items()]
+
+
+def _smallest(found: list[Document], operand: Document) -> list[Document]:
+    (smallest,) = (each for each in operand if each != "_id")
+    field = operand[smallest]["$min"].removeprefix("$")
+    groups: list[Document] = []
+    for document in found:
+        value = {
+            name: document[of.removeprefix("$")] for name, of in operand["_id"].items()
+        }
+        group = next((each for each in groups if each["_id"] == value), None)
+        if group is None:
+            groups.append({"_id": value, smallest: document[field]})
+        else:
+            group[smallest] = min(group[smallest], document[field], key=milliseconds)
+    return groups
 
 
 _PIPELINE: dict[str, Stage] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tests.simulation.mongo_values import Document
@@ -42,7 +42,9 @@ class Plan:
     seconds: float = 0.1
     """About how long each of its steps takes."""
     nap: float = 0.0
-    """How long it sleeps in between, if it does."""
+    """How long it sleeps in between, if it does, or waits for the last event."""
+    news: int = 0
+    """Events that are emitted for it; some take no more than two."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ KINDS = {
     "hopeless": Kind(("only",), status="failed", own_failures=1),
     "threaded": Kind(("before", "in a thread")),
     "slept": Kind(("before", "after")),
+    "told": Kind(("one", "other", "after")),
 }
 
 
@@ -115,6 +118,10 @@ class Oracle:
         self._recovered_from_slots = 0
         """Recoveries of executions that never wait: a parked one has no slot."""
         self._results: dict[str, Any] = {}
+        self._taken: dict[tuple[str, str], str] = {}
+        """By which step each event of an execution was taken."""
+        self._emitted: dict[str, list[tuple[str, datetime]]] = defaultdict(list)
+        """Of each execution the events that were certainly accepted by then."""
         self.network.mongo.observe = self._written
         self.network.mongo.observe_loss = self._rolled_back
 
@@ -167,6 +174,19 @@ class Oracle:
     def saw_failure(self, id: str, title: str) -> None:
         """A handler was told that a step has failed for good."""
         self._failed[id, title] = (len(self._retries[id]), self.world.now)
+
+    def took(self, id: str, title: str, value: str | None) -> None:
+        """A handler was given an event, or is told that none came in time."""
+        self.saw(id, title, value or "nothing")
+        if value is None:
+            return
+        self.counts["events taken"] += 1
+        if self._taken.setdefault((id, value), title) != title:
+            self.violated(f"{value} ends two waits", id)
+
+    def was_emitted(self, id: str, value: str) -> None:
+        """A client was told that an event of an execution is accepted."""
+        self._emitted[id].append((value, self._server_now()))
 
     def was_told(self, id: str, outcome: object) -> None:
         """A client was told how an execution ended."""
@@ -234,6 +254,8 @@ class Oracle:
             self._execution_changes(key, old, new)
         elif name == "steps":
             self._step_changes(old, new)
+            if new is not None and new.get("kind") == "wait":
+                self._wait_ends(new)
         elif name == "workers" and old is not None and new is not None:
             self._worker_changes(key, old, new)
 
@@ -255,6 +277,25 @@ class Oracle:
                 self._recorded[key] = (self.world.now, new.get("token", 0))
         else:
             self.violated(f"the record {document['_id']} is changed")
+
+    def _wait_ends(self, step: Document) -> None:
+        """A wait that ends without an event: there was none that it could take."""
+        result = step.get("result")
+        if result not in (None, "null"):
+            return
+        self.counts["waits timed out"] += 1
+        id_ = step["executionId"]
+        wait = self.network.mongo.collection("waits").latest.get(step["_id"])
+        if wait is None:
+            return
+        deadline = wait["deadline"]
+        taken = self.network.mongo.collection("takenEvents").latest.values()
+        gone = {each["eventId"] for each in taken if each["executionId"] == id_}
+        latest = deadline - timedelta(seconds=CLOCKS_DIFFER)
+        for value, at in self._emitted[id_]:
+            event_id = f"{id_}-{value.split()[1]}"
+            if at < latest and event_id not in gone:
+                self.violated(f"{value} had come before its wait timed out", id_)
 
     def _worker_changes(self, key: Any, old: Document, new: Document) -> None:
         if new.get("dead") and not old.get("dead"):
@@ -317,7 +358,7 @@ class Oracle:
         owner, token = old["owner"], old["token"]
         if new.get("recoveries", 0) > old.get("recoveries", 0):
             self.counts["recoveries"] += 1
-            if self.plans[key].kind != "slept":
+            if self.plans[key].kind not in ("slept", "told"):
                 self._recovered_from_slots += 1
             worker = self.network.mongo.collection("workers").latest.get(owner)
             if worker is not None and not worker.get("dead"):

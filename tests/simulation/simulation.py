@@ -168,6 +168,10 @@ class Simulation:
         self.is_calm = True
         # What is frozen by then thaws in its own time, among workers that are well.
         self.network.calm_down()
+        clients = list(self.senders)
+        process = self._new_process("teller")
+        self.senders.append(process)
+        process.deliver(self._tell, process, clients)
         if self.is_partial:
             # Something serves each function in the end.
             self._start_worker(FUNCTIONS)
@@ -242,6 +246,16 @@ class Simulation:
 
     async def _stop(self, process: Process, timeout: float) -> None:
         await self._worchers[process].stop(timeout=timeout)
+
+    def _tell(self, process: Process, clients: list[Process]) -> None:
+        """Emit what killed clients have left: executions wait for it."""
+        teller = Sender(process, self.network, self.options)
+
+        def is_over() -> bool:
+            sending = [self._sending.get(each) for each in clients if each.is_alive]
+            return all(task is not None and task.done() for task in sending)
+
+        self._sending[process] = process.start(teller.tell_the_rest(is_over))
 
     def _send(self, process: Process, plans: list[Any], random: Random) -> None:
         sender = Sender(process, self.network, self.options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from random import Random
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -20,6 +21,7 @@ from worchflow import (
     StepFailed,
     Worcher,
     WorchflowClient,
+    event,
     function,
 )
 from worchflow.foundations.errors import (
@@ -32,6 +34,14 @@ from worchflow.foundations.errors import (
 from worchflow.model.options import BackendOptions, WorkerOptions
 from worchflow.model.records import ExecutionStatus
 
+WAIT = frozenset({"slept", "told"})
+"""The kinds of executions that wait."""
+SUSPENDED_AS = {
+    "slept": ExecutionStatus.SLEEPING,
+    "told": ExecutionStatus.WAITING,
+}
+MOST_NEWS_SECONDS = 5.0
+"""Seconds after its acceptance within which the events of an execution are emitted."""
 LOOKS = 4
 LOOKS_BEFORE_A_CANCEL = 40
 RETRY = Retry(max_retries=5, delay=0.4, max_delay=2.0)
@@ -72,6 +82,16 @@ class Slept(Event[list[str]], name="slept"):
     nap: float
 
 
+class Told(Event[list[str]], name="told"):
+    failures: int
+    seconds: float
+    nap: float
+
+
+NEWS = event("news", str)
+"""What is told: of which execution is its key."""
+
+
 EVENTS: dict[str, Any] = {
     "sequence": Sequence,
     "parallel": Parallel,
@@ -79,6 +99,7 @@ EVENTS: dict[str, Any] = {
     "hopeless": Hopeless,
     "threaded": Threaded,
     "slept": Slept,
+    "told": Told,
 }
 
 
@@ -107,6 +128,23 @@ class Handling:
         # What ends it early has no slot to unwind in.
         await self.ctx.step.sleep(title, seconds)
         self._begin()
+
+    async def news(self, *titles: str, timeout: float | None = None) -> list[str]:
+        """Wait for an event with each title, side by side, without a slot."""
+        self._end()
+        # Whatever ends it early has no slot to unwind in.
+        waits = [self._wait(title, timeout) for title in titles]
+        values: list[str] = await asyncio.gather(*waits)
+        self._begin()
+        return values
+
+    async def _wait(self, title: str, timeout: float | None) -> str | None:
+        id_ = self.ctx.execution_id
+        value = await self.ctx.step.wait_for_event(
+            title, NEWS, key=id_, timeout=timeout
+        )
+        self.oracle.took(id_, title, value)
+        return value
 
     async def step(self, title: str, *, fails: bool = False) -> str:
         """Run a step; every call of its function has another value."""
@@ -224,8 +262,20 @@ async def slept(ctx: Context[Slept]) -> list[str]:
         return [before, await handling.step("after")]
 
 
+@function(Told, retries=RETRY)
+async def told(ctx: Context[Told]) -> list[str]:
+    with Handling(ctx) as handling:
+        both = await handling.news("one", "other")
+        await handling.news("late", timeout=ctx.data.nap)
+        if handling.fails:
+            raise Declined
+        return [*both, await handling.step("after")]
+
+
 Functions: TypeAlias = tuple[Any, ...]
-FUNCTIONS: Functions = (sequence, parallel, compensated, hopeless, threaded, slept)
+FUNCTIONS: Functions = (
+    *(sequence, parallel, compensated, hopeless, threaded, slept, told),
+)
 
 
 def make_plans(random: Random, count: int) -> list[Plan]:
@@ -233,11 +283,12 @@ def make_plans(random: Random, count: int) -> list[Plan]:
     return [
         Plan(
             id=f"e{number:02d}",
-            kind=random.choice(list(KINDS)),
+            kind=(kind := random.choice(list(KINDS))),
             failures=random.choice((0, 0, 0, 1, 2)),
             delay=random.choice((0.0, 0.0, 0.0, random.uniform(0.1, 3.0))),
             seconds=random.choice((0.02, 0.1, 0.5, 1.0, 2.0)),
             nap=random.choice((0.3, 1.5, 4.0)),
+            news=random.choice((2, 2, 3, 4)) if kind == "told" else 0,
         )
         for number in range(count)
     ]
@@ -289,19 +340,22 @@ class Sender:
                     tasks.create_task(self._cancel(plan, own))
                 elif random.random() < 0.5:
                     tasks.create_task(self._follow(plan))
-                if plan.kind == "slept":
+                if plan.kind in WAIT:
                     own = Random(random.getrandbits(64))
                     tasks.create_task(self._wake(plan, own))
+                for number in range(plan.news):
+                    pause = random.uniform(0.0, MOST_NEWS_SECONDS)
+                    tasks.create_task(self._tell(plan, number, pause))
 
     async def _send(self, plan: Plan) -> None:
         oracle = Handling.oracle
-        own = {"nap": plan.nap} if plan.kind == "slept" else {}
-        event = EVENTS[plan.kind](failures=plan.failures, seconds=plan.seconds, **own)
+        own = {"nap": plan.nap} if plan.kind in WAIT else {}
+        message = EVENTS[plan.kind](failures=plan.failures, seconds=plan.seconds, **own)
         tries = 0
         while True:
             tries += 1
             try:
-                handle = await self._client.send(event, id=plan.id, delay=plan.delay)
+                handle = await self._client.send(message, id=plan.id, delay=plan.delay)
             except StoreUnavailable:
                 await asyncio.sleep(0.3)
                 continue
@@ -314,8 +368,8 @@ class Sender:
     async def _cancel(self, plan: Plan, random: Random) -> None:
         """Cancel it at some moment, and retry some of what was cancelled."""
         oracle = Handling.oracle
-        if plan.kind == "slept" and random.random() < 0.7:
-            await self._becomes(plan, ExecutionStatus.SLEEPING)
+        if plan.kind in WAIT and random.random() < 0.7:
+            await self._becomes(plan, SUSPENDED_AS[plan.kind])
         elif plan.failures and random.random() < 0.5:
             await self._becomes(plan, ExecutionStatus.RETRYING)
         else:
@@ -341,6 +395,41 @@ class Sender:
             await asyncio.sleep(random.uniform(0.0, 3.0))
             with contextlib.suppress(StoreUnavailable):
                 await self._backend.waits.wake([plan.id])
+
+    async def _tell(self, plan: Plan, number: int, pause: float) -> None:
+        """Emit one of its events, once it was accepted."""
+        await self._accepted[plan.id].wait()
+        await asyncio.sleep(pause)
+        await self._emit(plan, number)
+
+    async def _emit(self, plan: Plan, number: int) -> None:
+        oracle = Handling.oracle
+        text = f"news {number} of {plan.id}"
+        while True:
+            try:
+                await self._client.emit(
+                    NEWS(text), key=plan.id, id=f"{plan.id}-{number}"
+                )
+            except StoreUnavailable:
+                await asyncio.sleep(0.3)
+                continue
+            oracle.was_emitted(plan.id, text)
+            return
+
+    async def tell_the_rest(self, is_over: Callable[[], bool]) -> None:
+        """Emit what clients that were killed have left, until nothing is sent."""
+        await asyncio.sleep(MOST_NEWS_SECONDS)
+        plans = Handling.oracle.plans
+        done: set[str] = set()
+        while True:
+            over = is_over()
+            for id_ in sorted(Handling.oracle.accepted - done):
+                done.add(id_)
+                for number in range(plans[id_].news):
+                    await self._emit(plans[id_], number)
+            if over:
+                return
+            await asyncio.sleep(0.5)
 
     async def _becomes(self, plan: Plan, status: ExecutionStatus) -> None:
         """Wait until it has a status, though not for long."""

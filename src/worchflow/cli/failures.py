@@ -11,6 +11,7 @@ import typer
 
 from ..foundations.errors import (
     ConfigurationError,
+    EventConflict,
     ExecutionCancelled,
     ExecutionConflict,
     ExecutionFailed,
@@ -45,6 +46,7 @@ EXIT_CODES: tuple[tuple[type[WorchflowError], int], ...] = (
     (ExecutionNotFound, 4),
     (WrongState, 5),
     (ExecutionConflict, 5),
+    (EventConflict, 5),
     (NotWritten, NO_OUTPUT),
 )
 

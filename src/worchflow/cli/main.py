@@ -10,6 +10,7 @@ import typer
 from .commands import (
     bench,
     config,
+    emit,
     executions,
     migrate,
     retention,
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command("worker")(worker.worker)
 app.command("send")(send.send)
+app.command("emit")(emit.emit)
 app.command("verify-ledger")(verify_ledger.verify_ledger)
 app.add_typer(executions.app, name="executions")
 app.add_typer(retention.app, name="retention")

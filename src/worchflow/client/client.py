@@ -12,6 +12,7 @@ from ..definitions.function import event_of
 from ..definitions.middleware import nest_send
 from ..engine.batch import check_stream, refuse_one_message, send_batches, send_through
 from ..engine.emitter import CallbackMethods, Callbacks, Emitter
+from ..engine.event_log import EventLog
 from ..engine.sending import MAX_BATCH, Sender
 from ..foundations.errors import StoreUnavailable, WrongState
 from ..foundations.suggestions import refuse_unknown
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
+    from ..definitions.correlation_key import Keys
     from ..engine.sending import Accepted, Prepared, SendOptions, SharedSendOptions
     from ..foundations.types import Duration, EventSource, Message, Stream
     from ..model.options import Retention
@@ -66,7 +68,13 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
             payloads=self._payloads,
             schema=None if events is None else EventSchema.from_types(events),
             data_types={name: f.data_type for name, f in self._functions.items()},
+            event_keys={
+                name: f.event_key
+                for name, f in self._functions.items()
+                if f.event_key is not None
+            },
         )
+        self._event_log = EventLog(self._sender)
         self._sync = SyncClient[Schema](self._cloned)
 
     if not TYPE_CHECKING:
@@ -100,6 +108,7 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
     async def close(self) -> None:
         """Write what is buffered and close what this client opened."""
         self._sender.served.close()
+        await self._event_log.close()
         try:
             if self._sync.in_use:
                 await asyncio.to_thread(self._sync.close)
@@ -238,6 +247,26 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
         check_stream(messages, batch)
         return send_batches(messages, batch, partial(self.send_many, **options))
 
+    async def emit(
+        self,
+        message: Message[Any] | Schema,
+        /,
+        *,
+        id: str | None = None,
+        key: Keys | None = None,
+    ) -> str:
+        """Tell whoever waits for an event with this key; the event's id.
+
+        It starts nothing. Once this returns the event is accepted durably, and those
+        who wait, now or later, will take it; `event_retention` says for how long.
+        `key` is for events that do not declare what of their data it is. Emitting
+        again with an `id` and equal data delivers the first event again; anything else
+        under that id raises `EventConflict`. Bad input raises what `send` raises,
+        before anything is written; `StoreUnavailable` leaves the outcome unknown and
+        has the id in `unknown`, with which emitting again is safe.
+        """
+        return await self._event_log.emit(message, id, key, self._connection.ready)
+
     async def _accept(self, prepared: Sequence[Prepared]) -> list[ExecutionHandle[Any]]:
         try:
             await self._connection.ready()
@@ -350,6 +379,7 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
         clone._callbacks = self._callbacks
         clone._emitter.use(self._callbacks)
         clone._sender = replace(self._sender, store=clone._connection.backend)
+        clone._event_log = EventLog(clone._sender)
         return clone
 
     # Last, so that the name does not shadow the builtin in annotations above.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
+    from ..definitions.correlation_key import Keys
     from ..engine.sending import SendOptions, SharedSendOptions
     from ..foundations.types import Duration, EventSource, Message
     from ..model.notices import ExecutionUpdated
@@ -216,6 +217,18 @@ class SyncClient(Generic[Schema]):
             for some in in_batches(messages, batch)
             for handle in self.send_many(some, **options)
         )
+
+    def emit(
+        self,
+        message: Message[Any] | Schema,
+        /,
+        *,
+        id: str | None = None,
+        key: Keys | None = None,
+    ) -> str:
+        """As `WorchflowClient.emit`."""
+        portal = self._opened()
+        return portal.call(portal.client.emit(message, id=id, key=key))
 
     @overload
     def handle(

@@ -5,38 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from typing_extensions import override
 
 from ..foundations.errors import InvalidInput
 from ..foundations.limits import check_key, check_name
-from ..foundations.types import D_co, T
-from .step_call import MISSING, UNSET, StepCall, StepRunner
+from ..foundations.types import D_co
+from .step_call import StepRunner
+from .steps import Step
+from .sync_steps import SyncStep
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Callable, Mapping
     from uuid import UUID
-
-    from typing_extensions import TypeForm, Unpack
-
-    from ..foundations.types import Duration, P
-    from .step_call import StepOptions, StepSettings
-
-__all__ = [
-    "MISSING",
-    "BaseContext",
-    "Context",
-    "ReceivedEvent",
-    "Step",
-    "StepCall",
-    "StepRunner",
-    "SyncContext",
-    "SyncStep",
-    "SyncTypedStep",
-    "TypedStep",
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,187 +30,6 @@ class ReceivedEvent(Generic[D_co]):
     data: D_co = field(repr=False)
     id: str
     timestamp: datetime
-
-
-class _Facade:
-    """A step runner and the options for what is run through it."""
-
-    __slots__ = ("_runner", "_settings")
-
-    def __init__(self, runner: StepRunner, settings: StepSettings = UNSET) -> None:
-        self._runner = runner
-        self._settings = settings
-
-
-class TypedStep(_Facade, Generic[T]):
-    """`step.options(as_type=…)`: the result has the named type."""
-
-    __slots__ = ()
-
-    def run(
-        self, title: str, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[object, None, T]:
-        """As `Step.run`; the result is decoded to the named type."""
-        return self._runner.run(self._settings.call(title, fn, args, kwargs))
-
-    def options(self, **options: Unpack[StepOptions]) -> TypedStep[T]:
-        """The same with these options, other ones kept."""
-        return TypedStep(self._runner, self._settings.merged(options))
-
-
-# `Coroutine[object, None, T]`: with an explicit Any in its place, mypy takes the
-# results of `asyncio.gather(step.run(…), …)` for Any.
-
-
-class Step(_Facade):
-    """Runs pieces of an `async def` handler and records their results."""
-
-    __slots__ = ()
-
-    @overload
-    def run(
-        self,
-        title: str,
-        fn: Callable[P, Awaitable[T]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Coroutine[object, None, T]: ...
-    @overload
-    def run(
-        self,
-        title: str,
-        fn: Callable[P, T | Awaitable[T]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Coroutine[object, None, T]: ...
-    def run(
-        self, title: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> Coroutine[Any, Any, Any]:
-        """Run `fn(*args, **kwargs)` once and return its recorded result.
-
-        A plain function runs in a thread. Once awaited, the result is durable; on a
-        later attempt the recorded value is returned and `fn` is not called. The
-        step's identity is taken now, by this call.
-
-        Raises `InvalidInput` for a bad title or function, `SerializationError` for
-        a result that JSON cannot carry unchanged, `DuplicateStep`, `NestedStep`,
-        `StepFailed` once retries of the step's own are used up, and else what `fn`
-        raises.
-        """
-        return self._runner.run(self._settings.call(title, fn, args, kwargs))
-
-    @overload
-    def options(
-        self, *, as_type: type[T], **options: Unpack[StepOptions]
-    ) -> TypedStep[T]: ...
-    @overload
-    def options(
-        self, *, as_type: TypeForm[T], **options: Unpack[StepOptions]
-    ) -> TypedStep[T]: ...
-    @overload
-    def options(self, **options: Unpack[StepOptions]) -> Step: ...
-    def options(self, **options: Any) -> Step | TypedStep[Any]:
-        """The same steps with these options, earlier ones kept.
-
-        Raises `ConfigurationError` or `InvalidInput` naming the option and its value.
-        """
-        settings = self._settings.merged(options)
-        kind = Step if settings.as_type is MISSING else TypedStep[Any]
-        return kind(self._runner, settings)
-
-    def sleep(self, title: str, duration: Duration, /) -> Coroutine[object, None, None]:
-        """Sleep for so long, counted from the first time that this is awaited.
-
-        `duration` is a `timedelta`, seconds as a number, or text such as "2h". The
-        sleep survives crashes and deploys, and for longer ones the execution leaves
-        its worker: all of its code up to here runs again when it is due, and recorded
-        steps give their results.
-
-        Raises `InvalidInput` for a bad title or duration, `ConfigurationError` for an
-        option other than `key`, and `DuplicateStep`.
-        """
-        return self._runner.run(self._settings.sleep(title, duration))
-
-    def sleep_until(
-        self, title: str, moment: datetime, /
-    ) -> Coroutine[object, None, None]:
-        """As `sleep`, until an aware datetime; one that has passed ends at once."""
-        return self._runner.run(self._settings.sleep_until(title, moment))
-
-
-class SyncTypedStep(_Facade, Generic[T]):
-    """`TypedStep` for plain handlers: `run` blocks."""
-
-    __slots__ = ()
-
-    def run(
-        self, title: str, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """As `SyncStep.run`; the result is decoded to the named type."""
-        result: T = self._runner.run_blocking(
-            self._settings.call(title, fn, args, kwargs)
-        )
-        return result
-
-    def options(self, **options: Unpack[StepOptions]) -> SyncTypedStep[T]:
-        """The same with these options, other ones kept."""
-        return SyncTypedStep(self._runner, self._settings.merged(options))
-
-
-class SyncStep(_Facade):
-    """`Step` for plain handlers: `run` blocks the handler's thread."""
-
-    __slots__ = ()
-
-    @overload
-    def run(
-        self,
-        title: str,
-        fn: Callable[P, Awaitable[T]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T: ...
-    @overload
-    def run(
-        self,
-        title: str,
-        fn: Callable[P, T | Awaitable[T]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T: ...
-    def run(
-        self, title: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> Any:
-        """As `Step.run`, but blocks until the result is durable and returns it."""
-        return self._runner.run_blocking(self._settings.call(title, fn, args, kwargs))
-
-    @overload
-    def options(
-        self, *, as_type: type[T], **options: Unpack[StepOptions]
-    ) -> SyncTypedStep[T]: ...
-    @overload
-    def options(
-        self, *, as_type: TypeForm[T], **options: Unpack[StepOptions]
-    ) -> SyncTypedStep[T]: ...
-    @overload
-    def options(self, **options: Unpack[StepOptions]) -> SyncStep: ...
-    def options(self, **options: Any) -> SyncStep | SyncTypedStep[Any]:
-        """As `Step.options`."""
-        settings = self._settings.merged(options)
-        kind = SyncStep if settings.as_type is MISSING else SyncTypedStep[Any]
-        return kind(self._runner, settings)
-
-    def sleep(self, title: str, duration: Duration, /) -> None:
-        """As `Step.sleep`, but blocks until the time is over."""
-        self._runner.run_blocking(self._settings.sleep(title, duration))
-
-    def sleep_until(self, title: str, moment: datetime, /) -> None:
-        """As `Step.sleep_until`, but blocks until the time has come."""
-        self._runner.run_blocking(self._settings.sleep_until(title, moment))
 
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})

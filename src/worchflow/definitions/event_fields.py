@@ -108,6 +108,19 @@ def required_keys(data_type: Any) -> list[str] | None:
     return [each.name for each in parameters if each.default is each.empty]
 
 
+def names_of(data_type: Any) -> set[str] | None:
+    """The names of the fields of data of this type; None where that cannot be told."""
+    form = unalias(data_type)
+    kind: Any = typing.get_origin(form) or form
+    if _is_model(kind) or _is_pydantic_dataclass(kind):
+        return set(kind.__pydantic_fields__)
+    if is_typeddict(kind):
+        return set(typing.get_type_hints(kind))
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return {field.name for field in dataclasses.fields(kind)}
+    return None
+
+
 def _is_model(kind: Any) -> bool:
     return (
         isinstance(kind, type)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, overload
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
-from ..foundations.errors import ConfigurationError, EventValidationError, InvalidInput
+from ..foundations.errors import ConfigurationError, InvalidInput
 from ..foundations.limits import check_name, short
 from ..foundations.types import D, R
 from ..serialization.type_forms import check_type, resolve, substitute
+from .correlation_key import KeyNames, Keys, KeySource, check_key_names
 from .event_fields import refuse_unknown_arguments
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import Self
 
     from typing_extensions import TypeForm, TypeIs
@@ -32,25 +33,42 @@ class Event(BaseModel, Generic[R]):
     The fields are the event's data. Every class that is sent or bound to a function
     needs a `name` of its own, a subclass too; generic classes in between need none.
 
+    `key="order_id"` names the field or property that tells which event a wait is for,
+    or several as a tuple; a subclass inherits it.
+
     Making one with a field that the class does not have raises pydantic's
     `ValidationError`, unless its `model_config` says what `extra` fields mean.
     """
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
     __worchflow_name__: ClassVar[str | None] = None
+    __worchflow_key__: ClassVar[KeyNames | None] = None
     __worchflow_result__: ClassVar[Any]
 
     @override
-    def __init_subclass__(cls, *, name: str | None = None, **unknown: Any) -> None:
+    def __init_subclass__(
+        cls, *, name: str | None = None, key: KeyNames | None = None, **unknown: Any
+    ) -> None:
         if unknown:
             raise ConfigurationError(
                 f"class {cls.__name__}: unknown keyword {', '.join(sorted(unknown))}; "
-                'an event class takes name="…" and the settings of pydantic models'
+                'an event class takes name="…", key="…" and the settings of pydantic '
+                "models"
             )
         super().__init_subclass__()
         if name is not None:
             name = check_event_name(name, f"class {cls.__name__}: name")
         cls.__worchflow_name__ = name
+
+    @override
+    @classmethod
+    def __pydantic_init_subclass__(
+        cls, *, key: KeyNames | None = None, **_: Any
+    ) -> None:
+        # Not earlier: now the class has its fields.
+        if key is not None:
+            what = f"class {cls.__name__}"
+            cls.__worchflow_key__ = check_key_names(key, cls, what)
 
     if not TYPE_CHECKING:
 
@@ -76,6 +94,8 @@ class Envelope(Generic[D, R]):
     data: D = field(repr=False)
     data_type: Any
     result_type: Any
+    key: KeySource | None = None
+    """What of the data its correlation key is."""
 
     if TYPE_CHECKING:
 
@@ -89,16 +109,20 @@ class EventRef(Generic[D, R]):
     name: str
     data_type: Any
     result_type: Any = Any
+    key: KeySource | None = None
+    """What of the data is the correlation key: names, or a function of the data."""
 
     def __post_init__(self) -> None:
         check_event_name(self.name, "name")
         for part in ("data_type", "result_type"):
             checked = check_type(getattr(self, part), f'event "{self.name}": {part}')
             object.__setattr__(self, part, checked)
+        if self.key is not None and not callable(self.key):
+            check_key_names(self.key, self.data_type, f'event "{self.name}"')
 
     def __call__(self, data: D, /) -> Envelope[D, R]:
         """The message to send; the data is checked when it is sent."""
-        return Envelope(self.name, data, self.data_type, self.result_type)
+        return Envelope(self.name, data, self.data_type, self.result_type, self.key)
 
     if TYPE_CHECKING:
 
@@ -106,19 +130,39 @@ class EventRef(Generic[D, R]):
 
 
 @overload
-def event(name: str, data: type[D]) -> EventRef[D, Any]: ...
+def event(
+    name: str, data: type[D], *, key: KeyNames | Callable[[D], Keys] | None = None
+) -> EventRef[D, Any]: ...
 @overload
-def event(name: str, data: type[D], result: type[R]) -> EventRef[D, R]: ...
+def event(
+    name: str,
+    data: type[D],
+    result: type[R],
+    *,
+    key: KeyNames | Callable[[D], Keys] | None = None,
+) -> EventRef[D, R]: ...
 @overload
-def event(name: str, data: TypeForm[D]) -> EventRef[D, Any]: ...
+def event(
+    name: str, data: TypeForm[D], *, key: KeyNames | Callable[[D], Keys] | None = None
+) -> EventRef[D, Any]: ...
 @overload
-def event(name: str, data: TypeForm[D], result: TypeForm[R]) -> EventRef[D, R]: ...
-def event(name: str, data: Any, result: Any = Any) -> EventRef[Any, Any]:
+def event(
+    name: str,
+    data: TypeForm[D],
+    result: TypeForm[R],
+    *,
+    key: KeyNames | Callable[[D], Keys] | None = None,
+) -> EventRef[D, R]: ...
+def event(
+    name: str, data: Any, result: Any = Any, *, key: Any = None
+) -> EventRef[Any, Any]:
     """Name an event whose data is an existing type: TypedDict, dataclass, model, int….
 
-    Raises `ConfigurationError` for a bad name or something that is not a type.
+    `key` tells which event a wait is for: a field or property of the data, a tuple of
+    them, or a function of the data. Raises `ConfigurationError` for a bad name or key,
+    or something that is not a type.
     """
-    return EventRef(name, data, result)
+    return EventRef(name, data, result, key)
 
 
 def is_event(value: object) -> TypeIs[Event[Any]]:
@@ -131,96 +175,21 @@ def is_event_class(value: object) -> TypeIs[type[Event[Any]]]:
     return isinstance(value, type) and issubclass(value, Event)
 
 
-def _is_envelope(value: object) -> TypeIs[Envelope[Any, Any]]:
-    return isinstance(value, Envelope)
-
-
-def _is_mapping(value: object) -> TypeIs[Mapping[Any, Any]]:
-    return isinstance(value, Mapping)
+def event_classes(name: str) -> list[type[Event[Any]]]:
+    """The event classes of a name that this process has defined."""
+    found: list[type[Event[Any]]] = []
+    classes = Event.__subclasses__()
+    while classes:
+        cls = classes.pop()
+        if cls.__worchflow_name__ == name:
+            found.append(cls)
+        classes += cls.__subclasses__()
+    return found
 
 
 def is_ref(value: object) -> TypeIs[EventRef[Any, Any]]:
     """Whether a value was made by `event()`."""
     return isinstance(value, EventRef)
-
-
-class MessageParts(NamedTuple):
-    """What is in a message, whatever its spelling."""
-
-    name: str
-    data: Any
-    data_type: Any
-    result_type: Any
-
-    @override
-    def __repr__(self) -> str:
-        return f"MessageParts({self.name!r})"
-
-
-def message_parts(message: object) -> MessageParts:
-    """Read an `Event`, an `Envelope` or a mapping with `name` and `data`.
-
-    A mapping's types are `Any`. Raises `EventValidationError` for anything else and
-    `ConfigurationError` for an event class without a name.
-    """
-    if is_event(message):
-        cls = type(message)
-        return MessageParts(event_name(cls), message, cls, result_type(cls))
-    if _is_envelope(message):
-        return MessageParts(
-            message.name, message.data, message.data_type, message.result_type
-        )
-    if _is_mapping(message):
-        return _mapping_parts(message)
-    raise EventValidationError(
-        f"cannot send {_describe(message)}: {_hint(message)}", field="message"
-    )
-
-
-def _mapping_parts(message: Mapping[Any, Any]) -> MessageParts:
-    if set(message) != {"name", "data"}:
-        hint = (
-            "an id goes into send(…, id=…)"
-            if "id" in message
-            else 'without data write "data": None'
-        )
-        raise EventValidationError(
-            'a message as a mapping has the keys "name" and "data", this one has '
-            f"{short(list(message))}; {hint}",
-            field="message",
-        )
-    try:
-        name = check_name(message["name"], "name")
-    except InvalidInput as error:
-        raise EventValidationError(error.message, field="name") from None
-    return MessageParts(name, message["data"], Any, Any)
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    if isinstance(value, str):
-        return f"the text {short(value)}"
-    # The value itself may hold what does not belong into a log.
-    return "None" if value is None else f"an object of type {type(value).__name__}"
-
-
-def _hint(message: object) -> str:
-    if isinstance(message, type):
-        name = message.__name__
-        if is_event_class(message):
-            return f"send an instance of it, {name}(…)"
-        return f'make it an event, event("name", {name}), and send event(data)'
-    if is_ref(message):
-        return "call it with the event's data, ref(data), and send what it returns"
-    if isinstance(message, str):
-        return 'a name alone has no data, send {"name": …, "data": …} or an event'
-    if callable(message):
-        return "call the function with its event's data, function(data)"
-    return (
-        "send an instance of an Event class, what event(…)(data) or function(data) "
-        'returns, or {"name": …, "data": …}'
-    )
 
 
 def as_ref(
@@ -233,7 +202,12 @@ def as_ref(
     if is_ref(source):
         return source
     if is_event_class(source):
-        return EventRef(event_name(source), source, result_type(source, local_names))
+        return EventRef(
+            event_name(source),
+            source,
+            result_type(source, local_names),
+            source.__worchflow_key__,
+        )
     raise ConfigurationError(_no_source(source))
 
 

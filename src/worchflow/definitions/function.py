@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ..foundations.types import Duration, EventSource
+    from .correlation_key import KeySource
 
 AsyncHandler: TypeAlias = Callable[[Context[D]], Coroutine[Any, Any, R]]
 SyncHandler: TypeAlias = Callable[[SyncContext[D]], R]
@@ -73,6 +74,8 @@ class AnyFunction:
     log_replays: bool = field(repr=False)
     is_async: bool = field(repr=False)
     find_result_type: Callable[[], Any] = field(repr=False)
+    event_key: KeySource | None = field(repr=False, default=None)
+    """What of the event's data is its correlation key."""
 
     @cached_property
     def result_type(self) -> Any:
@@ -102,7 +105,9 @@ class WorchflowFunction(AnyFunction, Generic[D_any, R]):
                 field="data",
             )
         given = data[0] if data else None
-        return Envelope(self.event_name, given, self.data_type, self.result_type)
+        return Envelope(
+            self.event_name, given, self.data_type, self.result_type, self.event_key
+        )
 
     if TYPE_CHECKING:
 
@@ -115,7 +120,9 @@ def event_of(source: object) -> EventRef[Any, Any]:
     Raises `ConfigurationError` for anything else.
     """
     if isinstance(source, AnyFunction):
-        return EventRef(source.event_name, source.data_type, source.result_type)
+        return EventRef(
+            source.event_name, source.data_type, source.result_type, source.event_key
+        )
     return as_ref(source)
 
 
@@ -182,9 +189,16 @@ class _Plan:
             log_replays=self.log_replays,
             is_async=is_async,
             find_result_type=find_result_type,
+            event_key=_event_key(self.source),
         )
         self.done(made)
         return made
+
+
+def _event_key(source: Any) -> KeySource | None:
+    if isinstance(source, str):
+        return None
+    return source.__worchflow_key__ if is_event_class(source) else event_of(source).key
 
 
 def _event_types(source: Any, handler: Handler) -> tuple[Any, Callable[[], Any]]:

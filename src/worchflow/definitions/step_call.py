@@ -5,15 +5,17 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypedDict
 
 from ..foundations.durations import to_seconds, to_utc
 from ..foundations.errors import ConfigurationError, InvalidInput
 from ..foundations.ids import step_name
-from ..foundations.limits import check_key, check_name
+from ..foundations.limits import check_key, check_name, short
 from ..foundations.suggestions import refuse_unknown
 from ..foundations.types import value
-from ..serialization.type_forms import check_type
+from ..serialization.type_forms import check_type, may_be_none
+from .correlation_key import key_text, names_in
+from .events import as_ref
 from .retry import Retry
 
 if TYPE_CHECKING:
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ..foundations.types import Duration
+    from .correlation_key import Keys
+    from .events import EventRef
+
+
+Since: TypeAlias = "Literal['execution', 'now'] | datetime"
+"""From when on events count: from the execution's acceptance, from the beginning of
+the wait, or from a moment."""
 
 
 class Missing(Enum):
@@ -76,6 +85,22 @@ class SleepCall(NamedCall):
     title: str
     seconds: float | None
     until: datetime | None
+    key: str | None = None
+
+
+@value
+class WaitCall(NamedCall):
+    """One call of `step.wait_for_event`, checked.
+
+    `timeout` is in seconds; `correlation_key` is that of the event, as text.
+    """
+
+    title: str
+    event_name: str
+    data_type: Any
+    correlation_key: str | None
+    since: Since
+    timeout: float | None
     key: str | None = None
 
 
@@ -183,6 +208,28 @@ class StepSettings:
             raise InvalidInput(str(error), field="moment") from None
         return SleepCall(check_name(title, "title"), None, until, self.key)
 
+    def wait_for_event(
+        self,
+        title: str,
+        event: Any,
+        key: Keys | None,
+        since: Since,
+        timeout: Duration | None,
+    ) -> WaitCall:
+        """A wait for an event, checked."""
+        self._refuse_for("wait_for_event")
+        check_name(title, "title")
+        ref = as_ref(event)
+        return WaitCall(
+            title,
+            ref.name,
+            ref.data_type,
+            _correlation_key(ref, key),
+            _check_since(since),
+            None if timeout is None else _check_wait_timeout(timeout, ref),
+            self.key,
+        )
+
     def _refuse_for(self, method: str) -> None:
         """Options of `step.run` say nothing about a wait."""
         for name, is_set in (
@@ -206,6 +253,52 @@ def check_timeout(value: Duration) -> float:
     if seconds == 0:
         raise ConfigurationError(f"timeout={value!r} must be longer than nothing")
     return seconds
+
+
+def _correlation_key(ref: EventRef[Any, Any], key: Keys | None) -> str | None:
+    if key is None and ref.key is not None:
+        raise ConfigurationError(
+            f'the event "{ref.name}" has a key ({_key_name(ref)}): say which event is '
+            "waited for, wait_for_event(…, key=…)"
+        )
+    names = () if ref.key is None else names_in(ref.key)
+    count = len(key) if isinstance(key, tuple) else 1
+    if names and count != len(names):
+        raise ConfigurationError(
+            f'key={short(key)}: the key of the event "{ref.name}" has {len(names)} '
+            f"part(s), {_key_name(ref)}"
+        )
+    return None if key is None else key_text(key)
+
+
+def _key_name(ref: EventRef[Any, Any]) -> str:
+    names = () if ref.key is None else names_in(ref.key)
+    return ", ".join(names) or "a function of its data"
+
+
+def _check_since(since: Since) -> Since:
+    if since in ("execution", "now"):
+        return since
+    try:
+        return to_utc(since, "since")  # type: ignore[arg-type]
+    except ConfigurationError as error:
+        raise InvalidInput(
+            f'{error}. Or say since="execution", for all that came since it was '
+            'accepted, or since="now"',
+            field="since",
+        ) from None
+
+
+def _check_wait_timeout(timeout: Duration, ref: EventRef[Any, Any]) -> float:
+    if may_be_none(ref.data_type):
+        raise ConfigurationError(
+            f'the data of the event "{ref.name}" may be None, and with timeout= None '
+            "says that it did not come: give the event's data a field"
+        )
+    try:
+        return to_seconds(timeout, "timeout")
+    except ConfigurationError as error:
+        raise InvalidInput(str(error), field="timeout") from None
 
 
 def _check_retries(value: int | Retry) -> Retry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..serialization.exception_text import leading_to
@@ -12,10 +13,13 @@ from .ownership import Interruption
 from .parking import Parking
 from .running_time import RunningTime
 from .scope import Scope
+from .wakeups import Wakeups
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ..definitions.function import AnyFunction
-    from ..definitions.step_call import NamedCall
+    from ..definitions.step_call import NamedCall, Since
     from ..model.records import Claim, StoredStep
     from .operation import Operation
     from .ownership import Ownership
@@ -26,6 +30,11 @@ MAX_FAILURES = 32
 """So many errors of steps are told apart; a handler may catch any number."""
 
 
+CLOCKS_APART = timedelta(seconds=1)
+"""By so much the clocks of two servers may differ that a store is on one after the
+other: an execution was accepted by one, an event maybe by the next."""
+
+
 class Attempt:
     """The run of one handler under one claim."""
 
@@ -34,6 +43,7 @@ class Attempt:
         "_parking",
         "_slot",
         "_timed_out_in",
+        "_turns",
         "began",
         "claim",
         "ctx",
@@ -95,6 +105,7 @@ class Attempt:
         """Failures that no record tells of: a resume of this attempt would repeat the
         steps, so they are recorded before it is suspended."""
         self._timed_out_in: NamedCall | None = None
+        self._turns: dict[object, asyncio.Lock] = {}
 
     async def perform(self, operation: Operation) -> Any:
         """The operation's value, from its record or done and recorded now."""
@@ -127,8 +138,27 @@ class Attempt:
                 self.fields,
                 self._pause_time,
                 self.journal.size,
+                Wakeups(self.scope, self.claim.execution.wakeups, self.journal.wakeups),
             )
         return self._parking
+
+    def woken(self) -> None:
+        """Look again for what the code waits for: somebody has woken the execution."""
+        if not self.scope.is_over:
+            self.parking.wakeups.woken()
+
+    def turn(self, *what: object) -> asyncio.Lock:
+        """What those hold who look for the same, one after the other."""
+        return self._turns.setdefault(what, asyncio.Lock())
+
+    def since(self, since: Since) -> datetime | None:
+        """The moment from which on events count; None: from now on."""
+        if since == "now":
+            return None
+        if since != "execution":
+            return since
+        execution = self.claim.execution
+        return (execution.accepted_at or execution.created_at) - CLOCKS_APART
 
     def _pause_time(self, paused: bool) -> None:  # noqa: FBT001
         if self.running_time is not None:
@@ -174,6 +204,7 @@ class Attempt:
         self.ctx = self.fatal = None
         self._failures.clear()
         self.unrecorded_failures.clear()
+        self._turns.clear()
         if self._parking is not None:
             self._parking.close()
             self._parking = None

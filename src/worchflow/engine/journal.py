@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 from ..foundations.backoff import Backoff
 from ..foundations.errors import StoreUnavailable
 from ..foundations.ids import step_name
-from ..model.records import StoredStep
 from .replay import Replay
 from .step_ids import StepIdAllocator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from ..definitions.function import AnyFunction
     from ..definitions.step_call import NamedCall
-    from ..model.records import Claim
+    from ..foundations.types import T
+    from ..model.events import LogLook, StoredEvent
+    from ..model.records import Claim, StoredStep
     from ..model.waits import NewWait, StoredWait
     from .operation import Operation
     from .scope import Scope
@@ -134,17 +135,37 @@ class Journal:
 
     async def add_wait(self, wait: NewWait) -> StoredWait:
         """Have the store know a wait; what it knows. Repeated until it answers."""
-        backoff = Backoff(self._runtime.random)
-        while True:
-            try:
-                (stored,) = await self._runtime.store.waits.add(self._claim, [wait])
-            except StoreUnavailable as error:
-                pause = backoff.pause()
-                self._report_unrecorded(wait, "waits to be stored", error, pause)
-                await asyncio.sleep(pause)
-            else:
-                self.waits[wait.step_id] = stored
-                return stored
+        waits = self._runtime.store.waits
+        (stored,) = await self._until_answered(
+            lambda: waits.add(self._claim, [wait]), wait.title, "waits to be stored"
+        )
+        self.waits[wait.step_id] = stored
+        return stored
+
+    async def find_event(self, wait: StoredWait, passed: Collection[str]) -> LogLook:
+        """What the log of events has for a wait. Repeated until the store answers."""
+        events = self._runtime.store.events
+        return await self._until_answered(
+            lambda: events.find(self._claim, wait, passed),
+            wait.title,
+            "looks for its event",
+        )
+
+    async def take_event(self, wait: StoredWait, event: StoredEvent) -> bool:
+        """Keep an event for a wait; whether it is this wait's.
+
+        Repeated until the store answers.
+        """
+        events = self._runtime.store.events
+        return await self._until_answered(
+            lambda: events.take(self._claim, wait.step_id, event.id),
+            wait.title,
+            f"takes event {event.id}",
+        )
+
+    async def wakeups(self) -> int:
+        """How often the execution was woken."""
+        return await self._runtime.store.waits.wakeups(self._claim.execution.id)
 
     async def remove_waits(self, *, except_for: frozenset[str]) -> None:
         """Have the store forget the waits that are over, or not asked for any more.
@@ -188,9 +209,8 @@ class Journal:
         while True:
             if error is not None:
                 pause = backoff.pause()
-                self._report_unrecorded(
-                    step, "is done and waits to be recorded", error, pause
-                )
+                what = "is done and waits to be recorded"
+                self._report_unanswered(step.title, step.key, what, error, pause)
                 await asyncio.sleep(pause)
             try:
                 stored = await self._runtime.store.steps.checkpoint(self._claim, step)
@@ -200,23 +220,36 @@ class Journal:
                 self._recorded[step.step_id] = stored
                 return stored
 
-    def _report_unrecorded(
+    async def _until_answered(
+        self, call: Callable[[], Awaitable[T]], title: str, what: str
+    ) -> T:
+        """Make a call of the store for the step of a title until it answers."""
+        backoff = Backoff(self._runtime.random)
+        while True:
+            try:
+                return await call()
+            except StoreUnavailable as error:
+                pause = backoff.pause()
+                self._report_unanswered(title, None, what, error, pause)
+            await asyncio.sleep(pause)
+
+    def _report_unanswered(
         self,
-        step: StoredStep | NewWait,
+        title: str,
+        key: str | None,
         what: str,
         error: StoreUnavailable,
         pause: float,
     ) -> None:
-        key = step.key if isinstance(step, StoredStep) else None
         self._runtime.repeated.warning(
             logger,
             "%s; step %s of execution %s %s, next try in %.1f s",
             error,
-            step_name(step.title, key),
+            step_name(title, key),
             self._claim.execution.id,
             what,
             pause,
-            extra={**self._fields, "step": step.title},
+            extra={**self._fields, "step": title},
         )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .operation import Operation
     from .scope import Scope
     from .slot import ParkingCounts, Slot
+    from .wakeups import Wakeups
 
 logger = logging.getLogger("worchflow.engine")
 
@@ -47,6 +48,10 @@ class Waiting:
     """The deadline on the clock of the event loop."""
     deadline: datetime | None = None
     """The same by the store's clock; None if the store does not know of the wait."""
+    is_told: bool = False
+    """Whether somebody may end it who wakes the execution."""
+    round: int = 0
+    """Of the wake-ups, before it was last looked at."""
 
 
 class Parking:
@@ -73,6 +78,7 @@ class Parking:
         "is_parked",
         "settlement",
         "waited_for",
+        "wakeups",
     )
 
     def __init__(
@@ -83,6 +89,7 @@ class Parking:
         fields: Mapping[str, object],
         told: Callable[[bool], None],
         size: Callable[[], int],
+        wakeups: Wakeups,
     ) -> None:
         self._scope = scope
         self._slot = slot
@@ -99,6 +106,8 @@ class Parking:
         self._expiry: asyncio.TimerHandle | None = None
         self._asked: asyncio.Future[None] | None = None
         """For a slot, by a parked attempt that can continue."""
+        self.wakeups = wakeups
+        wakeups.on_read = self._look_again
         self.is_parked = False
         self.waited_for: frozenset[str] = frozenset()
         """The steps for which it was suspended, by their ids."""
@@ -108,12 +117,17 @@ class Parking:
     # -- operations
 
     async def wait(self, waiting: Waiting) -> None:
-        """Wait for the deadline of an operation."""
+        """Wait for the deadline of an operation, or until it is to look again."""
+        if waiting.is_told and waiting.round != self.wakeups.round:
+            return
         future: asyncio.Future[None] = self._loop.create_future()
         timer: asyncio.TimerHandle | None = None
         if waiting.at is not None:
             timer = self._loop.call_at(waiting.at, _end, future)
         self._waiting[future] = waiting
+        if self.is_parked:
+            # It was woken and did not find what it waits for.
+            self._expire_in(self._seconds_to_keep())
         self._pause = MIN_LOOK_SECONDS
         self._beside_since = self._loop.time()
         self.look_soon()
@@ -143,6 +157,13 @@ class Parking:
             # In the next turn: the caller's code may continue in this one.
             self._look = self._loop.call_later(0, self._look_now)
 
+    def _look_again(self) -> None:
+        """Let the operations look again that began to wait before this round."""
+        for future, waiting in self._waiting.items():
+            if waiting.is_told and waiting.round != self.wakeups.round:
+                _end(future)
+        self.look_soon()
+
     # -- the attempt
 
     def suspend(self) -> bool:
@@ -164,7 +185,7 @@ class Parking:
                 status=ExecutionStatus.SLEEPING
                 if only_sleeps
                 else ExecutionStatus.WAITING,
-                wakeups=0,
+                wakeups=self.wakeups.count,
                 until=min(deadlines, default=None),
                 reason=self._reason(),
             )
@@ -173,6 +194,7 @@ class Parking:
     def close(self) -> None:
         """Look no more."""
         self._cancel_look()
+        self.wakeups.close()
         self._cancel_expiry()
         if self._asked is not None:
             self._asked.cancel()
@@ -203,6 +225,7 @@ class Parking:
                 return
         else:
             self._warn_late()
+        self.wakeups.check()
         self._look = self._loop.call_later(self._pause, self._look_now)
         self._pause = min(MAX_LOOK_SECONDS, 2 * self._pause)
 
@@ -251,8 +274,11 @@ class Parking:
     def _seconds_to_keep(self) -> float:
         """Seconds for which it is kept: none if nothing comes soon for certain."""
         keep = self._slot.park_for
-        timers = [each.at for each in self._unfinished]
-        if all(at is not None and at - self._loop.time() > keep for at in timers):
+        soon = self._loop.time() + keep
+        if all(
+            not each.is_told and each.at is not None and each.at > soon
+            for each in self._unfinished
+        ):
             return 0.0
         return keep
 

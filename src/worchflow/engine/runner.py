@@ -228,7 +228,6 @@ class ExecutionRunner:
         replayed = attempt.journal.replay.took
         settlement = replace(
             settlement,
-            wakeups=self._claim.execution.wakeups,
             started_at=started_at,
             pause=PAUSE_FACTOR * replayed if replayed >= MIN_REPLAY_SECONDS else 0.0,
         )

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from ..definitions.correlation_key import key_of, key_text
 from ..definitions.event_fields import fields_made_anew, refuse_unknown_keys
-from ..definitions.events import message_parts
+from ..definitions.messages import message_parts
 from ..foundations.durations import to_seconds, to_utc
 from ..foundations.errors import (
     ConfigurationError,
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Unpack
 
+    from ..definitions.correlation_key import Keys, KeySource
     from ..definitions.event_schema import EventSchema
-    from ..definitions.events import MessageParts
+    from ..definitions.messages import MessageParts
     from ..foundations.types import Duration, Payload
     from ..serialization.payloads import Payloads
     from ..storage.contract.backend import Backend
@@ -79,6 +81,26 @@ class Prepared:
 
 
 @value
+class EncodedMessage:
+    """A message whose data was checked and encoded."""
+
+    parts: MessageParts
+    payload: Payload
+    data: object = field(default=None, repr=False)
+    """What was encoded, as a value of its type."""
+
+    @property
+    def name(self) -> str:
+        """The event's name."""
+        return self.parts.name
+
+    @property
+    def data_type(self) -> Any:
+        """The type of the event's data."""
+        return self.parts.data_type
+
+
+@value
 class Accepted:
     """An accepted message; `duplicate` when its execution existed before."""
 
@@ -96,6 +118,8 @@ class Sender:
     schema: EventSchema | None = None
     data_types: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The data type of each event this process has a function for."""
+    event_keys: Mapping[str, KeySource] = field(default_factory=dict[str, Any])
+    """What the correlation key is of each event this process has a function for."""
     served: ServedEvents = field(default_factory=ServedEvents, init=False)
 
     def new_id(self) -> str:
@@ -112,15 +136,11 @@ class Sender:
                 f"delay={delay!r} and at={at!r} were both given: say when once"
             )
         runtime, tags = self.store.options.runtime, options.get("tags")
-        parts = message_parts(message)
-        mapping = isinstance(message, Mapping)
-        if mapping:
-            parts = self._typed(parts)
-        payload, data = self._encode(parts, checked=not mapping)
+        encoded = self.encode(message)
         execution = NewExecution(
             id=new_execution_id(runtime) if own_id is None else check_id(own_id),
-            event_name=parts.name,
-            event_data=payload,
+            event_name=encoded.name,
+            event_data=encoded.payload,
             nonce=new_nonce(runtime),
             created_at=runtime.now(),
             delay=None if delay is None else to_seconds(delay, "delay"),
@@ -130,10 +150,35 @@ class Sender:
         )
         return Prepared(
             execution=execution,
-            data_type=parts.data_type,
-            result_type=parts.result_type,
-            data=data,
+            data_type=encoded.data_type,
+            result_type=encoded.parts.result_type,
+            data=encoded.data,
         )
+
+    def encode(self, message: Any) -> EncodedMessage:
+        """The data of a message as text, and what is known of it."""
+        parts = message_parts(message)
+        mapping = isinstance(message, Mapping)
+        if mapping:
+            parts = self._typed(parts)
+        payload, data = self._encode(parts, checked=not mapping)
+        return EncodedMessage(parts, payload, data)
+
+    def key_of(self, encoded: EncodedMessage, given: Keys | None) -> str | None:
+        """The correlation key of a message: the one given, or that of its data."""
+        parts = encoded.parts
+        given = parts.given_key if given is None else given
+        source = parts.key or self.event_keys.get(parts.name)
+        own = None if source is None else key_of(source, encoded.data, parts.name)
+        if given is None:
+            return own
+        if own is not None and key_text(given) != own:
+            raise EventValidationError(
+                f'key={given!r} is not the key of this event "{parts.name}", which is '
+                f"{own!r}: leave it out",
+                field="key",
+            )
+        return key_text(given)
 
     @staticmethod
     def _headers(options: SendOptions) -> Mapping[str, str]:

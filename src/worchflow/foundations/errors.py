@@ -8,6 +8,7 @@ WorchflowError
 ├── StoreUnavailable
 ├── ExecutionNotFound
 ├── ExecutionConflict
+├── EventConflict
 ├── ExecutionFailed
 ├── ExecutionCancelled
 ├── WrongState
@@ -144,6 +145,16 @@ class ExecutionConflict(WorchflowError):
     def __init__(self, message: str = "", *, execution_id: str | None = None) -> None:
         super().__init__(message, execution_id=execution_id)
         self.accepted: tuple[str, ...] = ()
+
+
+class EventConflict(WorchflowError):
+    """The id belongs to an event of another name or key, or with other data."""
+
+    code = "WF3007"
+
+    def __init__(self, message: str = "", *, event_id: str = "") -> None:
+        super().__init__(message)
+        self.event_id = event_id
 
 
 class ExecutionFailed(WorchflowError):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse
 
 from ..foundations.errors import (
+    EventConflict,
     EventValidationError,
     ExecutionConflict,
     ExecutionNotFound,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 STATUSES: dict[type[WorchflowError], int] = {
     ExecutionNotFound: 404,
     ExecutionConflict: 409,
+    EventConflict: 409,
     WrongState: 409,
     InvalidInput: 422,
     StoreUnavailable: 503,

@@ -23,14 +23,22 @@ Durability: TypeAlias = Literal["strict", "fast"]
 class Retention:
     """How long executions are kept after they ended, with their steps.
 
-    Durations by the status they ended with; None keeps them forever.
+    Durations by the status they ended with, and of `events` since they were accepted;
+    None keeps them forever. An event that a wait may still take is kept in any case.
     """
 
     completed: Duration | None = "7d"
     failed: Duration | None = "30d"
     cancelled: Duration | None = "30d"
+    events: Duration | None = "7d"
 
     def __post_init__(self) -> None:
+        if self.event_age == 0:
+            raise ConfigurationError(
+                f"retention.events={self.events!r} would remove events before the "
+                "waits for them begin: give them some time, or None to keep them "
+                "forever"
+            )
         for status, age in self.ages.items():
             if age == 0:
                 raise ConfigurationError(
@@ -38,6 +46,13 @@ class Retention:
                     "executions while their results are waited for: give them some "
                     "time, or None to keep them forever"
                 )
+
+    @property
+    def event_age(self) -> float | None:
+        """Seconds since they were accepted after which events are removed."""
+        if self.events is None:
+            return None
+        return to_seconds(self.events, "retention.events")
 
     @property
     def ages(self) -> Mapping[ExecutionStatus, float]:
@@ -55,7 +70,7 @@ class Retention:
 
 
 DEFAULT_RETENTION = Retention()
-KEEP_EVERYTHING = Retention(completed=None, failed=None, cancelled=None)
+KEEP_EVERYTHING = Retention(completed=None, failed=None, cancelled=None, events=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -217,6 +217,8 @@ class StoredExecution:
     """Whether waits of it may be stored."""
     attempt_started_at: datetime | None = None
     """When the attempt began that was suspended and has not ended."""
+    accepted_at: datetime | None = None
+    """When it was accepted by the store's clock; None where that is the sender's."""
 
 
 @value

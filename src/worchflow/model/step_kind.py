@@ -10,6 +10,7 @@ class StepKind(StrEnum):
 
     RUN = "run"
     SLEEP = "sleep"
+    WAIT = "wait"
 
     @classmethod
     def of(cls, word: object) -> StepKind:

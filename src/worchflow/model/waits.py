@@ -12,6 +12,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AwaitedEvent:
+    """Which events of the log end a wait: those of this name with an equal key."""
+
+    name: str
+    key: str | None
+    since: datetime | None = None
+    """They were accepted at this moment or later. In a `NewWait` None: at the moment
+    when the wait is stored, or later."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NewWait:
     """A wait to write down. At most one of `timeout` and `until` is set.
 
@@ -25,6 +36,7 @@ class NewWait:
     """Seconds from the store's now until its deadline."""
     until: datetime | None = None
     """Its deadline."""
+    event: AwaitedEvent | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,3 +53,5 @@ class StoredWait:
     left: float | None = None
     """Seconds that were left until the deadline when the store gave this answer; 0 once
     it has passed. None without a deadline."""
+    event: AwaitedEvent | None = None
+    """What ends it; None for a wait that only time ends."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from types import SimpleNamespace
+from types import NoneType, SimpleNamespace, UnionType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from types import FrameType
 
 PACKAGE = __name__.partition(".")[0]
+
+
+def may_be_none(form: Any) -> bool:
+    """Whether a type says that a value may be None; `Any` does not say so."""
+    plain = unalias(form)
+    if typing.get_origin(plain) in (typing.Union, UnionType):
+        return any(may_be_none(each) for each in typing.get_args(plain))
+    return plain is None or plain is NoneType
 
 
 def check_type(value: object, field: str) -> Any:

@@ -116,8 +116,7 @@ class ExecutionSlots:
 
     def _vacant(self) -> int:
         """How many slots nothing runs in; negative if more runs than there are."""
-        running = len(self._slots) - len(self._parked)
-        return self._options.concurrency - running
+        return self._options.concurrency - len(self._slots) + len(self._parked)
 
     @property
     def free_share(self) -> float:
@@ -159,14 +158,18 @@ class ExecutionSlots:
 
     def interrupt(self, execution_id: str, why: Interruption) -> None:
         """End one execution's attempt, if it is running."""
-        runner = self._runners.get(execution_id)
-        if runner is not None:
+        if (runner := self._runners.get(execution_id)) is not None:
             runner.attempt.scope.interrupt(why)
 
     def interrupt_all(self, why: Interruption) -> None:
         """End every attempt."""
         for runner in list(self._runners.values()):
             runner.attempt.scope.interrupt(why)
+
+    def woken(self, execution_id: str) -> None:
+        """Let an execution look again for what it waits for, if it is here."""
+        if (runner := self._runners.get(execution_id)) is not None:
+            runner.attempt.woken()
 
     def suspend_parked(self) -> None:
         """Let everything that waits leave, now and from now on."""

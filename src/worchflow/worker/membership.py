@@ -14,6 +14,7 @@ from ..foundations.errors import StoreUnavailable, WorchflowError
 from ..foundations.ids import new_worker_id
 from ..model.records import WorkerRecord
 from ..model.settlement import Released
+from ..storage.contract.workers import WorkerHint
 from .lease import Lease, LeaseKeeper
 
 if TYPE_CHECKING:
@@ -147,8 +148,10 @@ class Membership:
                 return
             await asyncio.sleep(pause)
 
-    def _hinted(self, execution_id: str) -> None:
-        if execution_id in self._slots.ids and execution_id not in self._asking:
+    def _hinted(self, hint: WorkerHint, execution_id: str) -> None:
+        if hint is WorkerHint.WOKEN:
+            self._slots.woken(execution_id)
+        elif execution_id in self._slots.ids and execution_id not in self._asking:
             self._asking.add(execution_id)
             self._spawn(self._cancel_if_asked(execution_id))
 

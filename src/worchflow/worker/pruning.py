@@ -1,18 +1,20 @@
-"""What the elected worker removes: executions whose retention has ended."""
+"""What the elected worker removes: executions and events that were kept long enough."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from ..foundations.errors import StoreUnavailable
 from ..foundations.repeated_lines import RepeatedLines
 from ..model.options import KEEP_EVERYTHING
-from ..storage.contract.retention import prune_in_batches
+from ..storage.contract.retention import prune_events_in_batches, prune_in_batches
 
 if TYPE_CHECKING:
-    from ..model.records import ExecutionStatus
+    from collections.abc import AsyncGenerator
+
     from ..storage.contract.backend import Backend
     from .membership import Membership
 
@@ -26,7 +28,8 @@ class PruneLoop:
         self, backend: Backend, membership: Membership, interval: float
     ) -> None:
         self._backend = backend
-        self._ages = (backend.options.retention or KEEP_EVERYTHING).ages
+        retention = backend.options.retention or KEEP_EVERYTHING
+        self._ages, self._event_age = retention.ages, retention.event_age
         self._membership = membership
         self._interval = interval
         self._repeated = RepeatedLines(backend.options.runtime.monotonic)
@@ -36,28 +39,42 @@ class PruneLoop:
         """Prune until cancelled; the first round is after an interval."""
         while True:
             await asyncio.sleep(self._interval * (0.75 + self._random() / 2))
-            for status, age in self._ages.items():
-                try:
-                    await self._round(status, age)
-                except StoreUnavailable as error:
-                    self._repeated.warning(
-                        logger, "%s; nothing is removed until it answers", error
-                    )
+            try:
+                await self._round()
+            except StoreUnavailable as error:
+                self._repeated.warning(
+                    logger, "%s; nothing is removed until it answers", error
+                )
 
-    async def _round(self, status: ExecutionStatus, age: float) -> None:
+    async def _round(self) -> None:
+        for status, age in self._ages.items():
+            batches = prune_in_batches(self._backend.retention, status, age)
+            removed = await self._remove(batches)
+            if removed:
+                logger.info(
+                    "removed %d %s execution(s) that ended over %g s ago",
+                    removed,
+                    status,
+                    age,
+                )
+        if self._event_age is not None:
+            age = self._event_age
+            batches = prune_events_in_batches(self._backend.events, age)
+            if removed := await self._remove(batches):
+                logger.info(
+                    "removed %d event(s) that were accepted over %g s ago", removed, age
+                )
+
+    async def _remove(self, batches: AsyncGenerator[int]) -> int:
+        """Remove for as long as this worker is elected; how many."""
         removed = 0
-        if await self._is_elected():
-            async for batch in prune_in_batches(self._backend.retention, status, age):
-                removed += batch
-                if not await self._is_elected():
-                    break
-        if removed:
-            logger.info(
-                "removed %d %s execution(s) that ended over %g s ago",
-                removed,
-                status,
-                age,
-            )
+        async with aclosing(batches):
+            if await self._is_elected():
+                async for batch in batches:
+                    removed += batch
+                    if not await self._is_elected():
+                        break
+        return removed
 
     async def _is_elected(self) -> bool:
         lease = self._membership.lease

@@ -10,18 +10,11 @@ from typing import Any
 import pytest
 
 from tests.unit.definitions.recorder import Recorder, charge
-from worchflow.definitions.context import (
-    MISSING,
-    Context,
-    ReceivedEvent,
-    Step,
-    StepCall,
-    SyncContext,
-    SyncStep,
-    SyncTypedStep,
-    TypedStep,
-)
+from worchflow.definitions.context import Context, ReceivedEvent, SyncContext
 from worchflow.definitions.retry import Retry
+from worchflow.definitions.step_call import MISSING, StepCall
+from worchflow.definitions.steps import Step, TypedStep
+from worchflow.definitions.sync_steps import SyncStep, SyncTypedStep
 from worchflow.foundations.errors import InvalidInput
 
 WHEN = datetime(2024, 5, 1, tzinfo=UTC)

@@ -9,8 +9,9 @@ from uuid import UUID
 import pytest
 
 from tests.unit.definitions.recorder import Recorder, charge
-from worchflow.definitions.context import Step, SyncStep
 from worchflow.definitions.step_call import MISSING
+from worchflow.definitions.steps import Step
+from worchflow.definitions.sync_steps import SyncStep
 from worchflow.foundations.errors import ConfigurationError, InvalidInput
 
 

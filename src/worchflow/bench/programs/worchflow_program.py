@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from ...client.client import WorchflowClient
     from ...storage.contract.backend import Backend
+    from ...storage.contract.workers import WorkerHint
 
 SENT_AT_ONCE = 1_000
 IN_FLIGHT = 500
@@ -147,7 +148,7 @@ async def claims(app: Worchflow[Any], _: Line) -> None:
         pid=os.getpid(),
         started_at=datetime.now(UTC),
     )
-    await backend.workers.join(record, lambda _: None)
+    await backend.workers.join(record, _not_told)
 
     async def answer(line: Line) -> Line:
         if "fill" in line:
@@ -158,6 +159,10 @@ async def claims(app: Worchflow[Any], _: Line) -> None:
 
     await serve(answer)
     await backend.close()
+
+
+def _not_told(_hint: WorkerHint, _execution_id: str) -> None:
+    """Nothing is cancelled here."""
 
 
 async def _claim(backend: Backend, record: WorkerRecord, count: int) -> float:

@@ -10,7 +10,8 @@ import typer
 from ...client.pruning import checked_ages
 from ...foundations.durations import format_duration
 from ...foundations.errors import ConfigurationError
-from ...model.records import TERMINAL, ExecutionStatus
+from ...model.options import KEEP_EVERYTHING
+from ...model.records import TERMINAL
 from ..invocation import AppOption, Invocation, OutputOption, run
 from ..output import print_to_stderr
 from ..parsing import read_duration
@@ -34,23 +35,24 @@ REPORT_EVERY = 1000
 def show(
     context: typer.Context, *, app: AppOption = None, output: OutputOption = None
 ) -> None:
-    """Print how long executions are kept after they ended, by status."""
+    """Print how long executions are kept after they ended, and accepted events."""
     invocation = Invocation.of(context, app=app, output=output)
     loaded = invocation.load_app()
 
-    async def read() -> Mapping[ExecutionStatus, float]:
+    async def read() -> Mapping[str, float | None]:
         async with invocation.client(loaded) as client:
-            return checked_ages(client.retention, None, None)
+            ages = checked_ages(client.retention, None, None)
+            kept: dict[str, float | None] = {
+                each.value: ages.get(each) for each in sorted(TERMINAL)
+            }
+            return kept | {"events": (client.retention or KEEP_EVERYTHING).event_age}
 
     ages = run(read())
-    shapes = [
-        {"status": status.value, "seconds": ages.get(status)}
-        for status in sorted(TERMINAL)
-    ]
+    shapes = [{"status": each, "seconds": age} for each, age in ages.items()]
     if invocation.output.is_table:
         rows = [
-            (status, format_duration(ages[status]) if status in ages else "forever")
-            for status in sorted(TERMINAL)
+            (each, "forever" if age is None else format_duration(age))
+            for each, age in ages.items()
         ]
         invocation.output.table(("STATUS", "KEPT"), rows)
     else:

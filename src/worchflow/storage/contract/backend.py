@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ...model.options import BackendOptions
     from .claims import ClaimStore
+    from .events import EventStore
     from .executions import ExecutionStore
     from .leadership import LeadershipStore, SweepStore
     from .listing import CountingStore, ListingStore
@@ -102,6 +103,11 @@ class Backend(ABC):
     @abstractmethod
     def waits(self) -> WaitStore:
         """What executions wait for."""
+
+    @property
+    @abstractmethod
+    def events(self) -> EventStore:
+        """What executions are told."""
 
     @property
     @abstractmethod

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from ...model.records import ExecutionStatus
+    from .events import EventStore
 
 
 FIRST_BATCH, MAX_BATCH = 10, 500
@@ -42,12 +44,37 @@ async def prune_in_batches(
     limit: int | None = None,
 ) -> AsyncGenerator[int]:
     """Prune until nothing is left, or `limit` are gone; how many after each batch."""
+
+    async def some(size: int) -> int:
+        return await retention.prune(status, age, size)
+
+    async with aclosing(_in_batches(some, limit)) as batches:
+        async for batch in batches:
+            yield batch
+
+
+async def prune_events_in_batches(
+    events: EventStore, age: float
+) -> AsyncGenerator[int]:
+    """Prune the log until nothing is left; how many events after each batch."""
+
+    async def some(size: int) -> int:
+        return await events.prune(age, size)
+
+    async with aclosing(_in_batches(some, None)) as batches:
+        async for batch in batches:
+            yield batch
+
+
+async def _in_batches(
+    prune: Callable[[int], Awaitable[int]], limit: int | None
+) -> AsyncGenerator[int]:
     size, removed = FIRST_BATCH, 0
     while limit is None or removed < limit:
         wanted = size if limit is None else min(size, limit - removed)
         clock = asyncio.get_running_loop().time
         began = clock()
-        batch = await retention.prune(status, age, wanted)
+        batch = await prune(wanted)
         if not batch:
             return
         took = clock() - began

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,18 +27,27 @@ class Renewal:
     cancelled: frozenset[str] = frozenset()
 
 
+class WorkerHint(Enum):
+    """What a worker may be told of an execution. Latency only: hints may be lost."""
+
+    CANCEL = "cancel"
+    """Somebody wants it cancelled; `Renewal.cancelled` is the certain way."""
+    WOKEN = "woken"
+    """It was woken and is not suspended; `WaitStore.wakeups` is the certain way."""
+
+
+OnHint: TypeAlias = "Callable[[WorkerHint, str], None]"
+
+
 class WorkerStore(ABC):
     """The workers of one queue prefix."""
 
     @abstractmethod
-    async def join(
-        self, worker: WorkerRecord, on_cancel: Callable[[str], None]
-    ) -> None:
+    async def join(self, worker: WorkerRecord, on_hint: OnHint) -> None:
         """Register a worker and give it a lease of `options.lease_ttl`.
 
-        `on_cancel(execution_id)` is called on the event loop as soon as a hint says
-        that an execution should be cancelled; a hint may be lost or be of another
-        worker's. `Renewal.cancelled` is the certain way.
+        `on_hint(hint, execution_id)` is called on the event loop as soon as something
+        is told of an execution, which may be another worker's.
         """
 
     @abstractmethod

@@ -17,6 +17,7 @@ from .committer import Committer
 from .connections import GivenConnections, UrlConnections, longest_block
 from .counting import Counting
 from .documents import Documents
+from .events import Events
 from .executions import Executions
 from .follow_ups import FollowUps
 from .foreign_keys import ForeignKeys
@@ -182,6 +183,7 @@ class RedisMongoBackend(Backend):
         follow_ups, steps = FollowUps(stores), Steps(stores)
         executions = Executions(stores, counting, follow_ups)
         listing, waits = Listing(stores), Waits(stores, steps)
+        events = Events(stores, waits)
         claims = Claims(stores, executions, steps, waits, follow_ups)
         notices = Notices(stores, claims.wake)
         lease_store = self._connections.lease_store(stores.mongo)
@@ -195,6 +197,7 @@ class RedisMongoBackend(Backend):
             retention=Retention(stores, counting),
             steps=steps,
             waits=waits,
+            events=events,
             claims=claims,
             workers=Workers(
                 stores,
@@ -205,7 +208,9 @@ class RedisMongoBackend(Backend):
                 reaper=Reaper(stores, executions, counting, follow_ups),
             ),
             leadership=leadership,
-            sweeping=Sweeper(stores, executions, counting, follow_ups, leadership),
+            sweeping=Sweeper(
+                stores, executions, counting, follow_ups, events, leadership
+            ),
             notices=notices,
             upkeep=Upkeep(stores, claims.claimers),
         )
@@ -258,6 +263,11 @@ class RedisMongoBackend(Backend):
     @override
     def waits(self) -> Waits:
         return self._open_parts.waits
+
+    @property
+    @override
+    def events(self) -> Events:
+        return self._open_parts.events
 
     @property
     @override

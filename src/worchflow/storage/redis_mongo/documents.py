@@ -44,6 +44,8 @@ Document: TypeAlias = dict[str, Any]
 EXECUTIONS = "executions"
 STEPS = "steps"
 WAITS = "waits"
+EVENTS = "events"
+TAKEN_EVENTS = "takenEvents"
 WORKERS = "workers"
 META = "worchflow_meta"
 
@@ -157,6 +159,7 @@ class Documents:
             "updatedAt": Int64(created),
             "token": Int64(0),
             "recoveries": 0,
+            "acceptedAt": DatetimeMS(now),
             LIFE: new.nonce,
         }
         if new.headers:
@@ -218,6 +221,7 @@ class Documents:
             wakeups=count_of(get("wakeups")),
             has_waits=get(HAS_WAITS) is True,
             attempt_started_at=moment_of(get("attemptStartedAt")),
+            accepted_at=moment_of(get("acceptedAt")),
         )
 
     def event_data(self, fields: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The indexes of executions, and how a query names the one it walks along.
+"""The indexes of the collections, and how a query names the one it walks along.
 
 Every query that walks along one names it: what MongoDB would choose by itself depends
 on what it saw when it last chose.
@@ -58,6 +58,30 @@ INDEXES: list[Document] = [
         "name": FOLLOW_UPS_INDEX,
         "key": {"queuePrefix": 1, "finishedAt": 1},
         "partialFilterExpression": {"followUps": {"$exists": True}},
+    },
+]
+WAITS_BY_EVENT = "worchflow_waits_by_event"
+EVENTS_BY_KEY = "worchflow_events_by_key"
+EVENTS_BY_AGE = "worchflow_events_by_age"
+EVENTS_PENDING = "worchflow_events_pending"
+OF_WAITS: list[Document] = [
+    {
+        "name": WAITS_BY_EVENT,
+        "key": {"queuePrefix": 1, "eventName": 1, "eventKey": 1, "_id": 1},
+        "partialFilterExpression": {"eventName": {"$exists": True}},
+    },
+]
+OF_EVENTS: list[Document] = [
+    {
+        "name": EVENTS_BY_KEY,
+        "key": {"queuePrefix": 1, "name": 1, "key": 1, "at": 1, "_id": 1},
+    },
+    {"name": EVENTS_BY_AGE, "key": {"queuePrefix": 1, "at": 1, "_id": 1}},
+    {
+        # Almost always empty: whom some of those who wait may not have heard of.
+        "name": EVENTS_PENDING,
+        "key": {"queuePrefix": 1, "at": 1},
+        "partialFilterExpression": {"pending": {"$exists": True}},
     },
 ]
 ENDED_INDEX: Document = {

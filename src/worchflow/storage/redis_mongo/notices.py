@@ -13,11 +13,14 @@ from ...foundations.backoff import Backoff
 from ...foundations.errors import StoreUnavailable
 from ...model.notices import decode_notice
 from ..contract.notices import NoticeStore, Subscription
+from ..contract.workers import WorkerHint
+from .scripts import WOKEN
 from .tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from ..contract.workers import OnHint
     from .redis_gateway import RedisListener
     from .stores import Stores
 
@@ -49,16 +52,16 @@ class Notices(NoticeStore):
         self._confirmed: dict[str, asyncio.Event] = {}
         self._unwatched: set[str] = set()
         """Channels to leave; a caller with its result does not wait for that."""
-        self._on_cancel: dict[str, Callable[[str], None]] = {}
+        self._on_hint: dict[str, OnHint] = {}
 
-    def call_on_cancel(self, worker_id: str, on_cancel: Callable[[str], None]) -> None:
-        """Call a function with the id of every execution somebody wants cancelled."""
-        self._on_cancel[worker_id] = on_cancel
+    def call_on_hint(self, worker_id: str, on_hint: OnHint) -> None:
+        """Call a function of a worker with whatever is told of executions."""
+        self._on_hint[worker_id] = on_hint
         self._start()
 
     def forget(self, worker_id: str) -> None:
         """Call a worker's function no more."""
-        self._on_cancel.pop(worker_id, None)
+        self._on_hint.pop(worker_id, None)
 
     @override
     @asynccontextmanager
@@ -159,19 +162,27 @@ class Notices(NoticeStore):
         elif kind != "message":
             return
         elif channel == self._keys.control:
-            wanted = data.decode(errors="replace") if isinstance(data, bytes) else data
-            if wanted.startswith(READY):
-                self._on_ready(wanted.removeprefix(READY))
-            else:
-                self._hint_cancel(wanted)
+            self._told(
+                data.decode(errors="replace") if isinstance(data, bytes) else data
+            )
         elif (notice := decode_notice(data)) is not None:
             for subscription in self._watchers.get(channel, ()):
                 subscription.put(notice)
 
-    def _hint_cancel(self, execution_id: str) -> None:
-        for on_cancel in list(self._on_cancel.values()):
+    def _told(self, text: str) -> None:
+        """Pass on a message of the control channel."""
+        if text.startswith(READY):
+            self._on_ready(text.removeprefix(READY))
+        elif text.startswith(WOKEN):
+            for execution_id in text.removeprefix(WOKEN).split("\n"):
+                self._hint(WorkerHint.WOKEN, execution_id)
+        else:
+            self._hint(WorkerHint.CANCEL, text)
+
+    def _hint(self, kind: WorkerHint, execution_id: str) -> None:
+        for on_hint in list(self._on_hint.values()):
             try:
-                on_cancel(execution_id)
+                on_hint(kind, execution_id)
             except Exception:
                 # Neither the other workers nor the connection may suffer from it.
-                logger.exception("a worker could not be told of a cancellation")
+                logger.exception("a worker could not be told of a %s", kind.value)

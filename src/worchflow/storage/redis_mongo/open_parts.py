@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from .claims import Claims
     from .counting import Counting
+    from .events import Events
     from .executions import Executions
     from .leadership import Leadership
     from .leases import LeaseStore
@@ -37,6 +38,7 @@ class OpenParts:
     retention: Retention
     steps: Steps
     waits: Waits
+    events: Events
     claims: Claims
     workers: Workers
     leadership: Leadership

@@ -17,7 +17,7 @@ from redis.exceptions import (
 
 from ...foundations.errors import ConfigurationError, StoreUnavailable
 from ...foundations.ids import new_nonce
-from .documents import EXECUTIONS, STEPS, WAITS, WORKERS
+from .documents import EVENTS, EXECUTIONS, STEPS, TAKEN_EVENTS, WAITS, WORKERS
 from .errors import RedisFull, describe
 from .scripts import PROBE, ScriptCall
 
@@ -87,7 +87,7 @@ async def probe_mongo(stores: Stores) -> None:
     mongo = stores.mongo
     nobody = {"_id": f"probe:{new_nonce(stores.options.runtime)}"}
     change = {"q": nobody, "u": {"$set": {"probe": 1}}}
-    for collection in (EXECUTIONS, STEPS, WAITS, WORKERS):
+    for collection in (EXECUTIONS, STEPS, WAITS, EVENTS, TAKEN_EVENTS, WORKERS):
         await mongo.find(collection, nobody, limit=1)
         await mongo.update(collection, [change])
         await mongo.delete(collection, nobody)

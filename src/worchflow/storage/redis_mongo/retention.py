@@ -16,9 +16,11 @@ from .documents import (
     LIFE,
     STEP_LIFE,
     STEPS,
+    TAKEN_EVENTS,
     WAITS,
     life_of,
 )
+from .events import taken_by
 from .follow_ups import FOLLOW_UPS
 from .indexes import ENDED, ENDED_OURS, OURS
 from .values import milliseconds_of
@@ -142,11 +144,13 @@ class Retention(RetentionStore):
                 return
 
     async def _remove_waits(self, gone: Sequence[Document]) -> None:
-        """Remove what claims have added after their execution had ended."""
+        """Remove what executions have waited for, and taken."""
         own_waits = self._stores.documents.own_waits
-        queries = [own_waits(each) for each in gone if HAS_WAITS in each]
-        if queries:
-            await self._stores.mongo.delete(WAITS, *queries)
+        waited = [each for each in gone if HAS_WAITS in each]
+        if waited:
+            mongo = self._stores.mongo
+            await mongo.delete(WAITS, *(own_waits(each) for each in waited))
+            await mongo.delete(TAKEN_EVENTS, *(taken_by(each) for each in waited))
 
 
 def _these(executions: Sequence[Document]) -> Document:

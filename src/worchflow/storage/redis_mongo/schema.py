@@ -7,25 +7,30 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ...foundations.errors import ConfigurationError, SchemaTooNew, SchemaTooOld
-from .documents import EXECUTIONS, META, STEPS
+from .documents import EVENTS, EXECUTIONS, META, STEPS, WAITS
 from .indexes import (
     COMPAT,
     COMPAT_EXECUTIONS,
     COMPAT_STEPS,
     ENDED_INDEX,
     INDEXES,
+    OF_EVENTS,
+    OF_WAITS,
 )
 from .probe import probe_mongo, probe_redis, refusals
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .mongo_gateway import Document
     from .stores import Stores
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-SCHEMA = 3
+SCHEMA = 4
 """Documents of schema 1 have no headers, tags and attempts, and no index of tags, those
-of schema 2 no wake-ups and follow-ups, and no index of these."""
+of schema 2 no wake-ups and follow-ups, and no index of these, those of schema 3 no
+`acceptedAt`, and there are no events."""
 COMPATIBLE_FROM = 1
 """Releases from this schema on can use what this one writes."""
 INDEX_TIMEOUT = 600.0
@@ -119,12 +124,24 @@ async def _check_indexes(stores: Stores) -> None:
             "use ts_compat=True to share its documents, or another database; once all "
             "of it is history, drop that index"
         )
-    # Only what is missing: making an index may take long, opening must not.
+    await _make_missing(stores, EXECUTIONS, indexes, found)
+    for collection, wanted in ((WAITS, OF_WAITS), (EVENTS, OF_EVENTS)):
+        there = await stores.mongo.indexes(collection)
+        await _make_missing(stores, collection, wanted, there)
+
+
+async def _make_missing(
+    stores: Stores,
+    collection: str,
+    indexes: Sequence[Document],
+    found: Sequence[Document],
+) -> None:
+    """Make indexes, only what is missing: it may take long, and opening must not."""
     missing = [
         index for index in indexes if not any(_is(each, index) for each in found)
     ]
     if missing:
-        await stores.mongo.make_indexes(EXECUTIONS, missing, INDEX_TIMEOUT)
+        await stores.mongo.make_indexes(collection, missing, INDEX_TIMEOUT)
 
 
 def _is(index: Document, wanted: Document) -> bool:

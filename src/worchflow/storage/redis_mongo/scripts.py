@@ -20,6 +20,9 @@ NOWHERE, BACK, FRONT = "none", "back", "front"
 
 The front is that of its event's ready list while there is one, else the queue's.
 """
+WOKEN = "woken "
+"""What a message on the control channel begins with that names executions, each on a
+line of its own."""
 SMALL = 500
 """Bytes of an operation without its payload."""
 MISSING = -1
@@ -234,9 +237,14 @@ class Scripts:
         """Tell all workers that an execution should be cancelled."""
         return self._publish(execution_id, self._keys.control, execution_id)
 
+    def hint_woken(self, execution_ids: Sequence[str]) -> Operation:
+        """Tell all workers that executions were woken, which some of them may run."""
+        message = WOKEN + "\n".join(execution_ids)
+        return self._publish(execution_ids[0], self._keys.control, message)
+
     def _publish(self, execution_id: str, channel: str, message: str) -> Operation:
         keys = (self._keys.execution(execution_id),)
-        return Operation(PUBLISH, keys, (channel, message), SMALL)
+        return Operation(PUBLISH, keys, (channel, message), SMALL + len(message))
 
     def release(
         self,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .counting import Counting
     from .documents import Document
+    from .events import Events
     from .executions import Executions
     from .follow_ups import FollowUps
     from .leadership import Leadership
@@ -51,6 +52,7 @@ class Sweeper(SweepStore):
         executions: Executions,
         counting: Counting,
         follow_ups: FollowUps,
+        events: Events,
         election: Leadership,
     ) -> None:
         self._stores = stores
@@ -60,6 +62,7 @@ class Sweeper(SweepStore):
         self._original = Original(stores)
         self._counting = counting
         self._follow_ups = follow_ups
+        self._events = events
         self._election = election
         self._missed: dict[str, Span] = {}
         """Due times of an event to look at once more although its head is older."""
@@ -77,6 +80,7 @@ class Sweeper(SweepStore):
             # What cannot be counted is not kept from running.
             await self._counting.advance()
         await self._follow_ups.sweep()
+        await self._events.sweep()
         if stores.options.ts_compat:
             await self._original.take_over()
         now = stores.clock.now()

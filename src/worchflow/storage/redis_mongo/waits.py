@@ -11,10 +11,11 @@ from typing_extensions import override
 
 from ...foundations.errors import SerializationError
 from ...foundations.ids import new_nonce
+from ...foundations.milliseconds import to_milliseconds
 from ...model.notices import ExecutionUpdated, encode_notice
 from ...model.records import SUSPENDED, ExecutionStatus
 from ...model.step_kind import StepKind
-from ...model.waits import StoredWait
+from ...model.waits import AwaitedEvent, StoredWait
 from ..contract.waits import WaitStore
 from .documents import (
     EXECUTIONS,
@@ -86,7 +87,8 @@ class Waits(WaitStore):
     async def add(self, claim: Claim, waits: Sequence[NewWait]) -> list[StoredWait]:
         stores = self._stores
         now = stores.clock.now()
-        documents = [_document(claim, wait, now) for wait in waits]
+        prefix = stores.options.queue_prefix
+        documents = [_document(claim, wait, prefix, now) for wait in waits]
         is_fact = self._steps.is_flushed(claim) or await self._steps.barrier(claim)
         if is_fact and (self.may_have(claim) or await self._announce(claim)):
             for start in range(0, len(documents), MAX_ADDED_AT_ONCE):
@@ -145,6 +147,10 @@ class Waits(WaitStore):
         )
         for document in woken:
             self._queue(document)
+        # Whoever runs or keeps one of the others looks again there.
+        others = set(execution_ids) - {document["id"] for document in woken}
+        if others:
+            stores.write_behind.put(stores.scripts.hint_woken(sorted(others)))
         return len(woken)
 
     @override
@@ -273,10 +279,21 @@ def read_wait(document: Document, now: int) -> StoredWait:
         token=count_of(document.get("token")),
         deadline=moment_of(document.get("deadline")),
         left=None if deadline is None else max(0, deadline - now) / 1000,
+        event=_awaited(document),
     )
 
 
-def _document(claim: Claim, wait: NewWait, now: int) -> Document:
+def _awaited(document: Document) -> AwaitedEvent | None:
+    name, key = document.get("eventName"), document.get("eventKey")
+    if name is None:
+        return None
+    since = moment_of(document.get("since"))
+    if not isinstance(name, str) or not isinstance(key, str | None) or since is None:
+        raise UnreadableError("its eventName, eventKey or since is not one")
+    return AwaitedEvent(name=name, key=key, since=since)
+
+
+def _document(claim: Claim, wait: NewWait, prefix: str, now: int) -> Document:
     document: Document = {
         "_id": _id(claim, wait.step_id),
         "executionId": claim.execution.id,
@@ -285,6 +302,14 @@ def _document(claim: Claim, wait: NewWait, now: int) -> Document:
         "title": wait.title,
         "token": Int64(claim.token),
     }
+    if (event := wait.event) is not None:
+        since = now if event.since is None else to_milliseconds(event.since)
+        document |= {
+            "queuePrefix": prefix,
+            "eventName": event.name,
+            "eventKey": event.key,
+            "since": DatetimeMS(since),
+        }
     if claim.execution.nonce:
         document[STEP_LIFE] = claim.execution.nonce
     if wait.until is not None or wait.timeout is not None:

@@ -12,10 +12,10 @@ from .unserved import Unserved
 from .workers_seen import workers_seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ...model.records import WorkerRecord, WorkerSeen
-    from ..contract.workers import Renewal
+    from ..contract.workers import OnHint, Renewal
     from .claims import Claims
     from .leases import Leases
     from .listing import Listing
@@ -49,13 +49,11 @@ class Workers(WorkerStore):
         self._loop = asyncio.get_running_loop()
 
     @override
-    async def join(
-        self, worker: WorkerRecord, on_cancel: Callable[[str], None]
-    ) -> None:
+    async def join(self, worker: WorkerRecord, on_hint: OnHint) -> None:
         await self._leases.join(worker)
         await self._listing.remember(worker)
         await Unserved(self._stores, worker).requeue_deferred()
-        self._notices.call_on_cancel(worker.id, on_cancel)
+        self._notices.call_on_hint(worker.id, on_hint)
         self._claims.claimer(worker)
 
     @override

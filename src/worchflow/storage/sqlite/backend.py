@@ -17,6 +17,7 @@ from ..contract.backend import Backend
 from .claims import Claims
 from .connection import has_file
 from .counting import Counting
+from .events import Events
 from .executions import Executions
 from .files import MEMORY
 from .leadership import Leadership
@@ -66,10 +67,11 @@ class SQLiteBackend(Backend):
         self._retention = Retention(self._ready)
         self._steps = Steps(self._ready)
         self._waits = Waits(self._ready, self.options.runtime)
+        self._events = Events(self._ready, self.options.runtime)
         self._claims = Claims(self._ready, self.options.runtime)
         self._workers = Workers(self._ready, self._claims, self.options)
         self._leadership = Leadership(self._ready)
-        self._sweeping = Sweeper(self._ready, self.options.runtime)
+        self._sweeping = Sweeper(self._ready, self._events, self.options.runtime)
         self._notices = Notices(self._ready)
         forking.watch(self)
 
@@ -168,6 +170,11 @@ class SQLiteBackend(Backend):
     @override
     def waits(self) -> Waits:
         return self._waits
+
+    @property
+    @override
+    def events(self) -> Events:
+        return self._events
 
     @property
     @override

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_DATAGRAM_NOTICES = 100
 """Notices in one datagram: well below what a socket takes at once."""
+MAX_DATAGRAM_IDS = 250
+"""Ids of executions, of up to 400 bytes with their prefix, in one datagram."""
 
 
 @dataclass(slots=True)
@@ -45,12 +47,15 @@ class Hints:
     """Prefix and event name of what can be claimed now or has a new due time."""
     cancelled: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     """Prefix and id of owned executions that somebody wants cancelled."""
+    woken: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    """Prefix and id of executions that were woken, maybe where they run."""
     happenings: list[Happening] = field(default_factory=list[Happening])
 
     def add(self, other: Hints) -> None:
         """Take over what another part of the transaction collected."""
         self.work |= other.work
         self.cancelled |= other.cancelled
+        self.woken |= other.woken
         self.happenings += other.happenings
 
     def tell(
@@ -65,15 +70,22 @@ class Hints:
         return bool(
             self.work
             or self.cancelled
+            or self.woken
             or not all(happening.is_progress for happening in self.happenings)
         )
 
     def urgent_datagrams(self) -> list[bytes]:
-        """Work and cancellations, for all other processes."""
-        if not (self.work or self.cancelled):
-            return []
-        urgent = {"work": list(self.work), "cancelled": list(self.cancelled)}
-        return [json.dumps(urgent).encode()]
+        """Work, cancellations and wake-ups, for all other processes."""
+        urgent: list[dict[str, Any]] = []
+        if self.work or self.cancelled:
+            both = {"work": list(self.work), "cancelled": list(self.cancelled)}
+            urgent.append(both)
+        woken = list(self.woken)
+        urgent += [
+            {"woken": woken[start : start + MAX_DATAGRAM_IDS]}
+            for start in range(0, len(woken), MAX_DATAGRAM_IDS)
+        ]
+        return [json.dumps(each).encode() for each in urgent]
 
     def all_datagrams(self) -> list[bytes]:
         """All notices, for the processes that follow the progress of an execution."""
@@ -101,6 +113,7 @@ def read_datagram(message: bytes) -> Hints:
         fields: dict[str, Any] = json.loads(message)
         hints.work = {(str(p), str(event)) for p, event in fields.get("work", ())}
         hints.cancelled = {(str(p), str(i)) for p, i in fields.get("cancelled", ())}
+        hints.woken = {(str(p), str(i)) for p, i in fields.get("woken", ())}
         for prefix, text in fields.get("notices", ()):
             if (notice := decode_notice(text)) is not None:
                 progress = isinstance(notice, PROGRESS)

@@ -158,7 +158,7 @@ class Peers:
     def send(self, hints: Hints) -> None:
         """Tell the other processes."""
         if self._outbox is None or not (
-            hints.work or hints.cancelled or hints.happenings
+            hints.work or hints.cancelled or hints.woken or hints.happenings
         ):
             return
         others = self._look()

@@ -13,6 +13,7 @@ from .writer import one_by_one
 
 if TYPE_CHECKING:
     from ...foundations.runtime import Runtime
+    from .events import Events
     from .loop_binding import Opened
     from .writer import Transaction
 
@@ -40,12 +41,17 @@ _sweep = one_by_one(sweep)
 
 
 class Sweeper(SweepStore):
-    """Puts off what nobody serves; brings forward what a wrong clock put off."""
+    """Puts off what nobody serves; brings forward what a wrong clock put off.
 
-    def __init__(self, opened: Opened, runtime: Runtime) -> None:
+    Also delivers the events whose delivery was cut off.
+    """
+
+    def __init__(self, opened: Opened, events: Events, runtime: Runtime) -> None:
         self._opened = opened
+        self._events = events
         self._wall_clock = WallClockWatch(runtime)
 
     @override
     async def sweep(self, worker_id: str) -> int:
+        await self._events.sweep()
         return await self._opened().write(_sweep, self._wall_clock.may_be_back())

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from typing_extensions import override
 
 from ...foundations.json_text import json_text
-from ...foundations.milliseconds import from_milliseconds
+from ...foundations.milliseconds import from_milliseconds, to_milliseconds
 from ...model.notices import ExecutionUpdated
 from ...model.records import SUSPENDED, ExecutionStatus
 from ...model.step_kind import StepKind
-from ...model.waits import StoredWait
+from ...model.waits import AwaitedEvent, StoredWait
 from ..contract.waits import WaitStore
 from .rows import BAD_ROW, UnreadableRowError, fetch, one_of
 from .times import due_after, due_at, wall_now
@@ -39,6 +39,10 @@ class WaitRow(NamedTuple):
     title: str
     token: int
     deadline: int | None
+    queue_prefix: str | None
+    event_name: str | None
+    event_key: str | None
+    since: int | None
 
 
 WAIT_COLUMNS = ", ".join(WaitRow._fields)
@@ -50,7 +54,8 @@ _HELD = """
 """
 
 _ADD = f"""
-    INSERT OR IGNORE INTO waits (execution, {WAIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)
+    INSERT OR IGNORE INTO waits (execution, {WAIT_COLUMNS})
+    VALUES (?{", ?" * len(WaitRow._fields)})
 """  # noqa: S608 - made of constants
 
 _HAS_WAITS = "UPDATE executions SET has_waits = 1 WHERE seq = ? AND NOT has_waits"
@@ -133,7 +138,7 @@ class ListRequest:
 def add(tx: Transaction, prefix: str, request: AddRequest) -> list[StoredWait]:
     """Store waits; first write wins. Returns what is stored of each."""
     claim = request.claim
-    rows = [_row(wait, claim.token, tx.now) for wait in request.waits]
+    rows = [_row(wait, claim.token, prefix, tx.now) for wait in request.waits]
     execution = claim.execution
     this = (execution.id, prefix, execution.nonce, claim.worker_id, claim.token)
     held = tx.connection.execute(_HELD, this).fetchone()
@@ -172,6 +177,9 @@ def wake(tx: Transaction, prefix: str, execution_ids: Sequence[str]) -> int:
     for id_, event_name, failed in asleep:
         tx.hints.work.add((prefix, event_name))
         tx.hints.tell(prefix, partial(_woken, id_, event_name, failed))
+    # Whoever runs or keeps one of the others looks again there.
+    others = set(execution_ids) - {each[0] for each in asleep}
+    tx.hints.woken |= {(prefix, each) for each in others}
     return len(asleep)
 
 
@@ -196,6 +204,7 @@ def read_wait(row: Row, now: int) -> StoredWait:
             token=columns.token,
             deadline=deadline,
             left=left,
+            event=_awaited(columns),
         )
     except BAD_ROW as error:
         raise UnreadableRowError(
@@ -203,13 +212,24 @@ def read_wait(row: Row, now: int) -> StoredWait:
         ) from error
 
 
-def _row(wait: NewWait, token: int, now: int) -> WaitRow:
+def _awaited(columns: WaitRow) -> AwaitedEvent | None:
+    if columns.event_name is None:
+        return None
+    since = from_milliseconds(columns.since or 0)
+    return AwaitedEvent(name=columns.event_name, key=columns.event_key, since=since)
+
+
+def _row(wait: NewWait, token: int, prefix: str, now: int) -> WaitRow:
     deadline: int | None = None
     if wait.until is not None:
         deadline = due_at(wait.until)
     elif wait.timeout is not None:
         deadline = due_after(now, wait.timeout)
-    return WaitRow(wait.step_id, wait.kind.value, wait.title, token, deadline)
+    plain = (wait.step_id, wait.kind.value, wait.title, token, deadline)
+    if (event := wait.event) is None:
+        return WaitRow(*plain, None, None, None, None)
+    since = now if event.since is None else to_milliseconds(event.since)
+    return WaitRow(*plain, prefix, event.name, event.key, since)
 
 
 def _all(

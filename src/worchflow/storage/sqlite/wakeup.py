@@ -8,10 +8,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ..contract.notices import Subscription
+from ..contract.workers import WorkerHint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
+    from ..contract.workers import OnHint
     from .hints import Happening, Hints
 
 logger = logging.getLogger("worchflow.storage.sqlite")
@@ -79,7 +81,7 @@ class Wakeup:
         self._prefix = prefix
         self._loop = asyncio.get_running_loop()
         self._waiters: tuple[Waiter, ...] = ()
-        self._on_cancel: dict[str, Callable[[str], None]] = {}
+        self._on_hint: dict[str, OnHint] = {}
         self._watched = Watched()
         self._followed = Watched()
 
@@ -104,13 +106,13 @@ class Wakeup:
         finally:
             self._waiters = tuple(one for one in self._waiters if one is not waiter)
 
-    def add_worker(self, worker_id: str, on_cancel: Callable[[str], None]) -> None:
-        """Tell a worker which executions somebody wants cancelled."""
-        self._on_cancel[worker_id] = on_cancel
+    def add_worker(self, worker_id: str, on_hint: OnHint) -> None:
+        """Tell a worker which executions are to be cancelled, or were woken."""
+        self._on_hint[worker_id] = on_hint
 
     def remove_worker(self, worker_id: str) -> None:
         """Tell it nothing any more."""
-        self._on_cancel.pop(worker_id, None)
+        self._on_hint.pop(worker_id, None)
 
     @contextmanager
     def watching_one(
@@ -128,8 +130,11 @@ class Wakeup:
         return (
             any(self._has_work(waiter, hints) for waiter in self._waiters)
             or (
-                bool(self._on_cancel)
-                and any(prefix == self._prefix for prefix, _ in hints.cancelled)
+                bool(self._on_hint)
+                and any(
+                    prefix == self._prefix
+                    for prefix, _ in (*hints.cancelled, *hints.woken)
+                )
             )
             or any(self._listeners(happening) for happening in hints.happenings)
         )
@@ -138,20 +143,24 @@ class Wakeup:
         for waiter in self._waiters:
             if self._has_work(waiter, hints):
                 waiter.wake()
-        for prefix, execution_id in hints.cancelled:
-            if prefix == self._prefix:
-                self._hint_cancel(execution_id)
+        for kind, hinted in (
+            (WorkerHint.CANCEL, hints.cancelled),
+            (WorkerHint.WOKEN, hints.woken),
+        ):
+            for prefix, execution_id in hinted:
+                if prefix == self._prefix:
+                    self._hint(kind, execution_id)
         for happening in hints.happenings:
             for subscription in self._listeners(happening):
                 subscription.put(happening.notice)
 
-    def _hint_cancel(self, execution_id: str) -> None:
-        for on_cancel in tuple(self._on_cancel.values()):
+    def _hint(self, kind: WorkerHint, execution_id: str) -> None:
+        for on_hint in tuple(self._on_hint.values()):
             try:
-                on_cancel(execution_id)
+                on_hint(kind, execution_id)
             except Exception:
                 # The others, and those who watch something, are told even so.
-                logger.exception("a worker could not be told of a cancellation")
+                logger.exception("a worker could not be told of a %s", kind.value)
 
     def _listeners(self, happening: Happening) -> tuple[Subscription, ...]:
         watched = self._followed if happening.is_progress else self._watched

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ...model.options import BackendOptions
     from ...model.records import WorkerRecord, WorkerSeen
-    from ..contract.workers import Renewal
+    from ..contract.workers import OnHint, Renewal
     from .claims import Claims
     from .loop_binding import LoopBinding, Opened
 
@@ -40,9 +40,7 @@ class Workers(WorkerStore):
         self._locks: dict[str, FileLock] = {}
 
     @override
-    async def join(
-        self, worker: WorkerRecord, on_cancel: Callable[[str], None]
-    ) -> None:
+    async def join(self, worker: WorkerRecord, on_hint: OnHint) -> None:
         binding = self._opened()
         await self._lock_for(binding, worker.id)
         request = worker_sql.JoinRequest(worker=worker, lease=self._lease)
@@ -52,7 +50,7 @@ class Workers(WorkerStore):
             # Not known to have joined: whoever sees its row may take it for dead.
             await asyncio.to_thread(self._end, binding, worker.id, known=False)
             raise
-        binding.wakeup.add_worker(worker.id, on_cancel)
+        binding.wakeup.add_worker(worker.id, on_hint)
 
     @override
     def renew(self, worker_id: str) -> Renewal:

@@ -1,0 +1,202 @@
+"""What a handler asks for through `ctx.step`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, overload
+
+from typing_extensions import TypeVar
+
+from ..foundations.types import D, T
+from .step_call import MISSING, UNSET, StepRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from datetime import datetime
+
+    from typing_extensions import TypeForm, Unpack
+
+    from ..foundations.types import Duration, P
+    from .correlation_key import Keys
+    from .events import Event, EventRef
+    from .step_call import Since, StepOptions, StepSettings
+
+E = TypeVar("E", bound="Event[Any]")
+
+
+class StepFacade:
+    """A step runner and the options for what is run through it."""
+
+    __slots__ = ("_runner", "_settings")
+
+    def __init__(self, runner: StepRunner, settings: StepSettings = UNSET) -> None:
+        self._runner = runner
+        self._settings = settings
+
+
+class TypedStep(StepFacade, Generic[T]):
+    """`step.options(as_type=…)`: the result has the named type."""
+
+    __slots__ = ()
+
+    def run(
+        self, title: str, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[object, None, T]:
+        """As `Step.run`; the result is decoded to the named type."""
+        return self._runner.run(self._settings.call(title, fn, args, kwargs))
+
+    def options(self, **options: Unpack[StepOptions]) -> TypedStep[T]:
+        """The same with these options, other ones kept."""
+        return TypedStep(self._runner, self._settings.merged(options))
+
+
+# `Coroutine[object, None, T]`: with an explicit Any in its place, mypy takes the
+# results of `asyncio.gather(step.run(…), …)` for Any.
+
+
+class Step(StepFacade):
+    """Runs pieces of an `async def` handler and records their results."""
+
+    __slots__ = ()
+
+    @overload
+    def run(
+        self,
+        title: str,
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[object, None, T]: ...
+    @overload
+    def run(
+        self,
+        title: str,
+        fn: Callable[P, T | Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[object, None, T]: ...
+    def run(
+        self, title: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Coroutine[Any, Any, Any]:
+        """Run `fn(*args, **kwargs)` once and return its recorded result.
+
+        A plain function runs in a thread. Once awaited, the result is durable; on a
+        later attempt the recorded value is returned and `fn` is not called. The
+        step's identity is taken now, by this call.
+
+        Raises `InvalidInput` for a bad title or function, `SerializationError` for
+        a result that JSON cannot carry unchanged, `DuplicateStep`, `NestedStep`,
+        `StepFailed` once retries of the step's own are used up, and else what `fn`
+        raises.
+        """
+        return self._runner.run(self._settings.call(title, fn, args, kwargs))
+
+    @overload
+    def options(
+        self, *, as_type: type[T], **options: Unpack[StepOptions]
+    ) -> TypedStep[T]: ...
+    @overload
+    def options(
+        self, *, as_type: TypeForm[T], **options: Unpack[StepOptions]
+    ) -> TypedStep[T]: ...
+    @overload
+    def options(self, **options: Unpack[StepOptions]) -> Step: ...
+    def options(self, **options: Any) -> Step | TypedStep[Any]:
+        """The same steps with these options, earlier ones kept.
+
+        Raises `ConfigurationError` or `InvalidInput` naming the option and its value.
+        """
+        settings = self._settings.merged(options)
+        kind = Step if settings.as_type is MISSING else TypedStep[Any]
+        return kind(self._runner, settings)
+
+    def sleep(self, title: str, duration: Duration, /) -> Coroutine[object, None, None]:
+        """Sleep for so long, counted from the first time that this is awaited.
+
+        `duration` is a `timedelta`, seconds as a number, or text such as "2h". The
+        sleep survives crashes and deploys, and for longer ones the execution leaves
+        its worker: all of its code up to here runs again when it is due, and recorded
+        steps give their results.
+
+        Raises `InvalidInput` for a bad title or duration, `ConfigurationError` for an
+        option other than `key`, and `DuplicateStep`.
+        """
+        return self._runner.run(self._settings.sleep(title, duration))
+
+    def sleep_until(
+        self, title: str, moment: datetime, /
+    ) -> Coroutine[object, None, None]:
+        """As `sleep`, until an aware datetime; one that has passed ends at once."""
+        return self._runner.run(self._settings.sleep_until(title, moment))
+
+    @overload
+    def wait_for_event(
+        self,
+        title: str,
+        event: type[E],
+        /,
+        *,
+        key: Keys | None = None,
+        since: Since = "execution",
+        timeout: None = None,
+    ) -> Coroutine[object, None, E]: ...
+    @overload
+    def wait_for_event(
+        self,
+        title: str,
+        event: type[E],
+        /,
+        *,
+        key: Keys | None = None,
+        since: Since = "execution",
+        timeout: Duration | None,
+    ) -> Coroutine[object, None, E | None]: ...
+    @overload
+    def wait_for_event(
+        self,
+        title: str,
+        event: EventRef[D, Any],
+        /,
+        *,
+        key: Keys | None = None,
+        since: Since = "execution",
+        timeout: None = None,
+    ) -> Coroutine[object, None, D]: ...
+    @overload
+    def wait_for_event(
+        self,
+        title: str,
+        event: EventRef[D, Any],
+        /,
+        *,
+        key: Keys | None = None,
+        since: Since = "execution",
+        timeout: Duration | None,
+    ) -> Coroutine[object, None, D | None]: ...
+    def wait_for_event(
+        self,
+        title: str,
+        event: Any,
+        /,
+        *,
+        key: Keys | None = None,
+        since: Since = "execution",
+        timeout: Duration | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Wait for an event with this key; its data, or None after `timeout`.
+
+        The oldest counts that was accepted since the execution was, and that no other
+        wait of the execution has taken: it may have come before the wait began.
+        `since="now"` takes only what comes from then on, an aware datetime what came
+        since that moment. What `emit` had accepted before the timeout always counts,
+        what is accepted later never does. Meanwhile the execution leaves its worker,
+        as in `sleep`.
+
+        Raises `InvalidInput` for a bad title, key, `since` or timeout,
+        `ConfigurationError` for an event that has a key and none was given, for a
+        timeout where the data may be None, and for an option other than `key`, and
+        `DuplicateStep`.
+        """
+        call = self._settings.wait_for_event(title, event, key, since, timeout)
+        return self._runner.run(call)

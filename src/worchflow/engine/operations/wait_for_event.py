@@ -1,0 +1,143 @@
+"""`step.wait_for_event`: take an event from the log, or record that none came."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, ClassVar, Optional
+
+from ...foundations.errors import SerializationError
+from ...model.step_kind import StepKind
+from ...model.waits import AwaitedEvent, NewWait
+from ..ownership import Interrupted
+from ..parking import Waiting
+from ..step_results import record_result, replay
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ...definitions.step_call import WaitCall
+    from ...model.events import StoredEvent
+    from ...model.records import StoredStep
+    from ...model.waits import StoredWait
+    from ..attempt import Attempt
+    from ..threads import Executor
+
+logger = logging.getLogger("worchflow.engine")
+
+
+class WaitForEvent:
+    """One use of `step.wait_for_event` in one attempt.
+
+    The wait is stored before the log is looked at, so that whoever appends an event
+    later finds it.
+    """
+
+    __slots__ = ("_attempt", "_passed", "call", "started_at", "step_id", "tries")
+    kind: ClassVar[StepKind] = StepKind.WAIT
+
+    def __init__(
+        self, attempt: Attempt, call: WaitCall, step_id: str, _: Executor
+    ) -> None:
+        self.call = call
+        self.step_id = step_id
+        self.tries = 1
+        self.started_at: datetime | None = None
+        self._attempt = attempt
+        self._passed: set[str] = set()
+        """Events that do not fit its type, or that another step has taken."""
+
+    def replay(self, recorded: StoredStep) -> Any:
+        """The event's data as the type that the code names now, or None."""
+        return replay(self._attempt, self, recorded, lambda: self._type)
+
+    async def do(self) -> Any:
+        """Wait for the event, and record it, or that its time was over."""
+        attempt = self._attempt
+        self.started_at = attempt.runtime.clock.now()
+        wait: StoredWait | None = None
+        while True:
+            # In the order in which they were asked for, waits for the same take turns.
+            async with attempt.turn(self.call.event_name, self.call.correlation_key):
+                await self._may_go_on()
+                if wait is None:
+                    wait = await self._stored()
+                round_ = attempt.parking.wakeups.round
+                look = await attempt.journal.find_event(wait, self._passed)
+                if look.event is not None:
+                    is_there, value = await self._take(wait, look.event)
+                    if is_there:
+                        return await record_result(attempt, self, value, self._type)
+                    continue
+            if look.left == 0:
+                return await record_result(attempt, self, None, self._type)
+            await attempt.parking.wait(self._waiting(wait, look.left, round_))
+
+    async def _may_go_on(self) -> None:
+        attempt = self._attempt
+        if not attempt.ownership.holds():
+            await attempt.ownership.regain()
+        if attempt.scope.is_over:
+            raise Interrupted
+
+    async def _stored(self) -> StoredWait:
+        """The wait as the store knows it."""
+        attempt, call = self._attempt, self.call
+        stored = attempt.journal.waits.get(self.step_id)
+        if stored is not None:
+            return stored
+        event = AwaitedEvent(
+            name=call.event_name,
+            key=call.correlation_key,
+            since=attempt.since(call.since),
+        )
+        wait = NewWait(
+            step_id=self.step_id,
+            kind=self.kind,
+            title=call.title,
+            timeout=call.timeout,
+            event=event,
+        )
+        return await attempt.journal.add_wait(wait)
+
+    async def _take(self, wait: StoredWait, event: StoredEvent) -> tuple[bool, Any]:
+        """Whether the event is this wait's, and its data."""
+        attempt = self._attempt
+        try:
+            value = attempt.runtime.payloads.decode(
+                event.data,
+                self.call.data_type,
+                where=f'the data of event "{event.name}" ({event.id})',
+            )
+        except SerializationError as error:
+            self._passed.add(event.id)
+            logger.error(  # noqa: TRY400 - of the sender's making
+                "event %s is passed over by wait %s of execution %s: %s",
+                event.id,
+                self.call.name,
+                attempt.claim.execution.id,
+                error,
+                extra={**attempt.fields, "step": self.call.title},
+            )
+            return False, None
+        if await attempt.journal.take_event(wait, event):
+            return True, value
+        self._passed.add(event.id)
+        return False, None
+
+    def _waiting(self, wait: StoredWait, left: float | None, round_: int) -> Waiting:
+        call = self.call
+        key = "" if call.correlation_key is None else f" (key {call.correlation_key})"
+        return Waiting(
+            self,
+            self.kind,
+            f'event "{call.event_name}"{key} at {call.name}',
+            None if left is None else self._attempt.loop.time() + left,
+            wait.deadline,
+            is_told=True,
+            round=round_,
+        )
+
+    @property
+    def _type(self) -> Any:
+        data_type = self.call.data_type
+        return data_type if self.call.timeout is None else Optional[data_type]  # noqa: UP045 - of a value

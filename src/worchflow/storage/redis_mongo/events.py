@@ -1,0 +1,320 @@
+"""The log of events in a collection, and which execution has taken which."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from bson.datetime_ms import DatetimeMS
+from typing_extensions import override
+
+from ...foundations.errors import SerializationError
+from ...foundations.milliseconds import to_milliseconds
+from ...model.events import LogLook, StoredEvent
+from ..contract.events import DELIVERY_PAGE, EventStore
+from .documents import EVENTS, TAKEN_EVENTS, WAITS, UnreadableError, life_of
+from .indexes import EVENTS_BY_AGE, EVENTS_BY_KEY, EVENTS_PENDING, WAITS_BY_EVENT
+from .values import moment_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from ...model.events import NewEvent
+    from ...model.records import Claim
+    from ...model.waits import StoredWait
+    from .documents import Document
+    from .stores import Stores
+    from .waits import Waits
+
+logger = logging.getLogger("worchflow.storage.redis_mongo")
+
+PENDING = "pending"
+"""The field of an event, there until everybody who waits for it was woken."""
+GRACE_MILLISECONDS = 5_000
+"""Milliseconds; what was accepted just now is being delivered by who accepted it."""
+NEAR_MILLISECONDS = 1_000
+"""Milliseconds before a deadline from which the server's own clock is asked."""
+LOOK_PAGE, SWEEP_PAGE, PRUNE_PAGE = 100, 100, 1000
+MAX_SWEPT_PAGES, MAX_PRUNE_PAGES = 25, 20
+SEPARATOR = " "
+"""In `_id` between a prefix, or a nonce, and the id of an event; in none of them."""
+
+
+class Events(EventStore):
+    """The events of one backend."""
+
+    def __init__(self, stores: Stores, waits: Waits) -> None:
+        self._stores = stores
+        self._waits = waits
+        self._prefix = stores.options.queue_prefix
+        self._pruned_to: tuple[Any, Any] | None = None
+        """Up to where the log was looked through for what can be removed."""
+
+    @override
+    async def append(self, event: NewEvent) -> StoredEvent:
+        stores = self._stores
+        is_new = {"$eq": [{"$type": "$at"}, "missing"]}
+        new: Document = {
+            "id": {"$literal": event.id},
+            "queuePrefix": {"$literal": self._prefix},
+            "name": {"$literal": event.name},
+            "key": {"$literal": event.key},
+            "data": {"$literal": event.data},
+            "at": "$$NOW",
+            PENDING: True,
+        }
+        change = [
+            {
+                "$set": {
+                    name: {"$cond": [is_new, then, f"${name}"]}
+                    for name, then in new.items()
+                }
+            }
+        ]
+        stored = await stores.mongo.change(
+            EVENTS, {"_id": self._id(event.id)}, change, upsert=True
+        )
+        try:
+            return _read(stored or {})
+        except UnreadableError as error:
+            raise SerializationError(
+                f'the event that is stored under id="{event.id}" cannot be read: '
+                f"{error.message}",
+                field="id",
+            ) from error
+
+    @override
+    async def deliver(self, event: StoredEvent, after: str | None = None) -> str | None:
+        mongo = self._stores.mongo
+        query: Document = {
+            "queuePrefix": self._prefix,
+            "eventName": event.name,
+            "eventKey": event.key,
+        }
+        if after is not None:
+            query["_id"] = {"$gt": after}
+        page = await mongo.find(
+            WAITS,
+            query,
+            fields=("executionId",),
+            sort=(("_id", 1),),
+            limit=DELIVERY_PAGE,
+            hint=WAITS_BY_EVENT,
+        )
+        if page:
+            ids = dict.fromkeys(each["executionId"] for each in page)
+            await self._waits.wake(list(ids))
+        if len(page) == DELIVERY_PAGE:
+            last: str = page[-1]["_id"]
+            return last
+        delivered = {"$unset": {PENDING: ""}}
+        statement = {"q": {"_id": self._id(event.id)}, "u": delivered}
+        await mongo.update(EVENTS, [statement])
+        return None
+
+    @override
+    async def find(
+        self, claim: Claim, wait: StoredWait, passed: Collection[str]
+    ) -> LogLook:
+        mongo, awaited = self._stores.mongo, wait.event
+        left = await self._left(wait)
+        if awaited is None or awaited.since is None:
+            return LogLook(event=None, left=left)
+        accepted: Document = {"$gte": DatetimeMS(to_milliseconds(awaited.since))}
+        if wait.deadline is not None:
+            accepted["$lt"] = DatetimeMS(to_milliseconds(wait.deadline))
+        query: Document = {
+            "queuePrefix": self._prefix,
+            "name": awaited.name,
+            "key": awaited.key,
+            "at": accepted,
+        }
+        position: Document = {}
+        while True:
+            page = await mongo.find(
+                EVENTS,
+                query | position,
+                fields=("id", "at"),
+                sort=(("at", 1), ("_id", 1)),
+                limit=LOOK_PAGE,
+                hint=EVENTS_BY_KEY,
+            )
+            ids = [each["id"] for each in page if each["id"] not in passed]
+            taken = await self._taken(claim, ids)
+            for event_id in ids:
+                if taken.get(event_id, wait.step_id) != wait.step_id:
+                    continue
+                if (event := await self._get(event_id)) is not None:
+                    return LogLook(event=event, left=left)
+            if len(page) < LOOK_PAGE:
+                return LogLook(event=None, left=left)
+            position = _after(page[-1])
+
+    @override
+    async def take(self, claim: Claim, step_id: str, event_id: str) -> bool:
+        mongo = self._stores.mongo
+        document: Document = {
+            "_id": _taken_id(claim, event_id),
+            "executionId": claim.execution.id,
+            "eventId": event_id,
+            "stepId": step_id,
+        }
+        if not (await mongo.insert(TAKEN_EVENTS, [document])).refused:
+            return True
+        taken = await self._taken(claim, [event_id])
+        return taken.get(event_id) == step_id
+
+    @override
+    async def prune(self, age: float, limit: int) -> int:
+        mongo, removed = self._stores.mongo, 0
+        before = DatetimeMS(self._stores.clock.now() - int(age * 1000))
+        for _ in range(MAX_PRUNE_PAGES):
+            query: Document = {
+                "queuePrefix": self._prefix,
+                "at": {"$lt": before},
+                PENDING: None,
+            }
+            if self._pruned_to is not None:
+                at, last = self._pruned_to
+                query |= _after({"at": at, "_id": last})
+            page = await mongo.find(
+                EVENTS,
+                query,
+                fields=("name", "key", "at"),
+                sort=(("at", 1), ("_id", 1)),
+                limit=min(limit - removed, PRUNE_PAGE),
+                hint=EVENTS_BY_AGE,
+            )
+            if not page:
+                self._pruned_to = None
+                break
+            self._pruned_to = page[-1]["at"], page[-1]["_id"]
+            kept = await self._wanted(page)
+            gone = [each["_id"] for each in page if each["_id"] not in kept]
+            if gone:
+                removed += await mongo.delete(EVENTS, {"_id": {"$in": gone}})
+            if removed >= limit:
+                break
+        return removed
+
+    async def sweep(self) -> None:
+        """Deliver what was left pending."""
+        stores = self._stores
+        query: Document = {
+            "queuePrefix": self._prefix,
+            PENDING: {"$exists": True},
+            "at": {"$lt": DatetimeMS(stores.clock.now() - GRACE_MILLISECONDS)},
+        }
+        for _ in range(MAX_SWEPT_PAGES):
+            page = await stores.mongo.find(
+                EVENTS,
+                query,
+                fields=("id", "name", "key", "at"),
+                sort=(("at", 1),),
+                limit=SWEEP_PAGE,
+                hint=EVENTS_PENDING,
+            )
+            for document in page:
+                await self._deliver_all(document)
+            if len(page) < SWEEP_PAGE:
+                return
+
+    # -- how it works
+
+    async def _deliver_all(self, document: Document) -> None:
+        try:
+            event = _read(document | {"data": ""})
+        except UnreadableError as error:
+            logger.warning("event %s is left out: %s", document["_id"], error.message)
+            is_there = {"_id": document["_id"]}
+            pending_no_more = {"$unset": {PENDING: ""}}
+            statement = {"q": is_there, "u": pending_no_more}
+            await self._stores.mongo.update(EVENTS, [statement])
+            return
+        after = await self.deliver(event)
+        while after is not None:
+            after = await self.deliver(event, after)
+
+    async def _left(self, wait: StoredWait) -> float | None:
+        """Seconds until a deadline; near it by the server's own clock."""
+        if wait.deadline is None:
+            return None
+        deadline = to_milliseconds(wait.deadline)
+        now = self._stores.clock.now()
+        if deadline - now < NEAR_MILLISECONDS:
+            now = to_milliseconds(await self._stores.mongo.now())
+        return max(0, deadline - now) / 1000
+
+    async def _taken(self, claim: Claim, event_ids: Sequence[str]) -> dict[str, str]:
+        """Which step of the execution has taken each of some events."""
+        if not event_ids:
+            return {}
+        ids = [_taken_id(claim, each) for each in event_ids]
+        found = await self._stores.mongo.find(TAKEN_EVENTS, {"_id": {"$in": ids}})
+        return {each["eventId"]: each["stepId"] for each in found}
+
+    async def _get(self, event_id: str) -> StoredEvent | None:
+        found = await self._stores.mongo.find(EVENTS, {"_id": self._id(event_id)})
+        try:
+            return _read(found[0]) if found else None
+        except UnreadableError as error:
+            logger.warning("event %s is left out: %s", event_id, error.message)
+            return None
+
+    async def _wanted(self, events: Sequence[Document]) -> set[str]:
+        """Those of some events that a stored wait may still take, and maybe more."""
+        keys = {(each["name"], each.get("key")) for each in events}
+        own = {"queuePrefix": self._prefix}
+        which = [own | {"eventName": name, "eventKey": key} for name, key in keys]
+        stages: list[Document] = [
+            {"$match": {"$or": which}},
+            {
+                "$group": {
+                    "_id": {"name": "$eventName", "key": "$eventKey"},
+                    "since": {"$min": "$since"},
+                }
+            },
+        ]
+        waits = await self._stores.mongo.aggregate(WAITS, stages, WAITS_BY_EVENT)
+        since = {
+            (each["_id"]["name"], each["_id"].get("key")): each["since"]
+            for each in waits
+        }
+        return {
+            each["_id"]
+            for each in events
+            if (first := since.get((each["name"], each.get("key")))) is not None
+            and first <= each["at"]
+        }
+
+    def _id(self, event_id: str) -> str:
+        return f"{self._prefix}{SEPARATOR}{event_id}"
+
+
+def taken_by(execution: Document) -> Document:
+    """A query for what an execution has taken."""
+    own = f"{life_of(execution) or execution['id']}{SEPARATOR}"
+    return {"_id": {"$gte": own, "$lt": f"{own[:-1]}!"}}
+
+
+def _taken_id(claim: Claim, event_id: str) -> str:
+    execution = claim.execution
+    return f"{execution.nonce or execution.id}{SEPARATOR}{event_id}"
+
+
+def _after(document: Document) -> Document:
+    """A condition for what comes after a document in the order of the log."""
+    at, last = document["at"], document["_id"]
+    return {"$or": [{"at": {"$gt": at}}, {"at": at, "_id": {"$gt": last}}]}
+
+
+def _read(document: Document) -> StoredEvent:
+    """The event in a document; `UnreadableError` for half of one."""
+    key, at = document.get("key"), moment_of(document.get("at"))
+    match document:
+        case {"id": str(id_), "name": str(name), "data": str(data)}:
+            if isinstance(key, str | None) and at is not None:
+                return StoredEvent(id=id_, name=name, data=data, key=key, at=at)
+        case _:
+            pass
+    raise UnreadableError("its id, name, data, key or at is not one")
