@@ -5,12 +5,10 @@ Each mutant changes the library's own code while it is applied and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
-from unittest import mock
 
+from tests.simulation.mutant import Change, Mutant
+from tests.simulation.mutants_of_waits import MUTANTS_OF_WAITS
 from worchflow.engine import scope
 from worchflow.foundations.ids import new_nonce
 from worchflow.model.records import StepStatus
@@ -31,28 +29,6 @@ from worchflow.storage.redis_mongo import (
     upkeep,
 )
 from worchflow.worker import lease, membership
-
-Change = tuple[Any, str, Any]
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One rule taken out."""
-
-    name: str
-    breaks: str
-    """What nothing keeps any more."""
-    changes: Callable[[], list[Change]]
-    equivalent: str = ""
-    """Why no promise is broken without the rule, where that is so."""
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Change the library."""
-        with ExitStack() as stack:
-            for change in self.changes():
-                stack.enter_context(mock.patch.object(*change))
-            yield
 
 
 def _settle_without_owner() -> list[Change]:
@@ -318,6 +294,7 @@ MUTANTS = (
     Mutant(
         "send without nonce", "a send calls itself a duplicate", _send_without_nonce
     ),
+    *MUTANTS_OF_WAITS,
     Mutant("writes without a majority", "a fail-over rolls back facts", _no_majority),
     Mutant("no barrier", "in fast mode a result is not what is recorded", _no_barrier),
     Mutant(

@@ -21,6 +21,8 @@ from worchflow.model.transitions import can_move
 
 CLOCKS_DIFFER = 1.0
 """Virtual seconds by which a sleep may seem shorter: primaries' clocks differ."""
+PRIMARIES_DIFFER = 0.5
+"""Seconds by which the clocks of two primaries differ at most."""
 POISON_AFTER = 7
 """Recoveries without which nothing is given up as poison."""
 
@@ -184,6 +186,11 @@ class Oracle:
         if self._taken.setdefault((id, value), title) != title:
             self.violated(f"{value} ends two waits", id)
 
+    def has_event(self, id: str, number: int) -> bool:
+        """Whether an event of an execution is accepted, as only the store can say."""
+        stored = self.network.mongo.collection("events").committed(f"w {id}-{number}")
+        return stored is not None
+
     def was_emitted(self, id: str, value: str) -> None:
         """A client was told that an event of an execution is accepted."""
         self._emitted[id].append((value, self._server_now()))
@@ -291,7 +298,7 @@ class Oracle:
         deadline = wait["deadline"]
         taken = self.network.mongo.collection("takenEvents").latest.values()
         gone = {each["eventId"] for each in taken if each["executionId"] == id_}
-        latest = deadline - timedelta(seconds=CLOCKS_DIFFER)
+        latest = deadline - timedelta(seconds=PRIMARIES_DIFFER)
         for value, at in self._emitted[id_]:
             event_id = f"{id_}-{value.split()[1]}"
             if at < latest and event_id not in gone:

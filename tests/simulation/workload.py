@@ -31,6 +31,8 @@ from worchflow.foundations.errors import (
     StoreUnavailable,
     WrongState,
 )
+from worchflow.foundations.json_text import json_text
+from worchflow.model.events import NewEvent
 from worchflow.model.options import BackendOptions, WorkerOptions
 from worchflow.model.records import ExecutionStatus
 
@@ -42,6 +44,8 @@ SUSPENDED_AS = {
 }
 MOST_NEWS_SECONDS = 5.0
 """Seconds after its acceptance within which the events of an execution are emitted."""
+DIE_SHARE = 0.25
+"""Of the events those whose client dies once they are accepted."""
 LOOKS = 4
 LOOKS_BEFORE_A_CANCEL = 40
 RETRY = Retry(max_retries=5, delay=0.4, max_delay=2.0)
@@ -101,6 +105,11 @@ EVENTS: dict[str, Any] = {
     "slept": Slept,
     "told": Told,
 }
+
+
+def news(plan: Plan, number: int) -> tuple[str, str]:
+    """The text and the id of an event of an execution."""
+    return f"news {number} of {plan.id}", f"{plan.id}-{number}"
 
 
 class Handling:
@@ -345,7 +354,8 @@ class Sender:
                     tasks.create_task(self._wake(plan, own))
                 for number in range(plan.news):
                     pause = random.uniform(0.0, MOST_NEWS_SECONDS)
-                    tasks.create_task(self._tell(plan, number, pause))
+                    dies = random.random() < DIE_SHARE
+                    tasks.create_task(self._tell(plan, number, pause, dies=dies))
 
     async def _send(self, plan: Plan) -> None:
         oracle = Handling.oracle
@@ -396,20 +406,28 @@ class Sender:
             with contextlib.suppress(StoreUnavailable):
                 await self._backend.waits.wake([plan.id])
 
-    async def _tell(self, plan: Plan, number: int, pause: float) -> None:
-        """Emit one of its events, once it was accepted."""
+    async def _tell(self, plan: Plan, number: int, pause: float, *, dies: bool) -> None:
+        """Emit one of its events, once it was accepted.
+
+        Who `dies` is gone before anybody is woken.
+        """
         await self._accepted[plan.id].wait()
         await asyncio.sleep(pause)
-        await self._emit(plan, number)
+        if not dies:
+            await self._emit(plan, number)
+            return
+        text, id_ = news(plan, number)
+        new = NewEvent(id=id_, name=NEWS.name, data=json_text(text), key=plan.id)
+        with contextlib.suppress(StoreUnavailable):
+            await self._backend.events.append(new)
+            Handling.oracle.was_emitted(plan.id, text)
 
     async def _emit(self, plan: Plan, number: int) -> None:
         oracle = Handling.oracle
-        text = f"news {number} of {plan.id}"
+        text, id_ = news(plan, number)
         while True:
             try:
-                await self._client.emit(
-                    NEWS(text), key=plan.id, id=f"{plan.id}-{number}"
-                )
+                await self._client.emit(NEWS(text), key=plan.id, id=id_)
             except StoreUnavailable:
                 await asyncio.sleep(0.3)
                 continue
@@ -426,7 +444,8 @@ class Sender:
             for id_ in sorted(Handling.oracle.accepted - done):
                 done.add(id_)
                 for number in range(plans[id_].news):
-                    await self._emit(plans[id_], number)
+                    if not Handling.oracle.has_event(id_, number):
+                        await self._emit(plans[id_], number)
             if over:
                 return
             await asyncio.sleep(0.5)
