@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..definitions.correlation_key import Keys
     from ..model.events import StoredEvent
-    from .sending import Sender
+    from .sending import EncodedMessage, Sender
 
 logger = logging.getLogger("worchflow.client")
 
@@ -56,7 +56,7 @@ class EventLog:
         except StoreUnavailable as error:
             error.unknown = (event.id,)
             raise
-        self._refuse_other(stored, event, encoded.data_type)
+        self._refuse_other(stored, event, encoded)
         try:
             after = await events.deliver(stored)
         except StoreUnavailable as error:
@@ -84,9 +84,13 @@ class EventLog:
         except StoreUnavailable as error:
             logger.debug("the delivery of event %s waits: %s", event.id, error)
 
-    def _refuse_other(self, stored: StoredEvent, new: NewEvent, data_type: Any) -> None:
+    def _refuse_other(
+        self, stored: StoredEvent, new: NewEvent, encoded: EncodedMessage
+    ) -> None:
         same = (stored.name, stored.key) == (new.name, new.key)
-        if same and self._sender.payloads.same_data(stored.data, new.data, data_type):
+        if same and self._sender.is_same(
+            stored.data, new.data, encoded.data, encoded.data_type
+        ):
             return
         what = "other data"
         if stored.name != new.name:

@@ -125,9 +125,8 @@ class Parking:
         if waiting.at is not None:
             timer = self._loop.call_at(waiting.at, _end, future)
         self._waiting[future] = waiting
-        if self.is_parked:
-            # It was woken and did not find what it waits for.
-            self._expire_in(self._seconds_to_keep())
+        # It may have been woken, and not have found what it waits for.
+        self._keep_anew()
         self._pause = MIN_LOOK_SECONDS
         self._beside_since = self._loop.time()
         self.look_soon()
@@ -162,7 +161,13 @@ class Parking:
         for future, waiting in self._waiting.items():
             if waiting.is_told and waiting.round != self.wakeups.round:
                 _end(future)
+        self._keep_anew()
         self.look_soon()
+
+    def _keep_anew(self) -> None:
+        """Keep a parked attempt for as long as after it was parked."""
+        if self.is_parked and self._asked is None:
+            self._expire_in(self._seconds_to_keep())
 
     # -- the attempt
 

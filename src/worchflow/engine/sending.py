@@ -137,6 +137,12 @@ class Sender:
             )
         runtime, tags = self.store.options.runtime, options.get("tags")
         encoded = self.encode(message)
+        if encoded.parts.given_key is not None:
+            raise EventValidationError(
+                'a message that is sent has no "key": it is for emit(…), which tells '
+                "whoever waits for an event",
+                field="message",
+            )
         execution = NewExecution(
             id=new_execution_id(runtime) if own_id is None else check_id(own_id),
             event_name=encoded.name,
@@ -237,14 +243,23 @@ class Sender:
             return False
         if existing.event_name != new.event_name:
             return True
-        before, data_type = existing.event_data, prepared.data_type
-        if self.payloads.same_data(before, new.event_data, data_type):
-            return False
-        made_anew = fields_made_anew(prepared.data)
-        if not made_anew:
+        data, before = prepared.data, existing.event_data
+        return not self.is_same(before, new.event_data, data, prepared.data_type)
+
+    def is_same(
+        self, before: Payload, new: Payload, data: object, data_type: Any
+    ) -> bool:
+        """Whether what was sent before is equal data; what nobody gave does not count.
+
+        `data` is the new data as a value.
+        """
+        if self.payloads.same_data(before, new, data_type):
             return True
-        given = self._as_given(new.event_data, before, made_anew)
-        return not self.payloads.same_data(before, given, data_type)
+        made_anew = fields_made_anew(data)
+        if not made_anew:
+            return False
+        given = self._as_given(new, before, made_anew)
+        return self.payloads.same_data(before, given, data_type)
 
     def _as_given(
         self, new: Payload, existing: Payload, made_anew: list[str]

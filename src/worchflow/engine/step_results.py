@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..definitions.step_call import NamedCall
+    from ..model.step_kind import StepKind
     from .attempt import Attempt
     from .operation import Operation
 
@@ -35,14 +36,7 @@ def replay(
     Fails the execution if what is recorded is of another kind.
     """
     call = operation.call
-    if recorded.kind is not operation.kind:
-        changed = StepResultChanged(
-            f"{_where(call)} is recorded as step.{recorded.kind.value}, and the code "
-            f"asks for step.{operation.kind.value} under the same title: give it "
-            "another title",
-            field="title",
-        )
-        raise fatal(attempt, changed)
+    refuse_other_kind(attempt, operation, recorded.kind)
     if recorded.status is StepStatus.FAILED:
         failure = _failure(attempt, call, recorded.error)
         if recorded.attempt is None:
@@ -54,6 +48,18 @@ def replay(
         )
     except InvalidInput as error:
         raise fatal(attempt, error) from error.__cause__
+
+
+def refuse_other_kind(attempt: Attempt, operation: Operation, kind: StepKind) -> None:
+    """Fail the execution if what is stored under this step is of another kind."""
+    if kind is not operation.kind:
+        changed = StepResultChanged(
+            f"{_where(operation.call)} is recorded as step.{kind.value}, and the code "
+            f"asks for step.{operation.kind.value} under the same title: give it "
+            "another title",
+            field="title",
+        )
+        raise fatal(attempt, changed)
 
 
 async def record_result(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from pydantic import Field
 
 from tests.waiting import until
-from worchflow import EventConflict, InvalidInput, StoreUnavailable
+from worchflow import Event, EventConflict, InvalidInput, StoreUnavailable
 from worchflow import event as make_event
 from worchflow.engine.event_log import EventLog
 from worchflow.engine.sending import Sender
@@ -80,6 +82,16 @@ async def test_an_id_names_one_event(opened: Opened) -> None:
         with pytest.raises(EventConflict, match=what) as conflict:
             await opened.emit(message, "e", key)
         assert conflict.value.event_id == "e"
+
+
+async def test_what_nobody_gave_makes_no_other_event(opened: Opened) -> None:
+    class Seen(Event[None], name="seen"):
+        who: str
+        nonce: str = Field(default_factory=lambda: uuid4().hex)
+
+    assert await opened.emit(Seen(who="a")) == await opened.emit(Seen(who="a")) == "e"
+    with pytest.raises(EventConflict):
+        await opened.emit(Seen(who="b"))
 
 
 async def test_an_unknown_outcome_carries_the_id(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -123,3 +124,55 @@ async def test_an_id_names_one_piece_of_work(sender: Sender) -> None:
 
     assert (caught.value.execution_id, caught.value.accepted) == ("p-1", ("p-2",))
     assert {each.id for each in await stored(sender)} == {"p-1", "p-2"}
+
+
+class Moved(Event[None], name="moved", key="number"):
+    number: int
+
+
+def knowing_moved(sender: Sender) -> Sender:
+    """Make the same sender, of a process that has a function for `Moved`."""
+    types: dict[str, Any] = {"moved": Moved}
+    return replace(sender, data_types=types, event_keys={"moved": "number"})
+
+
+@pytest.mark.parametrize(
+    ("message", "given", "key"),
+    [
+        (Moved(number=5), None, "5"),
+        (Moved(number=5), 5, "5"),
+        ({"name": "moved", "data": {"number": 5}}, None, "5"),
+        ({"name": "moved", "data": {"number": 5}, "key": 5}, None, "5"),
+        ({"name": "other", "data": 1, "key": ("a", 1)}, None, '["a","1"]'),
+        ({"name": "other", "data": 1, "key": "a"}, "b", "b"),
+        ({"name": "other", "data": 1}, None, None),
+    ],
+)
+def test_the_key_of_a_message(
+    message: Any, given: Any, key: str | None, sender: Sender
+) -> None:
+    sender = knowing_moved(sender)
+
+    assert sender.key_of(sender.encode(message), given) == key
+
+
+@pytest.mark.parametrize(
+    ("message", "given"),
+    [
+        (Moved(number=5), 6),
+        ({"name": "moved", "data": {"number": 5}, "key": 6}, None),
+    ],
+)
+def test_a_key_that_is_not_that_of_the_data_is_refused(
+    message: Any, given: Any, sender: Sender
+) -> None:
+    sender = knowing_moved(sender)
+
+    with pytest.raises(EventValidationError, match="leave it out") as refused:
+        sender.key_of(sender.encode(message), given)
+    assert refused.value.field == "key"
+
+
+def test_what_is_sent_has_no_key_of_its_own(sender: Sender) -> None:
+    with pytest.raises(EventValidationError, match="it is for emit"):
+        sender.prepare({"name": "pay", "data": {"amount": 1}, "key": "x"})

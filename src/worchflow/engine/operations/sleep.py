@@ -8,7 +8,7 @@ from ...model.step_kind import StepKind
 from ...model.waits import NewWait
 from ..ownership import Interrupted
 from ..parking import Waiting
-from ..step_results import record_result, replay
+from ..step_results import record_result, refuse_other_kind, replay
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -58,7 +58,9 @@ class Sleep:
         name = f"the end of sleep {call.name}"
         stored = attempt.journal.waits.get(self.step_id)
         since = attempt.began
-        if stored is None:
+        if stored is not None:
+            refuse_other_kind(attempt, self, stored.kind)
+        else:
             if call.seconds is not None and call.seconds <= attempt.parking.keeps_for:
                 at = attempt.loop.time() + call.seconds
                 return Waiting(self, self.kind, name, at)

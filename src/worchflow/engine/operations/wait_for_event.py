@@ -10,7 +10,7 @@ from ...model.step_kind import StepKind
 from ...model.waits import AwaitedEvent, NewWait
 from ..ownership import Interrupted
 from ..parking import Waiting
-from ..step_results import record_result, replay
+from ..step_results import record_result, refuse_other_kind, replay
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -84,6 +84,7 @@ class WaitForEvent:
         attempt, call = self._attempt, self.call
         stored = attempt.journal.waits.get(self.step_id)
         if stored is not None:
+            refuse_other_kind(attempt, self, stored.kind)
             return stored
         event = AwaitedEvent(
             name=call.event_name,
@@ -125,12 +126,13 @@ class WaitForEvent:
         return False, None
 
     def _waiting(self, wait: StoredWait, left: float | None, round_: int) -> Waiting:
-        call = self.call
-        key = "" if call.correlation_key is None else f" (key {call.correlation_key})"
+        event = wait.event
+        name = event.name if event else self.call.event_name
+        key = f" (key {event.key})" if event and event.key is not None else ""
         return Waiting(
             self,
             self.kind,
-            f'event "{call.event_name}"{key} at {call.name}',
+            f'event "{name}"{key} at {self.call.name}',
             None if left is None else self._attempt.loop.time() + left,
             wait.deadline,
             is_told=True,

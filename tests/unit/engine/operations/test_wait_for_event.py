@@ -176,3 +176,24 @@ async def test_a_record_of_another_kind_is_refused(engine: Engine) -> None:
     assert isinstance(settlement, Failed)
     assert settlement.error.type == StepResultChanged.__name__
     assert "is recorded as step.run" in settlement.error.message
+
+
+async def sleeps(ctx: Context[None]) -> None:
+    await ctx.step.sleep("News", "1h")
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "was"), [(waits, sleeps, "wait"), (sleeps, waits, "sleep")]
+)
+async def test_a_stored_wait_of_another_kind_is_refused(
+    engine: Engine, first: Any, then: Any, was: str
+) -> None:
+    engine.slot.park_for = 0.05
+    outcome = await (await engine.runner(first)).run()
+    assert outcome is not None
+    assert isinstance(outcome.settlement, Suspended)
+
+    settlement = await engine.settlement(then)
+
+    assert isinstance(settlement, Failed)
+    assert f"is recorded as step.{was}" in settlement.error.message
