@@ -19,7 +19,8 @@ from tests.crash_points.wrapping import wrap_everything
 from worchflow import WorchflowError, open_backend
 from worchflow.ledger import Ledger
 from worchflow.model.options import BackendOptions, WorkerOptions
-from worchflow.storage.redis_mongo import leadership, sweeper
+from worchflow.storage.redis_mongo import events, leadership, sweeper
+from worchflow.storage.sqlite import events as sqlite_events
 from worchflow.worker import claiming
 
 logger = logging.getLogger("tests.crash_points")
@@ -69,6 +70,7 @@ def main(place: Place, injection: Injection | None, seen: Path, log: Path) -> No
     wrap_everything(Injector(injection, seen, ledger))
     # What waits between a death and the next sweep: seconds for half a minute.
     leadership.LOCK_TTL, sweeper.GRACE_MILLISECONDS = 3000, 1000
+    events.GRACE_MILLISECONDS = sqlite_events.GRACE = 1000
     # What waits for the quarantine slot is asked for between two claims.
     claiming.CLAIM_WAIT_SECONDS = 0.3
     sys.exit(asyncio.run(live(place, ledger)))

@@ -31,8 +31,10 @@ T = TypeVar("T")
 POLL = 0.1
 QUARANTINE_AFTER = 1
 """Deaths: the orphan's first one leaves it to the quarantine slot."""
-PARK_FOR = 0.15
-"""Seconds after which what sleeps longer is suspended."""
+PARK_FOR = 0.05
+"""Seconds after which what waits longer is suspended."""
+NAP = 1.0
+"""Seconds that one sleeps, twice: much longer, however slow the machine is."""
 RETRIES = Retry(max_retries=5, delay=0.05)
 ENDS: dict[str, tuple[str, Any]] = {
     "plain": ("completed", 12),
@@ -118,8 +120,8 @@ async def _waited(ctx: Context[Work], value: int) -> int:
     if ctx.data.kind == "told":
         return await ctx.step.wait_for_event("News", NEWS, key=ctx.execution_id)
     # Twice: the second suspension removes the wait that was over.
-    await ctx.step.sleep("Nap", 2 * PARK_FOR)
-    await ctx.step.sleep("Nap", 2 * PARK_FOR)
+    await ctx.step.sleep("Nap", NAP)
+    await ctx.step.sleep("Nap", NAP)
     return value
 
 
