@@ -13,6 +13,7 @@ from tests.stores import new_worker, renew
 from tests.waiting import until
 from worchflow import Context, Worchflow, open_backend
 from worchflow.model.options import BackendOptions, WorkerOptions
+from worchflow.storage.contract.workers import WorkerHint
 from worchflow.worker.worcher import Worcher
 
 TTL = 1.0
@@ -213,7 +214,7 @@ async def test_any_number_of_hints_to_cancel_asks_the_store_once_at_a_time(
         monkeypatch.setattr(backend.executions, "get", slow)
         for expected in (1, 2):
             for _ in range(50):
-                worker._membership._hinted(handle.id)
+                worker._membership._hinted(WorkerHint.CANCEL, handle.id)
             await until(lambda expected=expected: len(asked) >= expected)  # type: ignore[misc]
             assert len(asked) == expected
             answer.set()
