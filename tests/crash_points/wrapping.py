@@ -24,6 +24,7 @@ from worchflow.model.settlement import (
     Suspended,
 )
 from worchflow.storage.contract.claims import ClaimStore
+from worchflow.storage.contract.events import EventStore
 from worchflow.storage.contract.executions import ExecutionStore
 from worchflow.storage.contract.leadership import LeadershipStore, SweepStore
 from worchflow.storage.contract.listing import CountingStore, ListingStore
@@ -52,6 +53,7 @@ SUBJECTS: dict[str, type[Any]] = {
     "retention": RetentionStore,
     "steps": StepStore,
     "waits": WaitStore,
+    "events": EventStore,
     "claims": ClaimStore,
     "workers": WorkerStore,
     "leadership": LeadershipStore,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
+import typer
 from pydantic import ValidationError
 
 from ..definitions.event_fields import refuse_unknown_keys, required_keys
@@ -16,6 +17,16 @@ from .output import json_text
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+DataOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "-d",
+        "--data",
+        metavar="JSON|@FILE|-",
+        help="The event's data: JSON, a file with it, or - for stdin.",
+        show_default="{} if no field is required, else null",
+    ),
+]
 MAX_NAMED = 5
 """Mistakes that are told at once."""
 MAX_VALUE_LENGTH = 80

@@ -77,10 +77,9 @@ class EventLog:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
 
-    async def _deliver(self, event: StoredEvent, after: str | None) -> None:
+    async def _deliver(self, event: StoredEvent, after: str) -> None:
         try:
-            while after is not None:
-                after = await self._sender.store.events.deliver(event, after)
+            await self._sender.store.events.deliver_all(event, after)
         except StoreUnavailable as error:
             logger.debug("the delivery of event %s waits: %s", event.id, error)
 

@@ -12,7 +12,7 @@ from ...definitions.event_fields import refuse_unknown_keys
 from ...definitions.events import as_ref, event_classes
 from ...foundations.errors import ConfigurationError, EventValidationError
 from ...serialization.type_adapters import adapter_for
-from ..event_data import default_data, with_values
+from ..event_data import DataOption, default_data, with_values
 from ..invocation import AppOption, Invocation, OutputOption, run
 from ..output import print_to_stderr
 from ..parsing import read_data
@@ -25,16 +25,7 @@ def emit(
     context: typer.Context,
     event: Annotated[str, typer.Argument(help="The event's name.")],
     *,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "-d",
-            "--data",
-            metavar="JSON|@FILE|-",
-            help="The event's data: JSON, a file with it, or - for stdin.",
-            show_default="{} if no field is required, else null",
-        ),
-    ] = None,
+    data: DataOption = None,
     key: Annotated[
         str | None,
         typer.Option(

@@ -15,7 +15,7 @@ from ...foundations.errors import (
     UnknownEvent,
 )
 from ...foundations.suggestions import did_you_mean
-from ..event_data import default_data, with_values
+from ..event_data import DataOption, default_data, with_values
 from ..invocation import AppOption, Invocation, OutputOption, run
 from ..output import Output, json_text, print_to_stderr
 from ..parsing import read_data, read_duration, read_headers, read_moment
@@ -34,16 +34,7 @@ def send(
     context: typer.Context,
     event: Annotated[str, typer.Argument(help="The event's name.")],
     *,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "-d",
-            "--data",
-            metavar="JSON|@FILE|-",
-            help="The event's data: JSON, a file with it, or - for stdin.",
-            show_default="{} if no field is required, else null",
-        ),
-    ] = None,
+    data: DataOption = None,
     id: Annotated[
         str | None,
         typer.Option(

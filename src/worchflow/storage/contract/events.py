@@ -35,6 +35,12 @@ class EventStore(ABC):
         the event is pending no more. Delivering one again harms nobody.
         """
 
+    async def deliver_all(self, event: StoredEvent, after: str | None = None) -> None:
+        """Wake everybody who waits for an event, page by page, or from `after` on."""
+        after = await self.deliver(event, after)
+        while after is not None:
+            after = await self.deliver(event, after)
+
     @abstractmethod
     async def find(
         self, claim: Claim, wait: StoredWait, passed: Collection[str]

@@ -13,8 +13,9 @@ from ...foundations.milliseconds import to_milliseconds
 from ...model.events import LogLook, StoredEvent
 from ..contract.events import DELIVERY_PAGE, EventStore
 from .documents import EVENTS, TAKEN_EVENTS, WAITS, UnreadableError, life_of
+from .fields import text_or_none
 from .indexes import EVENTS_BY_AGE, EVENTS_BY_KEY, EVENTS_PENDING, WAITS_BY_EVENT
-from .values import moment_of
+from .values import milliseconds_of, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -102,8 +103,8 @@ class Events(EventStore):
             hint=WAITS_BY_EVENT,
         )
         if page:
-            ids = dict.fromkeys(each["executionId"] for each in page)
-            await self._waits.wake(list(ids))
+            ids = dict.fromkeys(each.get("executionId") for each in page)
+            await self._waits.wake([each for each in ids if isinstance(each, str)])
         if len(page) == DELIVERY_PAGE:
             last: str = page[-1]["_id"]
             return last
@@ -139,7 +140,11 @@ class Events(EventStore):
                 limit=LOOK_PAGE,
                 hint=EVENTS_BY_KEY,
             )
-            ids = [each["id"] for each in page if each["id"] not in passed]
+            ids = [
+                id_
+                for each in page
+                if isinstance(id_ := each.get("id"), str) and id_ not in passed
+            ]
             taken = await self._taken(claim, ids)
             for event_id in ids:
                 if taken.get(event_id, wait.step_id) != wait.step_id:
@@ -231,9 +236,7 @@ class Events(EventStore):
             statement = {"q": is_there, "u": pending_no_more}
             await self._stores.mongo.update(EVENTS, [statement])
             return
-        after = await self.deliver(event)
-        while after is not None:
-            after = await self.deliver(event, after)
+        await self.deliver_all(event)
 
     async def _left(self, wait: StoredWait) -> float | None:
         """Seconds until a deadline; near it by the server's own clock."""
@@ -251,7 +254,7 @@ class Events(EventStore):
             return {}
         ids = [_taken_id(claim, each) for each in event_ids]
         found = await self._stores.mongo.find(TAKEN_EVENTS, {"_id": {"$in": ids}})
-        return {each["eventId"]: each["stepId"] for each in found}
+        return {each.get("eventId", ""): each.get("stepId", "") for each in found}
 
     async def _get(self, event_id: str) -> StoredEvent | None:
         found = await self._stores.mongo.find(EVENTS, {"_id": self._id(event_id)})
@@ -263,8 +266,8 @@ class Events(EventStore):
 
     async def _wanted(self, events: Sequence[Document]) -> set[str]:
         """Those of some events that a stored wait may still take, and maybe more."""
-        keys = {(each["name"], each.get("key")) for each in events}
-        own = {"queuePrefix": self._prefix}
+        keys = {(_text(each, "name"), _text(each, "key")) for each in events}
+        own: Document = {"queuePrefix": self._prefix}
         which = [own | {"eventName": name, "eventKey": key} for name, key in keys]
         stages: list[Document] = [
             {"$match": {"$or": which}},
@@ -277,14 +280,15 @@ class Events(EventStore):
         ]
         waits = await self._stores.mongo.aggregate(WAITS, stages, WAITS_BY_EVENT)
         since = {
-            (each["_id"]["name"], each["_id"].get("key")): each["since"]
+            (_text(each["_id"], "name"), _text(each["_id"], "key")): each["since"]
             for each in waits
         }
         return {
             each["_id"]
             for each in events
-            if (first := since.get((each["name"], each.get("key")))) is not None
-            and first <= each["at"]
+            if (first := since.get((_text(each, "name"), _text(each, "key"))))
+            is not None
+            and (milliseconds_of(first) or 0) <= (milliseconds_of(each["at"]) or 0)
         }
 
     def _id(self, event_id: str) -> str:
@@ -300,6 +304,10 @@ def taken_by(execution: Document) -> Document:
 def _taken_id(claim: Claim, event_id: str) -> str:
     execution = claim.execution
     return f"{execution.nonce or execution.id}{SEPARATOR}{event_id}"
+
+
+def _text(document: Document, field: str) -> str | None:
+    return text_or_none(document.get(field))
 
 
 def _after(document: Document) -> Document:

@@ -81,6 +81,7 @@ _FIND = f"""
     WHERE queue_prefix = :prefix AND name = :name AND key IS :key
         AND accepted_at >= :since AND (:deadline IS NULL OR accepted_at < :deadline)
         AND id NOT IN (SELECT value FROM json_each(:passed))
+        AND typeof(accepted_at) = 'integer'
         AND NOT EXISTS (
             SELECT 1 FROM taken_events
             WHERE event_id = events.id AND step_id <> :step_id AND execution = (
@@ -307,6 +308,4 @@ class Events(EventStore):
                 logger.warning("an event is left out: %s", error.message)
                 await opened.write(_leave_out, row[0])
                 continue
-            after = await self.deliver(event)
-            while after is not None:
-                after = await self.deliver(event, after)
+            await self.deliver_all(event)
