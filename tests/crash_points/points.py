@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
@@ -61,11 +62,12 @@ class Crashes:
         turn as time allows: as many should run at once as when points are broken.
         """
         await self._recorded()
-        first, *others = await asyncio.gather(*(self._recorded() for _ in range(runs)))
+        found = await asyncio.gather(*(self._recorded() for _ in range(runs)))
+        counts = [Counter(point.name for point in each) for each in found]
         return {
             point: where
-            for point, where in first.items()
-            if all(point in other for other in others)
+            for point, where in found[0].items()
+            if point.number <= _certain([each[point.name] for each in counts])
         }
 
     async def _recorded(self) -> dict[Point, str]:
@@ -140,6 +142,15 @@ class Crashes:
         folder.mkdir()
         stores = tuple(store.replace("FOLDER", str(folder)) for store in self._stores)
         return Place(stores, f"{self._prefix}-{self._started}", folder)
+
+
+def _certain(counts: Sequence[int]) -> int:
+    """How many calls of a name come up in any run, after so many in some.
+
+    Where that differs it depends on how long a run takes: half of the fewest, or one.
+    """
+    fewest = min(counts)
+    return fewest if fewest == max(counts) else max(min(fewest, 1), fewest // 2)
 
 
 def faults_of(point: Point, where: str) -> list[Fault]:
