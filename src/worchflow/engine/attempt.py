@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..serialization.exception_text import leading_to
 from .journal import Journal
+from .open_waits import OpenWaits
 from .ownership import Interruption
 from .parking import Parking
 from .running_time import RunningTime
@@ -40,10 +41,10 @@ class Attempt:
 
     __slots__ = (
         "_failures",
+        "_open_waits",
         "_parking",
         "_slot",
         "_timed_out_in",
-        "_turns",
         "began",
         "claim",
         "ctx",
@@ -105,7 +106,7 @@ class Attempt:
         """Failures that no record tells of: a resume of this attempt would repeat the
         steps, so they are recorded before it is suspended."""
         self._timed_out_in: NamedCall | None = None
-        self._turns: dict[object, asyncio.Lock] = {}
+        self._open_waits: dict[tuple[str, str | None], OpenWaits] = {}
 
     async def perform(self, operation: Operation) -> Any:
         """The operation's value, from its record or done and recorded now."""
@@ -147,9 +148,12 @@ class Attempt:
         if not self.scope.is_over:
             self.parking.wakeups.woken()
 
-    def turn(self, *what: object) -> asyncio.Lock:
-        """What those hold who look for the same, one after the other."""
-        return self._turns.setdefault(what, asyncio.Lock())
+    def open_waits(self, event_name: str, key: str | None) -> OpenWaits:
+        """Its open waits for the events of a name and a correlation key."""
+        found = self._open_waits.get((event_name, key))
+        if found is None:
+            found = self._open_waits[event_name, key] = OpenWaits()
+        return found
 
     def since(self, since: Since) -> datetime | None:
         """The moment from which on events count; None: from now on."""
@@ -204,7 +208,7 @@ class Attempt:
         self.ctx = self.fatal = None
         self._failures.clear()
         self.unrecorded_failures.clear()
-        self._turns.clear()
+        self._open_waits.clear()
         if self._parking is not None:
             self._parking.close()
             self._parking = None

@@ -107,7 +107,7 @@ class Parking:
         self._asked: asyncio.Future[None] | None = None
         """For a slot, by a parked attempt that can continue."""
         self.wakeups = wakeups
-        wakeups.on_read = self._look_again
+        wakeups.on_read = self._begin_round
         self.is_parked = False
         self.waited_for: frozenset[str] = frozenset()
         """The steps for which it was suspended, by their ids."""
@@ -156,7 +156,13 @@ class Parking:
             # In the next turn: the caller's code may continue in this one.
             self._look = self._loop.call_later(0, self._look_now)
 
-    def _look_again(self) -> None:
+    def look_again(self, operation: object) -> None:
+        """Let an operation look again that waits: there is something for it."""
+        for future, waiting in self._waiting.items():
+            if waiting.operation is operation:
+                _end(future)
+
+    def _begin_round(self) -> None:
         """Let the operations look again that began to wait before this round."""
         for future, waiting in self._waiting.items():
             if waiting.is_told and waiting.round != self.wakeups.round:

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
 from ...foundations.errors import SerializationError
+from ...model.events import LogLook
 from ...model.step_kind import StepKind
 from ...model.waits import AwaitedEvent, NewWait
 from ..ownership import Interrupted
@@ -32,7 +33,16 @@ class WaitForEvent:
     later finds it.
     """
 
-    __slots__ = ("_attempt", "_passed", "call", "started_at", "step_id", "tries")
+    __slots__ = (
+        "_attempt",
+        "_open_waits",
+        "_passed",
+        "_wait",
+        "call",
+        "started_at",
+        "step_id",
+        "tries",
+    )
     kind: ClassVar[StepKind] = StepKind.WAIT
 
     def __init__(
@@ -43,6 +53,9 @@ class WaitForEvent:
         self.tries = 1
         self.started_at: datetime | None = None
         self._attempt = attempt
+        self._open_waits = attempt.open_waits(call.event_name, call.correlation_key)
+        self._wait: StoredWait | None = None
+        """None until the store knows of it."""
         self._passed: set[str] = set()
         """Events that do not fit its type, or that another step has taken."""
 
@@ -52,25 +65,40 @@ class WaitForEvent:
 
     async def do(self) -> Any:
         """Wait for the event, and record it, or that its time was over."""
-        attempt = self._attempt
+        attempt, open_waits = self._attempt, self._open_waits
         self.started_at = attempt.runtime.clock.now()
-        wait: StoredWait | None = None
-        while True:
-            # In the order in which they were asked for, waits for the same take turns.
-            async with attempt.turn(self.call.event_name, self.call.correlation_key):
-                await self._may_go_on()
-                if wait is None:
-                    wait = await self._stored()
-                round_ = attempt.parking.wakeups.round
-                look = await attempt.journal.find_event(wait, self._passed)
-                if look.event is not None:
-                    is_there, value = await self._take(wait, look.event)
-                    if is_there:
-                        return await record_result(attempt, self, value, self._type)
-                    continue
-            if look.left == 0:
-                return await record_result(attempt, self, None, self._type)
-            await attempt.parking.wait(self._waiting(wait, look.left, round_))
+        try:
+            while True:
+                async with open_waits.turn:
+                    await self._may_go_on()
+                    if (wait := self._wait) is None:
+                        wait = self._wait = await self._stored()
+                        open_waits.add(self)
+                    round_ = attempt.parking.wakeups.round
+                    look = await self._look(wait)
+                    if look.event is not None:
+                        is_there, value = await self._take(wait, look.event)
+                        if is_there:
+                            return await self._end(value)
+                        open_waits.forgo(self)
+                        self._leave_to_others()
+                        continue
+                    if look.left == 0:
+                        return await self._end(None)
+                await attempt.parking.wait(self._waiting(wait, look.left, round_))
+        finally:
+            if open_waits.remove(self):
+                self._leave_to_others()
+
+    def may_take(self, event: StoredEvent) -> bool:
+        """Whether an event of its name and key may end it."""
+        wait = self._wait
+        if wait is None or wait.event is None or event.id in self._passed:
+            return False
+        since, deadline = wait.event.since, wait.deadline
+        return (since is None or since <= event.at) and (
+            deadline is None or event.at < deadline
+        )
 
     async def _may_go_on(self) -> None:
         attempt = self._attempt
@@ -99,6 +127,31 @@ class WaitForEvent:
             event=event,
         )
         return await attempt.journal.add_wait(wait)
+
+    async def _look(self, wait: StoredWait) -> LogLook:
+        """What the log has for this wait, and not for one that was asked for before."""
+        attempt, open_waits = self._attempt, self._open_waits
+        if (event := open_waits.promised_to(self)) is not None:
+            return LogLook(event=event, left=None)
+        while True:
+            not_these = self._passed.union(open_waits.promised)
+            look = await attempt.journal.find_event(wait, not_these)
+            if look.event is None:
+                return look
+            first = open_waits.promise(look.event, self)
+            if first is self:
+                return look
+            attempt.parking.look_again(first)
+
+    def _leave_to_others(self) -> None:
+        """Have the others look for what was promised to this one."""
+        for other in self._open_waits:
+            self._attempt.parking.look_again(other)
+
+    async def _end(self, value: Any) -> Any:
+        # Nothing is promised any more to a wait that is over.
+        self._open_waits.remove(self)
+        return await record_result(self._attempt, self, value, self._type)
 
     async def _take(self, wait: StoredWait, event: StoredEvent) -> tuple[bool, Any]:
         """Whether the event is this wait's, and its data."""

@@ -143,6 +143,101 @@ async def test_what_does_not_fit_and_what_is_taken_is_passed_over(
     assert 'event e0 is passed over by wait "First" of execution e-1' in caplog.text
 
 
+async def both(ctx: Context[None]) -> list[str]:
+    first = ctx.step.wait_for_event("First", NEWS, key="k")
+    second = ctx.step.wait_for_event("Second", NEWS, key="k")
+    return await asyncio.gather(first, second)
+
+
+def emit_before_look(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, number: int, *data: str
+) -> None:
+    """Append events when the log is looked into for the nth time."""
+    events = engine.backend.events
+    find = events.find
+    looks = 0
+
+    async def look(*arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks == number:
+            for each in data:
+                await emit(engine, each, id=f"e{each}")
+                await asyncio.sleep(0.002)
+        return await find(*arguments)
+
+    monkeypatch.setattr(events, "find", look)
+
+
+@pytest.mark.parametrize("came", [['"one"', '"two"'], ['"one"']])
+async def test_what_comes_between_two_looks_ends_the_wait_that_was_asked_for_first(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, came: list[str]
+) -> None:
+    emit_before_look(engine, monkeypatch, 2, *came)
+    runner = await engine.runner(both)
+    running = asyncio.create_task(runner.run())
+    if len(came) == 1:
+        await until(lambda: engine.steps.asked == 1)
+        await emit(engine, '"two"', id="late")
+        runner.attempt.woken()
+
+    outcome = await asyncio.wait_for(running, 10)
+
+    assert outcome is not None
+    assert outcome.settlement == Completed('["one","two"]')
+
+
+async def test_what_the_first_cannot_use_ends_the_second(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = event("news", int)
+
+    async def handler(ctx: Context[None]) -> str:
+        first = asyncio.ensure_future(
+            ctx.step.wait_for_event("First", numbers, key="k")
+        )
+        await asyncio.sleep(0)
+        second = await ctx.step.wait_for_event("Second", NEWS, key="k")
+        return f"{second} {await first}"
+
+    emit_before_look(engine, monkeypatch, 2, '"text"')
+    runner = await engine.runner(handler)
+    running = asyncio.create_task(runner.run())
+    await until(lambda: engine.steps.asked == 1)
+    await emit(engine, "7", id="number")
+    runner.attempt.woken()
+
+    outcome = await asyncio.wait_for(running, 10)
+
+    assert outcome is not None
+    assert outcome.settlement == Completed('"text 7"')
+
+
+async def test_what_a_cancelled_wait_was_promised_ends_the_next(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = engine.backend.events
+    take, taking = events.take, asyncio.Event()
+
+    async def taken_by_the_second(claim: Any, step_id: str, id: str) -> bool:
+        if not taking.is_set():
+            taking.set()
+            await asyncio.Event().wait()
+        return await take(claim, step_id, id)
+
+    async def handler(ctx: Context[None]) -> str:
+        first = asyncio.ensure_future(ctx.step.wait_for_event("First", NEWS, key="k"))
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(ctx.step.wait_for_event("Second", NEWS, key="k"))
+        await taking.wait()
+        first.cancel()
+        return await second
+
+    monkeypatch.setattr(events, "take", taken_by_the_second)
+    emit_before_look(engine, monkeypatch, 2, '"news"')
+    assert await engine.settlement(handler) == Completed('"news"')
+
+
 async def test_stores_that_do_not_answer_are_asked_again(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
