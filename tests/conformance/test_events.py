@@ -98,6 +98,7 @@ async def test_the_first_content_of_an_id_counts(backend: Backend) -> None:
     again = await backend.events.append(new_event("e", data="2", name="other"))
 
     assert again == first
+    assert (first.is_new, again.is_new) == (True, False)
 
 
 async def test_the_events_of_another_prefix_are_not_seen(

@@ -15,7 +15,7 @@ from tests.docs import file_map
 from tests.docs.pages import ROOT, snippets
 from worchflow import Retry, Worchflow, WorchflowError
 from worchflow.definitions.function import FunctionOptions
-from worchflow.definitions.step_call import StepOptions
+from worchflow.definitions.step_options import StepOptions
 from worchflow.foundations import errors
 from worchflow.foundations.limits import PayloadLimits
 from worchflow.foundations.runtime import SYSTEM

@@ -175,7 +175,10 @@ class MongoServer:
             changed = self._update_by(collection, statement, now)
         except EvaluationError as error:
             raise CommandError(14, str(error)) from error
-        return {"value": collection.latest[key] if changed else None}
+        return {
+            "value": collection.latest[key] if changed else None,
+            "lastErrorObject": {"updatedExisting": found is not None},
+        }
 
     def _delete(self, command: Document, now: datetime) -> Document:
         collection, count = self.collection(command["delete"]), 0

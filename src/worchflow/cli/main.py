@@ -9,6 +9,7 @@ import typer
 
 from .commands import (
     bench,
+    complete,
     config,
     emit,
     executions,
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command("worker")(worker.worker)
 app.command("send")(send.send)
 app.command("emit")(emit.emit)
+app.command("complete")(complete.complete)
 app.command("verify-ledger")(verify_ledger.verify_ledger)
 app.add_typer(executions.app, name="executions")
 app.add_typer(retention.app, name="retention")

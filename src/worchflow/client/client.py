@@ -10,22 +10,20 @@ from typing import TYPE_CHECKING, Any, Generic, overload
 from ..definitions.event_schema import EventSchema
 from ..definitions.function import event_of
 from ..definitions.middleware import nest_send
+from ..engine.answers import Answers
 from ..engine.batch import check_stream, refuse_one_message, send_batches, send_through
 from ..engine.emitter import CallbackMethods, Callbacks, Emitter
 from ..engine.event_log import EventLog
 from ..engine.sending import MAX_BATCH, Sender
-from ..foundations.errors import StoreUnavailable, WrongState
+from ..foundations.errors import StoreUnavailable
 from ..foundations.suggestions import refuse_unknown
 from ..foundations.types import R, Schema
-from ..model.notices import ExecutionUpdated
-from ..model.records import Execution, ExecutionStatus, Page, StepRecord
-from ..serialization.decoding import decode_execution, decode_step
+from ..model.records import ExecutionStatus
 from ..serialization.payloads import Payloads
 from ..storage.choice import StoreChoice, make_backend
+from .administration import Administration
 from .connection import ClientOptions, Connection
 from .handle import ExecutionHandle
-from .listing import read_page
-from .pruning import checked_ages, checked_limit, prune
 from .sync_client import SyncClient
 
 if TYPE_CHECKING:
@@ -35,12 +33,10 @@ if TYPE_CHECKING:
 
     from ..definitions.correlation_key import Keys
     from ..engine.sending import Accepted, Prepared, SendOptions, SharedSendOptions
-    from ..foundations.types import Duration, EventSource, Message, Stream
-    from ..model.options import Retention
-    from .listing import ListFilters
+    from ..foundations.types import EventSource, Message, Stream
 
 
-class WorchflowClient(CallbackMethods, Generic[Schema]):
+class WorchflowClient(Administration, CallbackMethods, Generic[Schema]):
     """Sends events and reads executions.
 
     `WorchflowClient[Events](...)` or `events=Events`, a union of TypedDicts, makes
@@ -75,6 +71,7 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
             },
         )
         self._event_log = EventLog(self._sender)
+        self._answers = Answers(self._sender)
         self._sync = SyncClient[Schema](self._cloned)
 
     if not TYPE_CHECKING:
@@ -126,11 +123,6 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
         /,
     ) -> None:
         await self.close()
-
-    @property
-    def retention(self) -> Retention | None:
-        """How long ended executions are kept in its stores; None: forever."""
-        return self._connection.backend.options.retention
 
     @property
     def sync(self) -> SyncClient[Schema]:
@@ -267,6 +259,19 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
         """
         return await self._event_log.emit(message, id, key, self._connection.ready)
 
+    async def complete(self, token_id: str, answer: object, /) -> None:
+        """Answer a token of `step.token`; the first answer counts.
+
+        Once this returns the answer is accepted durably, and the execution that waits
+        gets it. `EventValidationError` for an answer that does not fit the token's
+        type, `InvalidInput` for what is no token's id, and `WrongState` when the token
+        is unknown, was answered before, its time is over or its execution has ended,
+        saying which: all before anything changes. After `StoreUnavailable` the answer
+        may be accepted: if it was, completing again raises `WrongState`, "got the same
+        answer".
+        """
+        await self._answers.complete(token_id, answer, self._connection.ready)
+
     async def _accept(self, prepared: Sequence[Prepared]) -> list[ExecutionHandle[Any]]:
         try:
             await self._connection.ready()
@@ -279,64 +284,6 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
             if not one.duplicate:
                 self._tell(one.id, new.execution.event_name, ExecutionStatus.QUEUED)
         return [self._handle(one) for one in accepted]
-
-    async def get(self, id: str, /) -> Execution:
-        """The execution; `ExecutionNotFound` for an unknown id."""
-        stored = await self._connection.get(id)
-        return decode_execution(stored, self._payloads)
-
-    async def steps(self, id: str, /) -> list[StepRecord]:
-        """What is recorded of its steps; `ExecutionNotFound` for an unknown id."""
-        await self.get(id)
-        recorded = await self._connection.backend.steps.all(id)
-        return [decode_step(id, step, self._payloads) for step in recorded]
-
-    async def counts(self) -> dict[ExecutionStatus, int]:
-        """Executions by status; may lag two seconds."""
-        backend = await self._connection.ready()
-        return await backend.counting.by_status()
-
-    async def retry(self, id: str, /) -> None:
-        """Queue a failed or cancelled execution again.
-
-        Keeps completed steps, clears recorded failures and the attempt count.
-        `WrongState` for any other status, `ExecutionNotFound`.
-        """
-        stored = await self._connection.retry(id)
-        self._tell(id, stored.event_name, ExecutionStatus.QUEUED)
-
-    async def cancel(self, id: str, /, *, reason: str | None = None) -> None:
-        """Cancel it: a waiting one at once, a running one when its worker hears of it.
-
-        `WrongState` when it has ended, `ExecutionNotFound` for an unknown id.
-        Cancelling one that is cancelled already changes nothing.
-        """
-        stored = await self._connection.cancel(id, reason)
-        if stored.status in (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED):
-            raise WrongState(
-                f"execution {id} has {stored.status} and cannot be cancelled any more",
-                execution_id=id,
-                status=stored.status,
-            )
-        if stored.status is ExecutionStatus.CANCELLED:
-            self._tell(id, stored.event_name, ExecutionStatus.CANCELLED)
-
-    async def prune(
-        self,
-        *,
-        older_than: Duration | None = None,
-        status: ExecutionStatus | str | None = None,
-        limit: int | None = None,
-    ) -> int:
-        """Remove executions that ended long ago, with their steps; how many.
-
-        As `retention` says, or those that ended longer ago than `older_than`; only
-        those of one status, and `limit` at most. In small batches with pauses. What
-        is removed is gone: `get` raises `ExecutionNotFound`, the id may be sent anew.
-        """
-        ages = checked_ages(self.retention, older_than, status)
-        checked_limit(limit)
-        return await prune(await self._connection.ready(), ages, limit)
 
     @overload
     def handle(self, id: str, event: EventSource[Any, R], /) -> ExecutionHandle[R]: ...
@@ -360,14 +307,6 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
             is_new=not accepted.duplicate,
         )
 
-    def _tell(self, id: str, event_name: str, status: ExecutionStatus) -> None:
-        if self._emitter.listens_to(ExecutionUpdated.name):
-            self._emitter.emit(
-                ExecutionUpdated(
-                    execution_id=id, event_name=event_name, attempt=0, status=status
-                )
-            )
-
     def _cloned(self) -> WorchflowClient[Any]:
         """The same client on its own backend, for another event loop."""
         clone: WorchflowClient[Any] = WorchflowClient(
@@ -380,17 +319,5 @@ class WorchflowClient(CallbackMethods, Generic[Schema]):
         clone._emitter.use(self._callbacks)
         clone._sender = replace(self._sender, store=clone._connection.backend)
         clone._event_log = EventLog(clone._sender)
+        clone._answers = Answers(clone._sender)
         return clone
-
-    # Last, so that the name does not shadow the builtin in annotations above.
-    async def list(
-        self,
-        **filters: Unpack[ListFilters],
-    ) -> Page[Execution]:
-        """Executions, newest first, at most `limit` (1 to 200) and about 8 MiB of them.
-
-        Without `payloads` the `data`, `result` and `attempts` are None and empty. A
-        page may be short, even empty, while its cursor continues. Records that cannot
-        be read are left out and logged.
-        """
-        return await read_page(self._connection, filters, self._payloads)

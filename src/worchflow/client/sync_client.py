@@ -230,6 +230,11 @@ class SyncClient(Generic[Schema]):
         portal = self._opened()
         return portal.call(portal.client.emit(message, id=id, key=key))
 
+    def complete(self, token_id: str, answer: object, /) -> None:
+        """As `WorchflowClient.complete`."""
+        portal = self._opened()
+        portal.call(portal.client.complete(token_id, answer))
+
     @overload
     def handle(
         self, id: str, event: EventSource[Any, R], /

@@ -12,7 +12,7 @@ from typing_extensions import override
 from ..foundations.errors import InvalidInput
 from ..foundations.limits import check_key, check_name
 from ..foundations.types import D_co
-from .step_call import StepRunner
+from .calls import StepRunner
 from .steps import Step
 from .sync_steps import SyncStep
 

@@ -25,7 +25,7 @@ from .events import (
 )
 from .handler import Handler, read_handler
 from .retry import Retry
-from .step_call import check_timeout
+from .step_options import check_timeout
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

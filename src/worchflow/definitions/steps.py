@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from typing_extensions import TypeVar
 
 from ..foundations.types import D, T
-from .step_call import MISSING, UNSET, StepRunner
+from .calls import MISSING, StepRunner
+from .step_options import UNSET
+from .tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -16,9 +19,10 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm, Unpack
 
     from ..foundations.types import Duration, P
+    from .calls import Since
     from .correlation_key import Keys
     from .events import Event, EventRef
-    from .step_call import Since, StepOptions, StepSettings
+    from .step_options import StepOptions, StepSettings
 
 E = TypeVar("E", bound="Event[Any]")
 
@@ -200,3 +204,37 @@ class Step(StepFacade):
         """
         call = self._settings.wait_for_event(title, event, key, since, timeout)
         return self._runner.run(call)
+
+    @overload
+    def token(
+        self, title: str, answer: type[T], /, *, timeout: None = None
+    ) -> Coroutine[object, None, Token[T]]: ...
+    @overload
+    def token(
+        self, title: str, answer: TypeForm[T], /, *, timeout: None = None
+    ) -> Coroutine[object, None, Token[T]]: ...
+    @overload
+    def token(
+        self, title: str, answer: type[T], /, *, timeout: Duration | None
+    ) -> Coroutine[object, None, Token[T | None]]: ...
+    @overload
+    def token(
+        self, title: str, answer: TypeForm[T], /, *, timeout: Duration | None
+    ) -> Coroutine[object, None, Token[T | None]]: ...
+    def token(
+        self, title: str, answer: Any, /, *, timeout: Duration | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """Make a token that somebody outside answers; its answer is of this type.
+
+        `token.id` is unguessable: put it into a mail, a chat or a form. `await token`
+        gives what was passed to `client.complete(token.id, …)`, once, or None after
+        `timeout`, which counts from the first time that this is awaited. An answer
+        that was accepted before the timeout always counts, later ones are refused, as
+        is what does not fit the type. A retry finds the same token.
+
+        Raises `InvalidInput` for a bad title or timeout, `ConfigurationError` for what
+        is not a type, for one that has no JSON Schema, for a timeout where the answer
+        may be None, and for an option other than `key`, and `DuplicateStep`.
+        """
+        make = partial(Token[Any], self._runner)
+        return self._runner.run(self._settings.token(title, answer, timeout, make))

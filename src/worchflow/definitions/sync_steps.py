@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from ..foundations.types import D, T
-from .step_call import MISSING
+from .calls import MISSING
 from .steps import E, StepFacade
+from .tokens import SyncToken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm, Unpack
 
     from ..foundations.types import Duration, P
+    from .calls import Since
     from .correlation_key import Keys
     from .events import EventRef
-    from .step_call import Since, StepOptions
+    from .step_options import StepOptions
 
 
 class SyncTypedStep(StepFacade, Generic[T]):
@@ -148,4 +151,28 @@ class SyncStep(StepFacade):
     ) -> Any:
         """As `Step.wait_for_event`, but blocks until the event came, or did not."""
         call = self._settings.wait_for_event(title, event, key, since, timeout)
+        return self._runner.run_blocking(call)
+
+    @overload
+    def token(
+        self, title: str, answer: type[T], /, *, timeout: None = None
+    ) -> SyncToken[T]: ...
+    @overload
+    def token(
+        self, title: str, answer: TypeForm[T], /, *, timeout: None = None
+    ) -> SyncToken[T]: ...
+    @overload
+    def token(
+        self, title: str, answer: type[T], /, *, timeout: Duration | None
+    ) -> SyncToken[T | None]: ...
+    @overload
+    def token(
+        self, title: str, answer: TypeForm[T], /, *, timeout: Duration | None
+    ) -> SyncToken[T | None]: ...
+    def token(
+        self, title: str, answer: Any, /, *, timeout: Duration | None = None
+    ) -> Any:
+        """As `Step.token`; its `result` blocks until there is an answer."""
+        make = partial(SyncToken[Any], self._runner)
+        call = self._settings.token(title, answer, timeout, make)
         return self._runner.run_blocking(call)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..serialization.exception_text import leading_to
 from .journal import Journal
 from .open_waits import OpenWaits
-from .ownership import Interruption
+from .ownership import Interrupted, Interruption
 from .parking import Parking
 from .running_time import RunningTime
 from .scope import Scope
@@ -19,8 +19,8 @@ from .wakeups import Wakeups
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from ..definitions.calls import NamedCall, Since
     from ..definitions.function import AnyFunction
-    from ..definitions.step_call import NamedCall, Since
     from ..model.records import Claim, StoredStep
     from .operation import Operation
     from .ownership import Ownership
@@ -127,6 +127,13 @@ class Attempt:
                 parking.look_soon()
                 if parking.is_parked:
                     await parking.resume()
+
+    async def claim_held(self) -> None:
+        """Return while its claim holds; `Interrupted` once the attempt is over."""
+        if not self.ownership.holds():
+            await self.ownership.regain()
+        if self.scope.is_over:
+            raise Interrupted
 
     @property
     def parking(self) -> Parking:

@@ -7,13 +7,21 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ..definitions.step_call import NamedCall, SleepCall, StepCall, WaitCall
+from ..definitions.calls import (
+    AnswerCall,
+    NamedCall,
+    SleepCall,
+    StepCall,
+    TokenCall,
+    WaitCall,
+)
 from ..foundations.errors import NestedStep, StepError
 from ..foundations.ids import step_id
 from .calling_thread import CallingThread, runs_a_loop
 from .execution_log import ExecutionLog
 from .operations.run import Run
 from .operations.sleep import Sleep
+from .operations.token import AwaitAnswer, MakeToken
 from .operations.wait_for_event import WaitForEvent
 from .ownership import Interrupted
 from .scope import MAX_UNFINISHED
@@ -28,7 +36,13 @@ if TYPE_CHECKING:
 
 OPERATIONS: Mapping[
     type[NamedCall], Callable[[Attempt, Any, str, Executor], Operation]
-] = {StepCall: Run, SleepCall: Sleep, WaitCall: WaitForEvent}
+] = {
+    StepCall: Run,
+    SleepCall: Sleep,
+    WaitCall: WaitForEvent,
+    TokenCall: MakeToken,
+    AnswerCall: AwaitAnswer,
+}
 """The operation for each kind of call that a context makes."""
 
 

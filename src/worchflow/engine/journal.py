@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 from ..foundations.backoff import Backoff
 from ..foundations.errors import StoreUnavailable
 from ..foundations.ids import step_name
+from ..model.step_kind import StepKind
 from .replay import Replay
 from .step_ids import StepIdAllocator
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
+    from ..definitions.calls import NamedCall
     from ..definitions.function import AnyFunction
-    from ..definitions.step_call import NamedCall
     from ..foundations.types import T
-    from ..model.events import LogLook, StoredEvent
+    from ..model.events import LogLook, NewEvent, StoredEvent
     from ..model.records import Claim, StoredStep
     from ..model.waits import NewWait, StoredWait
     from .operation import Operation
@@ -77,7 +78,9 @@ class Journal:
 
     def identify(self, call: NamedCall, user: object) -> str:
         """The step id of this use; `user` is the calling task or thread."""
-        step_id = self._ids.identify(call.title, call.key, user)
+        step_id = call.step_id
+        if step_id is None:
+            step_id = self._ids.identify(call.title, call.key, user)
         self.replay.ask_for(step_id)
         return step_id
 
@@ -163,6 +166,15 @@ class Journal:
             f"takes event {event.id}",
         )
 
+    async def append_event(self, event: NewEvent, title: str) -> StoredEvent:
+        """Append an event to the log, for a wait of this execution; what is stored.
+
+        Repeated until the store answers.
+        """
+        events = self._runtime.store.events
+        what = f"appends event {event.id}"
+        return await self._until_answered(lambda: events.append(event), title, what)
+
     async def wakeups(self) -> int:
         """How often the execution was woken."""
         return await self._runtime.store.waits.wakeups(self._claim.execution.id)
@@ -170,9 +182,14 @@ class Journal:
     async def remove_waits(self, *, except_for: frozenset[str]) -> None:
         """Have the store forget the waits that are over, or not asked for any more.
 
-        If it does not answer, a later suspension or the end of the execution does it.
+        Those of tokens stay: somebody may hold them. If it does not answer, a later
+        suspension or the end of the execution does it.
         """
-        over = [step_id for step_id in self.waits if step_id not in except_for]
+        over = [
+            step_id
+            for step_id, wait in self.waits.items()
+            if step_id not in except_for and wait.kind is not StepKind.TOKEN
+        ]
         if over:
             with suppress(StoreUnavailable):
                 await self._runtime.store.waits.remove(self._claim, over)

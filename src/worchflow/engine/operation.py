@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ..definitions.step_call import NamedCall
+    from ..definitions.calls import NamedCall
     from ..model.records import StoredStep
     from ..model.step_kind import StepKind
 

@@ -29,7 +29,7 @@ from ..model.settlement import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ..definitions.step_call import NamedCall
+    from ..definitions.calls import NamedCall
     from ..model.records import Claim
     from ..model.settlement import EndOfAttempt, Settlement
     from .attempt import Attempt

@@ -20,7 +20,7 @@ from .ownership import Interrupted
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from ..definitions.step_call import StepCall
+    from ..definitions.calls import StepCall
     from .attempt import Attempt
     from .threads import Executor, ThreadCall
 

@@ -14,7 +14,7 @@ from .error_classes import as_instance, class_path
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..definitions.step_call import NamedCall
+    from ..definitions.calls import NamedCall
     from ..model.step_kind import StepKind
     from .attempt import Attempt
     from .operation import Operation

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from typing_extensions import override
 
+from ..definitions.calls import StepCall
 from ..definitions.context import through
 from ..definitions.middleware import Middleware
-from ..definitions.step_call import StepCall
 from ..foundations.ids import step_id
 from .lines import Kind
 from .writing import Ledger
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
 
+    from ..definitions.calls import NamedCall, StepRunner
     from ..definitions.context import BaseContext
-    from ..definitions.step_call import NamedCall, StepRunner
 
 
 class LedgerMiddleware(Middleware):

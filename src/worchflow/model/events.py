@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..foundations.types import value
@@ -34,6 +34,8 @@ class StoredEvent:
     key: str | None
     at: datetime
     """When it was accepted, by the store's clock."""
+    is_new: bool = field(default=False, compare=False)
+    """Whether the call that returned it has stored it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

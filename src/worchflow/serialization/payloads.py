@@ -16,6 +16,7 @@ from ..foundations.errors import (
 from ..foundations.limits import PayloadLimits, check_size, short
 from .envelope import CODEC_KEY, Envelope, is_sealed
 from .exception_text import describe
+from .json_schemas import ANYTHING, find_misfit, schema_of
 from .plain_json import (
     ValueViolation,
     find_text_violation,
@@ -174,6 +175,20 @@ class Payloads:
         except SerializationError:
             return False
         return equal(one, other) and self._lost(one, other, type) is None
+
+    def schema_of(self, type: Any) -> str:
+        """The JSON Schema of what is written of a type, as text.
+
+        Whatever a serializer of the user's writes is fine. Raises `ConfigurationError`
+        for a type that has none.
+        """
+        return schema_of(type) if self._is_default else ANYTHING
+
+    def refuse_misfit(self, payload: Payload, schema: str, *, where: str) -> None:
+        """`SerializationError` for what does not fit a JSON Schema, saying where."""
+        value = from_json(self._envelope.open(payload, where))
+        if (misfit := find_misfit(value, schema)) is not None:
+            raise SerializationError(f"{where} does not fit: {misfit}")
 
     def shown(self, exception: BaseException) -> BaseException | None:
         """The exception for a log line; None with a codec, for it may quote secrets."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-from worchflow.definitions.step_call import StepCall
+from worchflow.definitions.calls import StepCall
 
 
 class Recorder:

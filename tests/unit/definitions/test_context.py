@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.unit.definitions.recorder import Recorder, charge
+from worchflow.definitions.calls import MISSING, StepCall
 from worchflow.definitions.context import Context, ReceivedEvent, SyncContext
 from worchflow.definitions.retry import Retry
-from worchflow.definitions.step_call import MISSING, StepCall
 from worchflow.definitions.steps import Step, TypedStep
 from worchflow.definitions.sync_steps import SyncStep, SyncTypedStep
 from worchflow.foundations.errors import InvalidInput

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from worchflow.definitions.step_call import StepCall
+from worchflow.definitions.calls import StepCall
 from worchflow.engine import scope
 from worchflow.engine.ownership import Interrupted, Interruption
 from worchflow.engine.scope import Scope

@@ -7,9 +7,9 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ...definitions.calls import MISSING
 from ...definitions.middleware import nest_step
 from ...definitions.retry import decide_retry
-from ...definitions.step_call import MISSING
 from ...foundations.errors import InvalidInput
 from ...model.step_kind import StepKind
 from ...serialization.annotations import MISSING as UNANNOTATED
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from ...definitions.step_call import StepCall
+    from ...definitions.calls import StepCall
     from ...model.records import StoredStep
     from ..attempt import Attempt
     from ..threads import Executor, ThreadCall

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...model.step_kind import StepKind
 from ...model.waits import NewWait
-from ..ownership import Interrupted
 from ..parking import Waiting
 from ..step_results import record_result, refuse_other_kind, replay
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ...definitions.step_call import SleepCall
+    from ...definitions.calls import SleepCall
     from ...model.records import StoredStep
     from ..attempt import Attempt
     from ..threads import Executor
@@ -46,10 +45,7 @@ class Sleep:
         """Wait until its time has come, and record it."""
         attempt = self._attempt
         self.started_at = attempt.runtime.clock.now()
-        if not attempt.ownership.holds():
-            await attempt.ownership.regain()
-        if attempt.scope.is_over:
-            raise Interrupted
+        await attempt.claim_held()
         await attempt.parking.wait(await self._begin())
         return await record_result(attempt, self, None, None)
 

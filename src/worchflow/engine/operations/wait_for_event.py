@@ -9,14 +9,13 @@ from ...foundations.errors import SerializationError
 from ...model.events import LogLook
 from ...model.step_kind import StepKind
 from ...model.waits import AwaitedEvent, NewWait
-from ..ownership import Interrupted
 from ..parking import Waiting
 from ..step_results import record_result, refuse_other_kind, replay
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ...definitions.step_call import WaitCall
+    from ...definitions.calls import WaitCall
     from ...model.events import StoredEvent
     from ...model.records import StoredStep
     from ...model.waits import StoredWait
@@ -70,7 +69,7 @@ class WaitForEvent:
         try:
             while True:
                 async with open_waits.turn:
-                    await self._may_go_on()
+                    await attempt.claim_held()
                     if (wait := self._wait) is None:
                         wait = self._wait = await self._stored()
                         open_waits.add(self)
@@ -99,13 +98,6 @@ class WaitForEvent:
         return (since is None or since <= event.at) and (
             deadline is None or event.at < deadline
         )
-
-    async def _may_go_on(self) -> None:
-        attempt = self._attempt
-        if not attempt.ownership.holds():
-            await attempt.ownership.regain()
-        if attempt.scope.is_over:
-            raise Interrupted
 
     async def _stored(self) -> StoredWait:
         """The wait as the store knows it."""

@@ -9,11 +9,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...model.records import Claim
-    from ...model.waits import NewWait, StoredWait
+    from ...model.waits import NewWait, StoredToken, StoredWait
 
 
 class WaitStore(ABC):
     """Waits, each under its execution and step; gone once their execution has ended.
+
+    Only those of tokens stay for as long as their execution does, so that whoever
+    answers late is told what became of it, and a retry finds what was asked.
 
     Only the code that waits records how a wait ended, as a step. Whoever causes that
     end stores its cause first, and then wakes: whoever waits has stored the wait before
@@ -39,6 +42,10 @@ class WaitStore(ABC):
     @abstractmethod
     async def remove(self, claim: Claim, step_ids: Sequence[str]) -> None:
         """Remove waits of the claim's execution, except those of a later claim."""
+
+    @abstractmethod
+    async def token(self, token_id: str) -> StoredToken | None:
+        """The wait for an answer to a token; None if no stored execution has it."""
 
     @abstractmethod
     async def wake(self, execution_ids: Sequence[str]) -> int:

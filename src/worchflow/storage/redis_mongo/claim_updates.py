@@ -17,7 +17,8 @@ from .expressions import as_long
 from .indexes import QUARANTINED
 from .mongo_gateway import is_refusal
 from .scripts import MISSING, NOWHERE
-from .waits import WOKEN_BY, waits_by_id
+from .wait_documents import waits_by_id
+from .waits import WOKEN_BY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

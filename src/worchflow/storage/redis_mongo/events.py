@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bson.datetime_ms import DatetimeMS
@@ -54,7 +55,7 @@ class Events(EventStore):
     @override
     async def append(self, event: NewEvent) -> StoredEvent:
         stores = self._stores
-        is_new = {"$eq": [{"$type": "$at"}, "missing"]}
+        is_missing = {"$eq": [{"$type": "$at"}, "missing"]}
         new: Document = {
             "id": {"$literal": event.id},
             "queuePrefix": {"$literal": self._prefix},
@@ -67,16 +68,16 @@ class Events(EventStore):
         change = [
             {
                 "$set": {
-                    name: {"$cond": [is_new, then, f"${name}"]}
+                    name: {"$cond": [is_missing, then, f"${name}"]}
                     for name, then in new.items()
                 }
             }
         ]
-        stored = await stores.mongo.change(
-            EVENTS, {"_id": self._id(event.id)}, change, upsert=True
+        stored, is_new = await stores.mongo.change_or_make(
+            EVENTS, {"_id": self._id(event.id)}, change
         )
         try:
-            return _read(stored or {})
+            return replace(_read(stored), is_new=is_new)
         except UnreadableError as error:
             raise SerializationError(
                 f'the event that is stored under id="{event.id}" cannot be read: '

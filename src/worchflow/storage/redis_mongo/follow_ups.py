@@ -14,6 +14,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 
 from ...foundations.errors import StoreUnavailable
+from ...model.step_kind import StepKind
 from .documents import EXECUTIONS, HAS_WAITS, LIFE, WAITS
 from .indexes import FOLLOW_UPS_INDEX
 
@@ -122,6 +123,10 @@ class FollowUps:
                 return
 
     async def _delete_waits(self, ended: Document, token: int) -> None:
-        """Remove the waits of an execution, except those of a claim after this end."""
-        query = self._stores.documents.own_waits(ended) | {"token": {"$lte": token}}
+        """Remove the waits of an execution, except those of a claim after this end.
+
+        Those of tokens stay as long as the execution.
+        """
+        over = {"token": {"$lte": token}, "kind": {"$ne": StepKind.TOKEN.value}}
+        query = self._stores.documents.own_waits(ended) | over
         await self._stores.mongo.delete(WAITS, query)

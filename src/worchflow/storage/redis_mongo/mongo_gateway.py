@@ -97,7 +97,7 @@ class MongoGateway:
         return _written(await self._write(command)).count
 
     async def change(
-        self, collection: str, query: Document, change: Any, *, upsert: bool = False
+        self, collection: str, query: Document, change: Any
     ) -> Document | None:
         """Change one document and return it as it stands afterwards."""
         command = {
@@ -105,10 +105,23 @@ class MongoGateway:
             "query": query,
             "update": change,
             "new": True,
-            "upsert": upsert,
         }
         value: Document | None = (await self._write(command)).get("value")
         return value
+
+    async def change_or_make(
+        self, collection: str, query: Document, change: Any
+    ) -> tuple[Document, bool]:
+        """The same, and made if it was not there; whether it was made."""
+        command = {
+            "findAndModify": collection,
+            "query": query,
+            "update": change,
+            "new": True,
+            "upsert": True,
+        }
+        reply = await self._write(command)
+        return reply["value"], not reply["lastErrorObject"]["updatedExisting"]
 
     async def find(
         self,

@@ -5,17 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 from typing_extensions import override
 
 from ...foundations.errors import SerializationError
 from ...foundations.ids import new_nonce
-from ...foundations.milliseconds import to_milliseconds
 from ...model.notices import ExecutionUpdated, encode_notice
 from ...model.records import SUSPENDED, ExecutionStatus
-from ...model.step_kind import StepKind
-from ...model.waits import AwaitedEvent, StoredWait
+from ...model.waits import ANSWER_EVENT, StoredToken, StoredWait
 from ..contract.waits import WaitStore
 from .documents import (
     EXECUTIONS,
@@ -28,10 +25,12 @@ from .documents import (
 )
 from .expressions import as_long
 from .fields import count_of, text_or_none
+from .indexes import WAITS_BY_EVENT
 from .mongo_gateway import DUPLICATE_KEY
 from .scripts import BACK
 from .steps import ClaimKey
-from .values import due_time, milliseconds_of, moment_of
+from .values import milliseconds_of
+from .wait_documents import read_token, read_wait, wait_document, wait_id, waits_by_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +87,7 @@ class Waits(WaitStore):
         stores = self._stores
         now = stores.clock.now()
         prefix = stores.options.queue_prefix
-        documents = [_document(claim, wait, prefix, now) for wait in waits]
+        documents = [wait_document(claim, wait, prefix, now) for wait in waits]
         is_fact = self._steps.is_flushed(claim) or await self._steps.barrier(claim)
         if is_fact and (self.may_have(claim) or await self._announce(claim)):
             for start in range(0, len(documents), MAX_ADDED_AT_ONCE):
@@ -119,7 +118,7 @@ class Waits(WaitStore):
 
     @override
     async def remove(self, claim: Claim, step_ids: Sequence[str]) -> None:
-        ids = [_id(claim, step_id) for step_id in step_ids]
+        ids = [wait_id(claim, step_id) for step_id in step_ids]
         await self._stores.mongo.delete(
             WAITS,
             {
@@ -128,6 +127,30 @@ class Waits(WaitStore):
                 "token": {"$lte": Int64(claim.token)},
             },
         )
+
+    @override
+    async def token(self, token_id: str) -> StoredToken | None:
+        stores = self._stores
+        found = await stores.mongo.find(
+            WAITS,
+            {
+                "queuePrefix": stores.options.queue_prefix,
+                "eventName": ANSWER_EVENT,
+                "eventKey": token_id,
+            },
+            hint=WAITS_BY_EVENT,
+        )
+        for document in found:
+            execution_id = text_or_none(document.get("executionId")) or ""
+            executions = await stores.mongo.find(
+                EXECUTIONS,
+                stores.documents.by_id(execution_id),
+                fields=("status", LIFE),
+            )
+            for each in executions:
+                if each.get(LIFE) == document.get(STEP_LIFE):
+                    return self._read_token(document, each)
+        return None
 
     @override
     async def wake(self, execution_ids: Sequence[str]) -> int:
@@ -162,6 +185,16 @@ class Waits(WaitStore):
         return count_of(found[0].get("wakeups")) if found else 0
 
     # -- how it works
+
+    def _read_token(self, document: Document, execution: Document) -> StoredToken:
+        try:
+            return read_token(document, execution, self._stores.clock.now())
+        except UnreadableError as error:
+            execution_id = document["executionId"]
+            raise SerializationError(
+                f"a token of execution {execution_id} cannot be read: {error.message}",
+                execution_id=execution_id,
+            ) from error
 
     async def _announce(self, claim: Claim) -> bool:
         """Say in its document that an execution may have waits; False: claim lost."""
@@ -198,13 +231,13 @@ class Waits(WaitStore):
                 for each in await mongo.find(WAITS, {"_id": {"$in": taken}})
             }
             again: list[Document] = []
-            for wait_id in taken:
-                own, other = stored[wait_id], there.get(wait_id)
+            for taken_id in taken:
+                own, other = stored[taken_id], there.get(taken_id)
                 if other is not None and other.get(STEP_LIFE) == own.get(STEP_LIFE):
-                    stored[wait_id] = other
+                    stored[taken_id] = other
                     continue
                 if other is not None:
-                    void = {"_id": wait_id, STEP_LIFE: other.get(STEP_LIFE)}
+                    void = {"_id": taken_id, STEP_LIFE: other.get(STEP_LIFE)}
                     await mongo.delete(WAITS, void)
                 again.append(own)
             missing = again
@@ -237,88 +270,6 @@ class Waits(WaitStore):
                 notice=encode_notice(notice),
             )
         )
-
-
-async def waits_by_id(
-    stores: Stores, executions: Sequence[Document]
-) -> dict[str, dict[str, StoredWait]]:
-    """The waits of executions, by their ids and those of the steps.
-
-    One that cannot be read is left out: it must not keep the others from being claimed.
-    """
-    found: dict[str, dict[str, StoredWait]] = {each["id"]: {} for each in executions}
-    if not executions:
-        return found
-    queries = [stores.documents.own_waits(each) for each in executions]
-    documents = await stores.mongo.find(WAITS, {"$or": queries})
-    now = stores.clock.now()
-    for document in documents:
-        try:
-            wait = read_wait(document, now)
-        except UnreadableError as error:
-            logger.warning("wait %s is left out: %s", document["_id"], error.message)
-        else:
-            found[document["executionId"]][wait.step_id] = wait
-    return found
-
-
-def read_wait(document: Document, now: int) -> StoredWait:
-    """The wait in a document; `UnreadableError` for half of one.
-
-    `now` is the store's.
-    """
-    step_id, title = document.get("stepId"), document.get("title")
-    deadline = milliseconds_of(document.get("deadline"))
-    is_damaged = "deadline" in document and deadline is None
-    if not (isinstance(step_id, str) and isinstance(title, str)) or is_damaged:
-        raise UnreadableError("its stepId, title or deadline is not one")
-    return StoredWait(
-        step_id=step_id,
-        kind=StepKind.of(document.get("kind")),
-        title=title,
-        token=count_of(document.get("token")),
-        deadline=moment_of(document.get("deadline")),
-        left=None if deadline is None else max(0, deadline - now) / 1000,
-        event=_awaited(document),
-    )
-
-
-def _awaited(document: Document) -> AwaitedEvent | None:
-    name, key = document.get("eventName"), document.get("eventKey")
-    if name is None:
-        return None
-    since = moment_of(document.get("since"))
-    if not isinstance(name, str) or not isinstance(key, str | None) or since is None:
-        raise UnreadableError("its eventName, eventKey or since is not one")
-    return AwaitedEvent(name=name, key=key, since=since)
-
-
-def _document(claim: Claim, wait: NewWait, prefix: str, now: int) -> Document:
-    document: Document = {
-        "_id": _id(claim, wait.step_id),
-        "executionId": claim.execution.id,
-        "stepId": wait.step_id,
-        "kind": wait.kind.value,
-        "title": wait.title,
-        "token": Int64(claim.token),
-    }
-    if (event := wait.event) is not None:
-        since = now if event.since is None else to_milliseconds(event.since)
-        document |= {
-            "queuePrefix": prefix,
-            "eventName": event.name,
-            "eventKey": event.key,
-            "since": DatetimeMS(since),
-        }
-    if claim.execution.nonce:
-        document[STEP_LIFE] = claim.execution.nonce
-    if wait.until is not None or wait.timeout is not None:
-        document["deadline"] = DatetimeMS(due_time(now, wait.timeout, wait.until))
-    return document
-
-
-def _id(claim: Claim, step_id: str) -> str:
-    return f"{claim.execution.id}:{step_id}"
 
 
 def _deadline(wait: StoredWait) -> tuple[bool, float, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
@@ -162,9 +162,9 @@ def append(tx: Transaction, prefix: str, event: NewEvent) -> StoredEvent:
         "now": tx.now,
         "prefix": prefix,
     }
-    tx.connection.execute(_APPEND, values)
+    is_new = tx.connection.execute(_APPEND, values).rowcount == 1
     (row,) = fetch(tx.connection, _ONE, (prefix, event.id))
-    return read_event(row)
+    return replace(read_event(row), is_new=is_new)
 
 
 def deliver(tx: Transaction, prefix: str, request: DeliveryRequest) -> str | None:

@@ -13,7 +13,7 @@ from ...foundations.milliseconds import from_milliseconds, to_milliseconds
 from ...model.notices import ExecutionUpdated
 from ...model.records import SUSPENDED, ExecutionStatus
 from ...model.step_kind import StepKind
-from ...model.waits import AwaitedEvent, StoredWait
+from ...model.waits import ANSWER_EVENT, AwaitedEvent, StoredToken, StoredWait
 from ..contract.waits import WaitStore
 from .rows import BAD_ROW, UnreadableRowError, fetch, one_of
 from .times import due_after, due_at, wall_now
@@ -43,6 +43,7 @@ class WaitRow(NamedTuple):
     event_name: str | None
     event_key: str | None
     since: int | None
+    answer_schema: str | None
 
 
 WAIT_COLUMNS = ", ".join(WaitRow._fields)
@@ -72,6 +73,12 @@ _OF_EXECUTION = f"""
 """  # noqa: S608 - made of constants
 
 _OF_NUMBER = f"SELECT {WAIT_COLUMNS} FROM waits WHERE execution = ?"  # noqa: S608
+
+_OF_TOKEN = f"""
+    SELECT executions.id, status, {", ".join(f"waits.{n}" for n in WaitRow._fields)}
+    FROM waits JOIN executions ON executions.seq = waits.execution
+    WHERE waits.queue_prefix = ? AND waits.event_name = ? AND waits.event_key = ?
+"""  # noqa: S608 - made of constants
 
 _REMOVE = """
     DELETE FROM waits
@@ -132,6 +139,14 @@ class ListRequest:
     """Whose waits are listed, at which moment in milliseconds."""
 
     execution_id: str
+    now: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenRequest:
+    """Which token is asked for, at which moment in milliseconds."""
+
+    token_id: str
     now: int
 
 
@@ -227,9 +242,10 @@ def _row(wait: NewWait, token: int, prefix: str, now: int) -> WaitRow:
         deadline = due_after(now, wait.timeout)
     plain = (wait.step_id, wait.kind.value, wait.title, token, deadline)
     if (event := wait.event) is None:
-        return WaitRow(*plain, None, None, None, None)
+        return WaitRow(*plain, None, None, None, None, None)
     since = now if event.since is None else to_milliseconds(event.since)
-    return WaitRow(*plain, prefix, event.name, event.key, since)
+    awaited = (prefix, event.name, event.key, since)
+    return WaitRow(*plain, *awaited, wait.answer_schema)
 
 
 def _all(
@@ -237,6 +253,21 @@ def _all(
 ) -> list[StoredWait]:
     rows = fetch(connection, _OF_EXECUTION, (request.execution_id, prefix))
     return [read_wait(row, request.now) for row in rows]
+
+
+def _token(
+    connection: sqlite3.Connection, prefix: str, request: TokenRequest
+) -> StoredToken | None:
+    rows = fetch(connection, _OF_TOKEN, (prefix, ANSWER_EVENT, request.token_id))
+    if not rows:
+        return None
+    execution_id, status, *wait = rows[0]
+    return StoredToken(
+        execution_id=execution_id,
+        status=ExecutionStatus(status),
+        wait=read_wait(tuple(wait), request.now),
+        answer_schema=WaitRow._make(wait).answer_schema or "{}",
+    )
 
 
 def _woken(id_: str, event_name: str, failed: int) -> ExecutionUpdated:
@@ -274,6 +305,11 @@ class Waits(WaitStore):
     async def remove(self, claim: Claim, step_ids: Sequence[str]) -> None:
         request = RemoveRequest(claim=claim, step_ids=step_ids)
         await self._opened().write(_remove, request)
+
+    @override
+    async def token(self, token_id: str) -> StoredToken | None:
+        request = TokenRequest(token_id=token_id, now=wall_now(self._runtime))
+        return await self._opened().read(_token, request)
 
     @override
     async def wake(self, execution_ids: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from tests.unit.definitions.recorder import Recorder, charge
-from worchflow.definitions.step_call import MISSING
+from worchflow.definitions.calls import MISSING
 from worchflow.definitions.steps import Step
 from worchflow.definitions.sync_steps import SyncStep
 from worchflow.foundations.errors import ConfigurationError, InvalidInput

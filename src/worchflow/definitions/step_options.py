@@ -1,133 +1,30 @@
-"""One call of a step under its options, checked, and what carries it out."""
+"""The options of a step, and the calls that are made under them, checked."""
 
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..foundations.durations import to_seconds, to_utc
 from ..foundations.errors import ConfigurationError, InvalidInput
-from ..foundations.ids import step_name
 from ..foundations.limits import check_key, check_name, short
 from ..foundations.suggestions import refuse_unknown
-from ..foundations.types import value
 from ..serialization.type_forms import check_type, may_be_none
+from .calls import MISSING, SleepCall, StepCall, TokenCall, WaitCall
 from .correlation_key import key_text, names_in
 from .events import as_ref
 from .retry import Retry
 
 if TYPE_CHECKING:
-    import logging
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
     from uuid import UUID
 
     from ..foundations.types import Duration
+    from .calls import AnswerCall, Since
     from .correlation_key import Keys
     from .events import EventRef
-
-
-Since: TypeAlias = "Literal['execution', 'now'] | datetime"
-"""From when on events count: from the execution's acceptance, from the beginning of
-the wait, or from a moment."""
-
-
-class Missing(Enum):
-    """The type of `MISSING`: no value given, where None would be one."""
-
-    MISSING = "missing"
-
-
-MISSING: Final = Missing.MISSING
-
-
-class NamedCall:
-    """What every call of a step has: its title, and a key if it was given one."""
-
-    __slots__ = ()
-    title: str
-    key: str | None
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return step_name(self.title, self.key)
-
-    @property
-    def label(self) -> str:
-        """What `ErrorInfo.step` says: its title, with its key if it has one."""
-        return self.title if self.key is None else f"{self.title} (key {self.key})"
-
-
-@value
-class StepCall(NamedCall):
-    """One call of `step.run`, checked: what to run, under which options.
-
-    `timeout` is in seconds; `retries` is None for a step without its own retries.
-    """
-
-    title: str
-    function: Callable[..., Any]
-    args: tuple[Any, ...] = field(default=(), repr=False)
-    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
-    key: str | None = None
-    retries: Retry | None = None
-    timeout: float | None = None
-    as_type: Any = MISSING
-
-
-@value
-class SleepCall(NamedCall):
-    """One call of `step.sleep`, or with `until` of `step.sleep_until`, checked."""
-
-    title: str
-    seconds: float | None
-    until: datetime | None
-    key: str | None = None
-
-
-@value
-class WaitCall(NamedCall):
-    """One call of `step.wait_for_event`, checked.
-
-    `timeout` is in seconds; `correlation_key` is that of the event, as text.
-    """
-
-    title: str
-    event_name: str
-    data_type: Any
-    correlation_key: str | None
-    since: Since
-    timeout: float | None
-    key: str | None = None
-
-
-class StepRunner(Protocol):
-    """What carries out the steps of one attempt."""
-
-    def run(self, call: NamedCall) -> Coroutine[Any, Any, Any]:
-        """Take the step's identity now, in the calling task; run it when awaited."""
-        ...
-
-    def run_blocking(self, call: NamedCall) -> Any:
-        """Run the step and block the calling thread until its result is durable."""
-        ...
-
-    def idempotency_key(self, title: str | None, key: str | None) -> str:
-        """The stable key of the named step, or of the one that is running here."""
-        ...
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether this attempt should stop."""
-        ...
-
-    @property
-    def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """What the handler logs with."""
-        ...
 
 
 class StepOptions(TypedDict, total=False):
@@ -226,9 +123,30 @@ class StepSettings:
             ref.data_type,
             _correlation_key(ref, key),
             _check_since(since),
-            None if timeout is None else _check_wait_timeout(timeout, ref),
+            None
+            if timeout is None
+            else _check_wait_timeout(
+                timeout, ref.data_type, f'the data of the event "{ref.name}"'
+            ),
             self.key,
         )
+
+    def token(
+        self,
+        title: str,
+        answer: Any,
+        timeout: Duration | None,
+        make: Callable[[str, AnswerCall], Any],
+    ) -> TokenCall:
+        """A token, checked."""
+        self._refuse_for("token")
+        check_name(title, "title")
+        data_type = check_type(answer, "answer")
+        seconds = None
+        if timeout is not None:
+            what = f'the answer to the token "{title}"'
+            seconds = _check_wait_timeout(timeout, data_type, what)
+        return TokenCall(title, data_type, seconds, make, self.key)
 
     def _refuse_for(self, method: str) -> None:
         """Options of `step.run` say nothing about a wait."""
@@ -289,11 +207,11 @@ def _check_since(since: Since) -> Since:
         ) from None
 
 
-def _check_wait_timeout(timeout: Duration, ref: EventRef[Any, Any]) -> float:
-    if may_be_none(ref.data_type):
+def _check_wait_timeout(timeout: Duration, data_type: Any, what: str) -> float:
+    if may_be_none(data_type):
         raise ConfigurationError(
-            f'the data of the event "{ref.name}" may be None, and with timeout= None '
-            "says that it did not come: give the event's data a field"
+            f"{what} may be None, and with timeout= None says that it did not come: "
+            "give it a type with a field"
         )
     try:
         return to_seconds(timeout, "timeout")
