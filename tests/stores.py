@@ -248,6 +248,13 @@ async def counted(
     return counts
 
 
+async def flushed(backend: Backend) -> None:
+    """Wait until Redis, whose order claims follow, was told of all so far."""
+    if not isinstance(backend, SQLiteBackend):
+        stores = cast("Any", backend)._open_parts.stores
+        assert await stores.write_behind.flush(TIMEOUT)
+
+
 def ids(items: Iterable[Claim] | Sequence[StoredExecution]) -> list[str]:
     """Return the ids of claims or executions, in their order."""
     return [item.execution.id if isinstance(item, Claim) else item.id for item in items]

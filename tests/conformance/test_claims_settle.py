@@ -15,6 +15,7 @@ from tests.stores import (
     counted,
     everything,
     expect,
+    flushed,
     ids,
     insert,
     insert_one,
@@ -238,6 +239,7 @@ async def test_what_is_released_goes_to_the_front_of_the_queue(
     first = await claim_one(backend, worker)
 
     await settle(backend, first, Released())
+    await flushed(backend)
 
     await expect(backend, news[0], status=S.QUEUED, attempt_count=0, run_at=None)
     claims = await claim_many(backend, worker, 4)

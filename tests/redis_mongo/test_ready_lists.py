@@ -16,6 +16,7 @@ from tests.stores import (
     claim_many,
     claim_one,
     expect,
+    flushed,
     ids,
     insert,
     joined,
@@ -37,10 +38,6 @@ async def send(backend: RedisMongoBackend, event: str, count: int) -> list[str]:
     sent = await insert(backend, *(new_execution(event=event) for _ in range(count)))
     await flushed(backend)
     return sent
-
-
-async def flushed(backend: RedisMongoBackend) -> None:
-    assert await backend._open_parts.stores.write_behind.flush(10)
 
 
 # -- no claim, no order lost
