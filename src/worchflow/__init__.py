@@ -11,6 +11,7 @@ from .definitions.function import WorchflowFunction, create_function, function
 from .definitions.middleware import Middleware
 from .definitions.retry import Retry
 from .definitions.steps import Step
+from .definitions.tokens import SyncToken, Token
 from .foundations.errors import (
     ConfigurationError,
     DuplicateStep,
@@ -94,6 +95,8 @@ __all__ = [
     "StepResultChanged",
     "StoreUnavailable",
     "SyncContext",
+    "SyncToken",
+    "Token",
     "UnknownEvent",
     "Worcher",
     "Worchflow",

@@ -21,13 +21,8 @@ from worchflow.model.events import NewEvent
 from worchflow.model.records import Claim, ExecutionStatus
 from worchflow.model.settlement import Cancelled, Completed, Failed, Settlement
 from worchflow.model.step_kind import StepKind
-from worchflow.model.waits import (
-    ANSWER_EVENT,
-    AwaitedEvent,
-    NewWait,
-    StoredWait,
-    answer_id,
-)
+from worchflow.model.tokens import ANSWER_EVENT, answer_id
+from worchflow.model.waits import AwaitedEvent, NewWait, StoredWait
 from worchflow.storage.contract.backend import Backend
 
 S = ExecutionStatus

@@ -33,6 +33,11 @@ SAYS = {
         "o-1: approved by Ada",
         "o-2: dropped: nobody decided in three days",
     ],
+    "agent.py": [
+        'no worker runs, and it is waiting: the answer to token "Owner"',
+        "make room: old.log is deleted",
+        "calls: model, list, model, delete, model",
+    ],
     "fastapi_app.py": [
         "202 {'id': 'payment-1', 'duplicate': True}",
         "409 {'detail': 'the payment failed'}",

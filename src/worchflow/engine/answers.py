@@ -17,7 +17,7 @@ from ..foundations.errors import (
 from ..foundations.limits import short
 from ..model.events import NewEvent
 from ..model.records import TERMINAL
-from ..model.waits import ANSWER_EVENT, answer_id
+from ..model.tokens import ANSWER_EVENT, answer_id
 from ..serialization import json_schemas
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..foundations.types import Payload
     from ..model.events import StoredEvent
-    from ..model.waits import StoredToken
+    from ..model.tokens import StoredToken
     from .sending import Sender
 
 logger = logging.getLogger("worchflow.client")
@@ -66,7 +66,7 @@ class Answers:
             )
         self._refuse_misfit(payload, token)
         if token.status in TERMINAL:
-            raise self._too_late(token, f"its execution has {token.status}")
+            raise self._too_late(token, f"its execution is {token.status}")
         event = NewEvent(
             id=answer_id(token_id), name=ANSWER_EVENT, key=token_id, data=payload
         )
@@ -78,8 +78,8 @@ class Answers:
         except StoreUnavailable as error:
             logger.debug("the answer to %s is accepted: %s", token.wait.title, error)
 
-    def _encode(self, answer: Any) -> Payload:
-        data_type = Any if isinstance(answer, PLAIN) else type(answer)
+    def _encode(self, answer: object) -> Payload:
+        data_type = Any if isinstance(answer, PLAIN) else answer.__class__
         try:
             payload, _ = self._sender.payloads.encode(
                 answer, data_type, kind="event", where="the answer"

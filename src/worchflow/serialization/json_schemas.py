@@ -6,6 +6,7 @@ import asyncio
 import re
 from datetime import date, datetime, time, timedelta
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -85,15 +86,10 @@ def find_misfit(value: Any, schema: str) -> str | None:
 def _check() -> Callable[[Any, Any], Any]:
     """Finds the most telling error of a value under a schema, if there is one."""
     # Only who completes tokens needs these, and they take a while.
-    from jsonschema import (  # noqa: PLC0415
-        Draft202012Validator,
-        FormatChecker,
-        exceptions,
-        validators,
-    )
-    from referencing import Registry  # noqa: PLC0415
-
-    known = Draft202012Validator.VALIDATORS["pattern"]
+    jsonschema: Any = import_module("jsonschema")
+    registry = import_module("referencing").Registry()
+    plain = jsonschema.Draft202012Validator
+    known = plain.VALIDATORS["pattern"]
 
     def pattern(validator: Any, regex: Any, instance: Any, schema: Any) -> Any:
         # Pydantic's regular expressions are not all Python's.
@@ -103,17 +99,15 @@ def _check() -> Callable[[Any, Any], Any]:
             return
         yield from known(validator, regex, instance, schema)
 
-    extend: Any = validators.extend
-    make = extend(Draft202012Validator, {"pattern": pattern})
-    formats = FormatChecker(formats=())
+    make = jsonschema.validators.extend(plain, {"pattern": pattern})
+    formats = jsonschema.FormatChecker(formats=())
     for name, data_type in FORMATS.items():
         formats.checks(name, raises=ValueError)(_reader(data_type))
-    # References within a schema only: by itself jsonschema would fetch others.
-    registry: Any = Registry()
 
     def check(value: Any, schema: Any) -> Any:
+        # References within a schema only: by itself jsonschema would fetch others.
         validator = make(schema, format_checker=formats, registry=registry)
-        return exceptions.best_match(validator.iter_errors(value))
+        return jsonschema.exceptions.best_match(validator.iter_errors(value))
 
     return check
 

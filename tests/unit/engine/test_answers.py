@@ -23,7 +23,8 @@ from worchflow.model.options import BackendOptions
 from worchflow.model.records import Claim
 from worchflow.model.settlement import Failed
 from worchflow.model.step_kind import StepKind
-from worchflow.model.waits import ANSWER_EVENT, AwaitedEvent, NewWait, answer_id
+from worchflow.model.tokens import ANSWER_EVENT, answer_id
+from worchflow.model.waits import AwaitedEvent, NewWait
 from worchflow.serialization.payloads import Payloads
 from worchflow.storage.sqlite.backend import SQLiteBackend
 
@@ -148,7 +149,7 @@ async def test_an_answer_after_the_deadline_or_the_end_is_told(asked: Asked) -> 
         await asked.complete({"ok": True})
     await settle(asked.backend, asked.claim, Failed(error=ERROR))
 
-    with pytest.raises(WrongState, match="its execution has failed") as late:
+    with pytest.raises(WrongState, match="its execution is failed") as late:
         await asked.complete({"ok": True})
     assert late.value.status == "failed"
 

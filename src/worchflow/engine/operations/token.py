@@ -8,7 +8,8 @@ from ...definitions.calls import AnswerCall
 from ...foundations.errors import SerializationError
 from ...model.events import NewEvent
 from ...model.step_kind import StepKind
-from ...model.waits import ANSWER_EVENT, NO_ANSWER, AwaitedEvent, NewWait, answer_id
+from ...model.tokens import ANSWER_EVENT, NO_ANSWER, answer_id
+from ...model.waits import AwaitedEvent, NewWait
 from ..parking import Waiting
 from ..step_results import fatal, record_result, refuse_other_kind, replay
 

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...model.records import Claim
-    from ...model.waits import NewWait, StoredToken, StoredWait
+    from ...model.tokens import StoredToken
+    from ...model.waits import NewWait, StoredWait
 
 
 class WaitStore(ABC):

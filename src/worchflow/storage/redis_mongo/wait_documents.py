@@ -11,7 +11,8 @@ from bson.int64 import Int64
 from ...foundations.milliseconds import to_milliseconds
 from ...model.records import ExecutionStatus
 from ...model.step_kind import StepKind
-from ...model.waits import AwaitedEvent, StoredToken, StoredWait
+from ...model.tokens import StoredToken
+from ...model.waits import AwaitedEvent, StoredWait
 from .documents import STEP_LIFE, WAITS, UnreadableError
 from .fields import count_of, text_or_none
 from .values import due_time, milliseconds_of, moment_of

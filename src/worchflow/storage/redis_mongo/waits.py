@@ -12,7 +12,7 @@ from ...foundations.errors import SerializationError
 from ...foundations.ids import new_nonce
 from ...model.notices import ExecutionUpdated, encode_notice
 from ...model.records import SUSPENDED, ExecutionStatus
-from ...model.waits import ANSWER_EVENT, StoredToken, StoredWait
+from ...model.tokens import ANSWER_EVENT, StoredToken
 from ..contract.waits import WaitStore
 from .documents import (
     EXECUTIONS,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...model.records import Claim
-    from ...model.waits import NewWait
+    from ...model.waits import NewWait, StoredWait
     from .documents import Document
     from .scripts import Argument
     from .steps import Steps

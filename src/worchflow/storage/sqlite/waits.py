@@ -13,7 +13,8 @@ from ...foundations.milliseconds import from_milliseconds, to_milliseconds
 from ...model.notices import ExecutionUpdated
 from ...model.records import SUSPENDED, ExecutionStatus
 from ...model.step_kind import StepKind
-from ...model.waits import ANSWER_EVENT, AwaitedEvent, StoredToken, StoredWait
+from ...model.tokens import ANSWER_EVENT, StoredToken
+from ...model.waits import AwaitedEvent, StoredWait
 from ..contract.waits import WaitStore
 from .rows import BAD_ROW, UnreadableRowError, fetch, one_of
 from .times import due_after, due_at, wall_now

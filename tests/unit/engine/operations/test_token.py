@@ -20,7 +20,7 @@ from worchflow.model.events import NewEvent
 from worchflow.model.records import ExecutionStatus, StepStatus
 from worchflow.model.settlement import Completed, Failed, Suspended
 from worchflow.model.step_kind import StepKind
-from worchflow.model.waits import ANSWER_EVENT, NO_ANSWER, answer_id
+from worchflow.model.tokens import ANSWER_EVENT, NO_ANSWER, answer_id
 
 
 class Decision(BaseModel):
