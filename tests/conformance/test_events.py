@@ -14,18 +14,20 @@ from tests.stores import (
     claim_one,
     claimed,
     collect,
+    end_lease,
     expect,
     insert_one,
     joined,
+    new_execution,
     new_worker,
     now,
     settle,
     stored,
 )
 from tests.waiting import until
-from worchflow.model.events import NewEvent, StoredEvent
+from worchflow.model.events import NewEvent, StoredEvent, sent_id
 from worchflow.model.records import Claim, ExecutionStatus
-from worchflow.model.settlement import Completed, Suspended
+from worchflow.model.settlement import Completed, Released, Suspended
 from worchflow.model.step_kind import StepKind
 from worchflow.model.waits import AwaitedEvent, NewWait, StoredWait
 from worchflow.storage.contract.backend import Backend
@@ -216,6 +218,126 @@ async def test_a_sweep_delivers_what_was_left_pending(
         await backend.sweeping.sweep(worker.id)
     # Once: it is pending no more.
     await expect(backend, id_, wakeups=1)
+
+
+# -- executions that are events as well
+
+
+async def sends(backend: Backend, id: str, *, told: bool, key: str = "order 1") -> Any:
+    """Insert an execution whose event others may wait for."""
+    new = new_execution(id, "approved", event_key=key)
+    (outcome,) = await backend.executions.insert([new])
+    if told:
+        await backend.events.publish([new])
+    return outcome
+
+
+async def sweep_all(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, worker_id: str
+) -> None:
+    """Sweep what is left behind as if that was long ago."""
+    monkeypatch.setattr("worchflow.storage.sqlite.events.GRACE", -1000)
+    for module in ("events", "follow_ups"):
+        name = f"worchflow.storage.redis_mongo.{module}.GRACE_MILLISECONDS"
+        monkeypatch.setattr(name, -1000)
+    assert await backend.leadership.holds(worker_id)
+    for _ in range(2):
+        await backend.sweeping.sweep(worker_id)
+
+
+async def test_an_execution_may_be_an_event_as_well(backend: Backend) -> None:
+    claim, other = await claimed(backend), await claimed(backend)
+    wait = await wait_for(backend, claim)
+    await wait_for(backend, other, key="order 2")
+
+    await sends(backend, "e-1", told=True)
+
+    await expect(backend, claim.execution.id, wakeups=1)
+    await expect(backend, other.execution.id, wakeups=0)
+    look = await backend.events.find(claim, wait, ())
+    assert look.event is not None
+    assert (look.event.id, look.event.name) == (sent_id("e-1"), "approved")
+    assert look.event.data == '{"amount":100}'
+    await expect(backend, "e-1", status=S.QUEUED, is_published=True)
+
+
+async def test_many_that_are_events_are_told_of_at_once(backend: Backend) -> None:
+    claims = [await claimed(backend) for _ in range(3)]
+    for number, claim in enumerate(claims):
+        await wait_for(backend, claim, key=f"order {number}")
+    new = [
+        new_execution(event="approved", event_key=f"order {number}")
+        for number in range(40)
+    ]
+    await backend.executions.insert(new)
+
+    await backend.events.publish(new)
+
+    for claim in claims:
+        await expect(backend, claim.execution.id, wakeups=1)
+
+
+async def test_a_sweep_tells_those_whom_a_dead_sender_did_not(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = await claimed(backend)
+    wait = await wait_for(backend, claim)
+    await sends(backend, "e-1", told=False)
+
+    await sweep_all(backend, monkeypatch, claim.worker_id)
+
+    await expect(backend, claim.execution.id, wakeups=1)
+    assert await found(backend, claim, wait) == sent_id("e-1")
+    await expect(backend, "e-1", is_published=True)
+
+
+ENDS = [*("settled", "settled with waits", "cancelled", "reaped", "released")]
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_whatever_becomes_of_it_those_who_wait_are_told(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    waiting = await claimed(backend)
+    wait = await wait_for(backend, waiting)
+    worker = await joined(backend, "approved")
+    await sends(backend, "e-1", told=False)
+    claim = await claim_one(backend, worker) if end != "cancelled" else None
+    if claim is None:
+        await backend.executions.cancel("e-1", None)
+    elif end.startswith("settled"):
+        if end == "settled with waits":
+            await wait_for(backend, claim, key="order 3")
+        await settle(backend, claim, Completed(result="1"))
+    elif end == "released":
+        await settle(backend, claim, Released())
+    else:
+        await end_lease(backend, claim.worker_id)
+        reaper = await joined(backend)
+        await backend.workers.reap(reaper.id, expired=True)
+
+    await sweep_all(backend, monkeypatch, waiting.worker_id)
+
+    # Of some ends, whoever ended it may have told them as well: that harms nobody.
+    assert (await stored(backend, waiting.execution.id)).wakeups >= 1
+    assert await found(backend, waiting, wait) == sent_id("e-1")
+
+
+async def test_what_was_sent_before_is_not_told_of_again(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = await claimed(backend)
+    await sends(backend, "e-1", told=True)
+    await asyncio.sleep(0.01)
+    while await backend.events.prune(-1, 10):
+        pass
+
+    again = await sends(backend, "e-1", told=False)
+    await sweep_all(backend, monkeypatch, claim.worker_id)
+
+    assert again.existing is not None
+    wait = await wait_for(backend, claim)
+    assert await found(backend, claim, wait) is None
 
 
 # -- looking and taking

@@ -487,3 +487,62 @@ async def test_workers_that_are_killed_lose_and_double_no_event(
         finally:
             for each in running:
                 end(each)
+
+
+class Moved(Event[str], name="moved", key="parcel"):
+    """A parcel has moved: starts a function, and is waited for."""
+
+    parcel: str
+    to: str
+
+
+@pytest.mark.parametrize("delay", [None, "1h"])
+async def test_what_is_sent_ends_waits_as_well(
+    app: Worchflow[Any], delay: str | None
+) -> None:
+    started: list[str] = []
+
+    @app.function("follow")
+    async def follow(ctx: Context[str]) -> str:
+        came = await ctx.step.wait_for_event("Move", Moved, key=ctx.data)
+        return came.to
+
+    @app.function(Moved)
+    async def note(ctx: Context[Moved]) -> str:
+        started.append(ctx.data.to)
+        return ctx.data.to
+
+    worker = app.worker(options=WorkerOptions(concurrency=2, park_for=0.1))
+    async with worker, app.client() as client:
+        follower = await client.send({"name": "follow", "data": "p-1"})
+        other = await client.send({"name": "follow", "data": "p-2"})
+        await until(lambda: _is(follower, S.WAITING))
+
+        sent = await client.send(Moved(parcel="p-1", to="Berlin"), delay=delay)
+
+        assert await follower.result(timeout=30) == "Berlin"
+        if delay is None:
+            assert await sent.result(timeout=30) == "Berlin"
+        many = [
+            Moved(parcel="p-2", to="Paris"),
+            {"name": "moved", "data": {"parcel": "p-3", "to": "Rome"}},
+        ]
+        await client.send_many(many)
+        assert await other.result(timeout=30) == "Paris"
+        expected = ["Berlin", "Paris", "Rome"][delay is not None :]
+        await until(lambda: sorted(started) == expected)
+
+
+async def test_an_execution_does_not_wait_for_itself(app: Worchflow[Any]) -> None:
+    @app.function(Moved)
+    async def follow(ctx: Context[Moved]) -> str:
+        came = await ctx.step.wait_for_event(
+            "Next", Moved, key=ctx.data.parcel, timeout="10s"
+        )
+        return f"{ctx.data.to}, then {came and came.to}"
+
+    async with app.client() as client, app.worker(concurrency=2):
+        first = await client.send(Moved(parcel="p-1", to="Berlin"), id="moved-1")
+        await client.emit(Moved(parcel="p-1", to="Paris"), id="moved-1")
+
+        assert await first.result(timeout=30) == "Berlin, then Paris"

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 HINT = (
-    "each event is a TypedDict with exactly "
-    '`name: Literal["event-name"]` and `data: DataType`'
+    'each event is a TypedDict with exactly `name: Literal["event-name"]` and '
+    "`data: DataType`, and `key` if its messages carry their correlation key"
 )
 
 
@@ -92,7 +92,7 @@ def _read(member: Any) -> tuple[list[str], Any]:
         raise ConfigurationError(
             f"{where} cannot be read ({error}): define its types at module level"
         ) from error
-    if set(hints) != {"name", "data"}:
+    if set(hints) - {"key"} != {"name", "data"}:
         raise ConfigurationError(f"{where} has the keys {sorted(hints)}; {HINT}")
     names = unalias(_unqualified(hints["name"]))
     if typing.get_origin(names) is not typing.Literal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from ..serialization.payloads import Payloads
     from ..storage.contract.backend import Backend
     from ..storage.contract.executions import Inserted
+
+logger = logging.getLogger("worchflow.client")
 
 MAX_BATCH = 1000
 """Executions per insert; more in one round trip gains nothing measurable."""
@@ -137,12 +140,6 @@ class Sender:
             )
         runtime, tags = self.store.options.runtime, options.get("tags")
         encoded = self.encode(message)
-        if encoded.parts.given_key is not None:
-            raise EventValidationError(
-                'a message that is sent has no "key": it is for emit(…), which tells '
-                "whoever waits for an event",
-                field="message",
-            )
         execution = NewExecution(
             id=new_execution_id(runtime) if own_id is None else check_id(own_id),
             event_name=encoded.name,
@@ -153,6 +150,7 @@ class Sender:
             run_at=None if at is None else to_utc(at, "at"),
             headers=self._headers(options),
             tags=check_tags(tags) if tags else (),
+            event_key=self.key_of(encoded, None),
         )
         return Prepared(
             execution=execution,
@@ -216,6 +214,7 @@ class Sender:
                 if len(prepared) == 1:
                     error.execution_id = prepared[0].execution.id
                 raise
+            await self._publish(batch, outcomes)
             for one, outcome in zip(batch, outcomes, strict=True):
                 if self._conflicts(one, outcome):
                     conflict = conflict or _conflict(one, outcome)
@@ -234,6 +233,23 @@ class Sender:
             conflict.accepted = tuple(one.id for one in accepted)
             raise conflict
         return accepted
+
+    async def _publish(
+        self, batch: Sequence[Prepared], outcomes: Sequence[Inserted]
+    ) -> None:
+        """Tell those who wait for the events that were accepted now."""
+        events = [
+            one.execution
+            for one, outcome in zip(batch, outcomes, strict=True)
+            if one.execution.event_key is not None
+            and outcome.existing is None
+            and not outcome.is_foreign
+        ]
+        if events:
+            try:
+                await self.store.events.publish(events)
+            except StoreUnavailable as error:
+                logger.debug("those who wait are told by a sweep: %s", error)
 
     def _conflicts(self, prepared: Prepared, outcome: Inserted) -> bool:
         existing, new = outcome.existing, prepared.execution

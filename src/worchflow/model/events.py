@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ..foundations.types import Payload
+    from .records import NewExecution
 
 
 @value
@@ -22,6 +23,21 @@ class NewEvent:
     data: Payload
     key: str | None = None
     """Its correlation key; None is a key too, of events without one."""
+
+
+def sent_id(execution_id: str) -> str:
+    """The id in the log of the event that an execution is as well."""
+    return f"execution:{execution_id}"
+
+
+def event_of(execution: NewExecution) -> NewEvent:
+    """The event that an execution with an `event_key` is as well."""
+    return NewEvent(
+        id=sent_id(execution.id),
+        name=execution.event_name,
+        data=execution.event_data,
+        key=execution.event_key,
+    )
 
 
 @value

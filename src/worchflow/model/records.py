@@ -177,6 +177,8 @@ class NewExecution:
     run_at: datetime | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     tags: tuple[str, ...] = ()
+    event_key: str | None = None
+    """The correlation key of an event that those who wait for it are told of too."""
 
 
 @value
@@ -214,6 +216,8 @@ class StoredExecution:
     wakeups: int = 0
     """How often it was woken; never reset."""
     has_waits: bool = False
+    is_published: bool = True
+    """Whether those who wait for its event were told, if they are to be."""
     """Whether waits of it may be stored."""
     attempt_started_at: datetime | None = None
     """When the attempt began that was suspended and has not ended."""

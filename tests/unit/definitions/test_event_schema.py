@@ -85,6 +85,15 @@ def test_one_typed_dict_is_a_schema() -> None:
     assert EventSchema.from_types(Mail).data_type("mail") is MailData
 
 
+def test_messages_may_carry_their_correlation_key() -> None:
+    class Keyed(typing.TypedDict):
+        name: Literal["keyed"]
+        data: MailData
+        key: str
+
+    assert EventSchema.from_types(Keyed).data_types == {"keyed": MailData}
+
+
 def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
     schema = EventSchema.from_types(Mail | Sms)
     with pytest.raises(UnknownEvent) as caught:

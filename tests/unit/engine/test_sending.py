@@ -173,6 +173,18 @@ def test_a_key_that_is_not_that_of_the_data_is_refused(
     assert refused.value.field == "key"
 
 
-def test_what_is_sent_has_no_key_of_its_own(sender: Sender) -> None:
-    with pytest.raises(EventValidationError, match="it is for emit"):
-        sender.prepare({"name": "pay", "data": {"amount": 1}, "key": "x"})
+@pytest.mark.parametrize(
+    ("message", "key"),
+    [
+        (Moved(number=5), "5"),
+        ({"name": "moved", "data": {"number": 5}}, "5"),
+        ({"name": "pay", "data": {"amount": 1}, "key": "x"}, "x"),
+        ({"name": "pay", "data": {"amount": 1}}, None),
+    ],
+)
+def test_what_has_a_key_is_told_to_those_who_wait_for_it(
+    message: Any, key: str | None, sender: Sender
+) -> None:
+    prepared = knowing_moved(sender).prepare(message)
+
+    assert prepared.execution.event_key == key

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
 from ...foundations.errors import SerializationError
-from ...model.events import LogLook
+from ...model.events import LogLook, sent_id
 from ...model.step_kind import StepKind
 from ...model.waits import AwaitedEvent, NewWait
 from ..parking import Waiting
@@ -55,8 +55,9 @@ class WaitForEvent:
         self._open_waits = attempt.open_waits(call.event_name, call.correlation_key)
         self._wait: StoredWait | None = None
         """None until the store knows of it."""
-        self._passed: set[str] = set()
-        """Events that do not fit its type, or that another step has taken."""
+        self._passed = {sent_id(attempt.claim.execution.id)}
+        """Events that do not fit its type, or that another step has taken, and the one
+        that the execution itself is: it is not what it waits for."""
 
     def replay(self, recorded: StoredStep) -> Any:
         """The event's data as the type that the code names now, or None."""

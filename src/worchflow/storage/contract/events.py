@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from ...model.events import LogLook, NewEvent, StoredEvent
-    from ...model.records import Claim
+    from ...model.records import Claim, NewExecution
     from ...model.waits import StoredWait
 
 DELIVERY_PAGE = 1000
@@ -40,6 +40,13 @@ class EventStore(ABC):
         after = await self.deliver(event, after)
         while after is not None:
             after = await self.deliver(event, after)
+
+    @abstractmethod
+    async def publish(self, executions: Sequence[NewExecution]) -> None:
+        """Tell those who wait for the events that accepted executions are.
+
+        Each has an `event_key`. A sweep reaches those whom the first page does not.
+        """
 
     @abstractmethod
     async def find(

@@ -38,6 +38,10 @@ class ExecutionStore(ABC):
         Accepted means: it survives the loss of this process and of Redis. Becoming
         visible to workers may lag, but never needs this process. What becomes of one
         has no bearing on the others.
+
+        One with an `event_key` is an event of the log as well, accepted with it (see
+        `model.events.event_of`). `EventStore.publish` tells those who wait for that; a
+        sweep does what nobody has done.
         """
 
     @abstractmethod

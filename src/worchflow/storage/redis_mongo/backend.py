@@ -180,10 +180,11 @@ class RedisMongoBackend(Backend):
 
     def _put_together(self, stores: Stores) -> OpenParts:
         counting, leadership = Counting(stores), Leadership(stores)
-        follow_ups, steps = FollowUps(stores), Steps(stores)
-        executions = Executions(stores, counting, follow_ups)
-        listing, waits = Listing(stores), Waits(stores, steps)
+        listing, steps = Listing(stores), Steps(stores)
+        waits = Waits(stores, steps)
         events = Events(stores, waits)
+        follow_ups = FollowUps(stores, events)
+        executions = Executions(stores, counting, follow_ups)
         claims = Claims(stores, executions, steps, waits, follow_ups)
         notices = Notices(stores, claims.wake)
         lease_store = self._connections.lease_store(stores.mongo)

@@ -12,10 +12,11 @@ from ...foundations.errors import StoreUnavailable
 from ...foundations.ids import new_nonce
 from ...model.records import SUSPENDED, Claim
 from ...model.transitions import CLAIMABLE
-from .documents import EXECUTIONS, FAST, HAS_WAITS, UnreadableError
+from .documents import EXECUTIONS, FAST, UnreadableError
 from .expressions import as_long
 from .indexes import QUARANTINED
 from .mongo_gateway import is_refusal
+from .outbox import HAS_WAITS
 from .scripts import MISSING, NOWHERE
 from .wait_documents import waits_by_id
 from .waits import WOKEN_BY

@@ -29,6 +29,7 @@ from .fields import (
     tags_of,
     text_or_none,
 )
+from .outbox import HAS_WAITS, is_published, to_be_published
 from .values import check_safe_integers, due_time, is_json, moment_of
 
 if TYPE_CHECKING:
@@ -54,9 +55,6 @@ WRAPPED = '{"cached":true,"value":'
 
 FAST = "fast"
 """Set once a worker with `durability="fast"` has claimed an execution."""
-
-HAS_WAITS = "hasWaits"
-"""Set before the first wait of an execution is stored."""
 
 LIFE = "nonce"
 """The field that tells executions of one id apart: of a document, and of the hashes."""
@@ -166,6 +164,8 @@ class Documents:
             document["headers"] = header_fields(new.headers)
         if new.tags:
             document["tags"] = list(new.tags)
+        if new.event_key is not None:
+            document |= to_be_published(new.event_key)
         due = now
         if new.delay is not None or new.run_at is not None:
             due = due_time(now, new.delay, new.run_at)
@@ -220,6 +220,7 @@ class Documents:
             attempts=attempts_of(document),
             wakeups=count_of(get("wakeups")),
             has_waits=get(HAS_WAITS) is True,
+            is_published=is_published(document),
             attempt_started_at=moment_of(get("attemptStartedAt")),
             accepted_at=moment_of(get("acceptedAt")),
         )

@@ -11,18 +11,27 @@ from typing_extensions import override
 
 from ...foundations.errors import SerializationError
 from ...foundations.milliseconds import to_milliseconds
-from ...model.events import LogLook, StoredEvent
+from ...model.events import LogLook, StoredEvent, event_of
 from ..contract.events import DELIVERY_PAGE, EventStore
-from .documents import EVENTS, TAKEN_EVENTS, WAITS, UnreadableError, life_of
-from .fields import text_or_none
+from .documents import EVENTS, EXECUTIONS, TAKEN_EVENTS, WAITS, UnreadableError
+from .event_documents import (
+    PENDING,
+    SEPARATOR,
+    after,
+    event_change,
+    read_event,
+    taken_id,
+    text_of,
+)
 from .indexes import EVENTS_BY_AGE, EVENTS_BY_KEY, EVENTS_PENDING, WAITS_BY_EVENT
-from .values import milliseconds_of, moment_of
+from .outbox import FOLLOW_UPS
+from .values import milliseconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from ...model.events import NewEvent
-    from ...model.records import Claim
+    from ...model.records import Claim, NewExecution
     from ...model.waits import StoredWait
     from .documents import Document
     from .stores import Stores
@@ -30,16 +39,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-PENDING = "pending"
-"""The field of an event, there until everybody who waits for it was woken."""
 GRACE_MILLISECONDS = 5_000
 """Milliseconds; what was accepted just now is being delivered by who accepted it."""
 NEAR_MILLISECONDS = 1_000
 """Milliseconds before a deadline from which the server's own clock is asked."""
 LOOK_PAGE, SWEEP_PAGE, PRUNE_PAGE = 100, 100, 1000
 MAX_SWEPT_PAGES, MAX_PRUNE_PAGES = 25, 20
-SEPARATOR = " "
-"""In `_id` between a prefix, or a nonce, and the id of an event; in none of them."""
+MAX_PUBLISHED_BYTES = 8 * 1024 * 1024
+"""Of data in one command: a server takes 48 MB, and JSON may double as BSON."""
 
 
 class Events(EventStore):
@@ -54,30 +61,12 @@ class Events(EventStore):
 
     @override
     async def append(self, event: NewEvent) -> StoredEvent:
-        stores = self._stores
-        is_missing = {"$eq": [{"$type": "$at"}, "missing"]}
-        new: Document = {
-            "id": {"$literal": event.id},
-            "queuePrefix": {"$literal": self._prefix},
-            "name": {"$literal": event.name},
-            "key": {"$literal": event.key},
-            "data": {"$literal": event.data},
-            "at": "$$NOW",
-            PENDING: True,
-        }
-        change = [
-            {
-                "$set": {
-                    name: {"$cond": [is_missing, then, f"${name}"]}
-                    for name, then in new.items()
-                }
-            }
-        ]
-        stored, is_new = await stores.mongo.change_or_make(
-            EVENTS, {"_id": self._id(event.id)}, change
+        this = {"_id": self._id(event.id)}
+        stored, is_new = await self._stores.mongo.change_or_make(
+            EVENTS, this, event_change(event, self._prefix)
         )
         try:
-            return replace(_read(stored), is_new=is_new)
+            return replace(read_event(stored), is_new=is_new)
         except UnreadableError as error:
             raise SerializationError(
                 f'the event that is stored under id="{event.id}" cannot be read: '
@@ -113,6 +102,36 @@ class Events(EventStore):
         statement = {"q": {"_id": self._id(event.id)}, "u": delivered}
         await mongo.update(EVENTS, [statement])
         return None
+
+    @override
+    async def publish(self, executions: Sequence[NewExecution]) -> None:
+        stores, mongo = self._stores, self._stores.mongo
+        for some in _pages(executions):
+            events = [event_of(each) for each in some]
+            added = [
+                {
+                    "q": {"_id": self._id(event.id)},
+                    "u": event_change(event, self._prefix),
+                    "upsert": True,
+                }
+                for event in events
+            ]
+            await mongo.update(EVENTS, added)
+            if await self._wake_all(events):
+                delivered: Document = {
+                    "q": {"_id": {"$in": [self._id(event.id) for event in events]}},
+                    "u": {"$unset": {PENDING: ""}},
+                    "multi": True,
+                }
+                await mongo.update(EVENTS, [delivered])
+            published: Document = {
+                "q": stores.documents.by_ids([each.id for each in some])
+                | {f"{FOLLOW_UPS}.token": 0},
+                "u": {"$unset": {FOLLOW_UPS: ""}},
+                "multi": True,
+                "hint": {stores.documents.id_field: 1},
+            }
+            await mongo.update(EXECUTIONS, [published])
 
     @override
     async def find(
@@ -154,13 +173,13 @@ class Events(EventStore):
                     return LogLook(event=event, left=left)
             if len(page) < LOOK_PAGE:
                 return LogLook(event=None, left=left)
-            position = _after(page[-1])
+            position = after(page[-1])
 
     @override
     async def take(self, claim: Claim, step_id: str, event_id: str) -> bool:
         mongo = self._stores.mongo
         document: Document = {
-            "_id": _taken_id(claim, event_id),
+            "_id": taken_id(claim, event_id),
             "executionId": claim.execution.id,
             "eventId": event_id,
             "stepId": step_id,
@@ -182,7 +201,7 @@ class Events(EventStore):
             }
             if self._pruned_to is not None:
                 at, last = self._pruned_to
-                query |= _after({"at": at, "_id": last})
+                query |= after({"at": at, "_id": last})
             page = await mongo.find(
                 EVENTS,
                 query,
@@ -227,9 +246,30 @@ class Events(EventStore):
 
     # -- how it works
 
+    async def _wake_all(self, events: Sequence[NewEvent]) -> bool:
+        """Wake a page of those who wait for some events; whether that was everybody."""
+        keys: dict[str, list[str | None]] = {}
+        for event in events:
+            keys.setdefault(event.name, []).append(event.key)
+        which = [
+            {"queuePrefix": self._prefix, "eventName": name, "eventKey": {"$in": those}}
+            for name, those in keys.items()
+        ]
+        page = await self._stores.mongo.find(
+            WAITS,
+            {"$or": which},
+            fields=("executionId",),
+            limit=DELIVERY_PAGE,
+            hint=WAITS_BY_EVENT,
+        )
+        ids = dict.fromkeys(each.get("executionId") for each in page)
+        if ids:
+            await self._waits.wake([each for each in ids if isinstance(each, str)])
+        return len(page) < DELIVERY_PAGE
+
     async def _deliver_all(self, document: Document) -> None:
         try:
-            event = _read(document | {"data": ""})
+            event = read_event(document | {"data": ""})
         except UnreadableError as error:
             logger.warning("event %s is left out: %s", document["_id"], error.message)
             is_there = {"_id": document["_id"]}
@@ -253,21 +293,21 @@ class Events(EventStore):
         """Which step of the execution has taken each of some events."""
         if not event_ids:
             return {}
-        ids = [_taken_id(claim, each) for each in event_ids]
+        ids = [taken_id(claim, each) for each in event_ids]
         found = await self._stores.mongo.find(TAKEN_EVENTS, {"_id": {"$in": ids}})
         return {each.get("eventId", ""): each.get("stepId", "") for each in found}
 
     async def _get(self, event_id: str) -> StoredEvent | None:
         found = await self._stores.mongo.find(EVENTS, {"_id": self._id(event_id)})
         try:
-            return _read(found[0]) if found else None
+            return read_event(found[0]) if found else None
         except UnreadableError as error:
             logger.warning("event %s is left out: %s", event_id, error.message)
             return None
 
     async def _wanted(self, events: Sequence[Document]) -> set[str]:
         """Those of some events that a stored wait may still take, and maybe more."""
-        keys = {(_text(each, "name"), _text(each, "key")) for each in events}
+        keys = {(text_of(each, "name"), text_of(each, "key")) for each in events}
         own: Document = {"queuePrefix": self._prefix}
         which = [own | {"eventName": name, "eventKey": key} for name, key in keys]
         stages: list[Document] = [
@@ -281,13 +321,13 @@ class Events(EventStore):
         ]
         waits = await self._stores.mongo.aggregate(WAITS, stages, WAITS_BY_EVENT)
         since = {
-            (_text(each["_id"], "name"), _text(each["_id"], "key")): each["since"]
+            (text_of(each["_id"], "name"), text_of(each["_id"], "key")): each["since"]
             for each in waits
         }
         return {
             each["_id"]
             for each in events
-            if (first := since.get((_text(each, "name"), _text(each, "key"))))
+            if (first := since.get((text_of(each, "name"), text_of(each, "key"))))
             is not None
             and (milliseconds_of(first) or 0) <= (milliseconds_of(each["at"]) or 0)
         }
@@ -296,34 +336,15 @@ class Events(EventStore):
         return f"{self._prefix}{SEPARATOR}{event_id}"
 
 
-def taken_by(execution: Document) -> Document:
-    """A query for what an execution has taken."""
-    own = f"{life_of(execution) or execution['id']}{SEPARATOR}"
-    return {"_id": {"$gte": own, "$lt": f"{own[:-1]}!"}}
-
-
-def _taken_id(claim: Claim, event_id: str) -> str:
-    execution = claim.execution
-    return f"{execution.nonce or execution.id}{SEPARATOR}{event_id}"
-
-
-def _text(document: Document, field: str) -> str | None:
-    return text_or_none(document.get(field))
-
-
-def _after(document: Document) -> Document:
-    """A condition for what comes after a document in the order of the log."""
-    at, last = document["at"], document["_id"]
-    return {"$or": [{"at": {"$gt": at}}, {"at": at, "_id": {"$gt": last}}]}
-
-
-def _read(document: Document) -> StoredEvent:
-    """The event in a document; `UnreadableError` for half of one."""
-    key, at = document.get("key"), moment_of(document.get("at"))
-    match document:
-        case {"id": str(id_), "name": str(name), "data": str(data)}:
-            if isinstance(key, str | None) and at is not None:
-                return StoredEvent(id=id_, name=name, data=data, key=key, at=at)
-        case _:
-            pass
-    raise UnreadableError("its id, name, data, key or at is not one")
+def _pages(executions: Sequence[NewExecution]) -> Iterator[list[NewExecution]]:
+    """Those whose data fits into one command."""
+    page: list[NewExecution] = []
+    size = 0
+    for each in executions:
+        size += len(each.event_data.encode())
+        if page and size > MAX_PUBLISHED_BYTES:
+            yield page
+            page, size = [], len(each.event_data.encode())
+        page.append(each)
+    if page:
+        yield page

@@ -16,7 +16,7 @@ from ...model.transitions import RETRYABLE
 from ..contract.executions import ExecutionStore, Inserted
 from .committer import DUPLICATE
 from .documents import EXECUTIONS, LIVE, STEPS, UnreadableError
-from .follow_ups import FOLLOW_UPS, follow_ups_expression
+from .outbox import FOLLOW_UPS, follow_ups_expression
 from .scripts import BACK, NOWHERE
 from .values import weight
 

@@ -1,34 +1,32 @@
-"""What has still to be done after an execution has ended.
+"""Does what is written down in executions that has still to be done for them.
 
-The change that ends an execution also writes down what follows, with the token of that
-end. Whoever made it does it at once; what a crash leaves, the sweep does. Each can be
+Whoever wrote it down does it at once; what a crash leaves, the sweep does. Each can be
 done twice, and is struck out by its name and token once it is done.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bson.datetime_ms import DatetimeMS
-from bson.int64 import Int64
 
 from ...foundations.errors import StoreUnavailable
+from ...model.events import NewEvent, sent_id
 from ...model.step_kind import StepKind
-from .documents import EXECUTIONS, HAS_WAITS, LIFE, WAITS
+from .documents import EXECUTIONS, LIFE, WAITS
 from .indexes import FOLLOW_UPS_INDEX
+from .outbox import DELETE_WAITS, FOLLOW_UPS, PUBLISH
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from .documents import Document
+    from .events import Events
     from .stores import Stores
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-FOLLOW_UPS = "followUps"
-"""The field: `{"token": …, "names": […]}`, or not there when nothing is left."""
-DELETE_WAITS = "delete-waits"
 GRACE_MILLISECONDS = 5_000
 """Milliseconds; what ended just now is being followed up by who ended it."""
 PAGE = 200
@@ -36,26 +34,15 @@ MAX_PAGES = 25
 """Pages of one sweep; the next continues."""
 
 
-def follow_ups(token: int, *, has_waits: bool) -> Document:
-    """What an update sets that ends an execution."""
-    if not has_waits:
-        return {}
-    return {FOLLOW_UPS: {"token": Int64(token), "names": [DELETE_WAITS]}}
-
-
-def follow_ups_expression(token: Any) -> Document:
-    """The same for the pipeline of an update, where the document says what there is."""
-    left = {"token": token, "names": [DELETE_WAITS]}
-    return {"$cond": [{"$eq": [f"${HAS_WAITS}", True]}, left, "$$REMOVE"]}
-
-
 class FollowUps:
-    """Does what ended executions have left to be done."""
+    """Does what executions have left to be done, those that ended and new ones."""
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, events: Events) -> None:
         self._stores = stores
+        self._events = events
         self._acts: dict[str, Callable[[Document, int], Awaitable[None]]] = {
-            DELETE_WAITS: self._delete_waits
+            DELETE_WAITS: self._delete_waits,
+            PUBLISH: self._publish,
         }
 
     async def begin(self, ended: Iterable[Document]) -> None:
@@ -100,14 +87,18 @@ class FollowUps:
         await self._stores.mongo.update(EXECUTIONS, [{"q": query, "u": change}])
 
     async def sweep(self) -> None:
-        """Do what was left behind, of what ended first."""
+        """Do what was left behind, of what ended first; then of what has not ended."""
+        before = {"$lt": DatetimeMS(self._stores.clock.now() - GRACE_MILLISECONDS)}
+        await self._sweep({"finishedAt": before})
+        await self._sweep({"finishedAt": None, "acceptedAt": before})
+
+    async def _sweep(self, when: Document) -> None:
         stores = self._stores
         query: Document = {
             "queuePrefix": stores.options.queue_prefix,
             FOLLOW_UPS: {"$exists": True},
             f"{FOLLOW_UPS}.names": {"$in": list(self._acts)},
-            "finishedAt": {"$lt": DatetimeMS(stores.clock.now() - GRACE_MILLISECONDS)},
-        }
+        } | when
         for _ in range(MAX_PAGES):
             page = await stores.mongo.find(
                 EXECUTIONS,
@@ -121,6 +112,23 @@ class FollowUps:
                 await self.do(document)
             if len(page) < PAGE:
                 return
+
+    async def _publish(self, execution: Document, _: int) -> None:
+        """Tell everybody who waits for the event that an execution is."""
+        mongo, by_id = self._stores.mongo, self._stores.documents.by_id
+        for document in await mongo.find(EXECUTIONS, by_id(execution["id"])):
+            match document:
+                case {
+                    "id": str(id_),
+                    "eventName": str(name),
+                    "eventData": str(data),
+                    "eventKey": str(key),
+                }:
+                    event = NewEvent(id=sent_id(id_), name=name, data=data, key=key)
+                    stored = await self._events.append(event)
+                    await self._events.deliver_all(stored)
+                case _:
+                    logger.warning("execution %s is no event", document["_id"])
 
     async def _delete_waits(self, ended: Document, token: int) -> None:
         """Remove the waits of an execution, except those of a claim after this end.

@@ -19,8 +19,8 @@ from .documents import (
 )
 from .errors import describe
 from .expressions import CREATED_AT, as_long
-from .follow_ups import FOLLOW_UPS, follow_ups_expression
 from .indexes import OWNER, owned_by
+from .outbox import FOLLOW_UPS, follow_ups_expression
 from .scripts import FRONT, NOWHERE
 from .values import milliseconds_of
 
@@ -267,7 +267,9 @@ _AFTERWARDS: Document = {
                 "$$REMOVE",
             ]
         },
-        FOLLOW_UPS: {"$cond": [_FLAGGED, follow_ups_expression("$token"), "$$REMOVE"]},
+        FOLLOW_UPS: {
+            "$cond": [_FLAGGED, follow_ups_expression("$token"), f"${FOLLOW_UPS}"]
+        },
     }
 }
 """What depends on the deaths and the token that it has by then."""

@@ -10,19 +10,10 @@ from typing_extensions import override
 
 from ...model.transitions import RETRYABLE
 from ..contract.retention import RetentionStore
-from .documents import (
-    EXECUTIONS,
-    HAS_WAITS,
-    LIFE,
-    STEP_LIFE,
-    STEPS,
-    TAKEN_EVENTS,
-    WAITS,
-    life_of,
-)
-from .events import taken_by
-from .follow_ups import FOLLOW_UPS
+from .documents import EXECUTIONS, LIFE, STEP_LIFE, STEPS, TAKEN_EVENTS, WAITS, life_of
+from .event_documents import taken_by
 from .indexes import ENDED, ENDED_OURS, OURS
+from .outbox import FOLLOW_UPS, HAS_WAITS
 from .values import milliseconds_of
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ...model.settlement import (
     claim_mark,
 )
 from .fields import attempt_fields, error_fields
-from .follow_ups import follow_ups
+from .outbox import follow_ups
 from .scripts import BACK, FRONT, NOWHERE
 from .statements import MergeKey, Update
 from .values import due_time, weight
@@ -83,7 +83,7 @@ class SettlementUpdate:
         self.follow_ups: Document = {}
         """What has still to be done once it is applied."""
         if self.is_terminal:
-            self.follow_ups = follow_ups(claim.token, has_waits=has_waits)
+            self.follow_ups = follow_ups(claim, has_waits=has_waits)
         self.failed_attempts = (
             _failed_attempts(settlement) if failed_attempts is None else failed_attempts
         )

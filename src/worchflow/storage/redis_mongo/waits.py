@@ -14,19 +14,12 @@ from ...model.notices import ExecutionUpdated, encode_notice
 from ...model.records import SUSPENDED, ExecutionStatus
 from ...model.tokens import ANSWER_EVENT, StoredToken
 from ..contract.waits import WaitStore
-from .documents import (
-    EXECUTIONS,
-    HAS_WAITS,
-    LIFE,
-    LIVE,
-    STEP_LIFE,
-    WAITS,
-    UnreadableError,
-)
+from .documents import EXECUTIONS, LIFE, LIVE, STEP_LIFE, WAITS, UnreadableError
 from .expressions import as_long
 from .fields import count_of, text_or_none
 from .indexes import WAITS_BY_EVENT
 from .mongo_gateway import DUPLICATE_KEY
+from .outbox import HAS_WAITS
 from .scripts import BACK
 from .steps import ClaimKey
 from .values import milliseconds_of

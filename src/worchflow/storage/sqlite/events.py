@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from ...foundations.json_text import json_text
 from ...foundations.milliseconds import from_milliseconds, to_milliseconds
-from ...model.events import LogLook, StoredEvent
+from ...model.events import LogLook, StoredEvent, event_of
 from ..contract.events import DELIVERY_PAGE, EventStore
 from .rows import BAD_ROW, UnreadableRowError, fetch
 from .times import wall_now
@@ -19,11 +19,11 @@ from .writer import one_by_one
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from ...foundations.runtime import Runtime
     from ...model.events import NewEvent
-    from ...model.records import Claim
+    from ...model.records import Claim, NewExecution
     from ...model.waits import StoredWait
     from .loop_binding import Opened
     from .rows import Row
@@ -121,7 +121,7 @@ _PRUNE = """
 class DeliveryRequest:
     """Which event to deliver, from where on."""
 
-    event: StoredEvent
+    event: NewEvent | StoredEvent
     after: str | None
 
 
@@ -187,6 +187,12 @@ def deliver(tx: Transaction, prefix: str, request: DeliveryRequest) -> str | Non
         return f"{execution} {last}"
     tx.connection.execute(_DELIVERED, (prefix, event.id))
     return None
+
+
+def publish(tx: Transaction, prefix: str, executions: Sequence[NewExecution]) -> None:
+    """Wake a page of those who wait for each of the events that executions are."""
+    for execution in executions:
+        deliver(tx, prefix, DeliveryRequest(event=event_of(execution), after=None))
 
 
 def pending(connection: sqlite3.Connection, prefix: str, now: int) -> list[Row]:
@@ -259,6 +265,7 @@ def read_event(row: Row) -> StoredEvent:
 
 _append = one_by_one(append)
 _deliver = one_by_one(deliver)
+_publish = one_by_one(publish)
 _take = one_by_one(take)
 _prune = one_by_one(prune)
 _leave_out = one_by_one(leave_out)
@@ -279,6 +286,10 @@ class Events(EventStore):
     async def deliver(self, event: StoredEvent, after: str | None = None) -> str | None:
         request = DeliveryRequest(event=event, after=after)
         return await self._opened().write(_deliver, request)
+
+    @override
+    async def publish(self, executions: Sequence[NewExecution]) -> None:
+        await self._opened().write(_publish, executions)
 
     @override
     async def find(

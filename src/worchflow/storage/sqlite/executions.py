@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from ...foundations.json_text import json_text
+from ...model.events import event_of
 from ...model.notices import ExecutionUpdated
 from ...model.records import ExecutionStatus
 from ...model.transitions import RETRYABLE
 from ..contract.executions import ExecutionStore, Inserted
 from .bulk import execute_rows, named_rows
+from .events import append
 from .rows import (
     EXECUTION_COLUMNS,
     NEW_EXECUTION_COLUMNS,
@@ -103,6 +105,9 @@ def insert(
         outcomes = [Inserted(id=execution.id) for execution in new]
     else:
         outcomes = _compare(tx, prefix, new)
+    for execution, outcome in zip(new, outcomes, strict=True):
+        if execution.event_key is not None and outcome.existing is None:
+            append(tx, prefix, event_of(execution))
     tx.hints.work.update((prefix, execution.event_name) for execution in new)
     given = iter(outcomes)
     return [[next(given) for _ in call] for call in calls]

@@ -1,0 +1,60 @@
+"""What is written down in an execution that has still to be done for it.
+
+An insert writes down that its event is to be published; what ends an execution, what
+follows its end. `follow_ups` does it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bson.int64 import Int64
+
+if TYPE_CHECKING:
+    from ...model.records import Claim
+    from .mongo_gateway import Document
+
+FOLLOW_UPS = "followUps"
+"""The field: `{"token": …, "names": […]}`, or not there when nothing is left.
+
+The token is 0 for what the insert left, else that of the end.
+"""
+HAS_WAITS = "hasWaits"
+"""The field that is set before the first wait of an execution is stored."""
+EVENT_KEY = "eventKey"
+"""The correlation key of an event that is published."""
+PUBLISH = "publish"
+DELETE_WAITS = "delete-waits"
+
+
+def to_be_published(event_key: str) -> Document:
+    """What an insert sets of an execution that is an event of the log as well."""
+    left = {"token": Int64(0), "names": [PUBLISH]}
+    return {EVENT_KEY: event_key, FOLLOW_UPS: left}
+
+
+def is_published(document: Document) -> bool:
+    """Whether nothing is left to publish of a live execution."""
+    left = document.get(FOLLOW_UPS)
+    return not (isinstance(left, dict) and left.get("token") == 0)
+
+
+def follow_ups(claim: Claim, *, has_waits: bool) -> Document:
+    """What an update sets that ends an execution.
+
+    What the insert left stays in it, if the claim has found it there.
+    """
+    if not has_waits:
+        return {}
+    names = [DELETE_WAITS]
+    if not claim.execution.is_published:
+        names.append(PUBLISH)
+    return {FOLLOW_UPS: {"token": Int64(claim.token), "names": names}}
+
+
+def follow_ups_expression(token: Any) -> Document:
+    """The same for the pipeline of an update, where the document says what there is."""
+    is_unpublished = {"$eq": [f"${FOLLOW_UPS}.token", 0]}
+    names = {"$cond": [is_unpublished, [DELETE_WAITS, PUBLISH], [DELETE_WAITS]]}
+    left = {"token": token, "names": names}
+    return {"$cond": [{"$eq": [f"${HAS_WAITS}", True]}, left, f"${FOLLOW_UPS}"]}
