@@ -35,8 +35,11 @@ def to_be_published(event_key: str) -> Document:
 
 def is_published(document: Document) -> bool:
     """Whether nothing is left to publish of a live execution."""
-    left = document.get(FOLLOW_UPS)
-    return not (isinstance(left, dict) and left.get("token") == 0)
+    match document:
+        case {"followUps": {"token": 0}}:
+            return False
+        case _:
+            return True
 
 
 def follow_ups(claim: Claim, *, has_waits: bool) -> Document:
