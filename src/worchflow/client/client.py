@@ -59,16 +59,11 @@ class WorchflowClient(Administration, CallbackMethods, Generic[Schema]):
         self._functions = {each.event_name: each for each in functions}
         self._middleware = tuple(middleware)
         self._payloads = Payloads.of(options)
-        self._sender = Sender(
-            store=self._connection.backend,
-            payloads=self._payloads,
-            schema=None if events is None else EventSchema.from_types(events),
-            data_types={name: f.data_type for name, f in self._functions.items()},
-            event_keys={
-                name: f.event_key
-                for name, f in self._functions.items()
-                if f.event_key is not None
-            },
+        self._sender = Sender.of(
+            self._connection.backend,
+            self._payloads,
+            self._functions.values(),
+            None if events is None else EventSchema.from_types(events),
         )
         self._event_log = EventLog(self._sender)
         self._answers = Answers(self._sender)

@@ -94,6 +94,16 @@ class WaitCall(NamedCall):
 
 
 @value
+class SendCall(NamedCall):
+    """One call of `step.send`, checked: what is sent, and whether as one message."""
+
+    title: str
+    is_one: bool
+    messages: tuple[Any, ...] = field(default=(), repr=False)
+    key: str | None = None
+
+
+@value
 class TokenCall(NamedCall):
     """One call of `step.token`, checked. `timeout` is in seconds."""
 

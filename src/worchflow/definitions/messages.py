@@ -74,6 +74,11 @@ def message_parts(message: object) -> MessageParts:
     )
 
 
+def is_message(value: object) -> bool:
+    """Whether it is one message, and not several: an event is iterable too."""
+    return is_event(value) or _is_envelope(value) or _is_mapping(value)
+
+
 def _mapping_parts(message: Mapping[Any, Any]) -> MessageParts:
     if set(message) - {"key"} != {"name", "data"}:
         hint = (

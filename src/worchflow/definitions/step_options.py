@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from ..foundations.durations import to_seconds, to_utc
 from ..foundations.errors import ConfigurationError, InvalidInput
 from ..foundations.limits import check_key, check_name, short
 from ..foundations.suggestions import refuse_unknown
 from ..serialization.type_forms import check_type, may_be_none
-from .calls import MISSING, SleepCall, StepCall, TokenCall, WaitCall
+from .calls import MISSING, SendCall, SleepCall, StepCall, TokenCall, WaitCall
 from .correlation_key import key_text, names_in
 from .events import as_ref
+from .messages import is_message, message_parts
 from .retry import Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from .calls import AnswerCall, Since
     from .correlation_key import Keys
     from .events import EventRef
+
+
+MAX_SENT = 10_000
+"""Messages of one step."""
 
 
 class StepOptions(TypedDict, total=False):
@@ -130,6 +136,23 @@ class StepSettings:
             ),
             self.key,
         )
+
+    def send(self, title: str, messages: Any) -> SendCall:
+        """Something to send, checked."""
+        self._refuse_for("send")
+        check_name(title, "title")
+        if is_message(messages):
+            return SendCall(title, is_one=True, messages=(messages,), key=self.key)
+        if isinstance(messages, str | type) or not hasattr(messages, "__iter__"):
+            message_parts(messages)  # Says what is wrong with it.
+        several = tuple(islice(cast("Iterable[Any]", messages), MAX_SENT + 1))
+        if len(several) > MAX_SENT:
+            raise InvalidInput(
+                f"step.send takes up to {MAX_SENT:,} messages at once: send them in "
+                "several steps, with options(key=…)",
+                field="messages",
+            )
+        return SendCall(title, is_one=False, messages=several, key=self.key)
 
     def token(
         self,

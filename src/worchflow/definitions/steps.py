@@ -13,12 +13,12 @@ from .step_options import UNSET
 from .tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
     from datetime import datetime
 
     from typing_extensions import TypeForm, Unpack
 
-    from ..foundations.types import Duration, P
+    from ..foundations.types import Duration, Message, P
     from .calls import Since
     from .correlation_key import Keys
     from .events import Event, EventRef
@@ -204,6 +204,29 @@ class Step(StepFacade):
         """
         call = self._settings.wait_for_event(title, event, key, since, timeout)
         return self._runner.run(call)
+
+    @overload
+    def send(
+        self, title: str, message: Message[Any] | Mapping[str, object], /
+    ) -> Coroutine[object, None, str]: ...
+    @overload
+    def send(
+        self, title: str, messages: Iterable[Message[Any] | Mapping[str, object]], /
+    ) -> Coroutine[object, None, list[str]]: ...
+    def send(self, title: str, messages: Any, /) -> Coroutine[Any, Any, Any]:
+        """Send a message, or several, once, however often the handler runs again.
+
+        The id of the execution that it starts, or a list of them in order. Those
+        executions are on their own: what becomes of this one does not matter to them.
+        They inherit its headers. Once this is awaited all are accepted durably, and a
+        crash before leaves them the same ids, so that none is accepted twice.
+
+        Raises `InvalidInput` for a bad title and for more than 10,000 messages,
+        `EventValidationError` for what is no message, `ConfigurationError` for an
+        option other than `key`, and `DuplicateStep`. Data that does not fit its event
+        fails the execution at once: nothing of the step is sent.
+        """
+        return self._runner.run(self._settings.send(title, messages))
 
     @overload
     def token(

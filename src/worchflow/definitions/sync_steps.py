@@ -11,12 +11,12 @@ from .steps import E, StepFacade
 from .tokens import SyncToken
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
     from typing_extensions import TypeForm, Unpack
 
-    from ..foundations.types import Duration, P
+    from ..foundations.types import Duration, Message, P
     from .calls import Since
     from .correlation_key import Keys
     from .events import EventRef
@@ -152,6 +152,18 @@ class SyncStep(StepFacade):
         """As `Step.wait_for_event`, but blocks until the event came, or did not."""
         call = self._settings.wait_for_event(title, event, key, since, timeout)
         return self._runner.run_blocking(call)
+
+    @overload
+    def send(
+        self, title: str, message: Message[Any] | Mapping[str, object], /
+    ) -> str: ...
+    @overload
+    def send(
+        self, title: str, messages: Iterable[Message[Any] | Mapping[str, object]], /
+    ) -> list[str]: ...
+    def send(self, title: str, messages: Any, /) -> Any:
+        """As `Step.send`, but blocks until all are accepted."""
+        return self._runner.run_blocking(self._settings.send(title, messages))
 
     @overload
     def token(

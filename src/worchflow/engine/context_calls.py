@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..definitions.calls import (
     AnswerCall,
     NamedCall,
+    SendCall,
     SleepCall,
     StepCall,
     TokenCall,
@@ -20,6 +21,7 @@ from ..foundations.ids import step_id
 from .calling_thread import CallingThread, runs_a_loop
 from .execution_log import ExecutionLog
 from .operations.run import Run
+from .operations.send import Send
 from .operations.sleep import Sleep
 from .operations.token import AwaitAnswer, MakeToken
 from .operations.wait_for_event import WaitForEvent
@@ -40,6 +42,7 @@ OPERATIONS: Mapping[
     StepCall: Run,
     SleepCall: Sleep,
     WaitCall: WaitForEvent,
+    SendCall: Send,
     TokenCall: MakeToken,
     AnswerCall: AwaitAnswer,
 }

@@ -15,7 +15,7 @@ from .replay import Replay
 from .step_ids import StepIdAllocator
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from ..definitions.calls import NamedCall
     from ..definitions.function import AnyFunction
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..model.waits import NewWait, StoredWait
     from .operation import Operation
     from .scope import Scope
+    from .sending import Prepared
     from .worker_runtime import WorkerRuntime
 
 logger = logging.getLogger("worchflow.engine")
@@ -165,6 +166,20 @@ class Journal:
             wait.title,
             f"takes event {event.id}",
         )
+
+    async def send(self, messages: Sequence[Prepared], title: str) -> None:
+        """Have executions accepted, after all that was recorded before.
+
+        An id that exists is taken for what an earlier try has sent. Repeated until the
+        store answers.
+        """
+        runtime = self._runtime
+
+        async def accept() -> None:
+            if await runtime.store.steps.flush(self._claim):
+                await runtime.sender.insert(messages, first_counts=True)
+
+        await self._until_answered(accept, title, "sends its messages")
 
     async def append_event(self, event: NewEvent, title: str) -> StoredEvent:
         """Append an event to the log, for a wait of this execution; what is stored.

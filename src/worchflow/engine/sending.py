@@ -28,11 +28,13 @@ from ..model.records import NewExecution
 from .served_events import ServedEvents
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
     from typing import Unpack
 
     from ..definitions.correlation_key import Keys, KeySource
     from ..definitions.event_schema import EventSchema
+    from ..definitions.function import AnyFunction
     from ..definitions.messages import MessageParts
     from ..foundations.types import Duration, Payload
     from ..serialization.payloads import Payloads
@@ -125,6 +127,28 @@ class Sender:
     """What the correlation key is of each event this process has a function for."""
     served: ServedEvents = field(default_factory=ServedEvents, init=False)
 
+    @classmethod
+    def of(
+        cls,
+        store: Backend,
+        payloads: Payloads,
+        functions: Iterable[AnyFunction],
+        schema: EventSchema | None = None,
+    ) -> Sender:
+        """One that knows the events of some functions."""
+        known = tuple(functions)
+        return cls(
+            store=store,
+            payloads=payloads,
+            schema=schema,
+            data_types={each.event_name: each.data_type for each in known},
+            event_keys={
+                each.event_name: each.event_key
+                for each in known
+                if each.event_key is not None
+            },
+        )
+
     def new_id(self) -> str:
         """An id for an execution."""
         return new_execution_id(self.store.options.runtime)
@@ -192,12 +216,15 @@ class Sender:
             return inherited
         return check_headers({**inherited, **check_headers(given)})
 
-    async def insert(self, prepared: Sequence[Prepared]) -> list[Accepted]:
+    async def insert(
+        self, prepared: Sequence[Prepared], *, first_counts: bool = False
+    ) -> list[Accepted]:
         """Insert in batches; one outcome each, in order.
 
         `ExecutionConflict` names the first id that belongs to something else, after
-        everything else was accepted. `StoreUnavailable` tells which ids are accepted
-        and which unknown.
+        everything else was accepted; with `first_counts` what was accepted first under
+        an id of this queue prefix is what is meant. `StoreUnavailable` tells which ids
+        are accepted and which unknown.
         """
         accepted: list[Accepted] = []
         conflict: ExecutionConflict | None = None
@@ -216,7 +243,9 @@ class Sender:
                 raise
             await self._publish(batch, outcomes)
             for one, outcome in zip(batch, outcomes, strict=True):
-                if self._conflicts(one, outcome):
+                if outcome.is_foreign or (
+                    not first_counts and self._conflicts(one, outcome)
+                ):
                     conflict = conflict or _conflict(one, outcome)
                     continue
                 if self.schema is None and one.execution.event_name not in known:
@@ -253,8 +282,6 @@ class Sender:
 
     def _conflicts(self, prepared: Prepared, outcome: Inserted) -> bool:
         existing, new = outcome.existing, prepared.execution
-        if outcome.is_foreign:
-            return True
         if existing is None:
             return False
         if existing.event_name != new.event_name:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..serialization.payloads import Payloads
     from ..storage.contract.backend import Backend
     from .emitter import Emitter
+    from .sending import Sender
     from .slot import ParkingCounts
     from .threads import Threads
 
@@ -34,3 +35,5 @@ class WorkerRuntime:
     repeated: RepeatedLines
     """For lines that every execution would log while a store does not answer."""
     parking: ParkingCounts
+    sender: Sender
+    """For what executions send."""

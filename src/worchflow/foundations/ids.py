@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from uuid import UUID, uuid5
 
 if TYPE_CHECKING:
     from .runtime import Runtime
 
+DERIVED = UUID("5f1c2a0e-7d0b-4a53-9a26-0d3b6f0c8e11")
+"""The namespace of the ids that are derived from others."""
 SEPARATOR = "\x1f"
 """Stands between a title and its count or key; no title can contain it."""
 
@@ -41,6 +44,14 @@ def step_id(title: str, *, use: int = 1, key: str | None = None) -> str:
     else:
         text = title
     return _md5(text)
+
+
+def derived_id(life: str, step_id: str, number: int = 0) -> str:
+    """The id of an execution that a step makes: the same however often it is done.
+
+    `life` tells the execution of the step from others that have had its id.
+    """
+    return str(uuid5(DERIVED, f"{life}{SEPARATOR}{step_id}{SEPARATOR}{number}"))
 
 
 def step_name(title: str, key: str | None) -> str:

@@ -11,6 +11,7 @@ class StepKind(StrEnum):
     RUN = "run"
     SLEEP = "sleep"
     WAIT = "wait"
+    SEND = "send"
     TOKEN = "token"  # noqa: S105 - a word
 
     @classmethod

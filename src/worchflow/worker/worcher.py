@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from ..definitions.registry import FunctionRegistry
 from ..engine.emitter import CallbackMethods, Callbacks, Emitter
 from ..engine.ownership import Interruption
+from ..engine.sending import Sender
 from ..engine.slot import ParkingCounts
 from ..engine.threads import Threads
 from ..engine.worker_runtime import WorkerRuntime
@@ -88,10 +89,10 @@ class Worcher(CallbackMethods):
         self._backend = make_backend(StoreChoice.of(shared))
         self._opened = False
         self._lifespan = Lifespan(lifespan)
-        clock = self._backend.options.runtime
+        clock, payloads = self._backend.options.runtime, Payloads.of(shared)
         self._runtime = WorkerRuntime(
             store=self._backend,
-            payloads=Payloads.of(shared),
+            payloads=payloads,
             middleware=tuple(middleware),
             emitter=self._emitter,
             # Those of plain handlers that are parked stay taken.
@@ -101,6 +102,7 @@ class Worcher(CallbackMethods):
             random=clock.random,
             repeated=RepeatedLines(clock.monotonic),
             parking=ParkingCounts(),
+            sender=Sender.of(self._backend, payloads, self._registry),
         )
         self._slots = ExecutionSlots(self._runtime, self._registry, self.options)
         self._background = Background(self._emitter)
@@ -341,6 +343,7 @@ class Worcher(CallbackMethods):
     async def _leave(self, *, drained: bool) -> None:
         if self._watch is not None:
             self._watch.stop()
+        self._runtime.sender.served.close()
         try:
             await self._membership.leave(drained=drained)
         finally:

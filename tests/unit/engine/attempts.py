@@ -17,6 +17,7 @@ from worchflow.engine.attempt import Attempt
 from worchflow.engine.emitter import Emitter
 from worchflow.engine.ownership import Interruption
 from worchflow.engine.runner import ExecutionRunner
+from worchflow.engine.sending import Sender
 from worchflow.engine.slot import ParkingCounts
 from worchflow.engine.threads import Threads
 from worchflow.engine.worker_runtime import WorkerRuntime
@@ -54,6 +55,10 @@ class Steps(StepStore):
         if self.failures:
             raise self.failures.pop(0)
         return await self.stored.checkpoint(claim, step)
+
+    @override
+    async def flush(self, claim: Claim) -> bool:
+        return await self.stored.flush(claim)
 
     async def recorded(self) -> list[StoredStep]:
         """What the store has of the execution."""
@@ -111,6 +116,7 @@ class Engine:
             random=lambda: 0.0,
             repeated=RepeatedLines(SYSTEM.monotonic),
             parking=ParkingCounts(),
+            sender=Sender(store=self.backend, payloads=Payloads()),
         )
         self.slot = OpenSlot()
         self._held: Claim | None = None

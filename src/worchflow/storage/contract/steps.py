@@ -28,3 +28,12 @@ class StepStore(ABC):
         for the one that has its id now: `ExecutionNotFound`, or the step as it is
         given. With a completed one a `StepCompleted` notice is published.
         """
+
+    @abstractmethod
+    async def flush(self, claim: Claim) -> bool:
+        """Return once everything recorded under a claim survives the loss of Redis.
+
+        To be called before anything leaves the execution, on the backend by which the
+        claim will be settled. False for a claim that cannot settle with what it has
+        made of its steps: then nothing may leave it.
+        """

@@ -139,6 +139,10 @@ class Steps(StepStore):
         self.forget_claim(claim)
         return True
 
+    @override
+    async def flush(self, claim: Claim) -> bool:
+        return self.is_flushed(claim) or await self.barrier(claim)
+
     def forget_claim(self, claim: Claim) -> None:
         """A claim was settled: nothing of it is waited for any more."""
         self._unflushed.pop(ClaimKey.of(claim), None)

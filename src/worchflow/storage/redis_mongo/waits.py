@@ -81,7 +81,7 @@ class Waits(WaitStore):
         now = stores.clock.now()
         prefix = stores.options.queue_prefix
         documents = [wait_document(claim, wait, prefix, now) for wait in waits]
-        is_fact = self._steps.is_flushed(claim) or await self._steps.barrier(claim)
+        is_fact = await self._steps.flush(claim)
         if is_fact and (self.may_have(claim) or await self._announce(claim)):
             for start in range(0, len(documents), MAX_ADDED_AT_ONCE):
                 page = slice(start, start + MAX_ADDED_AT_ONCE)

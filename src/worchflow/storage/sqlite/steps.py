@@ -164,3 +164,7 @@ class Steps(StepStore):
         write = StepWrite(claim, step)
         size = len(step.result or "")
         return await self._opened().write(checkpoint, write, size=size)
+
+    @override
+    async def flush(self, claim: Claim) -> bool:
+        return True
