@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid5
 
 if TYPE_CHECKING:
     from .runtime import Runtime
 
-DERIVED = UUID("5f1c2a0e-7d0b-4a53-9a26-0d3b6f0c8e11")
-"""The namespace of the ids that are derived from others."""
 SEPARATOR = "\x1f"
 """Stands between a title and its count or key; no title can contain it."""
 
@@ -51,7 +48,8 @@ def derived_id(life: str, step_id: str, number: int = 0) -> str:
 
     `life` tells the execution of the step from others that have had its id.
     """
-    return str(uuid5(DERIVED, f"{life}{SEPARATOR}{step_id}{SEPARATOR}{number}"))
+    text = f"{life}{SEPARATOR}{step_id}{SEPARATOR}{number}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def step_name(title: str, key: str | None) -> str:
