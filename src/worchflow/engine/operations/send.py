@@ -4,39 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ...definitions.calls import SendCall
 from ...foundations.errors import InvalidInput
 from ...foundations.ids import derived_id
 from ...model.step_kind import StepKind
 from ..step_results import fatal, record_result, replay
+from ..step_use import StepUse
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from ...definitions.calls import SendCall
     from ...model.records import StoredStep
-    from ..attempt import Attempt
     from ..sending import Prepared
-    from ..threads import Executor
 
 
-class Send:
+class Send(StepUse[SendCall]):
     """One use of `step.send` in one attempt.
 
     The ids are derived from the execution and the step, so what a crash keeps from
     being recorded finds itself accepted.
     """
 
-    __slots__ = ("_attempt", "call", "started_at", "step_id", "tries")
+    __slots__ = ()
     kind: ClassVar[StepKind] = StepKind.SEND
-
-    def __init__(
-        self, attempt: Attempt, call: SendCall, step_id: str, _: Executor
-    ) -> None:
-        self.call = call
-        self.step_id = step_id
-        self.tries = 1
-        self.started_at: datetime | None = None
-        self._attempt = attempt
 
     def replay(self, recorded: StoredStep) -> Any:
         """The ids of what was sent."""
@@ -45,8 +33,7 @@ class Send:
     async def do(self) -> Any:
         """Have all accepted, and record their ids."""
         attempt = self._attempt
-        self.started_at = attempt.runtime.clock.now()
-        await attempt.claim_held()
+        await self.begin()
         try:
             prepared = [self._prepared(*each) for each in enumerate(self.call.messages)]
         except InvalidInput as error:

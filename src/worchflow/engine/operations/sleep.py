@@ -4,38 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ...definitions.calls import SleepCall
 from ...model.step_kind import StepKind
 from ...model.waits import NewWait
 from ..parking import Waiting
 from ..step_results import record_result, refuse_other_kind, replay
+from ..step_use import StepUse
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from ...definitions.calls import SleepCall
     from ...model.records import StoredStep
-    from ..attempt import Attempt
-    from ..threads import Executor
 
 
-class Sleep:
+class Sleep(StepUse[SleepCall]):
     """One use of `step.sleep` or `step.sleep_until` in one attempt.
 
     The store knows of it unless it is shorter than an attempt is parked: then a crash
     lets it begin anew.
     """
 
-    __slots__ = ("_attempt", "call", "started_at", "step_id", "tries")
+    __slots__ = ()
     kind: ClassVar[StepKind] = StepKind.SLEEP
-
-    def __init__(
-        self, attempt: Attempt, call: SleepCall, step_id: str, _: Executor
-    ) -> None:
-        self.call = call
-        self.step_id = step_id
-        self.tries = 1
-        self.started_at: datetime | None = None
-        self._attempt = attempt
 
     def replay(self, recorded: StoredStep) -> Any:
         """Nothing: it is over."""
@@ -44,8 +32,7 @@ class Sleep:
     async def do(self) -> Any:
         """Wait until its time has come, and record it."""
         attempt = self._attempt
-        self.started_at = attempt.runtime.clock.now()
-        await attempt.claim_held()
+        await self.begin()
         await attempt.parking.wait(await self._begin())
         return await record_result(attempt, self, None, None)
 

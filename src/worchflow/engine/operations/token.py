@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
-from ...definitions.calls import AnswerCall
+from ...definitions.calls import AnswerCall, TokenCall
 from ...foundations.errors import SerializationError
 from ...model.events import NewEvent
 from ...model.step_kind import StepKind
@@ -12,36 +12,23 @@ from ...model.tokens import ANSWER_EVENT, NO_ANSWER, answer_id
 from ...model.waits import AwaitedEvent, NewWait
 from ..parking import Waiting
 from ..step_results import fatal, record_result, refuse_other_kind, replay
+from ..step_use import StepUse
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from ...definitions.calls import TokenCall
     from ...model.events import StoredEvent
     from ...model.records import StoredStep
     from ...model.waits import StoredWait
-    from ..attempt import Attempt
-    from ..threads import Executor
 
 
-class MakeToken:
+class MakeToken(StepUse[TokenCall]):
     """One use of `step.token` in one attempt.
 
     What is durable of it is its wait: first write wins, so a later attempt finds the
     same token. What is recorded under its identity is the answer.
     """
 
-    __slots__ = ("_attempt", "call", "started_at", "step_id", "tries")
+    __slots__ = ()
     kind: ClassVar[StepKind] = StepKind.TOKEN
-
-    def __init__(
-        self, attempt: Attempt, call: TokenCall, step_id: str, _: Executor
-    ) -> None:
-        self.call = call
-        self.step_id = step_id
-        self.tries = 1
-        self.started_at: datetime | None = None
-        self._attempt = attempt
 
     def replay(self, recorded: StoredStep) -> Any:
         """The token, which has its answer already."""
@@ -86,20 +73,11 @@ class MakeToken:
         return call.make(token_of(wait), answer)
 
 
-class AwaitAnswer:
+class AwaitAnswer(StepUse[AnswerCall]):
     """One use of a token in one attempt: its answer, or None when its time is over."""
 
-    __slots__ = ("_attempt", "call", "started_at", "step_id", "tries")
+    __slots__ = ()
     kind: ClassVar[StepKind] = StepKind.TOKEN
-
-    def __init__(
-        self, attempt: Attempt, call: AnswerCall, step_id: str, _: Executor
-    ) -> None:
-        self.call = call
-        self.step_id = step_id
-        self.tries = 1
-        self.started_at: datetime | None = None
-        self._attempt = attempt
 
     def replay(self, recorded: StoredStep) -> Any:
         """The answer as the type that the code names now, or None."""
@@ -108,7 +86,7 @@ class AwaitAnswer:
     async def do(self) -> Any:
         """Wait for the answer, and record it, or that the time was over."""
         attempt = self._attempt
-        self.started_at = attempt.runtime.clock.now()
+        await self.begin()
         wait = attempt.journal.waits[self.step_id]
         while True:
             await attempt.claim_held()

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
+from ...definitions.calls import WaitCall
 from ...foundations.errors import SerializationError
 from ...model.events import LogLook, sent_id
 from ...model.step_kind import StepKind
 from ...model.waits import AwaitedEvent, NewWait
 from ..parking import Waiting
 from ..step_results import record_result, refuse_other_kind, replay
+from ..step_use import StepUse
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from ...definitions.calls import WaitCall
     from ...model.events import StoredEvent
     from ...model.records import StoredStep
     from ...model.waits import StoredWait
@@ -25,33 +24,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger("worchflow.engine")
 
 
-class WaitForEvent:
+class WaitForEvent(StepUse[WaitCall]):
     """One use of `step.wait_for_event` in one attempt.
 
     The wait is stored before the log is looked at, so that whoever appends an event
     later finds it.
     """
 
-    __slots__ = (
-        "_attempt",
-        "_open_waits",
-        "_passed",
-        "_wait",
-        "call",
-        "started_at",
-        "step_id",
-        "tries",
-    )
+    __slots__ = ("_open_waits", "_passed", "_wait")
     kind: ClassVar[StepKind] = StepKind.WAIT
 
     def __init__(
-        self, attempt: Attempt, call: WaitCall, step_id: str, _: Executor
+        self, attempt: Attempt, call: WaitCall, step_id: str, threads: Executor
     ) -> None:
-        self.call = call
-        self.step_id = step_id
-        self.tries = 1
-        self.started_at: datetime | None = None
-        self._attempt = attempt
+        super().__init__(attempt, call, step_id, threads)
         self._open_waits = attempt.open_waits(call.event_name, call.correlation_key)
         self._wait: StoredWait | None = None
         """None until the store knows of it."""
@@ -66,7 +52,7 @@ class WaitForEvent:
     async def do(self) -> Any:
         """Wait for the event, and record it, or that its time was over."""
         attempt, open_waits = self._attempt, self._open_waits
-        self.started_at = attempt.runtime.clock.now()
+        await self.begin()
         try:
             while True:
                 async with open_waits.turn:

@@ -1,0 +1,35 @@
+"""What the operations have in common that are tried once in an attempt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ..definitions.calls import NamedCall
+    from .attempt import Attempt
+    from .threads import Executor
+
+CallT = TypeVar("CallT", bound="NamedCall")
+
+
+class StepUse(Generic[CallT]):
+    """One use of an operation in one attempt."""
+
+    __slots__ = ("_attempt", "call", "started_at", "step_id", "tries")
+    started_at: datetime | None
+
+    def __init__(
+        self, attempt: Attempt, call: CallT, step_id: str, _: Executor
+    ) -> None:
+        self.call = call
+        self.step_id = step_id
+        self.tries = 1
+        self.started_at = None
+        self._attempt = attempt
+
+    async def begin(self) -> None:
+        """Note when it began, once it is certain that the claim holds."""
+        self.started_at = self._attempt.runtime.clock.now()
+        await self._attempt.claim_held()
