@@ -1,9 +1,10 @@
-"""Nine executions that make every store call, and what each has to end with."""
+"""Ten executions that make every store call, and what each has to end with."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from worchflow import (
     WrongState,
     event,
 )
+from worchflow.engine.operations.token import token_of
 from worchflow.foundations.ids import new_worker_id
 from worchflow.ledger import Kind, Ledger, LedgerMiddleware, read
 from worchflow.model.records import WorkerRecord
@@ -35,6 +37,8 @@ PARK_FOR = 0.05
 """Seconds after which what waits longer is suspended."""
 NAP = 1.0
 """Seconds that one sleeps, twice: much longer, however slow the machine is."""
+AT_ONCE = 0.001
+"""Seconds after which a token's time is over: before it is asked for, or nearly so."""
 RETRIES = Retry(max_retries=5, delay=0.05)
 ENDS: dict[str, tuple[str, Any]] = {
     "plain": ("completed", 12),
@@ -46,6 +50,7 @@ ENDS: dict[str, tuple[str, Any]] = {
     "orphan": ("completed", 72),
     "slept": ("completed", 82),
     "told": ("completed", 92),
+    "asked": ("completed", 102),
 }
 """How each execution has to end, and with what."""
 
@@ -92,7 +97,7 @@ def make_app(backend: Backend, ledger: Ledger, mended: Path) -> Worchflow[Any]:
             raise Broken
         if kind == "mended" and not is_mended():
             raise NonRetryable("not mended yet")
-        if kind in ("slept", "told"):
+        if kind in ("slept", "told", "asked"):
             value = await _waited(ctx, value)
         if kind == "stopped":
             return await ctx.step.run("Wait to be stopped", wait)
@@ -116,9 +121,14 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 
 
 async def _waited(ctx: Context[Work], value: int) -> int:
-    """Wait for a time, or for an event that has the value."""
+    """Wait for a time, or for an event or an answer that has the value."""
     if ctx.data.kind == "told":
         return await ctx.step.wait_for_event("News", NEWS, key=ctx.execution_id)
+    if ctx.data.kind == "asked":
+        # Nobody answers the first: its time is over, and the log says so.
+        if await (await ctx.step.token("Clerk", int, timeout=AT_ONCE)) is not None:
+            raise NonRetryable("an answer that nobody gave")
+        return await (await ctx.step.token("Manager", int))
     # Twice: the second suspension removes the wait that was over.
     await ctx.step.sleep("Nap", NAP)
     await ctx.step.sleep("Nap", NAP)
@@ -209,6 +219,8 @@ class Driver:
                 await self._mend()
             elif kind == "told" and execution.status == "waiting":
                 await self._tell()
+            elif kind == "asked" and execution.status == "waiting":
+                await self._answer()
             elif kind == "stopped" and self._waits(execution):
                 await insist(lambda: self._client.cancel(self._id("stopped")))
             live = live or not execution.status.is_terminal
@@ -225,6 +237,14 @@ class Driver:
         id_ = self._id("told")
         await insist(lambda: self._client.emit(NEWS(91), key=id_, id=f"{id_}.news"))
         await insist(lambda: self._backend.events.prune(3600, 1))
+
+    async def _answer(self) -> None:
+        """Complete what an execution waits for; it is suspended until then."""
+        waits = await insist(lambda: self._backend.waits.all(self._id("asked")))
+        for token_id in [token_of(each) for each in waits if each.title == "Manager"]:
+            # An earlier call may have been applied although it had failed.
+            with suppress(WrongState):
+                await insist(lambda id_=token_id: self._client.complete(id_, 101))
 
     async def _mend(self) -> None:
         self._mended.touch()

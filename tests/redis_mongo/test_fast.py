@@ -16,6 +16,7 @@ from tests.waiting import until
 from worchflow.foundations.errors import StoreUnavailable
 from worchflow.model.records import Claim, ExecutionStatus, StepStatus, StoredStep
 from worchflow.model.settlement import Completed
+from worchflow.model.step_kind import StepKind
 from worchflow.storage.redis_mongo import steps
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 
@@ -114,6 +115,22 @@ async def test_a_failed_step_is_recorded_strictly(
     claim = await claim_one(backend, await joined(backend))
     go_on = hold_back(backend, monkeypatch)
     step = new_step(1, status=StepStatus.FAILED, result=None)
+    recording = asyncio.create_task(backend.steps.checkpoint(claim, step))
+    done, _ = await asyncio.wait({recording}, timeout=0.2)
+    assert not done
+    go_on.set()
+    assert await recording == step
+
+
+@pytest.mark.parametrize("kind", sorted(set(StepKind) - {StepKind.RUN}))
+async def test_the_end_of_a_wait_is_recorded_strictly(
+    backend: RedisMongoBackend, kind: StepKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Redis holds no kinds: who found it there alone would take it for a step's value.
+    await insert_one(backend)
+    claim = await claim_one(backend, await joined(backend))
+    go_on = hold_back(backend, monkeypatch)
+    step = new_step(1, kind=kind)
     recording = asyncio.create_task(backend.steps.checkpoint(claim, step))
     done, _ = await asyncio.wait({recording}, timeout=0.2)
     assert not done

@@ -40,6 +40,10 @@ FAULTS = (
 
 SKEW = 0.25
 """Seconds; a lease of 3 s ends, for its owner, 0.6 s before it does for the server."""
+SLOWLY_REPLICATED = (0.02, 0.08)
+"""Seconds until a majority has a write, where the secondaries are slow."""
+SLOW_SHARE = 0.4
+"""Of the runs."""
 LOSES_REDIS = frozenset({"wipe", "evict", "go_back"})
 """Faults after which Redis lacks what it acknowledged."""
 
@@ -74,6 +78,7 @@ class Faults:
         self._kinds = [kinds[name] for name in chosen]
         self._snapshots = [self._network.redis.snapshot()]
         self._take_snapshots = "go_back" in chosen
+        self._replicated = REPLICATED
 
     def begin(self) -> None:
         """Let things go wrong until the simulation calms down."""
@@ -85,6 +90,8 @@ class Faults:
                 late_request=random.choice((0.0, 0.01, 0.03)),
                 silent=random.random(),
             )
+        if random.random() < SLOW_SHARE:
+            self._network.replicated = self._replicated = SLOWLY_REPLICATED
         self._world.after(random.uniform(0.2, 0.8), self._next)
 
     def _next(self) -> None:
@@ -192,6 +199,6 @@ class Faults:
             network.mongo_skew = random.uniform(-SKEW, SKEW)
             self._hits["primary's clock"] += 1
             network.stop_mongo(random.uniform(0.0, 0.5))
-            network.replicated = REPLICATED
+            network.replicated = self._replicated
 
         self._world.after(lag, step_down)

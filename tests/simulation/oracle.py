@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from tests.simulation.mongo_values import Document
 from tests.simulation.network import Network
+from tests.simulation.oracle_of_events import EventOracle
+from tests.simulation.oracle_of_tokens import TokenOracle
+from tests.simulation.plans import KINDS, WAIT, Plan
 from tests.simulation.processes import Process, World
 from worchflow.foundations.ids import step_id
 from worchflow.model.records import TERMINAL, ExecutionStatus
@@ -21,8 +24,6 @@ from worchflow.model.transitions import can_move
 
 CLOCKS_DIFFER = 1.0
 """Virtual seconds by which a sleep may seem shorter: primaries' clocks differ."""
-PRIMARIES_DIFFER = 0.5
-"""Seconds by which the clocks of two primaries differ at most."""
 POISON_AFTER = 7
 """Recoveries without which nothing is given up as poison."""
 
@@ -30,47 +31,6 @@ POISON_AFTER = 7
 def move(before: ExecutionStatus, after: ExecutionStatus) -> str:
     """What a change of status is counted as."""
     return f"{before} to {after}"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One execution, and how it has to end if nobody cancels it."""
-
-    id: str
-    kind: str
-    failures: int = 0
-    """How many attempts fail before one does not."""
-    delay: float = 0.0
-    seconds: float = 0.1
-    """About how long each of its steps takes."""
-    nap: float = 0.0
-    """How long it sleeps in between, if it does, or waits for the last event."""
-    news: int = 0
-    """Events that are emitted for it; some take no more than two."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What the executions of one function have in common."""
-
-    titles: tuple[str, ...]
-    """The steps whose values are its result, in order."""
-    status: str = "completed"
-    own_failures: int = 0
-    """Attempts that fail beside the planned ones."""
-    tries: int = 1
-    """How often one attempt may start one step."""
-
-
-KINDS = {
-    "sequence": Kind(("first", "second", "third")),
-    "parallel": Kind(("left", "middle", "right")),
-    "compensated": Kind(("refund",), tries=2),
-    "hopeless": Kind(("only",), status="failed", own_failures=1),
-    "threaded": Kind(("before", "in a thread")),
-    "slept": Kind(("before", "after")),
-    "told": Kind(("one", "other", "after")),
-}
 
 
 @dataclass(eq=False)
@@ -120,10 +80,8 @@ class Oracle:
         self._recovered_from_slots = 0
         """Recoveries of executions that never wait: a parked one has no slot."""
         self._results: dict[str, Any] = {}
-        self._taken: dict[tuple[str, str], str] = {}
-        """By which step each event of an execution was taken."""
-        self._emitted: dict[str, list[tuple[str, datetime]]] = defaultdict(list)
-        """Of each execution the events that were certainly accepted by then."""
+        self.events = EventOracle(self)
+        self.tokens = TokenOracle(self)
         self.network.mongo.observe = self._written
         self.network.mongo.observe_loss = self._rolled_back
 
@@ -176,24 +134,6 @@ class Oracle:
     def saw_failure(self, id: str, title: str) -> None:
         """A handler was told that a step has failed for good."""
         self._failed[id, title] = (len(self._retries[id]), self.world.now)
-
-    def took(self, id: str, title: str, value: str | None) -> None:
-        """A handler was given an event, or is told that none came in time."""
-        self.saw(id, title, value or "nothing")
-        if value is None:
-            return
-        self.counts["events taken"] += 1
-        if self._taken.setdefault((id, value), title) != title:
-            self.violated(f"{value} ends two waits", id)
-
-    def has_event(self, id: str, number: int) -> bool:
-        """Whether an event of an execution is accepted, as only the store can say."""
-        stored = self.network.mongo.collection("events").committed(f"w {id}-{number}")
-        return stored is not None
-
-    def was_emitted(self, id: str, value: str) -> None:
-        """A client was told that an event of an execution is accepted."""
-        self._emitted[id].append((value, self._server_now()))
 
     def was_told(self, id: str, outcome: object) -> None:
         """A client was told how an execution ended."""
@@ -262,7 +202,7 @@ class Oracle:
         elif name == "steps":
             self._step_changes(old, new)
             if new is not None and new.get("kind") == "wait":
-                self._wait_ends(new)
+                self.events.wait_ends(new)
         elif name == "workers" and old is not None and new is not None:
             self._worker_changes(key, old, new)
 
@@ -285,34 +225,16 @@ class Oracle:
         else:
             self.violated(f"the record {document['_id']} is changed")
 
-    def _wait_ends(self, step: Document) -> None:
-        """A wait that ends without an event: there was none that it could take."""
-        result = step.get("result")
-        if result not in (None, "null"):
-            return
-        self.counts["waits timed out"] += 1
-        id_ = step["executionId"]
-        wait = self.network.mongo.collection("waits").latest.get(step["_id"])
-        if wait is None:
-            return
-        deadline = wait["deadline"]
-        taken = self.network.mongo.collection("takenEvents").latest.values()
-        gone = {each["eventId"] for each in taken if each["executionId"] == id_}
-        latest = deadline - timedelta(seconds=PRIMARIES_DIFFER)
-        for value, at in self._emitted[id_]:
-            event_id = f"{id_}-{value.split()[1]}"
-            if at < latest and event_id not in gone:
-                self.violated(f"{value} had come before its wait timed out", id_)
-
     def _worker_changes(self, key: Any, old: Document, new: Document) -> None:
         if new.get("dead") and not old.get("dead"):
             executions = self.network.mongo.collection("executions").latest.values()
             owns = any(each.get("owner") == key for each in executions)
-            if owns and old["expiresAt"] >= self._server_now():
+            if owns and old["expiresAt"] >= self.server_now():
                 self.violated(f"worker {key} is declared dead before its lease ended")
             self.counts["workers declared dead"] += 1
 
-    def _server_now(self) -> datetime:
+    def server_now(self) -> datetime:
+        """The primary's clock."""
         return self.network._mongo_now()
 
     def _execution_changes(
@@ -365,7 +287,7 @@ class Oracle:
         owner, token = old["owner"], old["token"]
         if new.get("recoveries", 0) > old.get("recoveries", 0):
             self.counts["recoveries"] += 1
-            if self.plans[key].kind not in ("slept", "told"):
+            if self.plans[key].kind not in WAIT:
                 self._recovered_from_slots += 1
             worker = self.network.mongo.collection("workers").latest.get(owner)
             if worker is not None and not worker.get("dead"):

@@ -5,7 +5,7 @@
     .venv/bin/python -m tests.simulation.run --mutants 200 the table of the mutants
 
 It ends with 1 if a promise was broken, if a kind of fault never mattered, or if a
-move between two statuses was never made.
+move between two statuses or an end of a token never came up.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from unittest import mock
 from tests.simulation.faults import FAULTS
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.oracle import move
+from tests.simulation.oracle_of_tokens import EVERY_END_OF_A_TOKEN
 from tests.simulation.simulation import Outcome, run_seed
 from worchflow.model.transitions import MOVES
 
@@ -42,6 +43,8 @@ EVERY_MOVE = [
     for before, targets in MOVES.items()
     for after in sorted(targets)
 ]
+EVERY_COUNT = [*EVERY_MOVE, *EVERY_END_OF_A_TOKEN]
+"""What has to come up as often as every fault."""
 
 
 @dataclass
@@ -64,10 +67,10 @@ class Summary:
 
     @property
     def missing(self) -> list[str]:
-        """Faults that have not mattered, and moves not made, as often as planned."""
+        """Faults, moves and ends of tokens that came up less often than planned."""
         planned = self.seeds // ENOUGH
         faults = [fault for fault in FAULTS if self.hits[fault] < planned]
-        return faults + [move for move in EVERY_MOVE if self.counts[move] < planned]
+        return faults + [each for each in EVERY_COUNT if self.counts[each] < planned]
 
     def __str__(self) -> str:
         hits = ", ".join(f"{fault} {self.hits[fault]}" for fault in FAULTS)

@@ -18,14 +18,14 @@ from tests.simulation.faults import Faults
 from tests.simulation.history import shown
 from tests.simulation.network import Network
 from tests.simulation.oracle import Oracle
+from tests.simulation.plans import CLIENTS, Plan, make_plans
 from tests.simulation.processes import Process, World
+from tests.simulation.senders import Sender
 from tests.simulation.virtual import SimulatedRuntime, machine_of
 from tests.simulation.workload import (
     FUNCTIONS,
     Functions,
     Handling,
-    Sender,
-    make_plans,
     make_worker,
 )
 from worchflow import Worcher
@@ -157,11 +157,11 @@ class Simulation:
         for _ in range(self.random.choice(WORKERS)):
             self._start_worker()
         plans = make_plans(self.random, self.random.randint(*EXECUTIONS))
-        for number in range(2):
+        for number in range(CLIENTS):
             process = self._new_process(f"client-{number}")
             self.senders.append(process)
-            share, random = plans[number::2], Random(self.random.getrandbits(64))
-            process.deliver(self._send, process, share, random)
+            random = Random(self.random.getrandbits(64))
+            process.deliver(self._send, process, number, plans, random)
         Faults(self, Random(self.random.getrandbits(64))).begin()
 
     def _calm_down(self) -> None:
@@ -192,6 +192,8 @@ class Simulation:
         for process, task in self._sending.items():
             if process.is_alive and not task.done():
                 self.oracle.violated(f"{process.name} still waits for an answer")
+            elif process.is_alive and task.exception() is not None:
+                self.oracle.violated(f"{process.name} ended: {task.exception()!r}")
         for process in self._without_identity():
             self.oracle.violated(f"{process.name} is not a member of the fleet again")
 
@@ -248,7 +250,7 @@ class Simulation:
         await self._worchers[process].stop(timeout=timeout)
 
     def _tell(self, process: Process, clients: list[Process]) -> None:
-        """Emit what killed clients have left: executions wait for it."""
+        """Emit and answer what clients have left: executions wait for it."""
         teller = Sender(process, self.network, self.options)
 
         def is_over() -> bool:
@@ -256,10 +258,14 @@ class Simulation:
             return all(task is not None and task.done() for task in sending)
 
         self._sending[process] = process.start(teller.tell_the_rest(is_over))
+        # Nothing waits for its end: a token may be made as late as anything.
+        process.start(teller.answer_the_rest())
 
-    def _send(self, process: Process, plans: list[Any], random: Random) -> None:
+    def _send(
+        self, process: Process, number: int, plans: list[Plan], random: Random
+    ) -> None:
         sender = Sender(process, self.network, self.options)
-        self._sending[process] = process.start(sender.run(plans, random))
+        self._sending[process] = process.start(sender.run(number, plans, random))
 
 
 @contextlib.contextmanager

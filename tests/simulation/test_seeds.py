@@ -11,7 +11,7 @@ import pytest
 from tests.simulation.faults import FAULTS
 from tests.simulation.run import (
     ENOUGH,
-    EVERY_MOVE,
+    EVERY_COUNT,
     Summary,
     digests,
     in_processes,
@@ -47,18 +47,18 @@ def test_seeds_in_which_a_fault_mattered_too_seldom_prove_nothing(fault: str) ->
     assert summary.missing == [fault]
 
 
-@pytest.mark.parametrize("move", EVERY_MOVE)
-def test_seeds_in_which_a_status_changed_too_seldom_prove_nothing(move: str) -> None:
+@pytest.mark.parametrize("name", EVERY_COUNT)
+def test_seeds_in_which_something_came_up_too_seldom_prove_nothing(name: str) -> None:
     summary = _with_enough_of_everything()
-    summary.counts[move] = 1
-    assert summary.missing == [move]
+    summary.counts[name] = 1
+    assert summary.missing == [name]
 
 
 def _with_enough_of_everything() -> Summary:
     summary = Summary(
         seeds=2 * ENOUGH,
         hits=Counter(dict.fromkeys(FAULTS, 2)),
-        counts=Counter(dict.fromkeys(EVERY_MOVE, 2)),
+        counts=Counter(dict.fromkeys(EVERY_COUNT, 2)),
     )
     assert summary.missing == []
     return summary

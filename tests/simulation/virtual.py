@@ -20,6 +20,7 @@ from tests.simulation import processes
 from tests.simulation.processes import World, current_process
 from worchflow.engine import calling_thread, context_calls, step_ids, threads
 from worchflow.foundations.runtime import Runtime
+from worchflow.serialization import json_schemas
 from worchflow.storage.redis_mongo import (
     follow_ups,
     leadership,
@@ -78,6 +79,8 @@ class SimulatedRuntime(Runtime):
 @contextmanager
 def machine_of(world: World) -> Iterator[None]:
     """Let the library see this world's threads and names."""
+    # The first who asks for it has a thread import it, in this process: once.
+    json_schemas._check()
     replaced: list[tuple[Any, str, Any]] = [
         (time, "sleep", processes.sleep),
         (membership, "os", SimpleNamespace(getpid=lambda: 1)),

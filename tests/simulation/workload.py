@@ -1,17 +1,17 @@
-"""What is run: functions of several kinds, the workers and the senders of a fleet."""
+"""What is run: functions of several kinds, and the workers of a fleet."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
-from collections.abc import Callable
-from random import Random
 from typing import Any, ClassVar, Self, TypeAlias
 
 from tests.simulation.drivers import backend_on
 from tests.simulation.network import LoopBinding, Network
-from tests.simulation.oracle import KINDS, Oracle, Plan
+from tests.simulation.oracle import Oracle
+from tests.simulation.plans import CLERK, MANAGER, WAIT, Plan
 from tests.simulation.processes import Process, current_process
 from worchflow import (
     Context,
@@ -20,34 +20,14 @@ from worchflow import (
     Retry,
     StepFailed,
     Worcher,
-    WorchflowClient,
     event,
     function,
 )
-from worchflow.foundations.errors import (
-    ExecutionCancelled,
-    ExecutionFailed,
-    ExecutionNotFound,
-    StoreUnavailable,
-    WrongState,
-)
-from worchflow.foundations.json_text import json_text
-from worchflow.model.events import NewEvent
+from worchflow.definitions.tokens import Token
 from worchflow.model.options import BackendOptions, WorkerOptions
-from worchflow.model.records import ExecutionStatus
 
-WAIT = frozenset({"slept", "told"})
-"""The kinds of executions that wait."""
-SUSPENDED_AS = {
-    "slept": ExecutionStatus.SLEEPING,
-    "told": ExecutionStatus.WAITING,
-}
-MOST_NEWS_SECONDS = 5.0
-"""Seconds after its acceptance within which the events of an execution are emitted."""
-DIE_SHARE = 0.25
-"""Of the events those whose client dies once they are accepted."""
-LOOKS = 4
-LOOKS_BEFORE_A_CANCEL = 40
+MOST_MAIL_SECONDS = 0.1
+"""So that many wait for an answer while its time runs out."""
 RETRY = Retry(max_retries=5, delay=0.4, max_delay=2.0)
 
 
@@ -92,6 +72,13 @@ class Told(Event[list[str]], name="told"):
     nap: float
 
 
+class Asked(Event[list[str | None]], name="asked"):
+    failures: int
+    seconds: float
+    nap: float
+    order: list[list[str]]
+
+
 NEWS = event("news", str)
 """What is told: of which execution is its key."""
 
@@ -104,12 +91,20 @@ EVENTS: dict[str, Any] = {
     "threaded": Threaded,
     "slept": Slept,
     "told": Told,
+    "asked": Asked,
 }
 
 
-def news(plan: Plan, number: int) -> tuple[str, str]:
-    """The text and the id of an event of an execution."""
-    return f"news {number} of {plan.id}", f"{plan.id}-{number}"
+def message_of(plan: Plan) -> Any:
+    """What is sent to run a plan."""
+    own: dict[str, Any] = {"nap": plan.nap} if plan.kind in WAIT else {}
+    if plan.kind == "asked":
+        own["order"] = plan.order
+    return EVENTS[plan.kind](failures=plan.failures, seconds=plan.seconds, **own)
+
+
+Tokens: TypeAlias = dict[str, Token[Any]]
+"""By their titles."""
 
 
 class Handling:
@@ -152,8 +147,44 @@ class Handling:
         value = await self.ctx.step.wait_for_event(
             title, NEWS, key=id_, timeout=timeout
         )
-        self.oracle.took(id_, title, value)
+        self.oracle.events.was_taken(id_, title, value)
         return value
+
+    async def tokens(self, timeouts: dict[str, float | None]) -> Tokens:
+        """Make tokens, each with its timeout."""
+        tokens: Tokens = {}
+        for title, timeout in timeouts.items():
+            token = await self.ctx.step.token(title, str, timeout=timeout)
+            self.oracle.tokens.was_made(
+                self.ctx.execution_id, title, self.ctx.token, token.id
+            )
+            tokens[title] = token
+        return tokens
+
+    async def mail(self, tokens: Tokens) -> str:
+        """Tell everybody of tokens, in a step."""
+        value = await self.ctx.step.run("mail", self._mail, tokens)
+        self.oracle.saw(self.ctx.execution_id, "mail", value)
+        return value
+
+    async def answers(self, tokens: Tokens) -> dict[str, str | None]:
+        """Wait for the answers to tokens, side by side, without a slot."""
+        self._end()
+        # Whatever ends it early has no slot to unwind in.
+        values = await asyncio.gather(*map(self._answer, tokens, tokens.values()))
+        self._begin()
+        return dict(zip(tokens, values, strict=True))
+
+    async def _answer(self, title: str, token: Token[str | None]) -> str | None:
+        answer = await token
+        id_ = self.ctx.execution_id
+        self.oracle.tokens.was_given(id_, title, token.id, answer)
+        return answer
+
+    async def _mail(self, tokens: Tokens) -> str:
+        for title, token in tokens.items():
+            self.oracle.tokens.was_mailed(self.ctx.execution_id, title, token.id)
+        return await self._effect("mail", fails=False, most=MOST_MAIL_SECONDS)
 
     async def step(self, title: str, *, fails: bool = False) -> str:
         """Run a step; every call of its function has another value."""
@@ -185,11 +216,11 @@ class Handling:
             self._runs = False
             self.oracle.ended(self.process)
 
-    async def _effect(self, title: str, *, fails: bool) -> str:
+    async def _effect(self, title: str, *, fails: bool, most: float = math.inf) -> str:
         ctx = self.ctx
         start = self.oracle.starts(self.process, ctx.execution_id, title, ctx.token)
         try:
-            await asyncio.sleep(self._duration())
+            await asyncio.sleep(min(most, self._duration()))
         finally:
             self.oracle.stops(start)
         if fails:
@@ -281,26 +312,24 @@ async def told(ctx: Context[Told]) -> list[str]:
         return [*both, await handling.step("after")]
 
 
+@function(Asked, retries=RETRY)
+async def asked(ctx: Context[Asked]) -> list[str | None]:
+    with Handling(ctx) as handling:
+        tokens = await handling.tokens({MANAGER: None, CLERK: ctx.data.nap})
+        mail = await handling.mail(tokens)
+        answers: dict[str, str | None] = {}
+        for titles in ctx.data.order:
+            answers |= await handling.answers({each: tokens[each] for each in titles})
+        if handling.fails:
+            raise Declined
+        after = await handling.step("after")
+        return [mail, answers[MANAGER], answers[CLERK], after]
+
+
 Functions: TypeAlias = tuple[Any, ...]
 FUNCTIONS: Functions = (
-    *(sequence, parallel, compensated, hopeless, threaded, slept, told),
+    *(sequence, parallel, compensated, hopeless, threaded, slept, told, asked),
 )
-
-
-def make_plans(random: Random, count: int) -> list[Plan]:
-    """Executions of all kinds, most of them short."""
-    return [
-        Plan(
-            id=f"e{number:02d}",
-            kind=(kind := random.choice(list(KINDS))),
-            failures=random.choice((0, 0, 0, 1, 2)),
-            delay=random.choice((0.0, 0.0, 0.0, random.uniform(0.1, 3.0))),
-            seconds=random.choice((0.02, 0.1, 0.5, 1.0, 2.0)),
-            nap=random.choice((0.3, 1.5, 4.0)),
-            news=random.choice((2, 2, 3, 4)) if kind == "told" else 0,
-        )
-        for number in range(count)
-    ]
 
 
 def make_worker(
@@ -322,184 +351,3 @@ def make_worker(
             blocked_loop_after=10_000.0,
         ),
     )
-
-
-class Sender:
-    """A client: sends its share of the plans, cancels some, waits for some."""
-
-    def __init__(
-        self, process: Process, network: Network, options: BackendOptions
-    ) -> None:
-        self._accepted: dict[str, asyncio.Event] = {}
-        self._backend = backend_on(LoopBinding(process, network), options)
-        self._client = WorchflowClient[Any](backend=self._backend)
-
-    async def run(self, plans: list[Plan], random: Random) -> None:
-        """Do everything; ends once every execution has been accepted."""
-        oracle = Handling.oracle
-        self._accepted = {plan.id: asyncio.Event() for plan in plans}
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._look(plans, Random(random.getrandbits(64))))
-            for plan in plans:
-                await asyncio.sleep(random.uniform(0.0, 0.4))
-                oracle.plans[plan.id] = plan
-                tasks.create_task(self._send(plan))
-                if random.random() < 0.15:
-                    own = Random(random.getrandbits(64))
-                    tasks.create_task(self._cancel(plan, own))
-                elif random.random() < 0.5:
-                    tasks.create_task(self._follow(plan))
-                if plan.kind in WAIT:
-                    own = Random(random.getrandbits(64))
-                    tasks.create_task(self._wake(plan, own))
-                for number in range(plan.news):
-                    pause = random.uniform(0.0, MOST_NEWS_SECONDS)
-                    dies = random.random() < DIE_SHARE
-                    tasks.create_task(self._tell(plan, number, pause, dies=dies))
-
-    async def _send(self, plan: Plan) -> None:
-        oracle = Handling.oracle
-        own = {"nap": plan.nap} if plan.kind in WAIT else {}
-        message = EVENTS[plan.kind](failures=plan.failures, seconds=plan.seconds, **own)
-        tries = 0
-        while True:
-            tries += 1
-            try:
-                handle = await self._client.send(message, id=plan.id, delay=plan.delay)
-            except StoreUnavailable:
-                await asyncio.sleep(0.3)
-                continue
-            if handle.duplicate and tries == 1:
-                oracle.violated("a first send is called a duplicate", plan.id)
-            oracle.accepted.add(plan.id)
-            self._accepted[plan.id].set()
-            return
-
-    async def _cancel(self, plan: Plan, random: Random) -> None:
-        """Cancel it at some moment, and retry some of what was cancelled."""
-        oracle = Handling.oracle
-        if plan.kind in WAIT and random.random() < 0.7:
-            await self._becomes(plan, SUSPENDED_AS[plan.kind])
-        elif plan.failures and random.random() < 0.5:
-            await self._becomes(plan, ExecutionStatus.RETRYING)
-        else:
-            await asyncio.sleep(random.uniform(0.0, 4.0))
-        oracle.cancelled.add(plan.id)
-        while True:
-            try:
-                await self._client.cancel(plan.id)
-            except StoreUnavailable:
-                await asyncio.sleep(0.3)
-            except (ExecutionNotFound, WrongState):
-                return
-            else:
-                break
-        if random.random() < 0.4:
-            await asyncio.sleep(random.uniform(0.0, 2.0))
-            oracle.retried.add(plan.id)
-            await self._retry(plan)
-
-    async def _wake(self, plan: Plan, random: Random) -> None:
-        """Wake it for nothing now and then, which harms nobody."""
-        for _ in range(random.choice((0, 1, 3))):
-            await asyncio.sleep(random.uniform(0.0, 3.0))
-            with contextlib.suppress(StoreUnavailable):
-                await self._backend.waits.wake([plan.id])
-
-    async def _tell(self, plan: Plan, number: int, pause: float, *, dies: bool) -> None:
-        """Emit one of its events, once it was accepted.
-
-        Who `dies` is gone before anybody is woken.
-        """
-        await self._accepted[plan.id].wait()
-        await asyncio.sleep(pause)
-        if not dies:
-            await self._emit(plan, number)
-            return
-        text, id_ = news(plan, number)
-        new = NewEvent(id=id_, name=NEWS.name, data=json_text(text), key=plan.id)
-        with contextlib.suppress(StoreUnavailable):
-            await self._backend.events.append(new)
-            Handling.oracle.was_emitted(plan.id, text)
-
-    async def _emit(self, plan: Plan, number: int) -> None:
-        oracle = Handling.oracle
-        text, id_ = news(plan, number)
-        while True:
-            try:
-                await self._client.emit(NEWS(text), key=plan.id, id=id_)
-            except StoreUnavailable:
-                await asyncio.sleep(0.3)
-                continue
-            oracle.was_emitted(plan.id, text)
-            return
-
-    async def tell_the_rest(self, is_over: Callable[[], bool]) -> None:
-        """Emit what clients that were killed have left, until nothing is sent."""
-        await asyncio.sleep(MOST_NEWS_SECONDS)
-        plans = Handling.oracle.plans
-        done: set[str] = set()
-        while True:
-            over = is_over()
-            for id_ in sorted(Handling.oracle.accepted - done):
-                done.add(id_)
-                for number in range(plans[id_].news):
-                    if not Handling.oracle.has_event(id_, number):
-                        await self._emit(plans[id_], number)
-            if over:
-                return
-            await asyncio.sleep(0.5)
-
-    async def _becomes(self, plan: Plan, status: ExecutionStatus) -> None:
-        """Wait until it has a status, though not for long."""
-        for _ in range(LOOKS_BEFORE_A_CANCEL):
-            await asyncio.sleep(0.1)
-            with contextlib.suppress(StoreUnavailable, ExecutionNotFound):
-                execution = await self._client.get(plan.id)
-                if execution.status is status:
-                    return
-
-    async def _follow(self, plan: Plan) -> None:
-        """Wait for the result; a failed one is tried again, once."""
-        oracle = Handling.oracle
-        await self._accepted[plan.id].wait()
-        handle = self._client.handle(plan.id)
-        while True:
-            try:
-                oracle.was_told(plan.id, await handle.result())
-                oracle.saw_end(plan.id)
-            except StoreUnavailable:
-                await asyncio.sleep(0.3)
-                continue
-            except ExecutionFailed:
-                oracle.saw_end(plan.id)
-                if plan.id not in oracle.retried:
-                    oracle.retried.add(plan.id)
-                    await self._retry(plan)
-                    continue
-            except ExecutionCancelled:
-                if plan.id not in oracle.cancelled:
-                    oracle.violated("a client is told of a cancellation", plan.id)
-            return
-
-    async def _look(self, plans: list[Plan], random: Random) -> None:
-        """Look at executions now and then, for as long as things go wrong."""
-        for _ in range(LOOKS):
-            await asyncio.sleep(random.uniform(0.0, 0.5))
-            plan = random.choice(plans)
-            try:
-                execution = await self._client.get(plan.id)
-            except (StoreUnavailable, ExecutionNotFound):
-                continue
-            if execution.status.is_terminal:
-                Handling.oracle.saw_end(plan.id)
-
-    async def _retry(self, plan: Plan) -> None:
-        while True:
-            with contextlib.suppress(WrongState):
-                try:
-                    await self._client.retry(plan.id)
-                except StoreUnavailable:
-                    await asyncio.sleep(0.3)
-                    continue
-            return

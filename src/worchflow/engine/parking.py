@@ -305,7 +305,6 @@ class Parking:
             # Code runs without having told: it was woken by a timer of its own.
             self._slot.take()
             self._continue()
-            self.look_soon()
         else:
             # An operation has ended, and is being recorded.
             self._expire_in(MIN_LOOK_SECONDS)
@@ -320,6 +319,8 @@ class Parking:
         self._asked = None
         self._cancel_expiry()
         self._told(False)  # noqa: FBT003
+        # The code that continues may do no more than wait for what it waited for.
+        self.look_soon()
 
     def _leave(self, settlement: Suspended | Released) -> bool:
         self._counts.suspended += 1

@@ -135,6 +135,22 @@ async def test_what_comes_soon_continues_in_place(engine: Engine) -> None:
     assert (counts.parked, counts.resumed, counts.suspended) == (2, 2, 0)
 
 
+async def test_what_waits_on_after_one_of_its_waits_is_parked_again(
+    engine: Engine,
+) -> None:
+    async def handler(ctx: Context[None]) -> None:
+        await asyncio.gather(ctx.step.sleep("a", "100ms"), ctx.step.sleep("b", "1h"))
+
+    engine.slot.park_for = 0.5
+    async with asyncio.timeout(20):
+        settlement = (await run(engine, handler)).settlement
+
+    assert isinstance(settlement, Suspended)
+    assert settlement.reason == 'the end of sleep "b"'
+    assert await engine.steps.results() == {"a": "null"}
+    assert engine.runtime.parking.parked == 2
+
+
 async def test_what_can_continue_and_finds_no_slot_is_released(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

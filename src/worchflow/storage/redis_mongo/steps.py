@@ -13,6 +13,7 @@ from typing_extensions import override
 from ...foundations.errors import SerializationError, StoreUnavailable, WorchflowError
 from ...model.notices import encode_step_completed
 from ...model.records import StepStatus
+from ...model.step_kind import StepKind
 from ..contract.steps import StepStore
 from .cached_results import cached_results
 from .documents import EXECUTIONS, FATE, STEPS, UnreadableError
@@ -60,10 +61,10 @@ class Unflushed(NamedTuple):
 class Steps(StepStore):
     """Records and loads steps.
 
-    In fast mode a checkpoint is acknowledged by whichever store answers first, and
-    `barrier` waits for MongoDB's answers before anything settles on them. Both are
-    written at once, so Redis is ahead by no more than MongoDB's answer takes. If the
-    process and Redis are lost in that moment, the steps it had recorded run again.
+    In fast mode the value of a `step.run` is acknowledged by whichever store answers
+    first, and `barrier` waits for MongoDB's answers before anything settles on them.
+    Both are written at once, so Redis is ahead by no more than MongoDB's answer takes.
+    If the process and Redis are lost in that moment, such steps run again.
 
     What MongoDB has not confirmed is kept for as long as its claim may settle: until
     the barrier is passed, the execution is claimed anew, or its worker is gone.
@@ -85,6 +86,8 @@ class Steps(StepStore):
             self._is_fast
             and claim.worker_id not in self._gone
             and step.status is StepStatus.COMPLETED
+            # Redis holds results alone, and not that one of them is a wait's.
+            and step.kind is StepKind.RUN
             and stores.committer.oldest_age() < MAX_UNFLUSHED_SECONDS
         ):
             return await self._checkpoint_fast(claim, step, document)

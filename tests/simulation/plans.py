@@ -1,0 +1,143 @@
+"""What is run: executions of several kinds, and how each of them has to end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Literal, TypeAlias
+
+CLIENTS = 2
+MANAGER, CLERK = "manager", "clerk"
+"""Whom an execution asks: the clerk's time is limited, the manager's is not."""
+WAIT = frozenset({"slept", "told", "asked"})
+"""The kinds of executions that wait."""
+DIE_SHARE = 0.25
+"""Of the events and answers those whose client dies once they are accepted."""
+DEAF_SHARE = 0.1
+"""Of the answers those that are accepted, and their client is not told."""
+GIVE_UP_SHARE = 0.3
+"""Of the answers those whose client does not ask again what became of them."""
+MOST_ANSWER_SECONDS = 3.0
+"""Seconds within which the manager's answer is sent, if anybody sends one."""
+
+
+Fate: TypeAlias = Literal["", "dies", "is not told"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one client answers to a token of an execution."""
+
+    title: str
+    client: int
+    text: str
+    moment: float
+    """Seconds from its deadline on; without one from when it was asked for."""
+    fate: Fate = ""
+    """What becomes of its client once it is accepted."""
+    gives_up: bool = False
+    """Whether its client never asks what became of it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One execution, and how it has to end if nobody cancels it."""
+
+    id: str
+    kind: str
+    failures: int = 0
+    """How many attempts fail before one does not."""
+    delay: float = 0.0
+    seconds: float = 0.1
+    """About how long each of its steps takes."""
+    nap: float = 0.0
+    """How long it sleeps in between, if it does, or waits for the last event, or for
+    the clerk."""
+    news: int = 0
+    """Events that are emitted for it; some take no more than two."""
+    order: tuple[tuple[str, ...], ...] = ()
+    """For which answers it waits one after the other, and for which side by side."""
+    answers: tuple[Answer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the executions of one function have in common."""
+
+    titles: tuple[str, ...]
+    """The steps whose values are its result, in order."""
+    status: str = "completed"
+    own_failures: int = 0
+    """Attempts that fail beside the planned ones."""
+    tries: int = 1
+    """How often one attempt may start one step."""
+
+
+KINDS = {
+    "sequence": Kind(("first", "second", "third")),
+    "parallel": Kind(("left", "middle", "right")),
+    "compensated": Kind(("refund",), tries=2),
+    "hopeless": Kind(("only",), status="failed", own_failures=1),
+    "threaded": Kind(("before", "in a thread")),
+    "slept": Kind(("before", "after")),
+    "told": Kind(("one", "other", "after")),
+    "asked": Kind(("mail", MANAGER, CLERK, "after")),
+}
+NAPS = (0.3, 1.5, 4.0)
+NAPS_OF_CLERKS = (0.3, 0.7, 0.7, 1.5, 4.0)
+"""Most end while the execution is still parked: so somebody looks at that moment."""
+ORDERS = (((MANAGER, CLERK),), ((CLERK,), (MANAGER,)), ((MANAGER,), (CLERK,)))
+
+
+def make_plans(random: Random, count: int) -> list[Plan]:
+    """Executions of all kinds, most of them short."""
+    return [_make_plan(random, f"e{number:02d}") for number in range(count)]
+
+
+def _make_plan(random: Random, id: str) -> Plan:
+    kind = random.choice(list(KINDS))
+    is_asked = kind == "asked"
+    return Plan(
+        id=id,
+        kind=kind,
+        failures=random.choice((0, 0, 0, 1, 2)),
+        delay=random.choice((0.0, 0.0, 0.0, random.uniform(0.1, 3.0))),
+        seconds=random.choice((0.02, 0.1, 0.5, 1.0, 2.0)),
+        nap=(nap := random.choice(NAPS_OF_CLERKS if is_asked else NAPS)),
+        news=random.choice((2, 2, 3, 4)) if kind == "told" else 0,
+        order=random.choice(ORDERS) if is_asked else (),
+        answers=_make_answers(random, id, nap) if is_asked else (),
+    )
+
+
+def _make_answers(random: Random, id: str, nap: float) -> tuple[Answer, ...]:
+    """Up to two different answers for each token, some of them at the same time."""
+    answers: list[Answer] = []
+    for title in (MANAGER, CLERK):
+        moment = random.uniform(0.0, MOST_ANSWER_SECONDS)
+        if title == CLERK:
+            # What is accepted in the moment in which the time is over matters most.
+            just_before, around, before = (-0.05, 0.0), (-0.3, 0.3), (-nap, 0.0)
+            moment = random.uniform(
+                *random.choice((*3 * [just_before], around, before))
+            )
+        for client in random.sample(range(CLIENTS), random.choice((0, 1, 2, 2))):
+            apart = random.choice((0.0, 0.0, random.uniform(-0.1, 0.1)))
+            answers.append(
+                Answer(
+                    title=title,
+                    client=client,
+                    text=f"the {title}'s answer to {id} by client-{client}",
+                    moment=moment + apart,
+                    fate=_fate(random),
+                    gives_up=random.random() < GIVE_UP_SHARE,
+                )
+            )
+    return tuple(answers)
+
+
+def _fate(random: Random) -> Fate:
+    drawn = random.random()
+    if drawn < DIE_SHARE:
+        return "dies"
+    return "is not told" if drawn < DIE_SHARE + DEAF_SHARE else ""

@@ -1,0 +1,240 @@
+"""The clients of a fleet: they send, read, cancel, emit and answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+from tests.simulation.answering import Answering
+from tests.simulation.drivers import backend_on
+from tests.simulation.network import LoopBinding, Network
+from tests.simulation.plans import CLIENTS, DIE_SHARE, MOST_ANSWER_SECONDS, WAIT, Plan
+from tests.simulation.processes import Process
+from tests.simulation.workload import NEWS, Handling, message_of
+from worchflow import WorchflowClient
+from worchflow.foundations.errors import (
+    ExecutionCancelled,
+    ExecutionFailed,
+    ExecutionNotFound,
+    StoreUnavailable,
+    WrongState,
+)
+from worchflow.foundations.json_text import json_text
+from worchflow.model.events import NewEvent
+from worchflow.model.options import BackendOptions
+from worchflow.model.records import ExecutionStatus
+
+SUSPENDED_AS = {
+    "slept": ExecutionStatus.SLEEPING,
+    "told": ExecutionStatus.WAITING,
+    "asked": ExecutionStatus.WAITING,
+}
+MOST_NEWS_SECONDS = 5.0
+"""Seconds after its acceptance within which the events of an execution are emitted."""
+LOOKS = 4
+LOOKS_BEFORE_A_CANCEL = 40
+
+
+def news(plan: Plan, number: int) -> tuple[str, str]:
+    """The text and the id of an event of an execution."""
+    return f"news {number} of {plan.id}", f"{plan.id}-{number}"
+
+
+class Sender:
+    """A client: sends its share of the plans, cancels some, waits for some."""
+
+    def __init__(
+        self, process: Process, network: Network, options: BackendOptions
+    ) -> None:
+        self._accepted: dict[str, asyncio.Event] = {}
+        self._backend = backend_on(LoopBinding(process, network), options)
+        self._client = WorchflowClient[Any](backend=self._backend)
+        self._answering = Answering(self._client, self._backend, Handling.oracle)
+
+    async def run(
+        self, client: int, everything: Sequence[Plan], random: Random
+    ) -> None:
+        """Do everything; ends once every execution has been accepted.
+
+        It sends its share of the plans, and answers tokens of all of them.
+        """
+        plans = everything[client::CLIENTS]
+        oracle = Handling.oracle
+        self._accepted = {plan.id: asyncio.Event() for plan in plans}
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look(plans, Random(random.getrandbits(64))))
+            for plan in everything:
+                for answer in plan.answers:
+                    if answer.client == client:
+                        tasks.create_task(self._answering.answer(plan, answer))
+            for plan in plans:
+                await asyncio.sleep(random.uniform(0.0, 0.4))
+                oracle.plans[plan.id] = plan
+                tasks.create_task(self._send(plan))
+                if random.random() < 0.15:
+                    own = Random(random.getrandbits(64))
+                    tasks.create_task(self._cancel(plan, own))
+                elif random.random() < 0.5:
+                    tasks.create_task(self._follow(plan))
+                if plan.kind in WAIT:
+                    own = Random(random.getrandbits(64))
+                    tasks.create_task(self._wake(plan, own))
+                for number in range(plan.news):
+                    pause = random.uniform(0.0, MOST_NEWS_SECONDS)
+                    dies = random.random() < DIE_SHARE
+                    tasks.create_task(self._tell(plan, number, pause, dies=dies))
+
+    async def _send(self, plan: Plan) -> None:
+        oracle = Handling.oracle
+        message = message_of(plan)
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                handle = await self._client.send(message, id=plan.id, delay=plan.delay)
+            except StoreUnavailable:
+                await asyncio.sleep(0.3)
+                continue
+            if handle.duplicate and tries == 1:
+                oracle.violated("a first send is called a duplicate", plan.id)
+            oracle.accepted.add(plan.id)
+            self._accepted[plan.id].set()
+            return
+
+    async def _cancel(self, plan: Plan, random: Random) -> None:
+        """Cancel it at some moment, and retry some of what was cancelled."""
+        oracle = Handling.oracle
+        if plan.kind in WAIT and random.random() < 0.7:
+            await self._becomes(plan, SUSPENDED_AS[plan.kind])
+        elif plan.failures and random.random() < 0.5:
+            await self._becomes(plan, ExecutionStatus.RETRYING)
+        else:
+            await asyncio.sleep(random.uniform(0.0, 4.0))
+        oracle.cancelled.add(plan.id)
+        while True:
+            try:
+                await self._client.cancel(plan.id)
+            except StoreUnavailable:
+                await asyncio.sleep(0.3)
+            except (ExecutionNotFound, WrongState):
+                return
+            else:
+                break
+        if random.random() < 0.4:
+            await asyncio.sleep(random.uniform(0.0, 2.0))
+            oracle.retried.add(plan.id)
+            await self._retry(plan)
+
+    async def _wake(self, plan: Plan, random: Random) -> None:
+        """Wake it for nothing now and then, which harms nobody."""
+        await self._accepted[plan.id].wait()
+        for _ in range(random.choice((0, 1, 3))):
+            await asyncio.sleep(random.uniform(0.0, 3.0))
+            with contextlib.suppress(StoreUnavailable):
+                await self._backend.waits.wake([plan.id])
+
+    async def _tell(self, plan: Plan, number: int, pause: float, *, dies: bool) -> None:
+        """Emit one of its events, once it was accepted.
+
+        Who `dies` is gone before anybody is woken.
+        """
+        await self._accepted[plan.id].wait()
+        await asyncio.sleep(pause)
+        if not dies:
+            await self._emit(plan, number)
+            return
+        text, id_ = news(plan, number)
+        new = NewEvent(id=id_, name=NEWS.name, data=json_text(text), key=plan.id)
+        with contextlib.suppress(StoreUnavailable):
+            await self._backend.events.append(new)
+            Handling.oracle.events.was_emitted(plan.id, text)
+
+    async def _emit(self, plan: Plan, number: int) -> None:
+        oracle = Handling.oracle
+        text, id_ = news(plan, number)
+        while True:
+            try:
+                await self._client.emit(NEWS(text), key=plan.id, id=id_)
+            except StoreUnavailable:
+                await asyncio.sleep(0.3)
+                continue
+            oracle.events.was_emitted(plan.id, text)
+            return
+
+    async def tell_the_rest(self, is_over: Callable[[], bool]) -> None:
+        """Emit what clients that were killed have left, until nothing is sent."""
+        await asyncio.sleep(MOST_NEWS_SECONDS)
+        plans = Handling.oracle.plans
+        done: set[str] = set()
+        while True:
+            over = is_over()
+            for id_ in sorted(Handling.oracle.accepted - done):
+                done.add(id_)
+                for number in range(plans[id_].news):
+                    if not Handling.oracle.events.has_event(id_, number):
+                        await self._emit(plans[id_], number)
+            if over:
+                return
+            await asyncio.sleep(0.5)
+
+    async def answer_the_rest(self) -> None:
+        """Answer what nobody else answers; it never ends."""
+        await asyncio.sleep(MOST_ANSWER_SECONDS)
+        await self._answering.answer_the_rest()
+
+    async def _becomes(self, plan: Plan, status: ExecutionStatus) -> None:
+        """Wait until it has a status, though not for long."""
+        for _ in range(LOOKS_BEFORE_A_CANCEL):
+            await asyncio.sleep(0.1)
+            with contextlib.suppress(StoreUnavailable, ExecutionNotFound):
+                execution = await self._client.get(plan.id)
+                if execution.status is status:
+                    return
+
+    async def _follow(self, plan: Plan) -> None:
+        """Wait for the result; a failed one is tried again, once."""
+        oracle = Handling.oracle
+        await self._accepted[plan.id].wait()
+        handle = self._client.handle(plan.id)
+        while True:
+            try:
+                oracle.was_told(plan.id, await handle.result())
+                oracle.saw_end(plan.id)
+            except StoreUnavailable:
+                await asyncio.sleep(0.3)
+                continue
+            except ExecutionFailed:
+                oracle.saw_end(plan.id)
+                if plan.id not in oracle.retried:
+                    oracle.retried.add(plan.id)
+                    await self._retry(plan)
+                    continue
+            except ExecutionCancelled:
+                if plan.id not in oracle.cancelled:
+                    oracle.violated("a client is told of a cancellation", plan.id)
+            return
+
+    async def _look(self, plans: Sequence[Plan], random: Random) -> None:
+        """Look at executions now and then, for as long as things go wrong."""
+        for _ in range(LOOKS):
+            await asyncio.sleep(random.uniform(0.0, 0.5))
+            plan = random.choice(plans)
+            try:
+                execution = await self._client.get(plan.id)
+            except (StoreUnavailable, ExecutionNotFound):
+                continue
+            if execution.status.is_terminal:
+                Handling.oracle.saw_end(plan.id)
+
+    async def _retry(self, plan: Plan) -> None:
+        while True:
+            with contextlib.suppress(WrongState):
+                try:
+                    await self._client.retry(plan.id)
+                except StoreUnavailable:
+                    await asyncio.sleep(0.3)
+                    continue
+            return
