@@ -51,6 +51,7 @@ ENDS: dict[str, tuple[str, Any]] = {
     "slept": ("completed", 82),
     "told": ("completed", 92),
     "asked": ("completed", 102),
+    "sent": ("completed", 112),
 }
 """How each execution has to end, and with what."""
 
@@ -64,6 +65,13 @@ class Work(Event[int], name="work"):
 
 NEWS = event("news", int)
 """What one execution waits for; its id is the key."""
+
+
+class Passed(Event[int], name="passed", key="of"):
+    """What one execution sends, and then waits for."""
+
+    of: str
+    value: int
 
 
 class Broken(Exception):
@@ -97,13 +105,19 @@ def make_app(backend: Backend, ledger: Ledger, mended: Path) -> Worchflow[Any]:
             raise Broken
         if kind == "mended" and not is_mended():
             raise NonRetryable("not mended yet")
-        if kind in ("slept", "told", "asked"):
+        if kind in ("slept", "told", "asked", "sent"):
             value = await _waited(ctx, value)
         if kind == "stopped":
             return await ctx.step.run("Wait to be stopped", wait)
         return await ctx.step.run(f"Second of {kind}", second, value)
 
+    app.function(Passed, retries=RETRIES)(passed)
     return app
+
+
+async def passed(ctx: Context[Passed]) -> int:
+    """What was sent."""
+    return ctx.data.value
 
 
 async def insist(call: Callable[[], Awaitable[T]]) -> T:
@@ -129,6 +143,10 @@ async def _waited(ctx: Context[Work], value: int) -> int:
         if await (await ctx.step.token("Clerk", int, timeout=AT_ONCE)) is not None:
             raise NonRetryable("an answer that nobody gave")
         return await (await ctx.step.token("Manager", int))
+    if ctx.data.kind == "sent":
+        of = ctx.execution_id
+        await ctx.step.send("Pass on", Passed(of=of, value=value))
+        return (await ctx.step.wait_for_event("Passed", Passed, key=of)).value
     # Twice: the second suspension removes the wait that was over.
     await ctx.step.sleep("Nap", NAP)
     await ctx.step.sleep("Nap", NAP)
@@ -190,8 +208,11 @@ class Driver:
         for kind in ENDS:
             await self._read(kind)
         await insist(self._client.counts)
-        page = await insist(lambda: self._client.list(limit=len(ENDS)))
-        assert {each.id for each in page.items} == set(map(self._id, ENDS))
+        page = await insist(lambda: self._client.list(limit=2 * len(ENDS)))
+        # And what one of them has sent, once.
+        (sent,) = {each.id for each in page.items} - set(map(self._id, ENDS))
+        assert len(page.items) == len(ENDS) + 1
+        assert len(sent) == 32
 
     def _id(self, kind: str) -> str:
         return f"{self._prefix}.{kind}"

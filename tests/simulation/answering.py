@@ -12,7 +12,7 @@ from worchflow import WorchflowClient
 from worchflow.foundations.errors import StoreUnavailable, WrongState
 from worchflow.foundations.json_text import json_text
 from worchflow.model.events import NewEvent
-from worchflow.model.waits import ANSWER_EVENT, answer_id
+from worchflow.model.tokens import ANSWER_EVENT, answer_id
 from worchflow.storage.contract.backend import Backend
 
 MOST_LOOKS = 100

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.plans import MANAGER
 from worchflow.model.records import TERMINAL
-from worchflow.model.waits import answer_id
+from worchflow.model.tokens import answer_id
 
 if TYPE_CHECKING:
     from tests.simulation.mongo_values import Document
@@ -19,7 +19,7 @@ REFUSALS = {
     "its time was over": "answers too late",
     "it got another answer": "second answers",
     "it got the same answer": "answers of unknown outcome",
-    "its execution has": "answers after the end",
+    "its execution is": "answers after the end",
 }
 """Why a token takes no answer any more, and as what that is counted."""
 EVERY_END_OF_A_TOKEN = (

@@ -82,7 +82,7 @@ class Answers:
         data_type = Any if isinstance(answer, PLAIN) else answer.__class__
         try:
             payload, _ = self._sender.payloads.encode(
-                answer, data_type, kind="event", where="the answer"
+                answer, data_type, kind="answer", where="the answer"
             )
         except SerializationError as error:
             raise EventValidationError(str(error), field="answer") from error.__cause__

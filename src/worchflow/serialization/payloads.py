@@ -41,13 +41,14 @@ if TYPE_CHECKING:
     from ..model.records import ErrorInfo
     from .serializer import Codec, Serializer
 
-Kind: TypeAlias = Literal["event", "step", "result"]
+Kind: TypeAlias = Literal["event", "step", "result", "answer"]
 
 # The way out when a value without a type is more than plain JSON.
 _ANNOTATE = {
     "event": "give the event a data type",
     "step": "annotate what the function returns, or pass step.options(as_type=...)",
     "result": "annotate what the handler returns, or name it in Event[...]",
+    "answer": "pass one instance of the token's type, or plain JSON",
 }
 # The way out when a value would not come back as its type says.
 _CORRECT = {
@@ -56,6 +57,7 @@ _CORRECT = {
     "pass step.options(as_type=...)",
     "result": "make the handler's return annotation, or Event[...], name exactly "
     "what it returns",
+    "answer": "make its class name exactly what it holds",
 }
 
 _SIMPLE = frozenset({bool, NoneType})
@@ -88,6 +90,7 @@ class Payloads:
         self._limits = limits or PayloadLimits()
         self._bytes = {
             "event": self._limits.event_bytes,
+            "answer": self._limits.event_bytes,
             "step": self._limits.step_bytes,
             "result": self._limits.result_bytes,
         }

@@ -104,6 +104,11 @@ async def test_what_is_wrong_by_itself_is_refused_before_the_store_is_opened(
     assert asked.opened == 0
 
 
+async def test_a_model_inside_a_list_is_refused_with_the_way_out(asked: Asked) -> None:
+    with pytest.raises(EventValidationError, match="pass one instance of the token's"):
+        await asked.complete([Decision(ok=True)])
+
+
 async def test_an_answer_that_is_too_large_is_refused(asked: Asked) -> None:
     with pytest.raises(PayloadTooLarge, match="the answer"):
         await asked.complete({"ok": "x" * 2000})
