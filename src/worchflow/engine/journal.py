@@ -11,6 +11,7 @@ from ..foundations.backoff import Backoff
 from ..foundations.errors import StoreUnavailable
 from ..foundations.ids import step_name
 from ..model.step_kind import StepKind
+from .ownership import Interrupted, Interruption
 from .replay import Replay
 from .step_ids import StepIdAllocator
 
@@ -139,10 +140,13 @@ class Journal:
 
     async def add_wait(self, wait: NewWait) -> StoredWait:
         """Have the store know a wait; what it knows. Repeated until it answers."""
-        waits = self._runtime.store.waits
-        (stored,) = await self._until_answered(
-            lambda: waits.add(self._claim, [wait]), wait.title, "waits to be stored"
-        )
+
+        async def add() -> StoredWait:
+            await self._flush()
+            (stored,) = await self._runtime.store.waits.add(self._claim, [wait])
+            return stored
+
+        stored = await self._until_answered(add, wait.title, "waits to be stored")
         self.waits[wait.step_id] = stored
         return stored
 
@@ -173,11 +177,10 @@ class Journal:
         An id that exists is taken for what an earlier try has sent. Repeated until the
         store answers.
         """
-        runtime = self._runtime
 
         async def accept() -> None:
-            if await runtime.store.steps.flush(self._claim):
-                await runtime.sender.insert(messages, first_counts=True)
+            await self._flush()
+            await self._runtime.sender.insert(messages, first_counts=True)
 
         await self._until_answered(accept, title, "sends its messages")
 
@@ -216,6 +219,16 @@ class Journal:
     def forget(self) -> None:
         """Forget the tasks and threads that used titles."""
         self._ids.forget()
+
+    async def _flush(self) -> None:
+        """Have all that is recorded survive, before anything leaves the execution.
+
+        An attempt that has other values than are recorded ends here: what would leave
+        it is not what the next attempt, which has the recorded ones, would make.
+        """
+        if not await self._runtime.store.steps.flush(self._claim):
+            self._scope.interrupt(Interruption.OUTDATED)
+            raise Interrupted
 
     def _first_use(self, step_id: str) -> _FirstUse:
         first = self._first_uses[step_id]

@@ -14,6 +14,7 @@ class Interruption(Enum):
     CANCELLED = "the execution was cancelled"
     STOPPING = "the worker stops"
     LOST = "the worker lost its lease"
+    OUTDATED = "other values than this attempt has are recorded"
     SUSPENDED = "it leaves the worker while it waits"
 
 

@@ -207,7 +207,7 @@ class ExecutionRunner:
                 outcome = failed_outcome(attempt, self._timeout())
             case Interruption.CANCELLED:
                 outcome = unfinished(self._claim, Cancelled())
-            case Interruption.STOPPING:
+            case Interruption.STOPPING | Interruption.OUTDATED:
                 outcome = unfinished(self._claim, Released())
             case Interruption.SUSPENDED:
                 outcome = await self._suspended(started_at)

@@ -11,7 +11,7 @@ from worchflow import Context, Event, SyncContext
 from worchflow.foundations.errors import StoreUnavailable
 from worchflow.foundations.ids import derived_id, step_id
 from worchflow.model.events import sent_id
-from worchflow.model.settlement import Completed, Failed
+from worchflow.model.settlement import Completed, Failed, Released
 from worchflow.model.step_kind import StepKind
 
 
@@ -108,11 +108,16 @@ async def test_nothing_leaves_a_claim_that_cannot_settle(
         return False
 
     monkeypatch.setattr(engine.steps, "flush", cannot)
-    await engine.settlement(sends)
 
-    (step,) = await engine.steps.recorded()
-    assert step.result is not None
-    assert await engine.backend.executions.get(step.result.strip('"')) is None
+    outcome = await (await engine.runner(sends)).run()
+
+    assert outcome is not None
+    assert isinstance(outcome.settlement, Released)
+    # Else the next attempt would take it for sent.
+    assert await engine.steps.recorded() == []
+    claim = await engine._claim()
+    first = derived_id(claim.execution.nonce, step_id("Tell"))
+    assert await engine.backend.executions.get(first) is None
 
 
 @pytest.mark.parametrize(

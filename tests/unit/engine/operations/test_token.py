@@ -18,7 +18,7 @@ from worchflow.engine.sending import Sender
 from worchflow.foundations.errors import StoreUnavailable
 from worchflow.model.events import NewEvent
 from worchflow.model.records import ExecutionStatus, StepStatus
-from worchflow.model.settlement import Completed, Failed, Suspended
+from worchflow.model.settlement import Completed, Failed, Released, Suspended
 from worchflow.model.step_kind import StepKind
 from worchflow.model.tokens import ANSWER_EVENT, NO_ANSWER, answer_id
 
@@ -185,6 +185,27 @@ async def test_stores_that_do_not_answer_are_asked_again(
 
     assert await engine.settlement(asks_for_a_moment) == Completed('"None"')
     assert failures == []
+
+
+async def test_no_token_is_given_out_by_an_attempt_that_cannot_settle(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_out: list[str] = []
+
+    async def cannot(_: object) -> bool:
+        return False
+
+    async def handler(ctx: Context[None]) -> None:
+        given_out.append((await ctx.step.token("Manager", Decision)).id)
+
+    monkeypatch.setattr(engine.steps, "flush", cannot)
+
+    outcome = await (await engine.runner(handler)).run()
+
+    assert outcome is not None
+    assert isinstance(outcome.settlement, Released)
+    assert given_out == []
+    assert await engine.backend.waits.all(EXECUTION) == []
 
 
 async def waits(ctx: Context[None]) -> None:
