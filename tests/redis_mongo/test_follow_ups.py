@@ -14,8 +14,10 @@ from tests.stores import (
     claim_one,
     claimed,
     end_lease,
+    expect,
     insert_one,
     joined,
+    new_execution,
     settle,
 )
 from worchflow.foundations.errors import StoreUnavailable
@@ -25,6 +27,11 @@ from worchflow.model.step_kind import StepKind
 from worchflow.model.waits import NewWait
 from worchflow.storage.redis_mongo.backend import RedisMongoBackend
 from worchflow.storage.redis_mongo.follow_ups import PAGE
+from worchflow.storage.redis_mongo.mongo_gateway import (
+    DUPLICATE_KEY,
+    Refusal,
+    Written,
+)
 
 S = ExecutionStatus
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -226,3 +233,25 @@ async def test_it_is_struck_out_of_a_document_of_the_original(
     assert isinstance(stored["_id"], ObjectId)
     assert "followUps" not in stored
     assert raw_mongo.waits.count_documents({}) == 0
+
+
+@pytest.mark.parametrize("code", [DUPLICATE_KEY, 14031])
+async def test_what_the_server_refused_stays_to_be_published(
+    backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    mongo = backend._open_parts.stores.mongo
+    update = mongo.update
+
+    async def refuse(collection: str, statements: Any) -> Written:
+        if collection == "events":
+            return Written(0, {0: Refusal(code, "no room left")})
+        return await update(collection, statements)
+
+    monkeypatch.setattr(mongo, "update", refuse)
+    new = new_execution(event="approved", event_key="order 1")
+    await backend.executions.insert([new])
+
+    await backend.events.publish([new])
+
+    # Of a duplicate somebody else has appended it meanwhile: a sweep, for instance.
+    await expect(backend, new.id, is_published=code == DUPLICATE_KEY)

@@ -24,6 +24,7 @@ from .event_documents import (
     text_of,
 )
 from .indexes import EVENTS_BY_AGE, EVENTS_BY_KEY, EVENTS_PENDING, WAITS_BY_EVENT
+from .mongo_gateway import DUPLICATE_KEY
 from .outbox import FOLLOW_UPS
 from .values import milliseconds_of
 
@@ -116,7 +117,9 @@ class Events(EventStore):
                 }
                 for event in events
             ]
-            await mongo.update(EVENTS, added)
+            refused = (await mongo.update(EVENTS, added)).refused.values()
+            if any(each.code != DUPLICATE_KEY for each in refused):
+                return  # It stays written down: a sweep tries again.
             if await self._wake_all(events):
                 delivered: Document = {
                     "q": {"_id": {"$in": [self._id(event.id) for event in events]}},
@@ -341,10 +344,11 @@ def _pages(executions: Sequence[NewExecution]) -> Iterator[list[NewExecution]]:
     page: list[NewExecution] = []
     size = 0
     for each in executions:
-        size += len(each.event_data.encode())
-        if page and size > MAX_PUBLISHED_BYTES:
+        own = len(each.event_data.encode())
+        if page and size + own > MAX_PUBLISHED_BYTES:
             yield page
-            page, size = [], len(each.event_data.encode())
+            page, size = [], 0
         page.append(each)
+        size += own
     if page:
         yield page
