@@ -177,6 +177,8 @@ def report(folder: Path, root: Path) -> str:
         total = measured.json_report(outfile=str(result), ignore_errors=True)
     except CoverageException as error:
         return f"nothing was measured: {error}"
+    if not measured.get_data().has_arcs():
+        return "nothing was measured: the data has no branches"
     found: dict[str, Any] = json.loads(result.read_text())["files"]
     files = [File.read(relative(path, root), values) for path, values in found.items()]
     least = sorted((f for f in files if f.places), key=lambda f: (f.percent, f.path))

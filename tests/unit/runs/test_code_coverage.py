@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from coverage import CoverageData
 
 from tests.runs.code_coverage import VARIABLE, File, report, spans_of
 from tests.runs.stages import ROOT
@@ -114,6 +115,19 @@ def test_the_least_covered_files_are_told_with_what_did_not_run(
 
 def test_a_run_that_measured_nothing_is_told_and_fails_nothing(tmp_path: Path) -> None:
     assert report(tmp_path, tmp_path).startswith("nothing was measured: ")
+
+
+def test_data_without_branches_is_told_and_fails_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "src" / "worchflow" / "shop.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("if True:\n    pass\n")
+    data = CoverageData(basename=str(tmp_path / "data.1"))
+    data.add_lines({str(source): [1]})
+    data.write()
+
+    assert report(tmp_path, tmp_path) == (
+        "nothing was measured: the data has no branches"
+    )
 
 
 def test_lines_without_a_gap_are_one_place() -> None:
