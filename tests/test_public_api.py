@@ -36,7 +36,7 @@ NAMES = [
     "SerializationError",
     *("Serializer", "Step", "StepError", "StepFailed", "StepRecord"),
     *("StepResultChanged", "StoreUnavailable", "SyncContext", "SyncToken"),
-    *("Token", "UnknownEvent"),
+    *("Token", "UnknownEvent", "WaitRecord"),
     *("Worcher", "Worchflow", "WorchflowClient", "WorchflowError", "WorchflowFunction"),
     *("WorkerOptions", "WrongState", "Zoned", "__version__", "create_function"),
     *("event", "function", "open_backend"),

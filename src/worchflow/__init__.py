@@ -47,6 +47,7 @@ from .model.records import (
     ExecutionStatus,
     Page,
     StepRecord,
+    WaitRecord,
 )
 from .serialization.serializer import Serializer
 from .serialization.zones import Zoned
@@ -98,6 +99,7 @@ __all__ = [
     "SyncToken",
     "Token",
     "UnknownEvent",
+    "WaitRecord",
     "Worcher",
     "Worchflow",
     "WorchflowClient",

@@ -49,6 +49,7 @@ def test_an_answer_continues_the_execution(project: Project) -> None:
     token = asked(project)
     shown = project.run("executions", "show", "e-0001")
     assert 'the answer to token "Manager"' in shown.out
+    assert f"an answer to token {token}" in shown.out
 
     answered = project.run("complete", token, "-d", '{"ok": true, "by": "Ada"}')
 
@@ -56,8 +57,11 @@ def test_an_answer_continues_the_execution(project: Project) -> None:
     assert "accepted in " in answered.err
     project.run("worker", "expenses:app", "--burst")
     assert project.run("executions", "result", "e-0001").out == '"Ada: True"\n'
-    steps = project.run("executions", "show", "e-0001", "-o", "json").json["steps"]
-    assert [(each["title"], each["kind"]) for each in steps] == [("Manager", "token")]
+    shape = project.run("executions", "show", "e-0001", "-o", "json").json
+    assert [(each["title"], each["kind"]) for each in shape["steps"]] == [
+        ("Manager", "token")
+    ]
+    assert shape["waits"] == []
 
 
 def test_what_cannot_be_taken_is_told_and_changes_nothing(project: Project) -> None:

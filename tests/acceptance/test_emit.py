@@ -84,3 +84,14 @@ def test_data_that_does_not_fit_is_refused_with_its_values(project: Project) -> 
     assert 'did you mean "order_id"' in unknown.err
     assert "needs data with the field order_id" in without.err
     assert "leave it out" in other_key.err
+
+
+def test_a_name_that_no_type_has_is_told_with_the_nearest(project: Project) -> None:
+    project.write("orders.py", APP)
+
+    mistyped = project.run(*EMIT, "aproved", "-d", "{}")
+    other = project.run(*EMIT, "zebra", "-d", "{}")
+
+    assert mistyped.code == other.code == 0
+    assert 'the event "aproved", did you mean "approved"? it is sent' in mistyped.err
+    assert 'the event "zebra"; it is sent as it is' in other.err

@@ -33,6 +33,7 @@ def test_a_completed_execution_is_shown_with_its_steps_in_order(
 
     steps = shown.pop("steps")
     assert shown.pop("waiting") is None
+    assert shown.pop("waits") == []
     assert list(shown) == EXECUTION_FIELDS
     (attempt,) = shown.pop("attempts")
     assert (attempt["number"], attempt["outcome"]) == (1, "completed")
@@ -237,7 +238,7 @@ def test_what_is_no_id_is_refused(project: Project) -> None:
     wrong = project.run("executions", "show", "no such order")
 
     assert wrong.code == 2
-    assert "is not an execution id" in wrong.err
+    assert "is not an id" in wrong.err
 
 
 def test_the_list_is_newest_first_and_comes_in_pages(

@@ -188,7 +188,7 @@ def test_a_mistyped_event_is_refused_with_the_right_one(project: Project) -> Non
         (("--delay", "5x"), "--delay='5x' is not a duration"),
         (("--at", "2030-01-31T08:00:00"), "not a moment with a time zone"),
         (("--at", "2030-01-31T08:00:00Z", "--delay", "5m"), "say when once"),
-        (("--id", "a b"), "is not an execution id"),
+        (("--id", "a b"), "is not an id"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

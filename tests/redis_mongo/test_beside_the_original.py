@@ -754,9 +754,9 @@ async def test_what_can_be_no_id_is_refused(
 ) -> None:
     async with WorchflowClient(backend=backend) as client:
         for call in (client.get, client.steps, client.retry, client.cancel):
-            with pytest.raises(InvalidInput, match="not an execution id"):
+            with pytest.raises(InvalidInput, match="not an id"):
                 await call(id_)
-        with pytest.raises(InvalidInput, match="not an execution id"):
+        with pytest.raises(InvalidInput, match="not an id"):
             client.handle(id_)
 
 

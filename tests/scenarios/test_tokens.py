@@ -21,6 +21,7 @@ from worchflow import (
     ConfigurationError,
     Context,
     EventValidationError,
+    ExecutionNotFound,
     ExecutionStatus,
     InvalidInput,
     NonRetryable,
@@ -28,6 +29,7 @@ from worchflow import (
     Worchflow,
     WorkerOptions,
     WrongState,
+    event,
 )
 from worchflow.worker.execution_slots import ExecutionSlots
 
@@ -240,6 +242,47 @@ async def test_an_answer_races_with_the_end_of_its_time(app: Worchflow[Any]) -> 
             results = [await handle.result(timeout=30) for handle in handles]
 
     assert heard == results
+
+
+async def test_what_it_waits_for_can_be_read(app: Worchflow[Any]) -> None:
+    @app.function("ask")
+    async def ask(ctx: Context[Any]) -> None:
+        first = await ctx.step.token("First", Decision, timeout="1h")
+        second = await ctx.step.token("Second", Decision)
+        said = ctx.step.wait_for_event("News", news, key="k")
+        nap = ctx.step.sleep("Nap", "1m")
+        await asyncio.gather(first.result(), second.result(), said, nap)
+
+    news = event("news", str)
+    worker = app.worker(options=WorkerOptions(park_for=0.1))
+    async with app.client() as client, worker:
+        handle = await client.send(ASK)
+        await until(lambda: _is(handle, S.WAITING))
+        waits = {each.title: each for each in await client.waits(handle.id)}
+        assert [*waits][:2] == ["Nap", "First"]
+        assert (waits["News"].event, waits["News"].key) == ("news", "k")
+        assert waits["News"].deadline is waits["Second"].deadline is None
+        assert waits["Nap"].kind == "sleep"
+        assert waits["First"].event is waits["First"].key is None
+        assert waits["First"].deadline is not None
+
+        token = waits["Second"].token
+        assert token is not None
+        await client.complete(token, Decision(ok=True))
+        await until(lambda: _recorded(client, handle.id, "Second"))
+
+        assert {each.title for each in await client.waits(handle.id)} == {
+            *("Nap", "First", "News"),
+        }
+        await client.cancel(handle.id)
+        await until(lambda: _is(handle, S.CANCELLED))
+        assert await client.waits(handle.id) == []
+        with pytest.raises(ExecutionNotFound):
+            await client.waits("nobody")
+
+
+async def _recorded(client: Any, id: str, title: str) -> bool:
+    return title in {step.title for step in await client.steps(id)}
 
 
 async def test_bad_input_is_refused_before_anything_is_stored(

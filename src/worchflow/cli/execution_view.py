@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from ..model.records import AttemptRecord, Execution, StepRecord
+    from ..model.records import AttemptRecord, Execution, StepRecord, WaitRecord
     from .output import Output
 
 MAX_VALUE_LENGTH = 2000
@@ -71,10 +71,11 @@ def print_execution(
     out: Output,
     execution: Execution,
     steps: Sequence[StepRecord],
-    waits: str | None,
+    waits: Sequence[WaitRecord],
+    reason: str | None,
 ) -> None:
     """Everything about one execution; the answer to "why does it wait?" first."""
-    out.fields(_facts(execution, waits))
+    out.fields(_facts(execution, reason))
     out.line("")
     if steps:
         out.table(
@@ -82,6 +83,9 @@ def print_execution(
         )
     else:
         out.line("No step is recorded.")
+    if waits:
+        out.line("")
+        out.table(("WAITS AT", "FOR", "UNTIL"), [_wait_row(each) for each in waits])
     if len(execution.attempts) > 1:
         out.line("")
         out.table(
@@ -92,10 +96,12 @@ def print_execution(
         out.text(f"\n{_traceback(execution)}")
 
 
-def _facts(execution: Execution, waits: str | None) -> Iterable[tuple[str, str | None]]:
+def _facts(
+    execution: Execution, reason: str | None
+) -> Iterable[tuple[str, str | None]]:
     yield "id", execution.id
     yield "status", execution.status.value
-    yield "waiting", waits
+    yield "waiting", reason
     if execution.status.is_terminal and execution.reason is not None:
         yield "reason", execution.reason
     yield "event", execution.event_name
@@ -134,6 +140,17 @@ def _attempt_row(attempt: AttemptRecord) -> Sequence[str]:
         attempt.worker,
         failure[:MAX_RESULT_LENGTH],
     )
+
+
+def _wait_row(wait: WaitRecord) -> Sequence[str]:
+    if wait.token is not None:
+        what = f"an answer to token {wait.token}"
+    elif wait.event is not None:
+        key = "" if wait.key is None else f" (key {wait.key})"
+        what = f"event {wait.event}{key}"
+    else:
+        what = "the end of a sleep"
+    return wait.title, what, _moment(wait.deadline) or "it comes"
 
 
 def _step_rows(steps: Sequence[StepRecord]) -> Iterable[Sequence[str]]:

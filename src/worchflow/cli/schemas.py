@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..model.records import AttemptRecord, ErrorInfo
 
 if TYPE_CHECKING:
-    from ..model.records import Execution, StepRecord
+    from ..model.records import Execution, StepRecord, WaitRecord
 
 Shape = dict[str, Any]
 
@@ -31,11 +31,11 @@ def listed_schema(execution: Execution) -> Shape:
     }
 
 
-def step_schema(step: StepRecord) -> Shape:
-    """Every field of a step but the execution's id, which is around it."""
+def part_schema(part: StepRecord | WaitRecord) -> Shape:
+    """Every field of a step or a wait but the execution's id, which is around it."""
     return {
         name: _plain(value)
-        for name, value in vars(step).items()
+        for name, value in vars(part).items()
         if name != "execution_id"
     }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..foundations.errors import WrongState
 from ..model.notices import ExecutionUpdated
 from ..model.records import ExecutionStatus
-from ..serialization.decoding import decode_execution, decode_step
+from ..serialization.decoding import decode_execution, decode_step, wait_record
 from .listing import read_page
 from .pruning import checked_ages, checked_limit, prune
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..engine.emitter import Emitter
     from ..foundations.types import Duration
     from ..model.options import Retention
-    from ..model.records import Execution, Page, StepRecord
+    from ..model.records import Execution, Page, StepRecord, WaitRecord
     from ..serialization.payloads import Payloads
     from .connection import Connection
     from .listing import ListFilters
@@ -45,6 +45,22 @@ class Administration:
         await self.get(id)
         recorded = await self._connection.backend.steps.all(id)
         return [decode_step(id, step, self._payloads) for step in recorded]
+
+    async def waits(self, id: str, /) -> list[WaitRecord]:
+        """What it waits for now, the earliest deadline first; none once it has ended.
+
+        `ExecutionNotFound` for an unknown id.
+        """
+        stored = await self._connection.get(id)
+        if stored.status.is_terminal:
+            return []
+        backend = self._connection.backend
+        ended = {step.step_id for step in await backend.steps.all(id)}
+        return [
+            wait_record(id, wait)
+            for wait in await backend.waits.all(id)
+            if wait.step_id not in ended
+        ]
 
     async def counts(self) -> dict[ExecutionStatus, int]:
         """Executions by status; may lag two seconds."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..engine.sending import SendOptions, SharedSendOptions
     from ..foundations.types import Duration, EventSource, Message
     from ..model.notices import ExecutionUpdated
-    from ..model.records import Execution, ExecutionStatus, Page, StepRecord
+    from ..model.records import Execution, ExecutionStatus, Page, StepRecord, WaitRecord
     from .client import WorchflowClient
     from .handle import ExecutionHandle
     from .listing import ListFilters
@@ -255,6 +255,11 @@ class SyncClient(Generic[Schema]):
         """As `WorchflowClient.steps`."""
         portal = self._opened()
         return portal.call(portal.client.steps(id))
+
+    def waits(self, id: str, /) -> list[WaitRecord]:
+        """As `WorchflowClient.waits`."""
+        portal = self._opened()
+        return portal.call(portal.client.waits(id))
 
     def counts(self) -> dict[ExecutionStatus, int]:
         """As `WorchflowClient.counts`."""

@@ -175,14 +175,14 @@ def is_event_class(value: object) -> TypeIs[type[Event[Any]]]:
     return isinstance(value, type) and issubclass(value, Event)
 
 
-def event_classes(name: str) -> list[type[Event[Any]]]:
-    """The event classes of a name that this process has defined."""
-    found: list[type[Event[Any]]] = []
+def event_classes() -> dict[str, list[type[Event[Any]]]]:
+    """The event classes that this process has defined, by their names."""
+    found: dict[str, list[type[Event[Any]]]] = {}
     classes = Event.__subclasses__()
     while classes:
         cls = classes.pop()
-        if cls.__worchflow_name__ == name:
-            found.append(cls)
+        if cls.__worchflow_name__ is not None:
+            found.setdefault(cls.__worchflow_name__, []).append(cls)
         classes += cls.__subclasses__()
     return found
 

@@ -46,7 +46,7 @@ def check_id(value: object, field: str = "id") -> str:
     """An execution id, or `InvalidInput` naming the field and the rule."""
     if not isinstance(value, str) or not ID.fullmatch(value):
         raise InvalidInput(
-            f"{field}={short(value)} is not an execution id: 1 to 200 characters of "
+            f"{field}={short(value)} is not an id: 1 to 200 characters of "
             "A-Z a-z 0-9 . _ : @ / -",
             field=field,
         )
@@ -60,7 +60,7 @@ def check_id_of_others(value: object, field: str = "id") -> str:
             value.encode()
             return value
     raise InvalidInput(
-        f"{field}={short(value)} is not an execution id: text that is not empty, "
+        f"{field}={short(value)} is not an id: text that is not empty, "
         "without half characters",
         field=field,
     )

@@ -156,6 +156,24 @@ class StepRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WaitRecord:
+    """Something that an execution waits for, and that has not ended."""
+
+    execution_id: str
+    step_id: str
+    title: str
+    kind: StepKind
+    deadline: datetime | None
+    """When it ends by itself, by the store's clock."""
+    event: str | None
+    """The name of the event that ends it."""
+    key: str | None
+    """The event's correlation key."""
+    token: str | None
+    """The id of the token whose answer ends it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Page(Generic[Item]):
     """A part of a listing; pass `cursor` on to get the next, None ends it."""
 

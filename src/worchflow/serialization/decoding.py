@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..foundations.errors import SerializationError
 from ..foundations.ids import step_name
-from ..model.records import Execution, StepRecord, StoredExecution
+from ..model.records import Execution, StepRecord, StoredExecution, WaitRecord
+from ..model.step_kind import StepKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..model.records import ErrorInfo, StoredStep
+    from ..model.waits import StoredWait
     from .payloads import Payloads
 
 logger = logging.getLogger("worchflow.client")
@@ -83,4 +85,20 @@ def decode_step(
         attempts=stored.attempts,
         started_at=stored.started_at,
         finished_at=stored.finished_at,
+    )
+
+
+def wait_record(execution_id: str, stored: StoredWait) -> WaitRecord:
+    """The wait as users see it: a token's has its id, and no event."""
+    event = stored.event
+    is_token = stored.kind is StepKind.TOKEN
+    return WaitRecord(
+        execution_id=execution_id,
+        step_id=stored.step_id,
+        title=stored.title,
+        kind=stored.kind,
+        deadline=stored.deadline,
+        event=None if event is None or is_token else event.name,
+        key=None if event is None or is_token else event.key,
+        token=event.key if event is not None and is_token else None,
     )

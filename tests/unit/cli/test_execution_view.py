@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,7 +23,9 @@ from worchflow.model.records import (
     ExecutionStatus,
     StepRecord,
     StepStatus,
+    WaitRecord,
 )
+from worchflow.model.step_kind import StepKind
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ERROR = ErrorInfo(type="ValueError", message="no\x1b[2J", traceback="", step="Charge")
@@ -71,10 +74,17 @@ def shown(
     capsys: pytest.CaptureFixture[str],
     execution: Execution,
     *steps: StepRecord,
-    waits: str | None = None,
+    waits: Sequence[WaitRecord] = (),
+    reason: str | None = None,
 ) -> str:
-    print_execution(Output(OutputFormat.TABLE), execution, steps, waits)
+    print_execution(Output(OutputFormat.TABLE), execution, steps, waits, reason)
     return capsys.readouterr().out
+
+
+def wait(title: str, kind: StepKind, **fields: Any) -> WaitRecord:
+    values = dict.fromkeys(("deadline", "event", "key", "token"))
+    own = {"execution_id": MADE, "step_id": title, "title": title, "kind": kind}
+    return WaitRecord(**values | own | fields)
 
 
 def facts(text: str) -> dict[str, str]:
@@ -120,7 +130,7 @@ def test_an_age_has_one_unit_and_is_never_negative(later: float, age: str) -> No
 
 
 def test_what_there_is_not_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    text = shown(capsys, replace(QUEUED, reason="internal"), waits="for a worker")
+    text = shown(capsys, replace(QUEUED, reason="internal"), reason="for a worker")
 
     assert list(facts(text)) == [
         *("id", "status", "waiting", "event", "data", "attempts", "created")
@@ -163,3 +173,25 @@ def test_payloads_are_cut_and_a_failed_step_shows_its_error(
     ]
     assert second.split(maxsplit=6)[1:3] == ["Charge", "failed"]
     assert second.endswith("ValueError: no\\x1b[2J")
+
+
+def test_what_it_waits_for_is_shown_with_its_deadline(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    waits = [
+        wait("Nap", StepKind.SLEEP, deadline=NOW),
+        wait("Approval", StepKind.WAIT, event="approved", key="o-1"),
+        wait("News", StepKind.WAIT, event="news", deadline=NOW),
+        wait("Manager", StepKind.TOKEN, token="0" * 32),
+    ]
+
+    text = shown(capsys, QUEUED, waits=waits)
+
+    table = [line.split("  ") for line in text.splitlines()[-5:]]
+    assert [[cell.strip() for cell in row if cell] for row in table] == [
+        ["WAITS AT", "FOR", "UNTIL"],
+        ["Nap", "the end of a sleep", "2026-01-01 12:00:00Z"],
+        ["Approval", "event approved (key o-1)", "it comes"],
+        ["News", "event news", "2026-01-01 12:00:00Z"],
+        ["Manager", f"an answer to token {'0' * 32}", "it comes"],
+    ]

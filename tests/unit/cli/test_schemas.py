@@ -6,7 +6,7 @@ import json
 from dataclasses import fields
 from datetime import UTC, datetime
 
-from worchflow.cli.schemas import execution_schema, listed_schema, step_schema
+from worchflow.cli.schemas import execution_schema, listed_schema, part_schema
 from worchflow.model.records import (
     ErrorInfo,
     Execution,
@@ -68,4 +68,4 @@ def test_a_listing_has_no_payloads_and_a_step_no_execution() -> None:
     left_out = execution_schema(EXECUTION).keys() - listed_schema(EXECUTION).keys()
     assert left_out == {"data", "result", "attempts"}
     names = {field.name for field in fields(STEP)}
-    assert names - step_schema(STEP).keys() == {"execution_id"}
+    assert names - part_schema(STEP).keys() == {"execution_id"}

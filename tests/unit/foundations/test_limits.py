@@ -46,7 +46,7 @@ def test_an_id_has_few_characters_and_those_of_others_any() -> None:
     assert check_id(longest) == longest
     for bad in ("", longest + "a", "a b", "ä", "a\n", "{a}", 5, None):
         with pytest.raises(
-            InvalidInput, match=r"id=.* is not an execution id"
+            InvalidInput, match=r"id=.* is not an id"
         ) as caught:
             check_id(bad)
         assert caught.value.field == "id"

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from ...definitions.event_fields import refuse_unknown_keys
 from ...definitions.events import as_ref, event_classes
 from ...foundations.errors import ConfigurationError, EventValidationError
+from ...foundations.suggestions import did_you_mean
 from ...serialization.type_adapters import adapter_for
 from ..event_data import DataOption, default_data, with_values
 from ..invocation import AppOption, Invocation, OutputOption, run
@@ -73,8 +74,8 @@ def _message(app: Worchflow[Any] | None, event: str, data: str | None) -> Any:
         if data is None:
             print_to_stderr("no data was given, so null is sent; --app would check it")
         return {"name": event, "data": read_data(data)}
-    types = app.event_types
-    found = event_classes(event)
+    types, classes = app.event_types, event_classes()
+    found = classes.get(event, [])
     if len(found) > 1:
         names = ", ".join(each.__qualname__ for each in found)
         raise ConfigurationError(
@@ -87,8 +88,9 @@ def _message(app: Worchflow[Any] | None, event: str, data: str | None) -> Any:
         value = read_data(data)
     if not found:
         if data_type is None:
+            hint = did_you_mean(event, {*types, *classes}) or ";"
             print_to_stderr(
-                f'the app has no type for the event "{event}": it is sent as it is'
+                f'the app has no type for the event "{event}"{hint} it is sent as it is'
             )
         return {"name": event, "data": value}
     return as_ref(found[0])(_checked(event, found[0], value))

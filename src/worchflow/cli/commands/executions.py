@@ -15,13 +15,13 @@ from ..lookup import find_execution
 from ..output import json_text, print_to_stderr
 from ..parsing import read_past
 from ..results import TimeoutOption, WaitOption, wait_for_result, wait_seconds
-from ..schemas import execution_schema, listed_schema, step_schema
+from ..schemas import execution_schema, listed_schema, part_schema
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ...client.client import WorchflowClient
-    from ...model.records import Execution, Page, StepRecord
+    from ...model.records import Execution, Page, StepRecord, WaitRecord
 
 T = TypeVar("T")
 
@@ -127,27 +127,32 @@ def show(
 
     loaded = invocation.load_app()
 
-    async def read() -> tuple[Execution, list[StepRecord], str | None]:
+    async def read() -> tuple[
+        Execution, list[StepRecord], list[WaitRecord], str | None
+    ]:
         async with invocation.stores(loaded) as (client, backend):
             execution = await find_execution(client, id)
             steps = await client.steps(execution.id)
+            waits = await client.waits(execution.id)
             workers, ttl = await backend.workers.seen(), backend.options.lease_ttl
             return (
                 execution,
                 steps,
+                waits,
                 why_waiting(execution, SYSTEM.now(), workers, ttl),
             )
 
-    execution, steps, waits = run(read())
+    execution, steps, waits, reason = run(read())
     out = invocation.output
     if out.is_table:
-        print_execution(out, execution, steps, waits)
+        print_execution(out, execution, steps, waits, reason)
         return
     out.object(
         {
             **execution_schema(execution),
-            "waiting": waits,
-            "steps": [step_schema(step) for step in steps],
+            "waiting": reason,
+            "steps": [part_schema(step) for step in steps],
+            "waits": [part_schema(wait) for wait in waits],
         }
     )
 
