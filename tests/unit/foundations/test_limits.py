@@ -45,9 +45,7 @@ def test_an_id_has_few_characters_and_those_of_others_any() -> None:
     assert check_id("order:1/A_b.c@d-e") == "order:1/A_b.c@d-e"
     assert check_id(longest) == longest
     for bad in ("", longest + "a", "a b", "ä", "a\n", "{a}", 5, None):
-        with pytest.raises(
-            InvalidInput, match=r"id=.* is not an id"
-        ) as caught:
+        with pytest.raises(InvalidInput, match=r"id=.* is not an id") as caught:
             check_id(bad)
         assert caught.value.field == "id"
     assert check_id_of_others("an order, ä\n") == "an order, ä\n"
