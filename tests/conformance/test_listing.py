@@ -29,13 +29,19 @@ from tests.stores import (
 )
 from tests.waiting import until
 from worchflow.foundations.errors import InvalidInput
-from worchflow.model.records import ExecutionQuery, ExecutionStatus, NewExecution
+from worchflow.model.records import (
+    ExecutionQuery,
+    ExecutionStatus,
+    NewExecution,
+    Parent,
+)
 from worchflow.model.settlement import Completed, Failed, Released, RetryAt, Suspended
 from worchflow.storage.contract.backend import Backend
 from worchflow.storage.redis_mongo import counting
 
 S = ExecutionStatus
 START = now()
+QUEUED = frozenset({S.QUEUED})
 
 
 def aged(seconds: float, **fields: Any) -> NewExecution:
@@ -134,7 +140,7 @@ async def test_by_status(backend: Backend) -> None:
     await backend.executions.cancel(made[S.CANCELLED], None)
 
     for status in ExecutionStatus:
-        assert await listed(backend, status=status) == [made[status]]
+        assert await listed(backend, statuses=frozenset({status})) == [made[status]]
     await counted(backend, dict.fromkeys(ExecutionStatus, 1))
 
 
@@ -202,7 +208,7 @@ async def test_filters_add_up(backend: Backend) -> None:
         await settle(backend, claim, settlement)
 
     query: dict[str, Any] = {
-        "status": S.COMPLETED,
+        "statuses": frozenset({S.COMPLETED}),
         "function": "pay",
         "id_prefix": "b-",
     }
@@ -266,7 +272,7 @@ async def test_another_prefix_is_neither_listed_nor_counted(
     assert await listed(ours) == [our_id]
     assert await listed(theirs) == [their_id]
     assert await listed(ours, id_prefix="same") == [our_id]
-    assert await listed(ours, status=S.QUEUED) == [our_id]
+    assert await listed(ours, statuses=QUEUED) == [our_id]
     await counted(ours, {S.QUEUED: 1})
     await counted(theirs, {S.QUEUED: 1})
 
@@ -332,11 +338,60 @@ async def test_by_tag(backend: Backend) -> None:
     assert await listed(backend, tag="blue") == [news[1].id, news[0].id]
     assert await listed(backend, tag="tall") == [news[3].id, news[0].id]
     assert await listed(backend, tag="none") == []
-    assert await listed(backend, tag="blue", status=S.QUEUED) == [news[1].id]
+    assert await listed(backend, tag="blue", statuses=QUEUED) == [news[1].id]
     assert await listed(backend, tag="blue", function=EVENT) == [news[0].id]
     assert await listed(backend, tag="blue", id_prefix=news[1].id[:-1]) == [news[1].id]
     since = news[1].created_at
     assert await listed(backend, tag="blue", since=since) == [news[1].id]
+
+
+async def test_by_several_statuses(backend: Backend) -> None:
+    news = [aged(0), aged(1, event="other"), aged(2), aged(3)]
+    await insert(backend, *news)
+    await backend.executions.cancel(news[0].id, None)
+    await backend.executions.cancel(news[2].id, None)
+    worker = await joined(backend, "other")
+    await claim_one(backend, worker)
+
+    ended = frozenset({S.CANCELLED, S.COMPLETED})
+    not_ended = frozenset({S.QUEUED, S.PROCESSING})
+    assert await listed(backend, statuses=ended) == [news[2].id, news[0].id]
+    assert await listed(backend, statuses=not_ended) == [news[3].id, news[1].id]
+    mixed = frozenset({S.PROCESSING, S.CANCELLED})
+    assert await listed(backend, statuses=mixed) == [news[n].id for n in (2, 1, 0)]
+    assert await listed(backend, statuses=mixed, function=EVENT) == [
+        *(news[2].id, news[0].id)
+    ]
+    id_prefix = news[1].id[:-1]
+    assert await listed(backend, statuses=mixed, id_prefix=id_prefix) == [news[1].id]
+    first = await backend.listing.page(ExecutionQuery(statuses=mixed, limit=2))
+    rest = ExecutionQuery(statuses=mixed, limit=2, cursor=first.cursor)
+    assert ids((await backend.listing.page(rest)).items) == [news[0].id]
+
+
+async def test_by_parent(backend: Backend) -> None:
+    of = Parent("p", "n", "s", 1)
+    news = [
+        replace(tagged(0, "blue"), parent=of),
+        replace(aged(1, event="other"), parent=of),
+        aged(2),
+        replace(aged(3), parent=replace(of, id="p-2")),
+        replace(aged(4), parent=of),
+    ]
+    await insert(backend, *news)
+    await backend.executions.cancel(news[4].id, None)
+
+    children = [news[4].id, news[1].id, news[0].id]
+    assert await listed(backend, parent="p") == children
+    assert await listed(backend, parent="none") == []
+    assert await listed(backend, parent="p", statuses=QUEUED) == children[1:]
+    assert await listed(backend, parent="p", function="other") == [news[1].id]
+    assert await listed(backend, parent="p", tag="blue") == [news[0].id]
+    assert await listed(backend, parent="p", id_prefix=news[1].id[:-1]) == [news[1].id]
+    assert await listed(backend, parent="p", since=news[1].created_at) == children[:2]
+    page = await backend.listing.page(ExecutionQuery(parent="p", limit=2))
+    rest = ExecutionQuery(parent="p", limit=2, cursor=page.cursor)
+    assert ids((await backend.listing.page(rest)).items) == children[2:]
 
 
 @pytest.mark.parametrize("limit", [1, 3])

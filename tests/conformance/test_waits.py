@@ -349,7 +349,7 @@ async def test_a_suspended_execution_leaves_its_worker(
         wakeups=0,
     )
     await counted(backend, {status: 1})
-    page = await backend.listing.page(ExecutionQuery(status=status))
+    page = await backend.listing.page(ExecutionQuery(statuses=frozenset({status})))
     assert ids(page.items) == [claim.execution.id]
     renewal = await asyncio.to_thread(backend.workers.renew, claim.worker_id)
     assert renewal.owned == frozenset()

@@ -36,7 +36,8 @@ def load_servers(dump: Path, mongo_url: str, redis_url: str) -> Where:
     with pymongo.MongoClient[dict[str, Any]](mongo_url) as client:
         database = client.get_default_database()
         for name, content in found["mongo"].items():
-            database[name].insert_many(content["documents"])
+            if content["documents"]:
+                database[name].insert_many(content["documents"])
             for index in content["indexes"]:
                 options = {key: index[key] for key in index if key not in {"key", "v"}}
                 database[name].create_index(list(index["key"].items()), **options)

@@ -383,6 +383,7 @@ async def test_only_the_indexes_that_queries_need_are_made(
         "_id_",
         "worchflow_owner",
         "worchflow_by_event",
+        "worchflow_by_parent",
         "worchflow_by_tag",
         "worchflow_ended",
         "worchflow_follow_ups",

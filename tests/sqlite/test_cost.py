@@ -23,6 +23,7 @@ from worchflow.storage.sqlite import (
     rows,
     settling,
     steps,
+    waits,
     worker_sql,
 )
 from worchflow.storage.sqlite.claim_sql import ClaimRequest, functions_json
@@ -173,9 +174,9 @@ def test_handing_on_costs_the_same_whatever_waits(
     "query",
     [
         ExecutionQuery(),
-        ExecutionQuery(status=ExecutionStatus.FAILED),
-        ExecutionQuery(status=ExecutionStatus.QUEUED),
-        ExecutionQuery(status=ExecutionStatus.CANCELLED),
+        ExecutionQuery(statuses=frozenset({ExecutionStatus.FAILED})),
+        ExecutionQuery(statuses=frozenset({ExecutionStatus.QUEUED})),
+        ExecutionQuery(statuses=frozenset({ExecutionStatus.CANCELLED})),
         ExecutionQuery(function="rare"),
         ExecutionQuery(function="none"),
         ExecutionQuery(id_prefix="0123456789"),
@@ -200,7 +201,12 @@ def test_a_page_costs_the_same_whatever_is_stored(
 
 
 FILTERS = {
-    "status": [None, *ExecutionStatus],
+    "statuses": [
+        frozenset(),
+        *(frozenset({each}) for each in ExecutionStatus),
+        frozenset({ExecutionStatus.SLEEPING, ExecutionStatus.WAITING}),
+    ],
+    "parent": [None, "p"],
     "function": [None, "often", "rare", "none", "shared"],
     "id_prefix": [None, "a", "0123456789"],
     "cursor": [None, listing.cursor_of(100, "f")],
@@ -236,7 +242,9 @@ def test_no_walk_is_longer_than_allowed_and_none_is_lost(
     for _ in range(4):
         fill(connection, 300, "often")
         fill(connection, 2, "rare")
-    query = ExecutionQuery(function="rare", status=ExecutionStatus.QUEUED, limit=3)
+    query = ExecutionQuery(
+        function="rare", statuses=frozenset({ExecutionStatus.QUEUED}), limit=3
+    )
     found: list[str] = []
     pages, longest = 0, 0
     while True:
@@ -280,8 +288,15 @@ def test_no_walk_is_longer_than_allowed_and_none_is_lost(
             dict.fromkeys(["workers", "prefix", "ids", "deaths", "front", "now"], "[]"),
         ),
         (claim_sql._NEXT_DUE, {"prefix": "p", "functions": "[]", "most_deaths": 1}),
+        (claim_sql._HELD, {"prefix": "p", "worker": "w", "ids": "[]"}),
+        (executions._BY_IDS, ("[]", "p")),
+        (waits._THAT_SLEEP, {"prefix": "p", "ids": "[]"}),
+        (waits._WAKE, {"prefix": "p", "ids": "[]", "now": 1}),
     ],
-    ids=["settle", "checkpoint", "steps", "recorded", "owned", "forget", "reap", "due"],
+    ids=[
+        *("settle", "checkpoint", "steps", "recorded", "owned", "forget", "reap"),
+        *("due", "adopt", "by ids", "asleep", "wake"),
+    ],
 )
 def test_no_statement_reads_a_whole_table(
     connection: sqlite3.Connection, statement: str, parameters: Any
@@ -295,6 +310,9 @@ def test_no_statement_reads_a_whole_table(
         if detail.startswith("SCAN") and ("executions" in detail or "steps" in detail)
     ]
     assert scans == [], details
+    # That would be all of a prefix, or all of a status.
+    walks = ("(queue_prefix=?)", "(queue_prefix=? AND status=?)")
+    assert not [detail for detail in details if detail.endswith(walks)], details
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,10 @@ class Execution:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     tags: tuple[str, ...] = ()
     attempts: tuple[AttemptRecord, ...] = ()
+    parent: str | None = None
+    """The id of the execution of which a step has started it."""
+    depth: int = 0
+    """How many parents it has, one above the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +186,20 @@ class Page(Generic[Item]):
 
 
 @value
+class Parent:
+    """The execution of which a step has started another one."""
+
+    id: str
+    nonce: str
+    """Tells it from an earlier execution of its id; empty where that has none."""
+    step_id: str
+    token: int
+    """That of its claim under which the child was started, or retried, last."""
+    leaves: bool = False
+    """Whether the child goes on when its parent ends."""
+
+
+@value
 class NewExecution:
     """An execution to insert. At most one of `delay` and `run_at` is set."""
 
@@ -197,6 +215,9 @@ class NewExecution:
     tags: tuple[str, ...] = ()
     event_key: str | None = None
     """The correlation key of an event that those who wait for it are told of too."""
+    parent: Parent | None = None
+    depth: int = 0
+    """How many parents it has, one above the other."""
 
 
 @value
@@ -234,13 +255,20 @@ class StoredExecution:
     wakeups: int = 0
     """How often it was woken; never reset."""
     has_waits: bool = False
+    """Whether waits of it may be stored."""
+    has_children: bool = False
+    """Whether it may have children."""
     is_published: bool = True
     """Whether those who wait for its event were told, if they are to be."""
-    """Whether waits of it may be stored."""
     attempt_started_at: datetime | None = None
     """When the attempt began that was suspended and has not ended."""
     accepted_at: datetime | None = None
     """When it was accepted by the store's clock; None where that is the sender's."""
+    parent: Parent | None = None
+    depth: int = 0
+    """How many parents it has, one above the other."""
+    retry_token: int = 0
+    """That of its last explicit retry; 0 before the first."""
 
 
 @value
@@ -260,7 +288,7 @@ class StoredStep:
     attempt: int | None = None
     """The only attempt that a failure counts for; None: for all until a retry."""
     error_class: str | None = None
-    """Of such a failure the class, as `module:name`."""
+    """Of such a failure, and of that of a child, the class, as `module:name`."""
 
 
 @value
@@ -276,6 +304,8 @@ class Claim:
     token: int
     steps: Mapping[str, StoredStep] = field(default_factory=dict[str, StoredStep])
     waits: Mapping[str, StoredWait] = field(default_factory=dict[str, StoredWait])
+    parent_has_ended: bool = False
+    """Whether it is a child that has to be cancelled, for its parent has ended."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -310,12 +340,15 @@ class WorkerSeen:
 class ExecutionQuery:
     """Which executions to list: newest first, `limit` at a time."""
 
-    status: ExecutionStatus | None = None
+    statuses: frozenset[ExecutionStatus] = frozenset()
+    """Those of these; empty: of all."""
     function: str | None = None
     """A function id or an event name."""
     since: datetime | None = None
     until: datetime | None = None
     tag: str | None = None
+    parent: str | None = None
+    """The id of the execution whose children are listed."""
     id_prefix: str | None = None
     cursor: str | None = None
     limit: int = 50

@@ -93,6 +93,8 @@ class Suspended:
     """When the attempt began, under whichever claim, by the clock of its worker."""
     pause: float = 0.0
     """Seconds from the store's now for which it is not claimed, whatever wakes it."""
+    awaits_children: bool = False
+    """Whether the end of a child queues it, and does not only count as a wake-up."""
 
 
 UNFINISHED = (Released, Suspended)

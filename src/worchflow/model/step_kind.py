@@ -12,6 +12,8 @@ class StepKind(StrEnum):
     SLEEP = "sleep"
     WAIT = "wait"
     SEND = "send"
+    INVOKE = "invoke"
+    START = "start"
     TOKEN = "token"  # noqa: S105 - a word
 
     @classmethod

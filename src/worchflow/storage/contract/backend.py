@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ...model.options import BackendOptions
+    from .children import ChildStore
     from .claims import ClaimStore
     from .events import EventStore
     from .executions import ExecutionStore
@@ -108,6 +109,11 @@ class Backend(ABC):
     @abstractmethod
     def events(self) -> EventStore:
         """What executions are told."""
+
+    @property
+    @abstractmethod
+    def children(self) -> ChildStore:
+        """Executions that others have started."""
 
     @property
     @abstractmethod

@@ -33,7 +33,8 @@ class ClaimStore(ABC):
         `worker.functions` has for its event, and `started_at` is set by its first
         claim. Due executions whose event no live worker serves wait, with a reason that
         this or a sweep stores. Cancelling the call never loses work: a later call or
-        `adopt` hands out what it took.
+        `adopt` hands out what it took. Of a child that does not leave its parent it is
+        told whether that has ended: it was inserted late, or not cancelled yet.
         """
 
     @abstractmethod

@@ -66,6 +66,7 @@ class ExecutionStore(ABC):
 
         Keeps completed steps, removes recorded step failures, resets attempt count,
         recoveries, error, reason and the cancel flag, counts the token on. Any other
-        status stays as it is. Returns the execution as it stands now (None: no such
-        id) and whether this call queued it.
+        status stays as it is. A child whose parent has ended `leaves` it from then on.
+        Returns the execution as it stands now (None: no such id) and whether this call
+        queued it.
         """

@@ -31,7 +31,8 @@ class RetentionStore(ABC):
 
         Those of a terminal status that ended over `age` seconds ago by the store's
         clock, the longest ago first. Returns how many are gone; 0 when none is left.
-        A `retry` before it keeps an execution, one after it finds none: never is an
+        A child stays as long as its parent has not ended, which may ask for it. A
+        `retry` before it keeps an execution, one after it finds none: never is an
         execution retried without its steps. What an interrupted call has begun, a
         later one completes; no steps are left behind.
         """

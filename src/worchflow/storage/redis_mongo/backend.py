@@ -12,6 +12,8 @@ from ...foundations.errors import ConfigurationError
 from ...foundations.loop_lock import LoopLock
 from ...model.options import BackendOptions
 from ..contract.backend import Backend
+from .announcements import Announcements
+from .children import Children
 from .claims import Claims
 from .committer import Committer
 from .connections import GivenConnections, UrlConnections, longest_block
@@ -28,6 +30,7 @@ from .listing import Listing
 from .mongo_gateway import MongoGateway
 from .notices import Notices
 from .open_parts import OpenParts
+from .outbox import HAS_CHILDREN, HAS_WAITS
 from .reaper import Reaper
 from .redis_gateway import RedisGateway
 from .retention import Retention
@@ -39,6 +42,7 @@ from .stores import Stores
 from .sweeper import Sweeper
 from .upkeep import Upkeep
 from .waits import Waits
+from .wake_ups import WakeUps
 from .workers import Workers
 from .write_behind import WriteBehindQueue
 
@@ -181,11 +185,15 @@ class RedisMongoBackend(Backend):
     def _put_together(self, stores: Stores) -> OpenParts:
         counting, leadership = Counting(stores), Leadership(stores)
         listing, steps = Listing(stores), Steps(stores)
-        waits = Waits(stores, steps)
+        wake_ups = WakeUps(stores)
+        having_waits = Announcements(stores, HAS_WAITS)
+        having_children = Announcements(stores, HAS_CHILDREN)
+        waits = Waits(stores, steps, wake_ups, having_waits)
         events = Events(stores, waits)
-        follow_ups = FollowUps(stores, events)
+        follow_ups = FollowUps(stores, events, wake_ups)
         executions = Executions(stores, counting, follow_ups)
-        claims = Claims(stores, executions, steps, waits, follow_ups)
+        announced = (having_waits, having_children)
+        claims = Claims(stores, executions, steps, announced, follow_ups)
         notices = Notices(stores, claims.wake)
         lease_store = self._connections.lease_store(stores.mongo)
         return OpenParts(
@@ -199,6 +207,7 @@ class RedisMongoBackend(Backend):
             steps=steps,
             waits=waits,
             events=events,
+            children=Children(stores, executions, having_children),
             claims=claims,
             workers=Workers(
                 stores,
@@ -269,6 +278,11 @@ class RedisMongoBackend(Backend):
     @override
     def events(self) -> Events:
         return self._open_parts.events
+
+    @property
+    @override
+    def children(self) -> Children:
+        return self._open_parts.children
 
     @property
     @override

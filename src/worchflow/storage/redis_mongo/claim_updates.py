@@ -16,15 +16,21 @@ from .documents import EXECUTIONS, FAST, UnreadableError
 from .expressions import as_long
 from .indexes import QUARANTINED
 from .mongo_gateway import is_refusal
-from .outbox import HAS_WAITS
+from .outbox import (
+    AWAITS_CHILDREN,
+    FOLLOW_UPS,
+    HAS_WAITS,
+    follow_ups_expression,
+)
+from .parents import ended_parents
 from .scripts import MISSING, NOWHERE
 from .wait_documents import waits_by_id
-from .waits import WOKEN_BY
+from .wake_ups import WOKEN_BY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...model.records import StoredExecution, StoredStep, WorkerRecord
+    from ...model.records import Parent, StoredExecution, StoredStep, WorkerRecord
     from ...model.waits import StoredWait
     from .documents import Document
     from .steps import Steps
@@ -202,6 +208,14 @@ class Ownership:
         waits: dict[str, dict[str, StoredWait]] = {}
         if with_waits:
             waits = await waits_by_id(self._stores, with_waits)
+        parents = [
+            each.parent
+            for each in executions.values()
+            if each.parent is not None and not each.parent.leaves
+        ]
+        ended: set[Parent] = set()
+        if parents:
+            ended = await ended_parents(self._stores, parents)
         return [
             Claim(
                 execution=execution,
@@ -209,6 +223,7 @@ class Ownership:
                 token=execution.token,
                 steps=steps.get(execution_id, {}),
                 waits=waits.get(execution_id, {}),
+                parent_has_ended=execution.parent in ended,
             )
             for execution_id, execution in executions.items()
         ]
@@ -231,15 +246,17 @@ class Ownership:
         self, document: Document, error: UnreadableError
     ) -> None:
         logger.warning("execution %.200r fails: %s", document.get("_id"), error.message)
+        message = f"the execution cannot be read: {error.message}"
         values = {
             "status": "failed",
-            "error": f"the execution cannot be read: {error.message}",
+            "error": {"$literal": message},
             "errorStack": "",
             "errorType": "UnreadableError",
             "errorStep": None,
+            FOLLOW_UPS: follow_ups_expression(as_long("$token")),
         }
         query = {"_id": document["_id"], "owner": self._worker.id}
-        change = {"$set": values, "$unset": {"owner": "", "claim": ""}}
+        change = [{"$set": values}, {"$unset": ["owner", "claim"]}]
         await self._stores.mongo.update(EXECUTIONS, [{"q": query, "u": change}])
 
 
@@ -276,7 +293,7 @@ def _claim_change(worker: WorkerRecord) -> tuple[Document, Document]:
         "updatedAt": {"$toLong": "$$NOW"},
     }
     stamps = ["dueAt", "runAt", "notBefore", "reason", "sweptAt", "handOns", WOKEN_BY]
-    return values, {"$unset": stamps}
+    return values, {"$unset": [*stamps, AWAITS_CHILDREN]}
 
 
 def _beside_the_original(

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ...model.notices import Notice
     from ...model.records import Claim, WorkerRecord
     from ...model.settlement import Settled, Settlement
+    from .announcements import Announcements
     from .executions import Executions
     from .follow_ups import FollowUps
     from .steps import Steps
     from .stores import Stores
-    from .waits import Waits
 
 
 class Claims(ClaimStore):
@@ -34,14 +34,17 @@ class Claims(ClaimStore):
         stores: Stores,
         executions: Executions,
         steps: Steps,
-        waits: Waits,
+        announced: Sequence[Announcements],
         follow_ups: FollowUps,
     ) -> None:
         self._stores = stores
         self._executions = executions
         self._steps = steps
-        self._waits = waits
-        self._settling = Settling(stores, steps, waits, follow_ups, self._released)
+        self._announced = announced
+        waits, children = announced
+        self._settling = Settling(
+            stores, steps, waits, children, follow_ups, self._released
+        )
         self.claimers: dict[str, Claimer] = {}
         """By the id of their worker."""
 
@@ -94,7 +97,8 @@ class Claims(ClaimStore):
         """Keep nothing of a worker that is fenced or has left."""
         self.claimers.pop(worker_id, None)
         self._steps.forget(worker_id)
-        self._waits.forget_worker(worker_id)
+        for each in self._announced:
+            each.forget_worker(worker_id)
 
     async def hand_back(self, worker_id: str) -> bool:
         """Release what a worker took and was never given; whether it took any."""

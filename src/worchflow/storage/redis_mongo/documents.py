@@ -24,12 +24,14 @@ from .fields import (
     headers_of,
     hidden,
     keep_result,
+    parent_fields,
+    parent_of,
     plain_step_id,
     result_of,
     tags_of,
     text_or_none,
 )
-from .outbox import HAS_WAITS, is_published, to_be_published
+from .outbox import HAS_CHILDREN, HAS_WAITS, is_published, to_be_published
 from .values import check_safe_integers, due_time, is_json, moment_of
 
 if TYPE_CHECKING:
@@ -166,6 +168,8 @@ class Documents:
             document["tags"] = list(new.tags)
         if new.event_key is not None:
             document |= to_be_published(new.event_key)
+        if new.parent is not None:
+            document |= {"parent": parent_fields(new.parent), "depth": new.depth}
         due = now
         if new.delay is not None or new.run_at is not None:
             due = due_time(now, new.delay, new.run_at)
@@ -220,9 +224,13 @@ class Documents:
             attempts=attempts_of(document),
             wakeups=count_of(get("wakeups")),
             has_waits=get(HAS_WAITS) is True,
+            has_children=get(HAS_CHILDREN) is True,
             is_published=is_published(document),
             attempt_started_at=moment_of(get("attemptStartedAt")),
             accepted_at=moment_of(get("acceptedAt")),
+            parent=parent_of(document) if "parent" in document else None,
+            depth=count_of(get("depth")),
+            retry_token=count_of(get("retryToken")),
         )
 
     def event_data(self, fields: Mapping[str, Any]) -> Any:
@@ -267,7 +275,9 @@ class Documents:
         if step.kind is not StepKind.RUN:
             document["kind"] = step.kind.value
         if step.attempt is not None:
-            document |= {"attempt": step.attempt, "errorClass": step.error_class}
+            document["attempt"] = step.attempt
+        if step.error_class is not None:
+            document["errorClass"] = step.error_class
         if step.result is not None:
             self.set_result(document, step.result)
         if step.error is not None:

@@ -11,13 +11,14 @@ from typing_extensions import override
 
 from ...foundations.errors import SerializationError
 from ...foundations.milliseconds import to_milliseconds
-from ...model.notices import ExecutionUpdated, encode_notice
 from ...model.transitions import RETRYABLE
 from ..contract.executions import ExecutionStore, Inserted
+from .cancelling import cancellation, show_finished, updated_notice
 from .committer import DUPLICATE
 from .documents import EXECUTIONS, LIVE, STEPS, UnreadableError
-from .outbox import FOLLOW_UPS, follow_ups_expression
-from .scripts import BACK, NOWHERE
+from .outbox import FOLLOW_UPS
+from .parents import ended_parents
+from .scripts import BACK
 from .values import weight
 
 if TYPE_CHECKING:
@@ -96,21 +97,35 @@ class Executions(ExecutionStore):
     @override
     async def retry(self, execution_id: str) -> tuple[StoredExecution | None, bool]:
         """Queue a failed or cancelled execution again."""
+        return await self.queue_again(execution_id, {}, {})
+
+    async def queue_again(
+        self, execution_id: str, query: Document, values: Document
+    ) -> tuple[StoredExecution | None, bool]:
+        """The same, if `query` finds it as well, and with `values` set.
+
+        Without values nobody but a person asks for it: then a child whose parent has
+        ended leaves that.
+        """
         stores = self._stores
         before = await self._document(execution_id)
         ended = None if before is None else self._read(before)
         if before is not None:
             # What is left of its end is about the life that ends here.
-            await self._follow_ups.do(before)
+            await self._follow_ups.do(before, thoroughly=True)
+        parent = None if ended is None else ended.parent
+        if not values and parent and await ended_parents(stores, [parent]):
+            values = {"parent.alone": True}
         document = await stores.mongo.change(
             EXECUTIONS,
             stores.documents.by_id(execution_id)
+            | query
             | {
                 "status": {"$in": [status.value for status in RETRYABLE]},
                 "pruned": None,
                 FOLLOW_UPS: None,
             },
-            _retry_change(stores.clock.now(), stores.options.queue_prefix),
+            _retry_change(stores.clock.now(), stores.options.queue_prefix, values),
         )
         if document is None:
             return await self._unless_pruned(execution_id), False
@@ -143,20 +158,6 @@ class Executions(ExecutionStore):
             self._stores.scripts.tell(execution.id, updated_notice(execution))
         )
 
-    def show_finished(self, execution: StoredExecution) -> None:
-        """Show in Redis how an execution ended that no worker held."""
-        stores = self._stores
-        stores.write_behind.put(
-            stores.scripts.release(
-                "",
-                execution.id,
-                NOWHERE,
-                fields=stores.documents.status_fields(execution),
-                ttl=int(stores.options.finished_ttl * 1000),
-                notice=updated_notice(execution),
-            )
-        )
-
     async def _cancel(
         self, query: Document, execution_id: str, values: Document
     ) -> StoredExecution | None:
@@ -164,13 +165,13 @@ class Executions(ExecutionStore):
         document = await stores.mongo.change(
             EXECUTIONS,
             stores.documents.by_id(execution_id) | query,
-            _cancel_change(values),
+            cancellation(values),
         )
         if document is None:
             return None
         execution = self._read(document)
         if execution.status.is_terminal:
-            self.show_finished(execution)
+            show_finished(stores, execution)
             await self._follow_ups.begin([document])
         return execution
 
@@ -217,41 +218,7 @@ class Executions(ExecutionStore):
         return Inserted(id=document["id"])
 
 
-def updated_notice(execution: StoredExecution) -> str:
-    """What the store itself tells about an execution."""
-    return encode_notice(
-        ExecutionUpdated(
-            execution_id=execution.id,
-            event_name=execution.event_name,
-            attempt=execution.attempt_count + 1,
-            status=execution.status,
-        )
-    )
-
-
-def _cancel_change(values: Document) -> list[Document]:
-    """Terminal and with a new token if nobody owns it, else flagged."""
-    owned = {"$eq": [{"$type": "$owner"}, "string"]}
-    at_once: Document = {
-        "status": "cancelled",
-        "token": {"$add": [{"$ifNull": ["$token", Int64(0)]}, 1]},
-        "finishedAt": "$$NOW",
-        "dueAt": "$$REMOVE",
-        "runAt": "$$REMOVE",
-        "notBefore": "$$REMOVE",
-        "reason": "$$REMOVE",
-    }
-    at_once[FOLLOW_UPS] = follow_ups_expression(at_once["token"])
-    change: Document = {
-        field: {"$cond": [owned, f"${field}", value]}
-        for field, value in at_once.items()
-    }
-    change["cancelRequested"] = {"$cond": [owned, True, "$$REMOVE"]}
-    change["updatedAt"] = {"$toLong": "$$NOW"}
-    return [{"$set": change | values}]
-
-
-def _retry_change(now: int, prefix: str) -> list[Document]:
+def _retry_change(now: int, prefix: str, set_too: Document) -> list[Document]:
     token = {"$add": [{"$ifNull": ["$token", Int64(0)]}, 1]}
     moment = DatetimeMS(now)
     values: Document = {
@@ -270,4 +237,4 @@ def _retry_change(now: int, prefix: str) -> list[Document]:
     gone = "error errorStack errorType errorStep enc result reason cancelRequested "
     gone += "cancelReason finishedAt runAt doneBy sweptAt handOns owner claim deaths "
     gone += "begun attemptStartedAt"
-    return [{"$set": values}, {"$unset": gone.split()}]
+    return [{"$set": values | set_too}, {"$unset": gone.split()}]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...model.records import AttemptOutcome, AttemptRecord, ErrorInfo, ExecutionStatus
+from bson.int64 import Int64
+
+from ...model.records import (
+    AttemptOutcome,
+    AttemptRecord,
+    ErrorInfo,
+    ExecutionStatus,
+    Parent,
+)
 from ...model.settlement import only_attempt
 from .values import AS_TEXT, moment_of, to_bson, to_text, whole_numbers
 
@@ -94,6 +102,29 @@ def headers_of(document: Mapping[str, Any]) -> dict[str, str]:
         for name, value in found
         if isinstance(name, str) and isinstance(value, str)
     }
+
+
+def parent_fields(parent: Parent) -> dict[str, Any]:
+    """A parent as the document of its child names it."""
+    document: dict[str, Any] = {
+        "id": parent.id,
+        "nonce": parent.nonce,
+        "stepId": parent.step_id,
+        "token": Int64(parent.token),
+    }
+    return document | ({"leaves": True} if parent.leaves else {})
+
+
+def parent_of(document: Mapping[str, Any]) -> Parent | None:
+    """The parent that the document of a child names."""
+    match document.get("parent"):
+        case {"id": str(id_), "nonce": str(nonce), "stepId": str(step_id), **rest}:
+            token = count_of(rest.get("token"))
+            # Alone is one that was retried by itself after its parent's end.
+            leaves = rest.get("leaves") is True or rest.get("alone") is True
+            return Parent(id_, nonce, step_id, token, leaves)
+        case _:
+            return None
 
 
 def tags_of(document: Mapping[str, Any]) -> tuple[str, ...]:

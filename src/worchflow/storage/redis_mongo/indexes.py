@@ -20,6 +20,7 @@ QUARANTINED = {"queuePrefix": 1, "deaths": 1, "dueAt": 1}
 LISTING = {"queuePrefix": 1, "status": 1, "createdAt": -1, "_id": -1}
 BY_EVENT = {"queuePrefix": 1, "eventName": 1, "createdAt": -1, "_id": -1}
 BY_TAG = {"queuePrefix": 1, "tags": 1, "createdAt": -1, "_id": -1}
+BY_PARENT = {"queuePrefix": 1, "parent.id": 1, "createdAt": -1, "_id": -1}
 ENDED_KEY = {"queuePrefix": 1, "status": 1, "finishedAt": 1}
 ENDED = "worchflow_ended"
 """What has ended, by when."""
@@ -58,6 +59,11 @@ INDEXES: list[Document] = [
         "name": FOLLOW_UPS_INDEX,
         "key": {"queuePrefix": 1, "finishedAt": 1},
         "partialFilterExpression": {"followUps": {"$exists": True}},
+    },
+    {
+        "name": "worchflow_by_parent",
+        "key": BY_PARENT,
+        "partialFilterExpression": {"parent.id": {"$exists": True}},
     },
 ]
 WAITS_BY_EVENT = "worchflow_waits_by_event"

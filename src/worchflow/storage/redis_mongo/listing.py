@@ -16,7 +16,7 @@ from ..contract.cursors import make_cursor, not_a_cursor, read_cursor
 from ..contract.listing import ListingStore
 from ..contract.page_size import PageSize
 from .documents import EXECUTIONS, META, UnreadableError
-from .indexes import BY_EVENT, BY_TAG, LISTING
+from .indexes import BY_EVENT, BY_PARENT, BY_TAG, LISTING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +36,8 @@ MAX_IDS_LOOKED_UP = 1000
 FIRST, LAST = Int64(-(2**63)), Int64(2**63 - 1)
 LEFT_OUT = {"eventData": 0, "result": 0, "attempts": 0, "doneBy": 0}
 """What a listing without payloads does not read; `doneBy` tells the only attempt."""
-MOSTLY = frozenset({None, ExecutionStatus.COMPLETED})
-"""Statuses that tell less than an event's name does."""
+MOSTLY = frozenset({ExecutionStatus.COMPLETED})
+"""Statuses that, alone, tell less than an event's name does."""
 
 Position: TypeAlias = tuple[int, Any]
 """Creation time and `_id` of a document in the order of the listing."""
@@ -145,10 +145,16 @@ class Listing(ListingStore):
     async def _plan(self, query: ExecutionQuery) -> Plan:
         prefix: Document = {"queuePrefix": self._stores.documents.prefix}
         filtered = self._id_range(query.id_prefix) if query.id_prefix else {}
-        statuses = [query.status] if query.status is not None else ExecutionStatus
-        status = {"status": {"$in": [each.value for each in statuses]}}
+        statuses = query.statuses or ExecutionStatus
+        status = {"status": {"$in": sorted(each.value for each in statuses)}}
+        if query.parent is not None:
+            if query.tag is not None:
+                filtered |= {"tags": query.tag}
+            children = {"parent.id": query.parent}
+            return await self._plan_along(BY_PARENT, prefix | children, query, filtered)
         if query.tag is not None:
-            return await self._plan_by_tag(query, prefix, filtered)
+            tagged = {"tags": query.tag}
+            return await self._plan_along(BY_TAG, prefix | tagged, query, filtered)
         if query.function is None:
             return Plan(hint=LISTING, found=prefix | status, filtered=filtered)
         events = await self._events(query.function)
@@ -156,21 +162,22 @@ class Listing(ListingStore):
         if len(events) > 1:
             either = [{"functionId": query.function}, {"eventName": query.function}]
             filtered |= {"$or": either}
-        if query.status in MOSTLY:
-            if query.status is not None:
+        if query.statuses <= MOSTLY:
+            if query.statuses:
                 filtered |= status
             return Plan(hint=BY_EVENT, found=prefix | name, filtered=filtered)
         return Plan(hint=LISTING, found=prefix | status, filtered=filtered | name)
 
-    async def _plan_by_tag(
-        self, query: ExecutionQuery, prefix: Document, filtered: Document
+    async def _plan_along(
+        self, hint: Document, found: Document, query: ExecutionQuery, filtered: Document
     ) -> Plan:
-        """The entries of a tag; everything else is looked at on the way."""
-        if query.status is not None:
-            filtered |= {"status": query.status.value}
+        """Those that an index finds; everything else is looked at on the way."""
+        if query.statuses:
+            words = sorted(each.value for each in query.statuses)
+            filtered |= {"status": {"$in": words}}
         if query.function is not None:
             filtered |= self._name(query.function, await self._events(query.function))
-        return Plan(hint=BY_TAG, found=prefix | {"tags": query.tag}, filtered=filtered)
+        return Plan(hint=hint, found=found, filtered=filtered)
 
     @staticmethod
     def _name(function: str, events: Sequence[str]) -> Document:

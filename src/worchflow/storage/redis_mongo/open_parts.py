@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
+    from .children import Children
     from .claims import Claims
     from .counting import Counting
     from .events import Events
@@ -39,6 +40,7 @@ class OpenParts:
     steps: Steps
     waits: Waits
     events: Events
+    children: Children
     claims: Claims
     workers: Workers
     leadership: Leadership

@@ -21,9 +21,15 @@ The token is 0 for what the insert left, else that of the end.
 """
 HAS_WAITS = "hasWaits"
 """The field that is set before the first wait of an execution is stored."""
+HAS_CHILDREN = "hasChildren"
+"""The field that is set before the first child of an execution is inserted."""
+AWAITS_CHILDREN = "awaitsChildren"
+"""The field of a suspended execution that the end of a child queues."""
 EVENT_KEY = "eventKey"
 """The correlation key of an event that is published."""
 PUBLISH = "publish"
+NOTIFY_PARENT = "notify-parent"
+CANCEL_CHILDREN = "cancel-children"
 DELETE_WAITS = "delete-waits"
 
 
@@ -42,22 +48,41 @@ def is_published(document: Document) -> bool:
             return True
 
 
-def follow_ups(claim: Claim, *, has_waits: bool) -> Document:
+def follow_ups(claim: Claim, *, has_waits: bool, has_children: bool) -> Document:
     """What an update sets that ends an execution.
 
     What the insert left stays in it, if the claim has found it there.
     """
-    if not has_waits:
+    execution = claim.execution
+    names = [
+        name
+        for name, is_left in (
+            (NOTIFY_PARENT, execution.parent is not None),
+            (CANCEL_CHILDREN, has_children),
+            (DELETE_WAITS, has_waits),
+        )
+        if is_left
+    ]
+    if not names:
         return {}
-    names = [DELETE_WAITS]
-    if not claim.execution.is_published:
+    if not execution.is_published:
         names.append(PUBLISH)
     return {FOLLOW_UPS: {"token": Int64(claim.token), "names": names}}
 
 
 def follow_ups_expression(token: Any) -> Document:
     """The same for the pipeline of an update, where the document says what there is."""
-    is_unpublished = {"$eq": [f"${FOLLOW_UPS}.token", 0]}
-    names = {"$cond": [is_unpublished, [DELETE_WAITS, PUBLISH], [DELETE_WAITS]]}
+    conditions: Document = {
+        NOTIFY_PARENT: {"$eq": [{"$type": "$parent.id"}, "string"]},
+        CANCEL_CHILDREN: {"$eq": [f"${HAS_CHILDREN}", True]},
+        DELETE_WAITS: {"$eq": [f"${HAS_WAITS}", True]},
+    }
+    is_any = {"$or": list(conditions.values())}
+    conditions[PUBLISH] = {"$eq": [f"${FOLLOW_UPS}.token", 0]}
+    names = {
+        "$concatArrays": [
+            {"$cond": [is_left, [name], []]} for name, is_left in conditions.items()
+        ]
+    }
     left = {"token": token, "names": names}
-    return {"$cond": [{"$eq": [f"${HAS_WAITS}", True]}, left, f"${FOLLOW_UPS}"]}
+    return {"$cond": [is_any, left, f"${FOLLOW_UPS}"]}

@@ -11,6 +11,7 @@ from bson.int64 import Int64
 
 from ...foundations.errors import StoreUnavailable
 from ...model.transitions import KILLED_WORKERS, UNSURE
+from .cancelling import show_finished
 from .documents import (
     EXECUTIONS,
     STEPS,
@@ -204,7 +205,7 @@ class Reaper:
         except UnreadableError:
             return
         if execution.status.is_terminal:
-            self._executions.show_finished(execution)
+            show_finished(stores, execution)
             return
         self._executions.enqueue(execution, place)
         self._executions.tell(execution)

@@ -12,8 +12,10 @@ from ...model.transitions import RETRYABLE
 from ..contract.retention import RetentionStore
 from .documents import EXECUTIONS, LIFE, STEP_LIFE, STEPS, TAKEN_EVENTS, WAITS, life_of
 from .event_documents import taken_by
+from .fields import parent_of
 from .indexes import ENDED, ENDED_OURS, OURS
 from .outbox import FOLLOW_UPS, HAS_WAITS
+from .parents import ended_parents
 from .values import milliseconds_of
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from .stores import Stores
 
 MARKED: Document = {"pruned": True}
+MAX_KEPT_PAGES = 20
+"""So many pages of which all is kept one call looks behind."""
 MAX_LEFT_STEPS = 1000
 """So many steps that others have left are removed at a time."""
 
@@ -44,6 +48,8 @@ class Retention(RetentionStore):
     def __init__(self, stores: Stores, counting: Counting) -> None:
         self._stores = stores
         self._counting = counting
+        self._behind: dict[ExecutionStatus, Document] = {}
+        """By status: a condition for what is behind a page of which all is kept."""
 
     @override
     async def prune(self, status: ExecutionStatus, age: float, limit: int) -> int:
@@ -59,16 +65,10 @@ class Retention(RetentionStore):
             FOLLOW_UPS: None,
             "$expr": {"$lt": ["$finishedAt", since]},
         }
-        found = await stores.mongo.find(
-            EXECUTIONS,
-            OURS | guard,
-            fields=("id", "finishedAt", LIFE, HAS_WAITS),
-            sort=(("finishedAt", 1),),
-            limit=limit,
-            hint=ENDED_OURS if stores.options.ts_compat else ENDED,
-        )
+        found, is_all = await self._found(status, guard, limit)
         if not found:
-            await self._counting.forget(status, before)
+            if is_all:
+                await self._counting.forget(status, before)
             return 0
         gone: Sequence[Document] = found
         if status in RETRYABLE:
@@ -86,6 +86,54 @@ class Retention(RetentionStore):
         elif removed:
             await self._counting.ask_for_recount()
         return removed
+
+    async def _found(
+        self, status: ExecutionStatus, guard: Document, limit: int
+    ) -> tuple[Sequence[Document], bool]:
+        """The next to be removed; whether without any there is nothing to keep either.
+
+        Children whose parents have not ended are kept: it is looked behind them, and
+        the next call continues there.
+        """
+        stores = self._stores
+        has_kept = False
+        for _ in range(MAX_KEPT_PAGES):
+            behind = self._behind.get(status)
+            found = await stores.mongo.find(
+                EXECUTIONS,
+                OURS | guard | ({} if behind is None else behind),
+                fields=("id", "finishedAt", "parent", LIFE, HAS_WAITS),
+                sort=(("finishedAt", 1),),
+                limit=limit,
+                hint=ENDED_OURS if stores.options.ts_compat else ENDED,
+            )
+            kept = await self._kept(found)
+            gone = [each for each in found if each["_id"] not in kept]
+            has_kept = has_kept or bool(kept) or behind is not None
+            if len(found) < limit:
+                self._behind.pop(status, None)
+            elif not gone:
+                last = found[-1]["finishedAt"]
+                here = [each["_id"] for each in found if each["finishedAt"] == last]
+                if behind is not None and behind["finishedAt"]["$gte"] == last:
+                    # Thousands may have ended in one moment, with their parent.
+                    here += behind["_id"]["$nin"]
+                self._behind[status] = {
+                    "finishedAt": {"$gte": last, **guard["finishedAt"]},
+                    "_id": {"$type": "string", "$nin": here},
+                }
+            if gone or len(found) < limit:
+                return gone, not has_kept
+        return (), False
+
+    async def _kept(self, found: Sequence[Document]) -> set[str]:
+        """The ids of those whose parents have not ended."""
+        parents = {each["_id"]: parent_of(each) for each in found if "parent" in each}
+        named = {parent for parent in parents.values() if parent is not None}
+        if not named:
+            return set()
+        ended = await ended_parents(self._stores, named)
+        return {id_ for id_, each in parents.items() if each and each not in ended}
 
     async def _mark(
         self, found: Sequence[Document], guard: Document

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-SCHEMA = 4
+SCHEMA = 5
 """Documents of schema 1 have no headers, tags and attempts, and no index of tags, those
 of schema 2 no wake-ups and follow-ups, and no index of these, those of schema 3 no
-`acceptedAt`, and there are no events."""
+`acceptedAt`, and there are no events, those of schema 4 no parents, and no index of
+these."""
 COMPATIBLE_FROM = 1
 """Releases from this schema on can use what this one writes."""
 INDEX_TIMEOUT = 600.0

@@ -67,10 +67,12 @@ class SettlementUpdate:
         *,
         failed_attempts: int | None = None,
         has_waits: bool = False,
+        has_children: bool = False,
     ) -> None:
         """`failed_attempts` counts what a settlement that became another one says.
 
-        `has_waits`: waits of the execution may be stored.
+        `has_waits`: waits of the execution may be stored, `has_children`: it may have
+        children.
         """
         self.mark = claim_mark(claim)
         self.status, self._word, self.is_terminal = STATUS[type(settlement)]
@@ -83,7 +85,9 @@ class SettlementUpdate:
         self.follow_ups: Document = {}
         """What has still to be done once it is applied."""
         if self.is_terminal:
-            self.follow_ups = follow_ups(claim, has_waits=has_waits)
+            self.follow_ups = follow_ups(
+                claim, has_waits=has_waits, has_children=has_children
+            )
         self.failed_attempts = (
             _failed_attempts(settlement) if failed_attempts is None else failed_attempts
         )

@@ -15,7 +15,7 @@ from ...model.settlement import (
     Suspended,
 )
 from .documents import LIFE, LIVE
-from .fields import count_of
+from .fields import count_of, parent_fields
 from .scripts import NOWHERE
 from .settlement_updates import SettlementUpdate
 from .suspension_update import SuspensionUpdate
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from ...model.notices import Notice
     from ...model.records import Claim
     from ...model.settlement import Settlement
+    from .announcements import Announcements
     from .documents import Document
     from .follow_ups import FollowUps
     from .steps import Steps
     from .stores import Stores
-    from .waits import Waits
 
 MAX_TRIES = 3
 
@@ -42,13 +42,15 @@ class Settling:
         self,
         stores: Stores,
         steps: Steps,
-        waits: Waits,
+        waits: Announcements,
+        children: Announcements,
         follow_ups: FollowUps,
         released: Callable[[str, str, int], None],
     ) -> None:
         self._stores = stores
         self._steps = steps
         self._waits = waits
+        self._children = children
         self._follow_ups = follow_ups
         self._released = released
 
@@ -88,6 +90,7 @@ class Settling:
                     stores.clock.now(),
                     failed_attempts=failed_attempts,
                     has_waits=self._waits.may_have(claim),
+                    has_children=self._children.may_have(claim),
                 )
             seen = await stores.committer.update_execution(update.update, update.size)
             if seen is None or update.is_shown_by(seen):
@@ -98,7 +101,7 @@ class Settling:
             if not self._is_held(claim, seen):
                 # Too late, or an earlier call settled it and it went on its way.
                 self._acknowledge(claim, status)
-                self._waits.forget(claim)
+                self._forget(claim)
                 is_own = seen.get("doneBy") == update.mark
                 return Settled(applied=is_own, status=status)
             if seen.get("cancelRequested") is True:
@@ -121,12 +124,19 @@ class Settling:
         self, claim: Claim, update: SettlementUpdate | SuspensionUpdate
     ) -> None:
         """Do what follows the end of an execution, if this was it."""
-        self._waits.forget(claim)
+        self._forget(claim)
         if isinstance(update, SettlementUpdate) and update.follow_ups:
             execution = claim.execution
-            life = {LIFE: execution.nonce} if execution.nonce else {}
-            ended = {"id": execution.id} | life
+            ended: Document = {"id": execution.id}
+            if execution.nonce:
+                ended[LIFE] = execution.nonce
+            if execution.parent is not None:
+                ended["parent"] = parent_fields(execution.parent)
             await self._follow_ups.begin([ended | update.follow_ups])
+
+    def _forget(self, claim: Claim) -> None:
+        self._waits.forget(claim)
+        self._children.forget(claim)
 
     def _applied(
         self,

@@ -9,6 +9,7 @@ from bson.int64 import Int64
 
 from ...model.records import ExecutionStatus
 from ...model.settlement import claim_mark
+from .outbox import AWAITS_CHILDREN
 from .scripts import BACK, NOWHERE
 from .statements import Update
 from .values import due_time, weight
@@ -100,6 +101,8 @@ class SuspensionUpdate:
         if not self._was_woken:
             if self._settlement.reason is not None:
                 values["reason"] = self._settlement.reason
+            if self._settlement.awaits_children:
+                values[AWAITS_CHILDREN] = True
             if self._pause_ends is not None:
                 values["notBefore"] = DatetimeMS(self._pause_ends)
         return {"$set": values, "$unset": UNSET}

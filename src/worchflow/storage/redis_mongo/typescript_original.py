@@ -10,6 +10,7 @@ from ...model.transitions import CLAIMABLE
 from .documents import ENDED_STATUSES, EXECUTIONS
 from .expressions import CREATED_AT, as_date, as_long
 from .indexes import OWNER, THEIRS, THEIRS_ENDED
+from .outbox import FOLLOW_UPS, follow_ups_expression
 
 if TYPE_CHECKING:
     from .documents import Document
@@ -89,10 +90,11 @@ class Original:
             "queuePrefix": self._stores.documents.prefix,
             "status": {"$lte": "failed", "$in": ENDED_STATUSES},
         }
+        left = follow_ups_expression(as_long("$token"))
         stamps = ["owner", "claim", "dueAt", "runAt", "reason", "sweptAt", "handOns"]
         change: list[Document] = [
             # Its type still says who wrote the result.
-            {"$set": {"finishedAt": as_date("$updatedAt")}},
+            {"$set": {"finishedAt": as_date("$updatedAt"), FOLLOW_UPS: left}},
             # Whoever of ours had it before did not end it.
             {"$unset": [*stamps, "doneBy", "cancelRequested"]},
         ]

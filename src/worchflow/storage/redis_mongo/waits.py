@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bson.int64 import Int64
 from typing_extensions import override
 
 from ...foundations.errors import SerializationError
-from ...foundations.ids import new_nonce
-from ...model.notices import ExecutionUpdated, encode_notice
-from ...model.records import SUSPENDED, ExecutionStatus
 from ...model.tokens import ANSWER_EVENT, StoredToken
 from ..contract.waits import WaitStore
-from .documents import EXECUTIONS, LIFE, LIVE, STEP_LIFE, WAITS, UnreadableError
-from .expressions import as_long
+from .documents import EXECUTIONS, LIFE, STEP_LIFE, WAITS, UnreadableError
 from .fields import count_of, text_or_none
 from .indexes import WAITS_BY_EVENT
 from .mongo_gateway import DUPLICATE_KEY
-from .outbox import HAS_WAITS
-from .scripts import BACK
-from .steps import ClaimKey
-from .values import milliseconds_of
 from .wait_documents import read_token, read_wait, wait_document, wait_id, waits_by_id
 
 if TYPE_CHECKING:
@@ -30,19 +22,16 @@ if TYPE_CHECKING:
 
     from ...model.records import Claim
     from ...model.waits import NewWait, StoredWait
+    from .announcements import Announcements
     from .documents import Document
-    from .scripts import Argument
     from .steps import Steps
     from .stores import Stores
+    from .wake_ups import WakeUps
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-WOKEN_BY = "wokenBy"
-"""The field that tells what one call has woken, until it is claimed."""
 MAX_ADDED_AT_ONCE = 1000
 """Waits in one insert."""
-SHOWN = ("id", "eventName", "attemptCount", "token", "updatedAt", "dueAt", LIFE)
-"""What Redis and those who watch are told of an execution that was woken."""
 
 
 class Waits(WaitStore):
@@ -52,26 +41,13 @@ class Waits(WaitStore):
     have some: whatever ends it then removes them.
     """
 
-    def __init__(self, stores: Stores, steps: Steps) -> None:
+    def __init__(
+        self, stores: Stores, steps: Steps, wake_ups: WakeUps, announced: Announcements
+    ) -> None:
         self._stores = stores
         self._steps = steps
-        self._added: set[ClaimKey] = set()
-        """The claims under which the first waits of their executions were added."""
-
-    # -- what the other parts ask
-
-    def may_have(self, claim: Claim) -> bool:
-        """Whether waits of a claim's execution may be stored."""
-        return claim.execution.has_waits or ClaimKey.of(claim) in self._added
-
-    def forget(self, claim: Claim) -> None:
-        """A claim was settled, or is lost."""
-        self._added.discard(ClaimKey.of(claim))
-
-    def forget_worker(self, worker_id: str) -> None:
-        """A worker is gone."""
-        if self._added:
-            self._added = {key for key in self._added if key.worker_id != worker_id}
+        self._wake_ups = wake_ups
+        self._announced = announced
 
     # -- the contract
 
@@ -81,8 +57,7 @@ class Waits(WaitStore):
         now = stores.clock.now()
         prefix = stores.options.queue_prefix
         documents = [wait_document(claim, wait, prefix, now) for wait in waits]
-        is_fact = await self._steps.flush(claim)
-        if is_fact and (self.may_have(claim) or await self._announce(claim)):
+        if await self._steps.flush(claim) and await self._announced.make(claim):
             for start in range(0, len(documents), MAX_ADDED_AT_ONCE):
                 page = slice(start, start + MAX_ADDED_AT_ONCE)
                 documents[page] = await self._insert(documents[page])
@@ -147,27 +122,7 @@ class Waits(WaitStore):
 
     @override
     async def wake(self, execution_ids: Sequence[str]) -> int:
-        stores = self._stores
-        these = stores.documents.by_ids(execution_ids)
-        nonce = new_nonce(stores.options.runtime)
-        statement = {
-            "q": these
-            | {"queuePrefix": stores.documents.prefix, "status": {"$in": LIVE}},
-            "u": _wake(nonce),
-            "multi": True,
-            "hint": {stores.documents.id_field: 1},
-        }
-        await stores.mongo.update(EXECUTIONS, [statement])
-        woken = await stores.mongo.find(
-            EXECUTIONS, these | {WOKEN_BY: nonce}, fields=SHOWN
-        )
-        for document in woken:
-            self._queue(document)
-        # Whoever runs or keeps one of the others looks again there.
-        others = set(execution_ids) - {document["id"] for document in woken}
-        if others:
-            stores.write_behind.put(stores.scripts.hint_woken(sorted(others)))
-        return len(woken)
+        return await self._wake_ups.wake(execution_ids)
 
     @override
     async def wakeups(self, execution_id: str) -> int:
@@ -188,20 +143,6 @@ class Waits(WaitStore):
                 f"a token of execution {execution_id} cannot be read: {error.message}",
                 execution_id=execution_id,
             ) from error
-
-    async def _announce(self, claim: Claim) -> bool:
-        """Say in its document that an execution may have waits; False: claim lost."""
-        stores = self._stores
-        query = stores.documents.by_id(claim.execution.id)
-        held = {"owner": claim.worker_id, "token": Int64(claim.token)}
-        change = {"$set": {HAS_WAITS: True}}
-        statement = {"q": query | held, "u": change}
-        # Before it is known to be written: it may be.
-        self._added.add(ClaimKey.of(claim))
-        is_held = (await stores.mongo.update(EXECUTIONS, [statement])).count == 1
-        if not is_held:
-            self.forget(claim)
-        return is_held
 
     async def _insert(self, documents: list[Document]) -> list[Document]:
         """Insert waits; what is stored of each.
@@ -236,59 +177,7 @@ class Waits(WaitStore):
             missing = again
         return list(stored.values())
 
-    def _queue(self, document: Document) -> None:
-        """Show in Redis that an execution was woken, and put it where it belongs."""
-        stores = self._stores
-        now = stores.clock.now()
-        due = milliseconds_of(document.get("dueAt")) or now
-        fields: dict[str, Argument] = {
-            "status": ExecutionStatus.QUEUED.value,
-            "updatedAt": count_of(document.get("updatedAt")),
-            "token": count_of(document.get("token")),
-        }
-        if life := text_or_none(document.get(LIFE)):
-            fields[LIFE] = life
-        notice = ExecutionUpdated(
-            execution_id=document["id"],
-            event_name=str(document.get("eventName")),
-            attempt=count_of(document.get("attemptCount")) + 1,
-            status=ExecutionStatus.QUEUED,
-        )
-        stores.write_behind.put(
-            stores.scripts.release(
-                "",
-                document["id"],
-                due if due > now else BACK,
-                fields=fields,
-                notice=encode_notice(notice),
-            )
-        )
-
 
 def _deadline(wait: StoredWait) -> tuple[bool, float, str]:
     deadline = wait.deadline
     return deadline is None, deadline.timestamp() if deadline else 0.0, wait.step_id
-
-
-def _wake(nonce: str) -> list[Document]:
-    """Count the wake-up; queue what is suspended, no sooner than its pause ends."""
-    is_suspended = {"$in": ["$status", {"$literal": sorted(SUSPENDED)}]}
-    pauses = {"$gt": ["$notBefore", "$$NOW"]}
-    due = {"$cond": [pauses, "$notBefore", "$$NOW"]}
-    asleep: dict[str, Any] = {
-        "status": ExecutionStatus.QUEUED.value,
-        "dueAt": due,
-        "enqueuedAt": due,
-        "runAt": {"$cond": [pauses, "$notBefore", "$$REMOVE"]},
-        "reason": "$$REMOVE",
-        "sweptAt": "$$REMOVE",
-        "handOns": "$$REMOVE",
-        "updatedAt": {"$toLong": "$$NOW"},
-        WOKEN_BY: nonce,
-    }
-    change: Document = {
-        name: {"$cond": [is_suspended, then, f"${name}"]}
-        for name, then in asleep.items()
-    }
-    change["wakeups"] = {"$add": [as_long("$wakeups"), 1]}
-    return [{"$set": change}]

@@ -14,6 +14,7 @@ from ...foundations.errors import ConfigurationError
 from ...foundations.loop_lock import LoopLock
 from ...model.options import BackendOptions
 from ..contract.backend import Backend
+from .children import Children
 from .claims import Claims
 from .connection import has_file
 from .counting import Counting
@@ -68,7 +69,8 @@ class SQLiteBackend(Backend):
         self._steps = Steps(self._ready)
         self._waits = Waits(self._ready, self.options.runtime)
         self._events = Events(self._ready, self.options.runtime)
-        self._claims = Claims(self._ready, self.options.runtime)
+        self._children = Children(self._ready)
+        self._claims = Claims(self._ready, self._children, self.options.runtime)
         self._workers = Workers(self._ready, self._claims, self.options)
         self._leadership = Leadership(self._ready)
         self._sweeping = Sweeper(self._ready, self._events, self.options.runtime)
@@ -175,6 +177,11 @@ class SQLiteBackend(Backend):
     @override
     def events(self) -> Events:
         return self._events
+
+    @property
+    @override
+    def children(self) -> Children:
+        return self._children
 
     @property
     @override

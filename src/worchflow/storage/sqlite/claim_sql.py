@@ -24,7 +24,7 @@ from .waits import waits_of_number
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ...model.records import StoredExecution, StoredStep
     from ...model.waits import StoredWait
@@ -77,7 +77,7 @@ _NEXT = f"""
 _TAKE = f"""
     UPDATE executions
     SET {", ".join(f"{column} = {new}" for column, new in CLAIMED.items())},
-        due_at = NULL, hand_ons = 0, not_before = NULL
+        due_at = NULL, hand_ons = 0, not_before = NULL, awaits_children = 0
     FROM (
         SELECT json_extract(value, '$[0]') AS seq, json_extract(value, '$[1]') AS serves
         FROM json_each(:taken)
@@ -97,11 +97,19 @@ _NEXT_DUE = """
     )
 """
 
+# With `+` only the indexes of owners and ids are left to the planner.
 _HELD = f"""
     SELECT seq, {EXECUTION_COLUMNS} FROM executions
-    WHERE owner = :worker AND queue_prefix = :prefix
+    WHERE owner = :worker AND +queue_prefix = :prefix
         AND id IN (SELECT value FROM json_each(:ids))
 """  # noqa: S608 - made of constants
+
+# With `+` only the index of ids is left to the planner.
+_LIVE = """
+    SELECT id, nonce FROM executions
+    WHERE id IN (SELECT value FROM json_each(?)) AND +queue_prefix = ?
+        AND finished_at IS NULL
+"""
 
 _BEGIN = """
     UPDATE executions SET begun = token
@@ -184,9 +192,10 @@ def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
         _TAKE,
         {"worker": request.worker_id, "now": tx.now, "taken": json_text(numbers)},
     )
+    orphans = _orphans(tx, prefix, [execution for _, execution, *_ in found])
     return Taken(
         claims=[
-            _as_claim(execution, request.worker_id, steps, waits)
+            _as_claim(execution, request.worker_id, steps, waits, orphans)
             for _, execution, steps, waits in found
         ]
     )
@@ -205,9 +214,14 @@ def adopt(tx: Transaction, prefix: str, request: AdoptRequest) -> Sequence[Claim
     )
     steps = steps_by_execution(tx.connection, [row[0] for row in rows])
     held = [(row[0], read_execution(row[1:])) for row in rows]
+    orphans = _orphans(tx, prefix, [execution for _, execution in held])
     return [
         _as_claim(
-            execution, request.worker_id, steps[number], _waits(tx, number, execution)
+            execution,
+            request.worker_id,
+            steps[number],
+            _waits(tx, number, execution),
+            orphans,
         )
         for number, execution in held
     ]
@@ -283,8 +297,28 @@ def _set_aside(tx: Transaction, number: int, error: UnreadableRowError) -> None:
     tx.connection.execute(_SET_ASIDE, {"seq": number, "until": until, "reason": reason})
 
 
+def _orphans(
+    tx: Transaction, prefix: str, executions: Sequence[StoredExecution]
+) -> Collection[str]:
+    """The ids of the children that do not leave and whose parent has ended."""
+    parents = {
+        execution.id: (execution.parent.id, execution.parent.nonce)
+        for execution in executions
+        if execution.parent is not None and not execution.parent.leaves
+    }
+    if not parents:
+        return ()
+    ids = json_text([id_ for id_, _ in parents.values()])
+    live = set(fetch(tx.connection, _LIVE, (ids, prefix)))
+    return {id_ for id_, parent in parents.items() if parent not in live}
+
+
 def _as_claim(
-    execution: StoredExecution, worker_id: str, steps: Recorded, waits: Waits
+    execution: StoredExecution,
+    worker_id: str,
+    steps: Recorded,
+    waits: Waits,
+    orphans: Collection[str],
 ) -> Claim:
     return Claim(
         execution=execution,
@@ -292,6 +326,7 @@ def _as_claim(
         token=execution.token,
         steps=steps,
         waits=waits,
+        parent_has_ended=execution.id in orphans,
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ...model.notices import Notice
     from ...model.records import Claim, WorkerRecord
     from ...model.settlement import Settled, Settlement
+    from .children import Children
     from .loop_binding import LoopBinding, Opened
     from .wakeup import Waiter
 
@@ -36,8 +37,9 @@ _begin = one_by_one(claim_sql.begin)
 class Claims(ClaimStore):
     """The claims of the workers of one backend."""
 
-    def __init__(self, opened: Opened, runtime: Runtime) -> None:
+    def __init__(self, opened: Opened, children: Children, runtime: Runtime) -> None:
         self._opened = opened
+        self._children = children
         self._runtime = runtime
         self._kept: dict[str, dict[str, Claim]] = {}
         self._functions: dict[str, str] = {}
@@ -124,20 +126,28 @@ class Claims(ClaimStore):
         self, claim: Claim, settlement: Settlement, notice: Notice | None
     ) -> Settled:
         write = self._opened().write
+        is_followed = claim.execution.parent is not None or self._children.may_have(
+            claim
+        )
         if isinstance(settlement, Suspended):
-            suspension = settling.SuspendRequest(claim, settlement, notice)
-            return await write(suspending.suspend, suspension)
-        request = settling.SettleRequest(claim, settlement, notice)
-        return await write(settling.settle, request)
+            suspension = settling.SuspendRequest(claim, settlement, notice, is_followed)
+            settled = await write(suspending.suspend, suspension)
+        else:
+            request = settling.SettleRequest(claim, settlement, notice, is_followed)
+            settled = await write(settling.settle, request)
+        self._children.forget(claim)
+        return settled
 
     def forget_all(self) -> None:
         """Keep nothing, as after closing."""
         self._kept, self._functions, self._waiters = {}, {}, {}
+        self._children.forget_all()
 
     def forget(self, worker_id: str) -> Sequence[str]:
         """A worker ends: the ids of what was never handed out."""
         self._functions.pop(worker_id, None)
         self._waiters.pop(worker_id, None)
+        self._children.forget_worker(worker_id)
         return tuple(self._kept.pop(worker_id, ()))
 
     def _keep(self, worker_id: str, taken: claim_sql.Taken) -> None:

@@ -16,9 +16,11 @@ from ...model.transitions import RETRYABLE
 from ..contract.executions import ExecutionStore, Inserted
 from .bulk import execute_rows, named_rows
 from .events import append
+from .following import CANCELLED, FLAGGED, finish_following, follow_ends
 from .rows import (
     EXECUTION_COLUMNS,
     NEW_EXECUTION_COLUMNS,
+    NEW_EXECUTION_VALUES,
     ExecutionRow,
     NewExecutionRow,
     fetch,
@@ -37,44 +39,52 @@ if TYPE_CHECKING:
 
 _INSERT = f"""
     INSERT INTO executions ({NEW_EXECUTION_COLUMNS}, queue_prefix, status, updated_at)
-    SELECT {NEW_EXECUTION_COLUMNS}, {{prefix}}, 'queued', {{now}}
+    SELECT {NEW_EXECUTION_VALUES}, {{prefix}}, 'queued', {{now}}
     FROM {named_rows(NewExecutionRow._fields)}
     WHERE true
     ON CONFLICT (id) DO NOTHING
 """  # noqa: S608 - made of constants
 
+# With `+` only the index of ids is left to the planner.
 _BY_IDS = f"""
     SELECT {EXECUTION_COLUMNS} FROM executions
-    WHERE id IN (SELECT value FROM json_each(?)) AND queue_prefix = ?
+    WHERE id IN (SELECT value FROM json_each(?)) AND +queue_prefix = ?
 """  # noqa: S608 - made of constants
 
 _BY_ID = f"""
     SELECT {EXECUTION_COLUMNS} FROM executions WHERE id = ? AND queue_prefix = ?
 """  # noqa: S608 - made of constants
 
-_CANCEL = """
-    UPDATE executions SET status = 'cancelled', due_at = NULL, run_at = NULL,
-        not_before = NULL, reason = NULL, hand_ons = 0, cancel_reason = :reason,
-        updated_at = :now, finished_at = :now
-    WHERE id = :id
-"""
+_CANCEL = f"UPDATE executions SET {CANCELLED} WHERE id = :id"  # noqa: S608
 
-_FLAG = """
-    UPDATE executions SET cancel_requested = 1, cancel_reason = :reason,
-        updated_at = :now
-    WHERE id = :id
-"""
+_FLAG = f"UPDATE executions SET {FLAGGED} WHERE id = :id"  # noqa: S608
 
-_RETRY = """
+ALONE = 2
+"""In the column `leaves`: it was retried by itself after its parent's end."""
+
+_RETRY = f"""
     UPDATE executions SET status = 'queued', due_at = :now, run_at = NULL,
         token = token + 1, retry_token = token + 1, attempt_count = 0, recoveries = 0,
         deaths = 0, begun = NULL, hand_ons = 0,
         cancel_requested = 0, cancel_reason = NULL, reason = NULL, result = NULL,
         error_type = NULL, error_message = NULL, error_traceback = NULL,
         error_step = NULL,
-        finished_at = NULL, attempt_started_at = NULL, updated_at = :now
+        finished_at = NULL, attempt_started_at = NULL, updated_at = :now,
+        has_children = EXISTS (
+            SELECT 1 FROM executions AS child
+            WHERE child.queue_prefix = executions.queue_prefix
+                AND child.parent = executions.id
+                AND child.parent_nonce = executions.nonce
+        ),
+        leaves = iif(parent IS NULL OR leaves, leaves, {ALONE} * NOT EXISTS (
+            SELECT 1 FROM executions AS above
+            WHERE above.id = executions.parent
+                AND above.queue_prefix = executions.queue_prefix
+                AND above.nonce = executions.parent_nonce
+                AND above.finished_at IS NULL
+        ))
     WHERE id = :id
-"""
+"""  # noqa: S608 - made of constants
 
 _FORGET_FAILED_STEPS = """
     DELETE FROM steps WHERE status = 'failed'
@@ -130,6 +140,8 @@ def cancel(tx: Transaction, prefix: str, request: CancelRequest) -> Change:
     if stored.worker is None:
         tx.connection.execute(_CANCEL, values)
         tell_status(tx, prefix, stored, ExecutionStatus.CANCELLED)
+        if stored.parent is not None or stored.has_children:
+            follow_ends(tx, prefix, [request.id])
     else:
         tx.connection.execute(_FLAG, values)
         tx.hints.cancelled.add((prefix, request.id))
@@ -141,6 +153,7 @@ def retry(tx: Transaction, prefix: str, execution_id: str) -> Change:
     stored = get(tx.connection, prefix, execution_id)
     if stored is None or stored.status not in RETRYABLE:
         return stored, False
+    finish_following(tx, prefix, execution_id)
     tx.connection.execute(_FORGET_FAILED_STEPS, (execution_id,))
     tx.connection.execute(_RETRY, {"id": execution_id, "now": tx.now})
     queued = get(tx.connection, prefix, execution_id)

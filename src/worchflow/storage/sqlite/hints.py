@@ -77,14 +77,12 @@ class Hints:
     def urgent_datagrams(self) -> list[bytes]:
         """Work, cancellations and wake-ups, for all other processes."""
         urgent: list[dict[str, Any]] = []
-        if self.work or self.cancelled:
-            both = {"work": list(self.work), "cancelled": list(self.cancelled)}
+        cancelled, woken = list(self.cancelled), list(self.woken)
+        if self.work or cancelled:
+            both = {"work": list(self.work), "cancelled": cancelled[:MAX_DATAGRAM_IDS]}
             urgent.append(both)
-        woken = list(self.woken)
-        urgent += [
-            {"woken": woken[start : start + MAX_DATAGRAM_IDS]}
-            for start in range(0, len(woken), MAX_DATAGRAM_IDS)
-        ]
+        urgent += _in_pages("cancelled", cancelled[MAX_DATAGRAM_IDS:])
+        urgent += _in_pages("woken", woken)
         return [json.dumps(each).encode() for each in urgent]
 
     def all_datagrams(self) -> list[bytes]:
@@ -96,6 +94,13 @@ class Hints:
         return _notice_datagrams(
             [one for one in self.happenings if not one.is_progress]
         )
+
+
+def _in_pages(field_: str, ids: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [
+        {field_: ids[start : start + MAX_DATAGRAM_IDS]}
+        for start in range(0, len(ids), MAX_DATAGRAM_IDS)
+    ]
 
 
 def _notice_datagrams(happenings: Sequence[Happening]) -> list[bytes]:

@@ -19,6 +19,7 @@ from .rows import (
     ExecutionRow,
     UnreadableRowError,
     fetch,
+    one_of,
     read_execution,
     read_rows,
 )
@@ -42,12 +43,13 @@ MAX_MOMENT = 2**63 - 1
 """The last moment there can be. SQLite puts text and bytes after every number."""
 BY_STATUS = "executions INDEXED BY executions_by_status"
 BY_EVENT = "executions INDEXED BY executions_by_event"
+BY_PARENT = "executions INDEXED BY executions_by_parent"
 TAGGED = "tag = :tag"
 HAS_TAG = """
     EXISTS (SELECT 1 FROM json_each(executions.tags) WHERE value = :tag)
 """
-MOSTLY = frozenset({None, ExecutionStatus.COMPLETED})
-"""Statuses that tell less than an event's name does."""
+MOSTLY = frozenset({ExecutionStatus.COMPLETED})
+"""Statuses that, alone, tell less than an event's name does."""
 
 LEFT_OUT = {
     "event_data": "'null'",
@@ -165,10 +167,17 @@ def _search(
 ) -> Search:
     search = Search(values={"prefix": prefix, "limit": query.limit + 1})
     _add_times(search, query)
-    if query.tag is None:
-        _add_function_and_status(connection, search, query)
+    if query.parent is not None:
+        search.values["parent"] = query.parent
+        if query.tag is not None:
+            search.values["tag"] = query.tag
+            search.filtered.append(HAS_TAG)
+        _add_entries(connection, search, query, BY_PARENT, "parent = :parent")
+    elif query.tag is not None:
+        search.values["tag"] = query.tag
+        _add_entries(connection, search, query, "tags", TAGGED)
     else:
-        _add_tag(connection, search, query)
+        _add_function_and_status(connection, search, query)
     if query.id_prefix:
         ids = (query.id_prefix, f"{query.id_prefix}\U0010ffff")
         search.values["id_from"], search.values["id_to"] = ids
@@ -201,39 +210,40 @@ def _add_function_and_status(
     connection: sqlite3.Connection, search: Search, query: ExecutionQuery
 ) -> None:
     """The index by status or that by event; what is left is looked at on the way."""
-    status = "status = :status"
-    if query.status is not None:
-        search.values["status"] = query.status.value
-    if query.function is None:
-        if query.status is not None:
-            search.walked = BY_STATUS
-            search.found.append(status)
-        return
-    names = _add_events(connection, search, query.function)
-    if query.status in MOSTLY:
+    names: list[str] = []
+    if query.function is not None:
+        names = _add_events(connection, search, query.function)
+    if names and query.statuses <= MOSTLY:
         search.walked = BY_EVENT
         search.branches = [f"event_name = :{name}" for name in names]
-        if query.status is not None:
-            search.filtered.append(status)
-    else:
+        _add_statuses(search, query)
+    elif query.statuses:
         search.walked = BY_STATUS
-        search.found.append(status)
-        search.filtered.append(_one_of(names))
+        search.branches = [one_of([each]) for each in sorted(query.statuses)]
+        if names:
+            search.filtered.append(_one_of(names))
 
 
-def _add_tag(
-    connection: sqlite3.Connection, search: Search, query: ExecutionQuery
+def _add_entries(
+    connection: sqlite3.Connection,
+    search: Search,
+    query: ExecutionQuery,
+    walked: str,
+    found: str,
 ) -> None:
-    """The entries of a tag; everything else is looked at on the way."""
-    search.walked = "tags"
-    search.found.append(TAGGED)
-    search.values["tag"] = query.tag
-    if query.status is not None:
-        search.values["status"] = query.status.value
-        search.filtered.append("status = :status")
+    """The entries of an index; everything else is looked at on the way."""
+    search.walked = walked
+    search.found.append(found)
+    _add_statuses(search, query)
     if query.function is not None:
         names = _add_events(connection, search, query.function)
         search.filtered.append(_one_of(names))
+
+
+def _add_statuses(search: Search, query: ExecutionQuery) -> None:
+    """What is left to be looked at on the way."""
+    if query.statuses:
+        search.filtered.append(one_of(query.statuses))
 
 
 def _add_events(

@@ -16,9 +16,17 @@ if TYPE_CHECKING:
     from .loop_binding import Opened
     from .writer import Transaction
 
+# What has children still has to cancel some; a live parent may ask for a child.
 _ENDED = """
     SELECT seq FROM executions
     WHERE queue_prefix = :prefix AND status = :status AND finished_at < :before
+        AND NOT has_children
+        AND (parent IS NULL OR NOT EXISTS (
+            SELECT 1 FROM executions AS above
+            WHERE above.id = executions.parent AND above.queue_prefix = :prefix
+                AND above.nonce = executions.parent_nonce
+                AND above.finished_at IS NULL
+        ))
     ORDER BY finished_at LIMIT :limit
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ...foundations.errors import WorchflowError
@@ -15,6 +14,7 @@ from ...model.records import (
     AttemptRecord,
     ErrorInfo,
     ExecutionStatus,
+    Parent,
     StepStatus,
     StoredExecution,
     StoredStep,
@@ -46,6 +46,12 @@ class NewExecutionRow(NamedTuple):
     run_at: int | None
     headers: str | None
     tags: str | None
+    parent: str | None
+    parent_nonce: str | None
+    parent_step: str | None
+    parent_token: int | None
+    leaves: int | None
+    depth: int | None
 
 
 class ExecutionRow(NamedTuple):
@@ -82,6 +88,14 @@ class ExecutionRow(NamedTuple):
     wakeups: Any
     has_waits: Any
     attempt_started_at: Any
+    parent: Any
+    parent_nonce: Any
+    parent_step: Any
+    parent_token: Any
+    leaves: Any
+    depth: Any
+    has_children: Any
+    retry_token: Any
 
 
 class StepRow(NamedTuple):
@@ -105,6 +119,11 @@ class StepRow(NamedTuple):
 
 
 NEW_EXECUTION_COLUMNS = ", ".join(NewExecutionRow._fields)
+NEW_EXECUTION_VALUES = ", ".join(
+    f"ifnull({each}, 0)" if each in {"leaves", "depth"} else each
+    for each in NewExecutionRow._fields
+)
+"""Those of a row; what most have none of is not given as 0, for that takes longer."""
 EXECUTION_COLUMNS = ", ".join(ExecutionRow._fields)
 STEP_COLUMNS = ", ".join(StepRow._fields)
 
@@ -173,6 +192,8 @@ def new_execution_row(execution: NewExecution, now: int) -> NewExecutionRow:
         run_at,
         json_text(dict(execution.headers)) if execution.headers else None,
         json_text(list(execution.tags)) if execution.tags else None,
+        *_parent_row(execution.parent),
+        execution.depth or None,
     )
 
 
@@ -208,6 +229,10 @@ def read_execution(row: Row) -> StoredExecution:
             wakeups=_number(columns.wakeups),
             has_waits=bool(columns.has_waits),
             attempt_started_at=_moment(columns.attempt_started_at),
+            parent=_parent(columns),
+            depth=_number(columns.depth),
+            has_children=bool(columns.has_children),
+            retry_token=_number(columns.retry_token),
         )
     except BAD_ROW as error:
         raise UnreadableRowError(
@@ -273,24 +298,6 @@ def milliseconds_or_none(moment: datetime | None) -> int | None:
     return None if moment is None else to_milliseconds(moment)
 
 
-def attempts_text(attempts: Sequence[AttemptRecord] | None) -> str | None:
-    """The value of the column `attempts`; None for None."""
-    if attempts is None:
-        return None
-    return f"[{','.join(map(_attempt_text, attempts))}]"
-
-
-def _attempt_text(attempt: AttemptRecord) -> str:
-    # One is made for every execution: this takes a quarter of `json.dumps`.
-    error = "null" if attempt.error is None else json_text(asdict(attempt.error))
-    return (
-        f'{{"number":{attempt.number},"worker":{json_text(attempt.worker)},'
-        f'"started_at":{to_milliseconds(attempt.started_at)},'
-        f'"ended_at":{to_milliseconds(attempt.ended_at)},'
-        f'"outcome":"{attempt.outcome.value}","error":{error}}}'
-    )
-
-
 def _attempts(columns: ExecutionRow) -> tuple[AttemptRecord, ...]:
     if columns.attempts is None:
         if columns.status != ExecutionStatus.COMPLETED:
@@ -311,6 +318,27 @@ def _attempts(columns: ExecutionRow) -> tuple[AttemptRecord, ...]:
             error=ErrorInfo(**each["error"]) if each["error"] else None,
         )
         for each in json.loads(columns.attempts)
+    )
+
+
+def _parent_row(
+    parent: Parent | None,
+) -> tuple[str | None, str | None, str | None, int | None, int | None]:
+    if parent is None:
+        return (None, None, None, None, None)
+    leaves = int(parent.leaves)
+    return (parent.id, parent.nonce, parent.step_id, parent.token, leaves)
+
+
+def _parent(columns: ExecutionRow) -> Parent | None:
+    if columns.parent is None:
+        return None
+    return Parent(
+        id=_text(columns.parent),
+        nonce=_text(columns.parent_nonce),
+        step_id=_text(columns.parent_step),
+        token=_number(columns.parent_token),
+        leaves=bool(columns.leaves),
     )
 
 

@@ -16,10 +16,12 @@ from ...model.settlement import (
     attempts_after,
     claim_mark,
 )
+from .attempts import attempts_text
 from .bulk import execute_rows, named_rows
 from .executions import tell_status
+from .following import follow_ends
 from .hints import itself
-from .rows import attempts_text, error_row
+from .rows import error_row
 from .times import due_after
 
 if TYPE_CHECKING:
@@ -96,6 +98,8 @@ class SettleRequest:
     claim: Claim
     settlement: EndOfAttempt | Released
     notice: Notice | None
+    is_followed: bool = False
+    """Whether it has a parent, or may have children, which are told of its end."""
 
 
 @value
@@ -105,6 +109,8 @@ class SuspendRequest:
     claim: Claim
     settlement: Suspended
     notice: Notice | None
+    is_followed: bool = False
+    """As for a `SettleRequest`: what somebody has cancelled ends instead."""
 
 
 @value
@@ -135,7 +141,27 @@ def settle(
         settled = [look(tx, prefix, request, end) for request, end in pairs]
     for request, end, outcome in zip(requests, endings, settled, strict=True):
         tell(tx, prefix, request, end, outcome)
+    follow(tx, prefix, requests, settled)
     return settled
+
+
+def follow(
+    tx: Transaction,
+    prefix: str,
+    requests: Sequence[SettleRequest | SuspendRequest],
+    settled: Sequence[Settled],
+) -> None:
+    """Do what follows the settlements that were ends."""
+    ended = [
+        request.claim.execution.id
+        for request, outcome in zip(requests, settled, strict=True)
+        if request.is_followed
+        and outcome.applied
+        and outcome.status is not None
+        and outcome.status.is_terminal
+    ]
+    if ended:
+        follow_ends(tx, prefix, ended)
 
 
 def ending(settlement: EndOfAttempt | Released, now: int) -> Ending:

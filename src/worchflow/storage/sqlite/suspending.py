@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...model.records import ExecutionStatus
 from ...model.settlement import Settled, claim_mark
 from .rows import milliseconds_or_none
-from .settling import Ending, SuspendRequest, look, tell
+from .settling import Ending, SuspendRequest, follow, look, tell
 from .times import due_after, due_at
 from .writer import one_by_one
 
@@ -24,7 +24,8 @@ _WAKEUPS = """
 _SUSPEND = """
     UPDATE executions SET status = :status, owner = NULL, due_at = :due_at,
         run_at = :run_at, not_before = :not_before, reason = :reason, deaths = 0,
-        updated_at = :now, done_by = :mark, attempt_started_at = :started_at
+        updated_at = :now, done_by = :mark, attempt_started_at = :started_at,
+        awaits_children = :awaits_children
     WHERE id = :id
 """
 
@@ -38,6 +39,7 @@ def _suspend(tx: Transaction, prefix: str, request: SuspendRequest) -> Settled:
     if row is None:
         end = Ending(status=settlement.status)
         settled = look(tx, prefix, request, end)
+        follow(tx, prefix, [request], [settled])
     else:
         not_before = None
         if settlement.pause > 0:
@@ -53,6 +55,8 @@ def _suspend(tx: Transaction, prefix: str, request: SuspendRequest) -> Settled:
             "now": tx.now,
             "started_at": milliseconds_or_none(settlement.started_at),
             "mark": mark,
+            "awaits_children": settlement.awaits_children
+            and end.status is settlement.status,
         }
         tx.connection.execute(_SUSPEND, values)
         settled = Settled(applied=True, status=end.status)

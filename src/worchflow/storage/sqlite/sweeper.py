@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from ..contract.leadership import SweepStore
+from .following import follow_left, is_left
 from .times import WallClockWatch
 from .unserved import requeue
 from .writer import one_by_one
@@ -38,12 +39,14 @@ def sweep(tx: Transaction, prefix: str, clock_may_be_back: bool) -> int:  # noqa
 
 
 _sweep = one_by_one(sweep)
+_follow = one_by_one(follow_left)
 
 
 class Sweeper(SweepStore):
     """Puts off what nobody serves; brings forward what a wrong clock put off.
 
-    Also delivers the events whose delivery was cut off.
+    Also delivers the events whose delivery was cut off, and cancels the children that
+    ends have left.
     """
 
     def __init__(self, opened: Opened, events: Events, runtime: Runtime) -> None:
@@ -54,4 +57,12 @@ class Sweeper(SweepStore):
     @override
     async def sweep(self, worker_id: str) -> int:
         await self._events.sweep()
+        await self._follow()
         return await self._opened().write(_sweep, self._wall_clock.may_be_back())
+
+    async def _follow(self) -> None:
+        """Do what is left of ends, each page in a transaction of its own."""
+        opened = self._opened()
+        is_more = await opened.read(is_left, None)
+        while is_more:
+            is_more = await opened.write(_follow, None)

@@ -22,7 +22,7 @@ from .writer import one_by_one
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ...foundations.runtime import Runtime
     from ...model.records import Claim
@@ -89,9 +89,11 @@ _REMOVE = """
         AND step_id IN (SELECT value FROM json_each(?)) AND token <= ?
 """
 
+# With `+` only the index of ids is left to the planner, which would rather walk all of
+# a prefix.
 _THAT_SLEEP = f"""
     SELECT id, event_name, attempt_count FROM executions
-    WHERE id IN (SELECT value FROM json_each(:ids)) AND queue_prefix = :prefix
+    WHERE id IN (SELECT value FROM json_each(:ids)) AND +queue_prefix = :prefix
         AND {IS_SUSPENDED}
 """  # noqa: S608 - made of constants
 
@@ -105,14 +107,19 @@ _ON_WAKING = {
 }
 """What a wake-up makes of these columns of an execution that is suspended."""
 
-_WAKE = f"""
-    UPDATE executions SET wakeups = wakeups + 1, {
-    ", ".join(
-        f"{name} = iif({IS_SUSPENDED}, {then}, {name})"
+
+def waking(is_queued: str) -> str:
+    """What a wake-up assigns: it counts, and it queues where a condition is met."""
+    queued = ", ".join(
+        f"{name} = iif({is_queued}, {then}, {name})"
         for name, then in _ON_WAKING.items()
     )
-}
-    WHERE id IN (SELECT value FROM json_each(:ids)) AND queue_prefix = :prefix
+    return f"wakeups = wakeups + 1, {queued}"
+
+
+_WAKE = f"""
+    UPDATE executions SET {waking(IS_SUSPENDED)}
+    WHERE id IN (SELECT value FROM json_each(:ids)) AND +queue_prefix = :prefix
         AND finished_at IS NULL
 """  # noqa: S608 - made of constants
 
@@ -190,13 +197,23 @@ def wake(tx: Transaction, prefix: str, execution_ids: Sequence[str]) -> int:
     values = {"ids": json_text(list(execution_ids)), "prefix": prefix, "now": tx.now}
     asleep = fetch(tx.connection, _THAT_SLEEP, values)
     tx.connection.execute(_WAKE, values)
-    for id_, event_name, failed in asleep:
+    others = set(execution_ids) - {each[0] for each in asleep}
+    tell_woken(tx, prefix, asleep, others)
+    return len(asleep)
+
+
+def tell_woken(
+    tx: Transaction, prefix: str, queued: Iterable[Row], others: Iterable[str]
+) -> None:
+    """Tell of those that a wake-up has queued, and of those where it only counts.
+
+    Of the first their ids, the names of their events and their failed attempts.
+    """
+    for id_, event_name, failed in queued:
         tx.hints.work.add((prefix, event_name))
         tx.hints.tell(prefix, partial(_woken, id_, event_name, failed))
     # Whoever runs or keeps one of the others looks again there.
-    others = set(execution_ids) - {each[0] for each in asleep}
     tx.hints.woken |= {(prefix, each) for each in others}
-    return len(asleep)
 
 
 def wakeups(connection: sqlite3.Connection, prefix: str, execution_id: str) -> int:

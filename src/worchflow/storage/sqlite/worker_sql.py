@@ -15,8 +15,10 @@ from ..contract.workers import Renewal
 from .claim_sql import functions_json
 from .executions import tell_status
 from .files import is_free
+from .following import follow_ends
 from .rows import (
     EXECUTION_COLUMNS,
+    ExecutionRow,
     UnreadableRowError,
     fetch,
     read_execution,
@@ -66,8 +68,9 @@ _FORGET = """
         AND NOT EXISTS (SELECT 1 FROM executions WHERE owner = workers.id)
 """
 
+# With `+` only the index of owners is left to the planner.
 _LEFT_BEHIND = """
-    queue_prefix = :prefix AND owner IN (SELECT value FROM json_each(:workers))
+    +queue_prefix = :prefix AND owner IN (SELECT value FROM json_each(:workers))
         AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
 """
 
@@ -286,6 +289,9 @@ def _reclaim_from(
     changes = {"deaths": deaths, "front": front(tx.now), "now": tx.now}
     tx.connection.execute(_RECLAIM, which | changes)
     tx.connection.execute(_SAY_WHY, {"ids": json_text([row[0] for row in left])})
+    ended = [row.id for row in map(ExecutionRow._make, left) if _is_followed(row)]
+    if ended:
+        follow_ends(tx, prefix, ended)
     for row in left:
         try:
             execution = read_execution(row)
@@ -296,3 +302,8 @@ def _reclaim_from(
         tx.hints.work.add((prefix, execution.event_name))
         tell_status(tx, prefix, execution, status)
     return len(left)
+
+
+def _is_followed(row: ExecutionRow) -> bool:
+    """Whether something follows on it being taken back: it is cancelled by that."""
+    return bool(row.cancel_requested and (row.parent is not None or row.has_children))

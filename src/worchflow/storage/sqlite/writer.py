@@ -45,6 +45,8 @@ class Transaction:
     lease_now: int
     """On the clock of leases, which nobody sets."""
     hints: Hints = field(default_factory=Hints)
+    followed: int = 0
+    """Children that it has cancelled because their parents ended; a page at most."""
 
 
 class Act(Protocol[A_contra, R_co]):
@@ -245,7 +247,7 @@ def _one_after_another(
 ) -> dict[Operation, Outcome]:
     outcomes: dict[Operation, Outcome] = {}
     for operation in batch:
-        alone = Transaction(tx.connection, tx.now, tx.lease_now)
+        alone = Transaction(tx.connection, tx.now, tx.lease_now, followed=tx.followed)
         tx.connection.execute("SAVEPOINT operation")
         try:
             (value,) = operation.act(alone, operation.prefix, [operation.argument])
@@ -256,6 +258,7 @@ def _one_after_another(
             outcomes[operation] = (None, error)
         else:
             tx.hints.add(alone.hints)
+            tx.followed = alone.followed
             outcomes[operation] = (value, None)
         tx.connection.execute("RELEASE operation")
     return outcomes

@@ -1,0 +1,86 @@
+"""What a claim writes down in its execution's document before it stores something.
+
+Whatever ends the execution then knows that there may be something to remove.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from bson.int64 import Int64
+
+from ...foundations.errors import StoreUnavailable
+from .documents import EXECUTIONS, LIFE
+from .outbox import HAS_CHILDREN, HAS_WAITS
+from .steps import ClaimKey
+
+if TYPE_CHECKING:
+    from ...model.records import Claim
+    from .stores import Stores
+
+
+class Announcements:
+    """That executions may have waits, or children: a field of their documents."""
+
+    def __init__(self, stores: Stores, field: str) -> None:
+        self._stores = stores
+        self._field = field
+        self._made: dict[ClaimKey, asyncio.Task[bool] | None] = {}
+        """What writes it down under each claim; None: nobody knows whether it is."""
+
+    def may_have(self, claim: Claim) -> bool:
+        """Whether it is written down for a claim's execution, as far as is known."""
+        return self._is_known(claim) or ClaimKey.of(claim) in self._made
+
+    def _is_known(self, claim: Claim) -> bool:
+        """Whether it was written down before this claim."""
+        execution = claim.execution
+        known = {HAS_WAITS: execution.has_waits, HAS_CHILDREN: execution.has_children}
+        return known[self._field]
+
+    async def make(self, claim: Claim) -> bool:
+        """Have it written down; False: the claim is lost."""
+        if self._is_known(claim):
+            return True
+        key = ClaimKey.of(claim)
+        # Before it is known to be written: it may be.
+        making = self._made.get(key)
+        if making is None:
+            making = asyncio.create_task(self._write(claim))
+            self._made[key] = making
+        try:
+            is_held = await asyncio.shield(making)
+        except StoreUnavailable:
+            if self._made.get(key) is making:
+                # It may be written, and is written again for who asks again.
+                self._made[key] = None
+            raise
+        if not is_held:
+            self.forget(claim)
+        return is_held
+
+    async def _write(self, claim: Claim) -> bool:
+        stores = self._stores
+        query = stores.documents.by_id(claim.execution.id)
+        held = {
+            "owner": claim.worker_id,
+            "token": Int64(claim.token),
+            LIFE: claim.execution.nonce or None,
+        }
+        change = {"$set": {self._field: True}}
+        statement = {"q": query | held, "u": change}
+        return (await stores.mongo.update(EXECUTIONS, [statement])).count == 1
+
+    def forget(self, claim: Claim) -> None:
+        """A claim was settled, or is lost."""
+        self._made.pop(ClaimKey.of(claim), None)
+
+    def forget_worker(self, worker_id: str) -> None:
+        """A worker is gone."""
+        if self._made:
+            self._made = {
+                key: making
+                for key, making in self._made.items()
+                if key.worker_id != worker_id
+            }
