@@ -18,7 +18,8 @@ from worchflow.engine.emitter import Emitter
 
 # Changing this list is changing the interface: docs and changelog have to say so.
 NAMES = [
-    *("AttemptRecord", "BackendOptions", "ConfigurationError", "Context"),
+    *("AttemptRecord", "BackendOptions", "ChildHandle", "ConfigurationError"),
+    "Context",
     *("DuplicateStep", "ErrorInfo"),
     *("Event", "EventConflict", "EventRef", "EventValidationError"),
     *("Execution", "ExecutionCancelled"),
@@ -35,7 +36,8 @@ NAMES = [
     *("Retention", "Retry", "RetryAfter", "SchemaTooNew", "SchemaTooOld"),
     "SerializationError",
     *("Serializer", "Step", "StepError", "StepFailed", "StepRecord"),
-    *("StepResultChanged", "StoreUnavailable", "SyncContext", "SyncToken"),
+    *("StepResultChanged", "StoreUnavailable", "SyncChildHandle", "SyncContext"),
+    "SyncToken",
     *("Token", "UnknownEvent", "WaitRecord"),
     *("Worcher", "Worchflow", "WorchflowClient", "WorchflowError", "WorchflowFunction"),
     *("WorkerOptions", "WrongState", "Zoned", "__version__", "create_function"),

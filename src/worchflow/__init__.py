@@ -5,6 +5,7 @@ from __future__ import annotations
 from .app import Worchflow
 from .client.client import WorchflowClient
 from .client.handle import ExecutionHandle
+from .definitions.children import ChildHandle, SyncChildHandle
 from .definitions.context import Context, SyncContext
 from .definitions.events import Event, EventRef, event
 from .definitions.function import WorchflowFunction, create_function, function
@@ -59,6 +60,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AttemptRecord",
     "BackendOptions",
+    "ChildHandle",
     "ConfigurationError",
     "Context",
     "DuplicateStep",
@@ -95,6 +97,7 @@ __all__ = [
     "StepRecord",
     "StepResultChanged",
     "StoreUnavailable",
+    "SyncChildHandle",
     "SyncContext",
     "SyncToken",
     "Token",

@@ -20,7 +20,7 @@ EXECUTION_FIELDS = [
     *("id", "event_name", "function_id", "data", "status", "result", "error"),
     *("attempt_count", "recoveries", "created_at", "updated_at", "started_at"),
     *("finished_at", "run_at", "worker", "reason", "cancel_requested"),
-    *("headers", "tags", "attempts"),
+    *("headers", "tags", "attempts", "parent", "depth"),
 ]
 
 
@@ -33,7 +33,7 @@ def test_a_completed_execution_is_shown_with_its_steps_in_order(
 
     steps = shown.pop("steps")
     assert shown.pop("waiting") is None
-    assert shown.pop("waits") == []
+    assert shown.pop("waits") == shown.pop("children") == []
     assert list(shown) == EXECUTION_FIELDS
     (attempt,) = shown.pop("attempts")
     assert (attempt["number"], attempt["outcome"]) == (1, "completed")
@@ -56,6 +56,8 @@ def test_a_completed_execution_is_shown_with_its_steps_in_order(
         "cancel_requested": False,
         "headers": {},
         "tags": [],
+        "parent": None,
+        "depth": 0,
     }
     assert [(s["title"], s["result"], s["attempts"]) for s in steps] == [
         ("Validate payment", 5, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.acceptance.conftest import Seed
 from tests.command_line import Project
+from worchflow import WaitRecord
 from worchflow.cli import failures
 from worchflow.cli.settings import KINDS, variable
 
@@ -32,9 +34,11 @@ def section(heading: str) -> str:
     return found[1]
 
 
-def fields(heading: str) -> list[str]:
-    """The first column of the first table under a heading."""
-    return re.findall(r"^\| `(\w+)` \|", section(heading), re.MULTILINE)
+def fields(heading: str, of: str = "Field") -> list[str]:
+    """The names in the first column of the table under a heading that begins so."""
+    _, _, table = section(heading).partition(f"| {of} |")
+    rows = re.findall(r"^\| (`.*?) \|", table.partition("\n\n")[0], re.MULTILINE)
+    return re.findall(r"`(\w+)`", " ".join(rows))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -89,6 +93,10 @@ def test_the_json_shapes_are_the_documented_ones(project: Project, seed: Seed) -
         assert list(printed.json) == list(documented), heading
     shown = project.run("executions", "show", "order-0001", "-o", "json").json
     setting = project.run("config", "show", "-o", "json").json["settings"][0]
-    assert list(shown) == [*fields("An execution in JSON"), "waiting", "steps"]
-    assert list(shown["steps"][0]) == fields("executions show")
+    more = ["waiting", "steps", "waits", "children"]
+    assert list(shown) == [*fields("An execution in JSON"), *more]
+    step_fields = fields("executions show", "Field of a step")
+    assert list(shown["steps"][0]) == step_fields
+    waits = [each.name for each in dataclasses.fields(WaitRecord)]
+    assert waits[1:] == fields("executions show", "Field of a wait")
     assert f'"{next(iter(setting))}": ' in section("config show")

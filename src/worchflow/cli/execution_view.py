@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..foundations.durations import format_duration
@@ -21,6 +22,8 @@ MAX_VALUE_LENGTH = 2000
 """Characters of a payload; the whole of it is in `-o json`."""
 MAX_RESULT_LENGTH = 100
 
+HEADER = ("ID", "STATUS", "EVENT", "ATTEMPTS", "CREATED", "TOOK")
+"""Of what `execution_row` gives."""
 MADE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SHORT_MADE_ID = 8
 SHORT_OWN_ID = 20
@@ -67,25 +70,39 @@ def _short_id(id: str, ids: Iterable[str]) -> str:
     return id[:length]
 
 
-def print_execution(
-    out: Output,
-    execution: Execution,
-    steps: Sequence[StepRecord],
-    waits: Sequence[WaitRecord],
-    reason: str | None,
-) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """An execution with what is recorded of it, and why it waits."""
+
+    execution: Execution
+    steps: Sequence[StepRecord]
+    waits: Sequence[WaitRecord]
+    children: Sequence[Execution]
+    """The newest."""
+    has_more_children: bool
+    reason: str | None
+
+
+def print_execution(out: Output, shown: Shown) -> None:
     """Everything about one execution; the answer to "why does it wait?" first."""
-    out.fields(_facts(execution, reason))
+    execution = shown.execution
+    out.fields(_facts(execution, shown.reason))
     out.line("")
-    if steps:
-        out.table(
-            ("", "STEP", "STATUS", "TRIES", "TOOK", "RESULT"), list(_step_rows(steps))
-        )
+    if shown.steps:
+        rows = list(_step_rows(shown.steps))
+        out.table(("", "STEP", "STATUS", "TRIES", "TOOK", "RESULT"), rows)
     else:
         out.line("No step is recorded.")
-    if waits:
+    if shown.waits:
         out.line("")
-        out.table(("WAITS AT", "FOR", "UNTIL"), [_wait_row(each) for each in waits])
+        rows = [_wait_row(each) for each in shown.waits]
+        out.table(("WAITS AT", "FOR", "UNTIL"), rows)
+    if shown.children:
+        out.line("")
+        rows = [execution_row(each) for each in shown.children]
+        out.table(("CHILD", *HEADER[1:]), rows)
+    if shown.has_more_children:
+        out.line(f"There are more: worchflow executions list --parent {execution.id}")
     if len(execution.attempts) > 1:
         out.line("")
         out.table(
@@ -106,6 +123,7 @@ def _facts(
         yield "reason", execution.reason
     yield "event", execution.event_name
     yield "function", execution.function_id
+    yield "parent", execution.parent
     yield "data", _short(execution.data, MAX_VALUE_LENGTH)
     if execution.headers:
         yield "headers", _short(dict(execution.headers), MAX_VALUE_LENGTH)
@@ -148,6 +166,8 @@ def _wait_row(wait: WaitRecord) -> Sequence[str]:
     elif wait.event is not None:
         key = "" if wait.key is None else f" (key {wait.key})"
         what = f"event {wait.event}{key}"
+    elif wait.kind is StepKind.INVOKE:
+        what = "the end of a child"
     else:
         what = "the end of a sleep"
     return wait.title, what, _moment(wait.deadline) or "it comes"

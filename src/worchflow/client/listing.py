@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
 from ..foundations.durations import to_utc
 from ..foundations.errors import InvalidInput
-from ..foundations.limits import check_cursor, check_name
+from ..foundations.limits import check_cursor, check_id_of_others, check_name
 from ..foundations.suggestions import refuse_unknown
 from ..model.records import ExecutionQuery, ExecutionStatus, Page
 from ..serialization.decoding import decode_executions
@@ -29,10 +30,13 @@ MAX_PAGE = 200
 class ListFilters(TypedDict, total=False):
     """Which executions `client.list` lists, and how many."""
 
-    status: ExecutionStatus | str | None
+    status: ExecutionStatus | str | Iterable[ExecutionStatus | str] | None
+    """One, or any of several."""
     function: str | None
     """A function's id or an event's name."""
     tag: str | None
+    parent: str | None
+    """The id of the execution whose children are listed."""
     since: datetime | None
     """Created then or later."""
     until: datetime | None
@@ -67,11 +71,14 @@ def checked_query(filters: ListFilters) -> ExecutionQuery:
             f"payloads={payloads!r} must be True or False", field="payloads"
         )
     return ExecutionQuery(
-        status=_checked(filters.get("status"), checked_status),
+        statuses=checked_statuses(filters.get("status")),
         function=_checked(
             filters.get("function"), partial(check_name, field="function")
         ),
         tag=_checked(filters.get("tag"), partial(check_name, field="tag")),
+        parent=_checked(
+            filters.get("parent"), partial(check_id_of_others, field="parent")
+        ),
         since=_checked(filters.get("since"), partial(to_utc, field="since")),
         until=_checked(filters.get("until"), partial(to_utc, field="until")),
         id_prefix=filters.get("id_prefix"),
@@ -85,10 +92,26 @@ def _checked(value: T | None, check: Callable[[T], R]) -> R | None:
     return None if value is None else check(value)
 
 
-def checked_status(value: str) -> ExecutionStatus:
+def checked_statuses(
+    value: ExecutionStatus | str | Iterable[ExecutionStatus | str] | None,
+) -> frozenset[ExecutionStatus]:
+    """The statuses of these names; none for None. `InvalidInput` for other words."""
+    if value is None:
+        return frozenset()
+    several = not isinstance(value, str) and isinstance(value, Iterable)
+    names = tuple(value) if several else (value,)
+    if not names:
+        raise InvalidInput(
+            "status is an empty list: name some, or leave it out for all",
+            field="status",
+        )
+    return frozenset(checked_status(each) for each in names)
+
+
+def checked_status(value: object) -> ExecutionStatus:
     """The status of this name; `InvalidInput` for any other word."""
     try:
-        return ExecutionStatus(value)
+        return ExecutionStatus(cast("str", value))
     except ValueError:
         raise InvalidInput(
             f"status={value!r} is not a status; there are: "

@@ -21,6 +21,10 @@ Since: TypeAlias = "Literal['execution', 'now'] | datetime"
 the wait, or from a moment."""
 
 
+OnParentEnd: TypeAlias = "Literal['cancel', 'leave']"
+"""What becomes of a child when its parent ends."""
+
+
 class Missing(Enum):
     """The type of `MISSING`: no value given, where None would be one."""
 
@@ -101,6 +105,56 @@ class SendCall(NamedCall):
     is_one: bool
     messages: tuple[Any, ...] = field(default=(), repr=False)
     key: str | None = None
+
+
+@value
+class InvokeCall(NamedCall):
+    """One call of `step.invoke`, checked. `timeout` is in seconds."""
+
+    title: str
+    result_type: Any
+    timeout: float | None
+    message: Any = field(default=None, repr=False)
+    key: str | None = None
+
+
+@value
+class StartCall(NamedCall):
+    """One call of `step.start`, checked."""
+
+    title: str
+    leaves: bool
+    make: Callable[[str, ChildCall, CancelCall], Any]
+    """Makes what the handler gets of the child's id, and the calls for its result and
+    its cancellation."""
+    result_type: Any = None
+    message: Any = field(default=None, repr=False)
+    key: str | None = None
+
+
+@value
+class ChildCall(NamedCall):
+    """One call of a child that was started, for its result."""
+
+    title: str
+    child_id: str
+    result_type: Any
+    key: str | None
+    step_id: str | None
+    cancellation_id: str = ""
+    """The identity of the step that cancels it."""
+    timeout: float | None = None
+
+
+@value
+class CancelCall(NamedCall):
+    """One call that cancels a child that was started."""
+
+    title: str
+    child_id: str
+    key: str | None
+    step_id: str | None
+    reason: str | None = None
 
 
 @value

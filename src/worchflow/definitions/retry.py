@@ -133,7 +133,8 @@ def _is_recorded(error: BaseException) -> bool:
     """Whether trying again could only contradict a recorded fact, or a mistake."""
     if isinstance(error, StepFailed):
         return not error.counts_for_attempt
-    return isinstance(error, StepError)
+    # Of a child; that its time was over is a `TimeoutError` of Python's.
+    return isinstance(error, StepError) or getattr(error, "is_recorded", None) is True
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -12,7 +12,16 @@ from ..foundations.errors import ConfigurationError, InvalidInput
 from ..foundations.limits import check_key, check_name, short
 from ..foundations.suggestions import refuse_unknown
 from ..serialization.type_forms import check_type, may_be_none
-from .calls import MISSING, SendCall, SleepCall, StepCall, TokenCall, WaitCall
+from .calls import (
+    MISSING,
+    InvokeCall,
+    SendCall,
+    SleepCall,
+    StartCall,
+    StepCall,
+    TokenCall,
+    WaitCall,
+)
 from .correlation_key import key_text, names_in
 from .events import as_ref
 from .messages import is_message, message_parts
@@ -24,7 +33,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ..foundations.types import Duration
-    from .calls import AnswerCall, Since
+    from .calls import AnswerCall, CancelCall, ChildCall, OnParentEnd, Since
     from .correlation_key import Keys
     from .events import EventRef
 
@@ -153,6 +162,37 @@ class StepSettings:
                 field="messages",
             )
         return SendCall(title, is_one=False, messages=several, key=self.key)
+
+    def invoke(self, title: str, message: Any, timeout: Duration | None) -> InvokeCall:
+        """A child whose result is waited for, checked."""
+        self._refuse_for("invoke")
+        check_name(title, "title")
+        return InvokeCall(
+            title,
+            message_parts(message).result_type,
+            None if timeout is None else check_timeout(timeout),
+            message,
+            self.key,
+        )
+
+    def start(
+        self,
+        title: str,
+        message: Any,
+        on_parent_end: OnParentEnd,
+        make: Callable[[str, ChildCall, CancelCall], Any],
+    ) -> StartCall:
+        """A child to be started, checked."""
+        self._refuse_for("start")
+        check_name(title, "title")
+        if on_parent_end not in ("cancel", "leave"):
+            raise InvalidInput(
+                f'on_parent_end={short(on_parent_end)} must be "cancel" or "leave"',
+                field="on_parent_end",
+            )
+        leaves = on_parent_end == "leave"
+        result_type = message_parts(message).result_type
+        return StartCall(title, leaves, make, result_type, message, self.key)
 
     def token(
         self,

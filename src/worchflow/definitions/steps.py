@@ -9,6 +9,7 @@ from typing_extensions import TypeVar
 
 from ..foundations.types import D, T
 from .calls import MISSING, StepRunner
+from .children import ChildHandle
 from .step_options import UNSET
 from .tokens import Token
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm, Unpack
 
     from ..foundations.types import Duration, Message, P
-    from .calls import Since
+    from .calls import OnParentEnd, Since
     from .correlation_key import Keys
     from .events import Event, EventRef
     from .step_options import StepOptions, StepSettings
@@ -227,6 +228,80 @@ class Step(StepFacade):
         fails the execution at once: nothing of the step is sent.
         """
         return self._runner.run(self._settings.send(title, messages))
+
+    @overload
+    def invoke(
+        self,
+        title: str,
+        message: Message[T],
+        /,
+        *,
+        timeout: Duration | None = None,
+    ) -> Coroutine[object, None, T]: ...
+    @overload
+    def invoke(
+        self,
+        title: str,
+        message: Mapping[str, object],
+        /,
+        *,
+        timeout: Duration | None = None,
+    ) -> Coroutine[object, None, Any]: ...
+    def invoke(
+        self, title: str, message: Any, /, *, timeout: Duration | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """Start an execution as a child of this one, and wait for its result.
+
+        The child is a whole execution: it may run on any worker, has attempts and steps
+        of its own, and is started once, however often the handler runs again.
+        Meanwhile this one leaves its worker, as in `sleep`. A child that runs when its
+        parent ends is cancelled, and a `retry` of the parent repeats one that has
+        failed or was cancelled, with its completed steps.
+
+        Raises `ExecutionFailed` and `ExecutionCancelled` as the child ended, and
+        `TimeoutError` if it has not by `timeout`, counted from the first time that this
+        is awaited: then the child is cancelled. Each is recorded, so a handler that
+        does not catch it fails at once. Raises also `InvalidInput` for a bad title,
+        `EventValidationError` for what is no message, `ConfigurationError` for a bad
+        timeout and an option other than `key`, and `DuplicateStep`. Data that does not
+        fit its event, and a child below more than 50 parents, fail the execution.
+        """
+        return self._runner.run(self._settings.invoke(title, message, timeout))
+
+    @overload
+    def start(
+        self,
+        title: str,
+        message: Message[T],
+        /,
+        *,
+        on_parent_end: OnParentEnd = "cancel",
+    ) -> Coroutine[object, None, ChildHandle[T]]: ...
+    @overload
+    def start(
+        self,
+        title: str,
+        message: Mapping[str, object],
+        /,
+        *,
+        on_parent_end: OnParentEnd = "cancel",
+    ) -> Coroutine[object, None, ChildHandle[Any]]: ...
+    def start(
+        self, title: str, message: Any, /, *, on_parent_end: OnParentEnd = "cancel"
+    ) -> Coroutine[Any, Any, Any]:
+        """Start an execution as a child of this one; what gives its result later.
+
+        As `invoke`, without the waiting. With `on_parent_end="leave"` the child goes on
+        when this execution ends; what nobody will ask for at all is better sent, with
+        `send`.
+
+        Raises `InvalidInput` for a bad title or `on_parent_end`, and else what `invoke`
+        raises before it waits.
+        """
+        make = partial(ChildHandle[Any], self._runner)
+        return self._runner.run(
+            self._settings.start(title, message, on_parent_end, make)
+        )
 
     @overload
     def token(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, overload
 
 from ..foundations.types import D, T
 from .calls import MISSING
+from .children import SyncChildHandle
 from .steps import E, StepFacade
 from .tokens import SyncToken
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm, Unpack
 
     from ..foundations.types import Duration, Message, P
-    from .calls import Since
+    from .calls import OnParentEnd, Since
     from .correlation_key import Keys
     from .events import EventRef
     from .step_options import StepOptions
@@ -164,6 +165,57 @@ class SyncStep(StepFacade):
     def send(self, title: str, messages: Any, /) -> Any:
         """As `Step.send`, but blocks until all are accepted."""
         return self._runner.run_blocking(self._settings.send(title, messages))
+
+    @overload
+    def invoke(
+        self,
+        title: str,
+        message: Message[T],
+        /,
+        *,
+        timeout: Duration | None = None,
+    ) -> T: ...
+    @overload
+    def invoke(
+        self,
+        title: str,
+        message: Mapping[str, object],
+        /,
+        *,
+        timeout: Duration | None = None,
+    ) -> Any: ...
+    def invoke(
+        self, title: str, message: Any, /, *, timeout: Duration | None = None
+    ) -> Any:
+        """As `Step.invoke`, but blocks until the child has ended."""
+        return self._runner.run_blocking(self._settings.invoke(title, message, timeout))
+
+    @overload
+    def start(
+        self,
+        title: str,
+        message: Message[T],
+        /,
+        *,
+        on_parent_end: OnParentEnd = "cancel",
+    ) -> SyncChildHandle[T]: ...
+    @overload
+    def start(
+        self,
+        title: str,
+        message: Mapping[str, object],
+        /,
+        *,
+        on_parent_end: OnParentEnd = "cancel",
+    ) -> SyncChildHandle[Any]: ...
+    def start(
+        self, title: str, message: Any, /, *, on_parent_end: OnParentEnd = "cancel"
+    ) -> Any:
+        """As `Step.start`, but blocks until the child is accepted."""
+        make = partial(SyncChildHandle[Any], self._runner)
+        return self._runner.run_blocking(
+            self._settings.start(title, message, on_parent_end, make)
+        )
 
     @overload
     def token(

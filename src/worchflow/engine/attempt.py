@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..serialization.exception_text import leading_to
 from .journal import Journal
+from .open_children import OpenChildren
 from .open_waits import OpenWaits
 from .ownership import Interrupted, Interruption
 from .parking import Parking
@@ -41,6 +42,7 @@ class Attempt:
 
     __slots__ = (
         "_failures",
+        "_open_children",
         "_open_waits",
         "_parking",
         "_slot",
@@ -106,6 +108,7 @@ class Attempt:
         """Failures that no record tells of: a resume of this attempt would repeat the
         steps, so they are recorded before it is suspended."""
         self._timed_out_in: NamedCall | None = None
+        self._open_children: OpenChildren | None = None
         self._open_waits: dict[tuple[str, str | None], OpenWaits] = {}
 
     async def perform(self, operation: Operation) -> Any:
@@ -154,6 +157,14 @@ class Attempt:
         """Look again for what the code waits for: somebody has woken the execution."""
         if not self.scope.is_over:
             self.parking.wakeups.woken()
+
+    @property
+    def open_children(self) -> OpenChildren:
+        """The children that it waits for."""
+        if self._open_children is None:
+            store = self.runtime.store.children
+            self._open_children = OpenChildren(self.scope, self.parking, store)
+        return self._open_children
 
     def open_waits(self, event_name: str, key: str | None) -> OpenWaits:
         """Its open waits for the events of a name and a correlation key."""
@@ -216,6 +227,7 @@ class Attempt:
         self._failures.clear()
         self.unrecorded_failures.clear()
         self._open_waits.clear()
+        self._open_children = None
         if self._parking is not None:
             self._parking.close()
             self._parking = None

@@ -39,6 +39,10 @@ def _waits(
         return False
     if awaited in futures:
         return True
+    waiter = getattr(awaited, "_fut_waiter", None)
+    if waiter is not None and waiter in futures:
+        # As most tasks do: no need to walk through the frames.
+        return not waiter.done()
     inner = _inner(awaited)
     return bool(inner) and all(_waits(each, futures, depth + 1) for each in inner)
 

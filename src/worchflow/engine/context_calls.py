@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..definitions.calls import (
     AnswerCall,
+    CancelCall,
+    ChildCall,
+    InvokeCall,
     NamedCall,
     SendCall,
     SleepCall,
+    StartCall,
     StepCall,
     TokenCall,
     WaitCall,
@@ -20,6 +24,7 @@ from ..foundations.errors import NestedStep, StepError
 from ..foundations.ids import step_id
 from .calling_thread import CallingThread, runs_a_loop
 from .execution_log import ExecutionLog
+from .operations.invoke import AwaitChild, CancelChild, Invoke, Start
 from .operations.run import Run
 from .operations.send import Send
 from .operations.sleep import Sleep
@@ -43,6 +48,10 @@ OPERATIONS: Mapping[
     SleepCall: Sleep,
     WaitCall: WaitForEvent,
     SendCall: Send,
+    InvokeCall: Invoke,
+    StartCall: Start,
+    ChildCall: AwaitChild,
+    CancelCall: CancelChild,
     TokenCall: MakeToken,
     AnswerCall: AwaitAnswer,
 }

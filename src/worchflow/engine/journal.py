@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from ..definitions.calls import NamedCall
     from ..definitions.function import AnyFunction
     from ..foundations.types import T
+    from ..model.children import Child
     from ..model.events import LogLook, NewEvent, StoredEvent
     from ..model.records import Claim, StoredStep
     from ..model.waits import NewWait, StoredWait
+    from .open_children import OpenChildren
     from .operation import Operation
     from .scope import Scope
-    from .sending import Prepared
+    from .sending import Accepted, Prepared
     from .worker_runtime import WorkerRuntime
 
 logger = logging.getLogger("worchflow.engine")
@@ -99,7 +101,8 @@ class Journal:
         step_id = operation.step_id
         while (recorded := self._recorded.get(step_id)) is None:
             if step_id in self._first_uses:
-                await self._first_use(step_id).wait()
+                first = self._first_use(step_id).end_of()
+                await self._scope.follow(operation, first)
                 continue
             self._first_uses[step_id] = None
             failure: Exception | None = None
@@ -183,6 +186,48 @@ class Journal:
             await self._runtime.sender.insert(messages, first_counts=True)
 
         await self._until_answered(accept, title, "sends its messages")
+
+    async def start_children(
+        self, messages: Sequence[Prepared], title: str
+    ) -> list[Accepted]:
+        """As `send`, of children: whatever ends this execution knows of them."""
+
+        async def accept() -> list[Accepted]:
+            await self._flush()
+            if not await self._runtime.store.children.announce(self._claim):
+                self._scope.interrupt(Interruption.LOST)
+                raise Interrupted
+            return await self._runtime.sender.insert(messages, first_counts=True)
+
+        return await self._until_answered(accept, title, "starts its children")
+
+    async def find_child(
+        self, children: OpenChildren, child_id: str, title: str
+    ) -> Child | None:
+        """How a child stands now. Repeated until the store answers."""
+        what = f"looks for child {child_id}"
+        return await self._until_answered(lambda: children.find(child_id), title, what)
+
+    async def retry_child(self, child_id: str, title: str) -> None:
+        """Have a child run again that failed in an earlier life of this execution.
+
+        Repeated until the store answers.
+        """
+
+        async def retry() -> None:
+            await self._flush()
+            await self._runtime.store.children.retry(self._claim, child_id)
+
+        await self._until_answered(retry, title, f"retries child {child_id}")
+
+    async def cancel_child(self, child_id: str, reason: str | None, title: str) -> None:
+        """Cancel a child, unless it has ended. Repeated until the store answers."""
+
+        async def cancel() -> None:
+            await self._flush()
+            await self._runtime.store.executions.cancel(child_id, reason)
+
+        await self._until_answered(cancel, title, f"cancels child {child_id}")
 
     async def append_event(self, event: NewEvent, title: str) -> StoredEvent:
         """Append an event to the log, for a wait of this execution; what is stored.
@@ -301,26 +346,26 @@ class Journal:
 class _FirstUse:
     """What other uses of a step wait for: the end of the use that does it."""
 
-    __slots__ = ("_ended", "continues")
+    __slots__ = ("_waiting", "continues")
 
     def __init__(self) -> None:
-        self._ended: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
         self.continues: asyncio.Future[Any] | None = None
         """What continues although the use was cancelled."""
 
-    async def wait(self) -> None:
-        """Wait until nothing of it runs any more; raises its failure."""
-        if self._ended is None:
-            self._ended = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._ended)
+    def end_of(self) -> asyncio.Future[None]:
+        """Done when nothing of it runs any more; with its failure."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        return future
 
     def end(self, failure: Exception | None) -> None:
         """Tell the others that it has ended."""
-        if self._ended is None:
-            return
-        if failure is None:
-            self._ended.set_result(None)
-        else:
-            self._ended.set_exception(failure)
-            self._ended.exception()  # seen here, whether or not somebody waits
-        self._ended = None
+        for future in self._waiting:
+            if future.done():
+                continue
+            if failure is None:
+                future.set_result(None)
+            else:
+                future.set_exception(failure)
+        self._waiting.clear()

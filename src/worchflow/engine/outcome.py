@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..definitions.retry import decide_retry
 from ..foundations.types import value
+from ..model.children import parent_ended_reason
 from ..model.notices import AttemptFailed, ExecutionSuspended, ExecutionUpdated
 from ..model.records import (
     AttemptOutcome,
@@ -76,7 +77,7 @@ def unstorable(
         number,
         claim.execution.id,
         exc_info=runtime.payloads.shown(error),
-        extra=_fields(claim, number),
+        extra=fields_of(claim),
     )
     readable = runtime.payloads.decode_error(info)
     record: AttemptRecord | None = None
@@ -123,10 +124,17 @@ def poisoned(claim: Claim) -> Outcome:
         claim.execution.id,
         claim.execution.event_name,
         error.message,
-        extra=_fields(claim, number),
+        extra=fields_of(claim),
     )
     settlement = Failed(error=error, attempted=False)
     return _outcome(claim, number, settlement, error)
+
+
+def with_its_parent(claim: Claim) -> Outcome:
+    """The outcome of a child whose parent has ended: it does not start."""
+    parent = claim.execution.parent
+    reason = parent_ended_reason("" if parent is None else parent.id)
+    return unfinished(claim, Cancelled(reason=reason))
 
 
 OUTCOMES = {
@@ -173,13 +181,13 @@ def _with_attempt(settlement: EndOfAttempt, record: AttemptRecord) -> Settlement
             return Cancelled(reason=reason, attempt=record)
 
 
-def _fields(claim: Claim, number: int) -> dict[str, object]:
+def fields_of(claim: Claim) -> dict[str, object]:
     """What log lines carry about an attempt that has ended or was never made."""
     execution = claim.execution
     return {
         "execution_id": execution.id,
         "function": execution.function_id,
-        "attempt": number,
+        "attempt": execution.attempt_count + 1,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..foundations.types import value
 from ..model.records import ExecutionStatus
@@ -19,7 +19,7 @@ from .awaited import awaits_only
 from .ownership import Interruption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
     from .operation import Operation
@@ -31,6 +31,9 @@ logger = logging.getLogger("worchflow.engine")
 
 MIN_LOOK_SECONDS, MAX_LOOK_SECONDS = 0.05, 1.0
 """Seconds between two looks at whether the other code of an attempt waits as well."""
+REST_FACTOR = 10.0
+"""So many times as long as a look took passes before the next: with thousands of tasks
+that wait it takes a while."""
 WARN_AFTER_SECONDS = 60.0
 """Seconds of other code beside a wait after which it is reported."""
 MAX_NAMED = 3
@@ -52,6 +55,19 @@ class Waiting:
     """Whether somebody may end it who wakes the execution."""
     round: int = 0
     """Of the wake-ups, before it was last looked at."""
+    together: LookedAtTogether | None = None
+    """What looks for it, and for others, in each round; None: the operation does."""
+
+
+class LookedAtTogether(Protocol):
+    """Looks for what several operations wait for, and lets those look that have it."""
+
+    round: int
+    """Of the wake-ups, before the last look."""
+
+    def look(self) -> None:
+        """Begin to look, soon; meanwhile the attempt is not suspended."""
+        ...
 
 
 class Parking:
@@ -68,6 +84,7 @@ class Parking:
         "_expiry",
         "_fields",
         "_look",
+        "_look_at",
         "_loop",
         "_pause",
         "_scope",
@@ -101,6 +118,8 @@ class Parking:
         self._waiting: dict[asyncio.Future[None], Waiting] = {}
         self._look: asyncio.TimerHandle | None = None
         self._pause = MIN_LOOK_SECONDS
+        self._look_at = 0.0
+        """Before this moment there is no other look."""
         self._beside_since: float | None = None
         """When other code began to run beside a wait; None once that was reported."""
         self._expiry: asyncio.TimerHandle | None = None
@@ -152,21 +171,31 @@ class Parking:
     def look_soon(self) -> None:
         """Look whether all code of the attempt waits, once it had its turn."""
         if self._waiting and not self.is_parked:
-            self._cancel_look()
             # In the next turn: the caller's code may continue in this one.
-            self._look = self._loop.call_later(0, self._look_now)
+            at = max(self._loop.time(), self._look_at)
+            if self._look is None or self._look.when() > at:
+                self._cancel_look()
+                self._look = self._loop.call_at(at, self._look_now)
 
-    def look_again(self, operation: object) -> None:
-        """Let an operation look again that waits: there is something for it."""
+    def look_again(self, *operations: object) -> None:
+        """Let operations look again that wait: there is something for them."""
+        these = set(operations)
         for future, waiting in self._waiting.items():
-            if waiting.operation is operation:
+            if waiting.operation in these:
                 _end(future)
 
     def _begin_round(self) -> None:
         """Let the operations look again that began to wait before this round."""
+        round_ = self.wakeups.round
+        lookers: set[LookedAtTogether] = set()
         for future, waiting in self._waiting.items():
-            if waiting.is_told and waiting.round != self.wakeups.round:
+            if waiting.together is not None:
+                lookers.add(waiting.together)
+            elif waiting.is_told and waiting.round != round_:
                 _end(future)
+        for each in lookers:
+            if each.round != round_:
+                each.look()
         self._keep_anew()
         self.look_soon()
 
@@ -190,7 +219,8 @@ class Parking:
         if any(each.at is not None and each.deadline is None for each in unfinished):
             return False  # It ends soon, and nobody else knows when.
         deadlines = [each.deadline for each in unfinished if each.deadline is not None]
-        only_sleeps = all(each.kind is StepKind.SLEEP for each in unfinished)
+        kinds = {each.kind for each in unfinished}
+        only_sleeps = kinds <= {StepKind.SLEEP}
         return self._leave(
             Suspended(
                 status=ExecutionStatus.SLEEPING
@@ -199,6 +229,7 @@ class Parking:
                 wakeups=self.wakeups.count,
                 until=min(deadlines, default=None),
                 reason=self._reason(),
+                awaits_children=StepKind.INVOKE in kinds,
             )
         )
 
@@ -231,7 +262,11 @@ class Parking:
         self._look = None
         if not self._waiting or self.is_parked or self._scope.is_over:
             return
-        if self._all_waits():
+        began = self._loop.time()
+        all_waits = self._all_waits()
+        ended = self._loop.time()
+        self._look_at = ended + min(MAX_LOOK_SECONDS, REST_FACTOR * (ended - began))
+        if all_waits:
             if self._park():
                 return
         else:
@@ -249,8 +284,12 @@ class Parking:
             return True
         if scope.handler_call is not None:
             own = scope.of_handler_thread
-            return any(each.operation is own for each in self._unfinished)
-        return scope.handler is not None and awaits_only(scope.handler, self._waiting)
+            waits = any(each.operation is own for each in self._unfinished)
+            return waits or own in scope.following.values()
+        futures: Collection[asyncio.Future[None]] = self._waiting
+        if scope.following:
+            futures = {*self._waiting, *scope.following}
+        return scope.handler is not None and awaits_only(scope.handler, futures)
 
     def _warn_late(self) -> None:
         since, now = self._beside_since, self._loop.time()

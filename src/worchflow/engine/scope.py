@@ -37,6 +37,7 @@ class Scope:
     __slots__ = (
         "_cancelled",
         "_fields",
+        "_following",
         "_futures",
         "_handler",
         "_issued",
@@ -64,6 +65,8 @@ class Scope:
         self._issued: dict[Operation, Coroutine[Any, Any, Any]] = {}
         """What was handed to the handler and did not begin yet."""
         self._running: set[Operation] = set()
+        self._following: dict[asyncio.Future[None], Operation] = {}
+        """Further uses of steps that are being done, which wait for the first."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cancelled: set[asyncio.Task[Any]] = set()
         self._futures: set[asyncio.Future[Any]] = set()
@@ -111,7 +114,7 @@ class Scope:
         self._joining = asyncio.Event()
         # Tasks made for a step in the handler's last moment begin in this turn.
         await asyncio.sleep(0)
-        while self._start_forgotten() or self._running:
+        while self._start_forgotten() or self._running or self._following:
             self._joining.clear()
             await self._joining.wait()
         if self._joined_error is not None:
@@ -160,6 +163,21 @@ class Scope:
         return self._running == set(operations) and all(
             each is self.handler_call or each in self._tasks for each in self._futures
         )
+
+    @property
+    def following(self) -> Mapping[asyncio.Future[None], Operation]:
+        """What further uses of steps wait for: the end of the first use."""
+        return self._following
+
+    async def follow(self, operation: Operation, first: asyncio.Future[None]) -> None:
+        """Wait for the end of the first use of a step, and do not run meanwhile."""
+        self._running.discard(operation)
+        self._following[first] = operation
+        try:
+            await first
+        finally:
+            del self._following[first]
+            self._running.add(operation)
 
     @property
     def joins(self) -> bool:

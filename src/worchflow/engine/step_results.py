@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..definitions.calls import NamedCall
+    from ..foundations.types import Payload
     from ..model.step_kind import StepKind
     from .attempt import Attempt
     from .operation import Operation
@@ -42,9 +43,16 @@ def replay(
         if recorded.attempt is None:
             raise failure
         raise as_instance(failure, recorded.error_class)
+    return replay_result(attempt, operation, recorded, type_of())
+
+
+def replay_result(
+    attempt: Attempt, operation: Operation, recorded: StoredStep, as_type: Any
+) -> Any:
+    """The recorded value as a type; fails the execution if it does not decode to it."""
     try:
         return attempt.runtime.payloads.decode_step(
-            recorded.result, type_of(), where=_where(call)
+            recorded.result, as_type, where=_where(operation.call)
         )
     except InvalidInput as error:
         raise fatal(attempt, error) from error.__cause__
@@ -70,6 +78,16 @@ async def record_result(
         payload, decoded = attempt.runtime.payloads.encode(
             value, as_type, kind="step", where=_where(operation.call)
         )
+    except InvalidInput as error:
+        raise fatal(attempt, error) from error.__cause__
+    return await record_payload(attempt, operation, payload, decoded)
+
+
+async def record_payload(
+    attempt: Attempt, operation: Operation, payload: Payload, decoded: Any
+) -> Any:
+    """Record a value that is encoded already; returns what is recorded, decoded."""
+    try:
         stored = await attempt.journal.checkpoint(
             _step(attempt, operation, StepStatus.COMPLETED, payload)
         )
@@ -81,6 +99,18 @@ async def record_result(
     if emitter.listens_to(StepCompleted.name):
         emitter.emit(replace(step_completed(attempt.claim, stored), result=decoded))
     return decoded
+
+
+async def record_error(
+    attempt: Attempt, operation: Operation, error: ErrorInfo, error_class: str
+) -> Any:
+    """Record an error that is no failure of this execution's code, and raise it.
+
+    Gives the value instead if one was recorded before.
+    """
+    step = _step(attempt, operation, StepStatus.FAILED, error=error)
+    stored = await attempt.journal.checkpoint(replace(step, error_class=error_class))
+    return operation.replay(stored)
 
 
 async def record_failure(

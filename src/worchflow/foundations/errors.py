@@ -164,6 +164,9 @@ class ExecutionFailed(WorchflowError):
     """
 
     code = "WF3003"
+    is_recorded = False
+    """Whether it is about a child and recorded in its parent: whoever tries again meets
+    it again, so a handler that does not catch it fails at once."""
 
     def __init__(
         self,
@@ -184,6 +187,8 @@ class ExecutionCancelled(WorchflowError):
     """The execution ended as cancelled; `reason` is what the canceller gave."""
 
     code = "WF3004"
+    is_recorded = False
+    """As in `ExecutionFailed`."""
 
     def __init__(
         self,

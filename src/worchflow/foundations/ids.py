@@ -52,6 +52,11 @@ def derived_id(life: str, step_id: str, number: int = 0) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def part_id(step_id: str, part: str) -> str:
+    """The identity of what belongs to a step and is recorded by itself."""
+    return _md5(f"{step_id}{SEPARATOR}{part}")
+
+
 def step_name(title: str, key: str | None) -> str:
     """What messages call a step: its title in quotes, and its key if it has one."""
     return f'"{title}"' if key is None else f'"{title}" (key {key})'

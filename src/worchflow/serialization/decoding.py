@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.client")
 
-DECODED = {"result", "error", "reason", "attempts"}
+DECODED = {"result", "error", "reason", "attempts", "parent"}
 
 
 SAME = sorted(
@@ -42,6 +42,7 @@ def decode_execution(stored: StoredExecution, payloads: Payloads) -> Execution:
         else payloads.decode(stored.result, Any, where=where),
         error=_error(stored.error, payloads),
         reason=stored.cancel_reason or stored.reason,
+        parent=None if stored.parent is None else stored.parent.id,
         attempts=tuple(
             replace(each, error=_error(each.error, payloads))
             for each in stored.attempts

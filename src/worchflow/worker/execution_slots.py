@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from ..engine.outcome import poisoned, unfinished, unstorable
+from ..engine.outcome import (
+    fields_of,
+    poisoned,
+    unfinished,
+    unstorable,
+    with_its_parent,
+)
 from ..engine.runner import ExecutionRunner
 from ..foundations.backoff import Backoff
 from ..foundations.errors import SerializationError, StoreUnavailable
@@ -223,7 +229,7 @@ class ExecutionSlots:
                 "worker %s lost its claim on execution %s and leaves it to the next",
                 lease.worker.id,
                 claim.execution.id,
-                extra=_fields(claim),
+                extra=fields_of(claim),
             )
             return
         try:
@@ -235,6 +241,8 @@ class ExecutionSlots:
             self._announce(claim, outcome, settled)
 
     async def _attempt(self, claim: Claim, lease: Lease) -> Outcome | None:
+        if claim.parent_has_ended:
+            return with_its_parent(claim)
         deaths = claim.execution.deaths - self._options.quarantine_after
         if deaths >= self._options.quarantine_deaths:
             return poisoned(claim)
@@ -358,7 +366,7 @@ class ExecutionSlots:
                     claim.execution.id,
                     what,
                     pause,
-                    extra=_fields(claim),
+                    extra=fields_of(claim),
                 )
             await asyncio.sleep(pause)
         return None
@@ -369,7 +377,7 @@ class ExecutionSlots:
                 "execution %s was settled by somebody else first; this worker's "
                 "outcome is dropped",
                 claim.execution.id,
-                extra=_fields(claim),
+                extra=fields_of(claim),
             )
             return
         emitter, notice = self._runtime.emitter, outcome.notice
@@ -388,12 +396,3 @@ class ExecutionSlots:
         if update.status is notice.status and notice != update:
             emitter.emit(notice)
         emitter.emit(update)
-
-
-def _fields(claim: Claim) -> dict[str, object]:
-    execution = claim.execution
-    return {
-        "execution_id": execution.id,
-        "function": execution.function_id,
-        "attempt": execution.attempt_count + 1,
-    }

@@ -12,6 +12,7 @@ import pytest
 from worchflow.cli.execution_view import (
     MAX_RESULT_LENGTH,
     MAX_VALUE_LENGTH,
+    Shown,
     execution_row,
     print_execution,
     short_rows,
@@ -76,8 +77,18 @@ def shown(
     *steps: StepRecord,
     waits: Sequence[WaitRecord] = (),
     reason: str | None = None,
+    children: Sequence[Execution] = (),
+    has_more_children: bool = False,
 ) -> str:
-    print_execution(Output(OutputFormat.TABLE), execution, steps, waits, reason)
+    shown = Shown(
+        execution=execution,
+        steps=steps,
+        waits=waits,
+        children=children,
+        has_more_children=has_more_children,
+        reason=reason,
+    )
+    print_execution(Output(OutputFormat.TABLE), shown)
     return capsys.readouterr().out
 
 

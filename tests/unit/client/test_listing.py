@@ -17,7 +17,7 @@ from worchflow.foundations.errors import ConfigurationError, InvalidInput
 from worchflow.model.records import ExecutionQuery, ExecutionStatus
 
 NOTHING: dict[str, Any] = {
-    **dict.fromkeys(("status", "function", "tag", "since", "until")),
+    **dict.fromkeys(("status", "function", "tag", "parent", "since", "until")),
     **dict.fromkeys(("id_prefix", "cursor")),
     "limit": MAX_PAGE,
     "payloads": True,
@@ -34,12 +34,15 @@ def test_a_query_holds_what_was_asked_for() -> None:
 
     query = query_of(status="failed", since=now, limit=1)
 
-    assert (query.status, query.since, query.limit) == (
-        ExecutionStatus.FAILED,
+    assert (query.statuses, query.since, query.limit) == (
+        frozenset({ExecutionStatus.FAILED}),
         now,
         1,
     )
-    assert query_of().status is None
+    several = query_of(status=[ExecutionStatus.FAILED, "waiting"], parent="e-1")
+    assert several.statuses == {ExecutionStatus.FAILED, ExecutionStatus.WAITING}
+    assert several.parent == "e-1"
+    assert query_of().statuses == frozenset()
     assert checked_query({}) == ExecutionQuery()
 
 
@@ -48,6 +51,7 @@ def test_a_query_holds_what_was_asked_for() -> None:
     [
         *(("limit", 0), ("limit", MAX_PAGE + 1), ("limit", True), ("limit", "5")),
         *(("payloads", 1), ("payloads", None), ("status", "done"), ("status", "")),
+        *(("status", 5), ("parent", ""), ("parent", 5)),
         *(("function", ""), ("function", 5), ("tag", ""), ("cursor", 5)),
     ],
 )
@@ -67,6 +71,13 @@ def test_a_moment_without_a_zone_is_refused(name: str) -> None:
 def test_a_wrong_status_is_told_with_those_that_there_are() -> None:
     with pytest.raises(InvalidInput, match=r"queued, processing, .*cancelled"):
         checked_status("Failed")
+
+
+@pytest.mark.parametrize("status", [[], ["failed", "done"], [None]])
+def test_a_list_of_statuses_names_some(status: Any) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        query_of(status=status)
+    assert caught.value.field == "status"
 
 
 def test_a_filter_that_there_is_not_is_refused() -> None:

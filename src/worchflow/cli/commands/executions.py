@@ -9,7 +9,7 @@ import typer
 from ...foundations.errors import WrongState
 from ...foundations.runtime import SYSTEM
 from ...model.waiting import why_waiting
-from ..execution_view import execution_row, print_execution, short_rows
+from ..execution_view import HEADER, Shown, execution_row, print_execution, short_rows
 from ..invocation import AppOption, IdArgument, Invocation, OutputOption, run
 from ..lookup import find_execution
 from ..output import json_text, print_to_stderr
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ...client.client import WorchflowClient
-    from ...model.records import Execution, Page, StepRecord, WaitRecord
+    from ...model.records import Execution, Page
 
 T = TypeVar("T")
 
@@ -31,7 +31,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-HEADER = ("ID", "STATUS", "EVENT", "ATTEMPTS", "CREATED", "TOOK")
+MAX_CHILDREN = 20
+"""The newest children that are shown of an execution."""
 
 
 @app.command("list")
@@ -43,7 +44,8 @@ def list_executions(
         typer.Option(
             "-s",
             "--status",
-            help="queued, processing, retrying, completed, failed or cancelled.",
+            help="queued, processing, retrying, sleeping, waiting, completed, failed "
+            "or cancelled; or several, with commas.",
         ),
     ] = None,
     function: Annotated[
@@ -52,6 +54,10 @@ def list_executions(
     ] = None,
     tag: Annotated[
         str | None, typer.Option("-t", "--tag", help="Sent with this tag.")
+    ] = None,
+    parent: Annotated[
+        str | None,
+        typer.Option("--parent", help="Children of the execution with this id."),
     ] = None,
     since: Annotated[
         str | None,
@@ -77,9 +83,10 @@ def list_executions(
     """List executions, newest first."""
     invocation = Invocation.of(context, app=app, output=output)
     query: dict[str, Any] = {
-        "status": status,
+        "status": None if status is None else status.split(","),
         "function": function,
         "tag": tag,
+        "parent": parent,
         "since": read_past(since, "--since"),
         "until": read_past(until, "--until"),
         "id_prefix": id_prefix,
@@ -105,7 +112,8 @@ def list_executions(
             out.table(HEADER, [execution_row(each) for each in page.items])
         else:
             where = invocation.location(invocation.load_app())
-            filtered = any((status, function, tag, since, until, id_prefix, cursor))
+            filters = (status, function, tag, parent, since, until, id_prefix, cursor)
+            filtered = any(filters)
             print_to_stderr(f"no execution{' fits' if filtered else 's'} in {where}")
     else:
         shapes = [listed_schema(each) for each in page.items]
@@ -127,32 +135,34 @@ def show(
 
     loaded = invocation.load_app()
 
-    async def read() -> tuple[
-        Execution, list[StepRecord], list[WaitRecord], str | None
-    ]:
+    async def read() -> Shown:
         async with invocation.stores(loaded) as (client, backend):
             execution = await find_execution(client, id)
-            steps = await client.steps(execution.id)
-            waits = await client.waits(execution.id)
             workers, ttl = await backend.workers.seen(), backend.options.lease_ttl
-            return (
-                execution,
-                steps,
-                waits,
-                why_waiting(execution, SYSTEM.now(), workers, ttl),
+            children = await client.list(
+                parent=execution.id, limit=MAX_CHILDREN, payloads=False
+            )
+            return Shown(
+                execution=execution,
+                steps=await client.steps(execution.id),
+                waits=await client.waits(execution.id),
+                children=children.items,
+                has_more_children=children.cursor is not None,
+                reason=why_waiting(execution, SYSTEM.now(), workers, ttl),
             )
 
-    execution, steps, waits, reason = run(read())
+    shown = run(read())
     out = invocation.output
     if out.is_table:
-        print_execution(out, execution, steps, waits, reason)
+        print_execution(out, shown)
         return
     out.object(
         {
-            **execution_schema(execution),
-            "waiting": reason,
-            "steps": [part_schema(step) for step in steps],
-            "waits": [part_schema(wait) for wait in waits],
+            **execution_schema(shown.execution),
+            "waiting": shown.reason,
+            "steps": [part_schema(step) for step in shown.steps],
+            "waits": [part_schema(wait) for wait in shown.waits],
+            "children": [listed_schema(child) for child in shown.children],
         }
     )
 
