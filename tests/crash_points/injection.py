@@ -26,7 +26,7 @@ LATE = 0.3
 MOST, MOST_OF_A_LOOP = 12, 3
 """Calls of one name that are points."""
 LOOPS = re.compile(
-    r"\.(get|claim|reap|sweep|renew|run \((take|promote)\)|run$|pop|items|heads|find"
+    r"\.(get|claim|reap|sweep|renew|run \((take|promote|reclaim)\)|run$|pop|items|heads|find"
     r"|now|info|aggregate|first_value|hashes|steps|BEGIN)"
 )
 """Calls that are made again and again, as time goes by."""

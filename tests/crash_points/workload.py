@@ -1,4 +1,4 @@
-"""Ten executions that make every store call, and what each has to end with."""
+"""Twelve executions that make every store call, and what each has to end with."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ ENDS: dict[str, tuple[str, Any]] = {
     "told": ("completed", 92),
     "asked": ("completed", 102),
     "sent": ("completed", 112),
+    "family": ("completed", 122),
 }
 """How each execution has to end, and with what."""
 
@@ -74,21 +75,23 @@ class Passed(Event[int], name="passed", key="of"):
     value: int
 
 
+class Child(Event[int], name="child"):
+    """What one execution starts, and invokes."""
+
+    number: int
+    fails: bool
+    """Whether it fails until all is mended."""
+
+
 class Broken(Exception):
     """A failure on purpose."""
 
 
 def make_app(backend: Backend, ledger: Ledger, mended: Path) -> Worchflow[Any]:
-    """The app; `mended` is the file without which one execution fails for good."""
+    """The app; without the files that `mended` begins some fail for good."""
     app = Worchflow(
         "crash points", backend=backend, middleware=[LedgerMiddleware(ledger)]
     )
-
-    def is_mended() -> bool:
-        return mended.exists()
-
-    async def first(number: int) -> int:
-        return number + 1
 
     def second(number: int) -> int:
         return number + 1
@@ -103,16 +106,39 @@ def make_app(backend: Backend, ledger: Ledger, mended: Path) -> Worchflow[Any]:
         value = await ctx.step.run(f"First of {kind}", first, ctx.data.number)
         if kind == "again" and ctx.attempt == 1:
             raise Broken
-        if kind == "mended" and not is_mended():
+        if kind == "mended" and not is_mended(mended, kind):
             raise NonRetryable("not mended yet")
-        if kind in ("slept", "told", "asked", "sent"):
+        if kind in ("slept", "told", "asked", "sent", "family"):
             value = await _waited(ctx, value)
         if kind == "stopped":
             return await ctx.step.run("Wait to be stopped", wait)
         return await ctx.step.run(f"Second of {kind}", second, value)
 
+    app.function(Child, retries=RETRIES)(make_child(mended))
     app.function(Passed, retries=RETRIES)(passed)
     return app
+
+
+def make_child(mended: Path) -> Callable[[Context[Child]], Awaitable[int]]:
+    """What children do."""
+
+    async def child(ctx: Context[Child]) -> int:
+        value = await ctx.step.run("First of a child", first, ctx.data.number)
+        if ctx.data.fails and not is_mended(mended, "family"):
+            raise NonRetryable("not mended yet")
+        return value
+
+    return child
+
+
+def is_mended(mended: Path, kind: str) -> bool:
+    """Whether executions of a kind do not fail any more."""
+    return mended.with_suffix(f".{kind}").exists()
+
+
+async def first(number: int) -> int:
+    """The first step of everything."""
+    return number + 1
 
 
 async def passed(ctx: Context[Passed]) -> int:
@@ -135,7 +161,7 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 
 
 async def _waited(ctx: Context[Work], value: int) -> int:
-    """Wait for a time, or for an event or an answer that has the value."""
+    """Wait for a time, or for an event, an answer or children that have the value."""
     if ctx.data.kind == "told":
         return await ctx.step.wait_for_event("News", NEWS, key=ctx.execution_id)
     if ctx.data.kind == "asked":
@@ -147,6 +173,14 @@ async def _waited(ctx: Context[Work], value: int) -> int:
         of = ctx.execution_id
         await ctx.step.send("Pass on", Passed(of=of, value=value))
         return (await ctx.step.wait_for_event("Passed", Passed, key=of)).value
+    if ctx.data.kind == "family":
+        before = value - 1
+        started = await ctx.step.start("Start", Child(number=before, fails=False))
+        # It fails, and so does this one; a retry of this one retries it.
+        value = await ctx.step.invoke("Invoke", Child(number=before, fails=True))
+        if await started.result() != value:
+            raise NonRetryable("another value than the child's")
+        return value
     # Twice: the second suspension removes the wait that was over.
     await ctx.step.sleep("Nap", NAP)
     await ctx.step.sleep("Nap", NAP)
@@ -209,10 +243,10 @@ class Driver:
             await self._read(kind)
         await insist(self._client.counts)
         page = await insist(lambda: self._client.list(limit=2 * len(ENDS)))
-        # And what one of them has sent, once.
-        (sent,) = {each.id for each in page.items} - set(map(self._id, ENDS))
-        assert len(page.items) == len(ENDS) + 1
-        assert len(sent) == 32
+        # And what they have sent and started, once.
+        others = {each.id for each in page.items} - set(map(self._id, ENDS))
+        assert len(page.items) == len(ENDS) + 3
+        assert [len(each) for each in others] == 3 * [32]
 
     def _id(self, kind: str) -> str:
         return f"{self._prefix}.{kind}"
@@ -235,9 +269,9 @@ class Driver:
         live = False
         for kind in ENDS:
             execution = await self._get(kind)
-            if kind == "mended" and execution.status == "failed":
+            if kind in ("mended", "family") and execution.status == "failed":
                 live = True
-                await self._mend()
+                await self._mend(kind)
             elif kind == "told" and execution.status == "waiting":
                 await self._tell()
             elif kind == "asked" and execution.status == "waiting":
@@ -267,10 +301,10 @@ class Driver:
             with suppress(WrongState):
                 await insist(lambda id_=token_id: self._client.complete(id_, 101))
 
-    async def _mend(self) -> None:
-        self._mended.touch()
+    async def _mend(self, kind: str) -> None:
+        self._mended.with_suffix(f".{kind}").touch()
         try:
-            await insist(lambda: self._client.retry(self._id("mended")))
+            await insist(lambda: self._client.retry(self._id(kind)))
         except WrongState:
             # An earlier call was applied although it had failed.
             return

@@ -14,7 +14,12 @@ from functools import wraps
 from typing import Any
 
 from tests.crash_points.injection import Injector
-from worchflow.model.records import Claim, NewExecution, StoredStep
+from worchflow.model.records import (
+    Claim,
+    NewExecution,
+    StoredExecution,
+    StoredStep,
+)
 from worchflow.model.settlement import (
     Cancelled,
     Completed,
@@ -23,6 +28,7 @@ from worchflow.model.settlement import (
     RetryAt,
     Suspended,
 )
+from worchflow.storage.contract.children import ChildStore
 from worchflow.storage.contract.claims import ClaimStore
 from worchflow.storage.contract.events import EventStore
 from worchflow.storage.contract.executions import ExecutionStore
@@ -42,7 +48,7 @@ from worchflow.storage.sqlite.backend import SQLiteBackend
 Naming = Callable[..., str]
 
 STATEMENTS = ("BEGIN IMMEDIATE", "COMMIT")
-APART = {"renew", "announce"}
+APART = {"renew", "claims.announce"}
 """One blocks, the other waits for nothing."""
 LIFE = ("open", "close", "check")
 SETTLEMENTS = (Completed, Failed, RetryAt, Released, Cancelled, Suspended)
@@ -53,6 +59,7 @@ SUBJECTS: dict[str, type[Any]] = {
     "retention": RetentionStore,
     "steps": StepStore,
     "waits": WaitStore,
+    "children": ChildStore,
     "events": EventStore,
     "claims": ClaimStore,
     "workers": WorkerStore,
@@ -60,7 +67,18 @@ SUBJECTS: dict[str, type[Any]] = {
     "sweeping": SweepStore,
 }
 METHODS = {name: kind.__abstractmethods__ for name, kind in SUBJECTS.items()}
-CALLS = set(LIFE).union(*METHODS.values()) - APART
+
+
+def called(subject: str, method: str) -> str:
+    """What a call is named: its method, and the subject where several have it."""
+    is_one_of_several = sum(method in each for each in METHODS.values()) > 1
+    return f"{subject}.{method}" if is_one_of_several else method
+
+
+NAMES = {
+    called(subject, method) for subject, each in METHODS.items() for method in each
+}
+CALLS = NAMES.union(LIFE) - APART
 """Every call of the contract that may break."""
 
 
@@ -89,11 +107,12 @@ def _wrap_subject(
         def __init__(self, part: Any) -> None:
             self._part = part
 
-        def __getattr__(self, called: str) -> Any:
-            method, point = getattr(self._part, called), f"{backend.__name__}.{called}"
-            if called == "renew":
+        def __getattr__(self, wanted: str) -> Any:
+            method, call = getattr(self._part, wanted), called(name, wanted)
+            point = f"{backend.__name__}.{call}"
+            if call == "renew":
                 return lambda *args: injector.in_thread(point, lambda: method(*args))
-            if called not in methods - APART:
+            if wanted not in methods or call in APART:
                 return method
             return lambda *args, **kwargs: injector.around(
                 f"{point}{_subject(args)}", lambda: method(*args, **kwargs)
@@ -158,20 +177,20 @@ def _subject(args: tuple[Any, ...]) -> str:
     words = []
     for argument in args:
         if isinstance(argument, Claim):
-            words.append(_kind(argument.execution.id))
+            words.append(_kind(argument.execution))
         elif isinstance(argument, StoredStep):
             words.append(argument.title)
         elif isinstance(argument, SETTLEMENTS):
             words.append(type(argument).__name__)
         elif isinstance(argument, list | tuple):
-            words += [_kind(e.id) for e in argument if isinstance(e, NewExecution)]
+            words += [_kind(e) for e in argument if isinstance(e, NewExecution)]
     return f" ({', '.join(words)})" if words else ""
 
 
-def _kind(execution_id: str) -> str:
-    _, dot, kind = execution_id.rpartition(".")
-    # The id of what an execution sends is another one in each run.
-    return kind if dot else "passed"
+def _kind(execution: NewExecution | StoredExecution) -> str:
+    _, dot, kind = execution.id.rpartition(".")
+    # The id of what an execution sends or starts is another one in each run.
+    return kind if dot else execution.event_name
 
 
 def _collection(collection: Any = "", *args: Any) -> str:

@@ -17,6 +17,8 @@ FAULTS = (
     "kill of a client",
     "freeze past the lease",
     "short freeze",
+    "kill at an end",
+    "freeze at an end",
     "stop",
     "wrong clock",
     "worker of some functions",
@@ -44,6 +46,10 @@ SLOWLY_REPLICATED = (0.02, 0.08)
 """Seconds until a majority has a write, where the secondaries are slow."""
 SLOW_SHARE = 0.4
 """Of the runs."""
+STRIKE_SHARE = 0.7
+"""Of the runs those in which a worker is struck at an end, if there is one in time."""
+LATEST_STRIKE = 2.5
+"""Virtual seconds after which none begins to be waited for."""
 LOSES_REDIS = frozenset({"wipe", "evict", "go_back"})
 """Faults after which Redis lacks what it acknowledged."""
 
@@ -92,6 +98,9 @@ class Faults:
             )
         if random.random() < SLOW_SHARE:
             self._network.replicated = self._replicated = SLOWLY_REPLICATED
+        if random.random() < STRIKE_SHARE:
+            moment = random.uniform(0.0, LATEST_STRIKE)
+            self._world.after(moment, self._strike_at_an_end)
         self._world.after(random.uniform(0.2, 0.8), self._next)
 
     def _next(self) -> None:
@@ -131,6 +140,36 @@ class Faults:
             is_long = seconds > self._simulation.options.lease_ttl
             self._hits["freeze past the lease" if is_long else "short freeze"] += 1
         process.freeze(seconds)
+
+    def _strike_at_an_end(self) -> None:
+        """Let a worker die or freeze that ends an execution, or follows that up.
+
+        It is the next one that writes so: what comes after that it does late, or not.
+        """
+        kills = self._random.random() < 0.5
+        # A longer one has its calls time out, as other freezes do.
+        seconds = self._random.choice((0.3, 0.8, 1.2))
+        later = self._random.choice((0.0, 0.0, 0.005, 0.01, 0.05))
+        moment = self._random.choice(("ended", "followed up", "parent ended"))
+
+        def strike(what: str) -> bool:
+            process = self._network.writer
+            is_worker = process in self._simulation.workers
+            if process is None or not is_worker or what != moment:
+                return False
+            if process.is_running and not self._simulation.is_calm:
+                self._hits["kill at an end" if kills else "freeze at an end"] += 1
+                self._world.after(later, lambda: end(process))
+            return True
+
+        def end(process: Process) -> None:
+            if not kills:
+                return process.freeze(seconds)
+            process.kill()
+            self._simulation.start_worker(after=self._random.uniform(0.0, 1.5))
+            return None
+
+        self._simulation.oracle.children.strike = strike
 
     def _stop(self) -> None:
         process = self._some_worker()

@@ -301,6 +301,23 @@ def _is_in(operand: Any, document: Document, now: datetime) -> bool:
     return any(_equal(each, wanted) for each in array)
 
 
+def _concatenated(operand: Any, document: Document, now: datetime) -> Any:
+    arrays = [evaluate(each, document, now) for each in operand]
+    if any(each is MISSING or each is None for each in arrays):
+        return None
+    if not all(isinstance(each, list) for each in arrays):
+        raise EvaluationError(f"$concatArrays of {arrays!r}")
+    return [item for each in arrays for item in each]
+
+
+def _all(operand: Any, document: Document, now: datetime) -> bool:
+    return all(is_true(evaluate(each, document, now)) for each in operand)
+
+
+def _any(operand: Any, document: Document, now: datetime) -> bool:
+    return any(is_true(evaluate(each, document, now)) for each in operand)
+
+
 def _ordering(test: Callable[[Any, Any], bool]) -> Callable[..., bool]:
     def compare(operand: Any, document: Document, now: datetime) -> bool:
         first, second = (rank(evaluate(each, document, now)) for each in operand)
@@ -323,7 +340,10 @@ _EXPRESSIONS: dict[str, Callable[[Any, Document, datetime], Any]] = {
     "$mergeObjects": _merge,
     "$arrayElemAt": _item_at,
     "$indexOfArray": _index_of,
+    "$concatArrays": _concatenated,
     "$in": _is_in,
+    "$and": _all,
+    "$or": _any,
     "$eq": _ordering(lambda a, b: a == b),
     "$gt": _ordering(lambda a, b: a > b),
     "$lt": _ordering(lambda a, b: a < b),
@@ -345,11 +365,10 @@ def updated(document: Document, change: Any, now: datetime) -> Document:
         return {"_id": document["_id"]} | change
     changed = dict(document)
     for name, operand in change.items():
-        if name == "$set":
-            # Outside a pipeline a dollar has no meaning.
-            changed |= operand
-        else:
-            for path, value in operand.items():
+        for path, value in operand.items():
+            if name == "$set" and "." not in path:
+                changed[path] = value
+            else:
                 changed = _changed(changed, path, _CHANGES[name], value)
     return changed
 
@@ -382,6 +401,8 @@ def _with_each(value: Any, operand: Any) -> list[Any]:
 
 
 _CHANGES: dict[str, Callable[[Any, Any], Any]] = {
+    # Outside a pipeline a dollar has no meaning.
+    "$set": lambda value, operand: operand,
     "$unset": lambda value, operand: MISSING,
     "$inc": lambda value, operand: (0 if value is MISSING else value) + operand,
     "$addToSet": _with_each,
@@ -392,7 +413,9 @@ def _set(document: Document, operand: Document, now: datetime) -> Document:
     changed = dict(document)
     for field, expression in operand.items():
         value = evaluate(expression, document, now)
-        if value is MISSING:
+        if "." in field:
+            changed = _changed(changed, field, lambda _, value: value, value)
+        elif value is MISSING:
             changed.pop(field, None)
         else:
             changed[field] = value

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.simulation.mutant import Change, Mutant
+from tests.simulation.mutants_of_children import MUTANTS_OF_CHILDREN
 from tests.simulation.mutants_of_tokens import MUTANTS_OF_TOKENS
 from tests.simulation.mutants_of_waits import MUTANTS_OF_WAITS
 from worchflow.engine import scope
@@ -297,6 +298,7 @@ MUTANTS = (
     ),
     *MUTANTS_OF_WAITS,
     *MUTANTS_OF_TOKENS,
+    *MUTANTS_OF_CHILDREN,
     Mutant("writes without a majority", "a fail-over rolls back facts", _no_majority),
     Mutant("no barrier", "in fast mode a result is not what is recorded", _no_barrier),
     Mutant(

@@ -8,7 +8,7 @@ from typing import Any
 from tests.simulation.mutant import Change, Mutant
 from worchflow.engine import journal, wakeups
 from worchflow.model.waits import StoredWait
-from worchflow.storage.redis_mongo import events, suspension_update, waits
+from worchflow.storage.redis_mongo import events, suspension_update, wake_ups
 
 
 def _suspended_without_a_look_at_the_count() -> list[Change]:
@@ -23,7 +23,7 @@ def _suspended_without_a_look_at_the_count() -> list[Change]:
 
 
 def _only_what_is_suspended_is_woken() -> list[Change]:
-    real = waits._wake
+    real = wake_ups._wake
 
     def wake(nonce: str) -> Any:
         ((_, change),) = real(nonce)[0].items()
@@ -31,7 +31,7 @@ def _only_what_is_suspended_is_woken() -> list[Change]:
         counted = {"$cond": [suspended, change["wakeups"], "$wakeups"]}
         return [{"$set": change | {"wakeups": counted}}]
 
-    return [(waits, "_wake", wake)]
+    return [(wake_ups, "_wake", wake)]
 
 
 def _log_read_before_the_wait_is_stored() -> list[Change]:

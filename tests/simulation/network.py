@@ -66,6 +66,8 @@ class Network:
         self.replicated = REPLICATED
         self.mongo_skew = 0.0
         """Seconds by which the primary's clock is ahead."""
+        self.writer: Process | None = None
+        """Whose command the primary runs, or ran last."""
         self._mongo_down_until = 0.0
         self._redis_down_until = 0.0
         self._is_replicating = False
@@ -127,6 +129,7 @@ class Network:
                 self.hits["MongoDB away"] += 1
                 return self._lose(answer, AutoReconnect("connection refused"))
             self.world.note(process.name, "mongo", command)
+            self.writer = process
             try:
                 value = self.mongo.run(command)
             except mongo_server.CommandError as error:

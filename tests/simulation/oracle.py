@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.simulation.mongo_values import Document
 from tests.simulation.network import Network
+from tests.simulation.oracle_of_children import ChildOracle, steps_of
 from tests.simulation.oracle_of_events import EventOracle
 from tests.simulation.oracle_of_tokens import TokenOracle
 from tests.simulation.plans import KINDS, WAIT, Plan
@@ -67,6 +68,8 @@ class Oracle:
 
     def __post_init__(self) -> None:
         self._claims: dict[tuple[str, int], tuple[float, str]] = {}
+        self._lives: dict[tuple[str, int], int] = {}
+        """The token of the retry that each claim follows, or 0."""
         self._recorded: dict[tuple[str, str], tuple[float, int]] = {}
         self._open: dict[Start, None] = {}
         self._stopped: dict[tuple[str, str], float] = {}
@@ -82,6 +85,7 @@ class Oracle:
         self._results: dict[str, Any] = {}
         self.events = EventOracle(self)
         self.tokens = TokenOracle(self)
+        self.children = ChildOracle(self)
         self.network.mongo.observe = self._written
         self.network.mongo.observe_loss = self._rolled_back
 
@@ -110,6 +114,7 @@ class Oracle:
         self._check_owner(start)
         self._check_not_recorded(start)
         self._check_has_slept(start)
+        self.children.starts(id, token)
         for other in self._open:
             if (other.id, other.title, other.token) == (id, title, token):
                 self.violated(f'step "{title}" runs twice at once', id)
@@ -130,6 +135,10 @@ class Oracle:
         known = self._values.setdefault((id, title), value)
         if known != value and self.is_strict:
             self.violated(f'step "{title}" was {known!r} and is {value!r}', id)
+
+    def life_of_claim(self, id: str, token: int) -> int:
+        """The token of the retry that a claim follows; 0: there was none."""
+        return self._lives[id, token]
 
     def saw_failure(self, id: str, title: str) -> None:
         """A handler was told that a step has failed for good."""
@@ -203,6 +212,8 @@ class Oracle:
             self._step_changes(old, new)
             if new is not None and new.get("kind") == "wait":
                 self.events.wait_ends(new)
+            if new is not None and new.get("kind") == "invoke":
+                self.children.recorded(new)
         elif name == "workers" and old is not None and new is not None:
             self._worker_changes(key, old, new)
 
@@ -216,6 +227,11 @@ class Oracle:
         document = new or old
         assert document is not None
         key = (document["executionId"], document["stepId"])
+        if new is not None and "token" in new:
+            # What was found in Redis alone has none.
+            _, worker = self._claims.get((key[0], new["token"]), (0.0, "nobody"))
+            if new["nonce"] != f"{worker}:{new['token']}":
+                self.violated(f"{new['nonce']} records a step of {worker}", key[0])
         if old is None:
             self._recorded[key] = (self.world.now, document.get("token", 0))
         elif old["status"] == "failed" and (key[0] in self.retried or "attempt" in old):
@@ -243,7 +259,8 @@ class Oracle:
         if new is None:
             return self.violated("the document is gone", key)
         if old is None:
-            return None
+            return self.children.inserted(key, new)
+        self.children.changed(key, old, new)
         self.world.note("execution", key, new["status"], new.get("owner"), new["token"])
         if new["token"] < old["token"]:
             self.violated(f"the token goes back to {new['token']}", key)
@@ -281,10 +298,13 @@ class Oracle:
         if (key, new["token"]) in self._claims and new["token"] <= old["token"]:
             self.violated(f"token {new['token']} is given twice", key)
         self._claims[key, new["token"]] = (self.world.now, new["owner"])
+        self._lives[key, new["token"]] = new.get("retryToken", 0)
+        self.children.claimed(key, new)
         self.counts["claims"] += 1
 
     def _release(self, key: str, old: Document, new: Document) -> None:
         owner, token = old["owner"], old["token"]
+        self.children.released(key, old, new)
         if new.get("recoveries", 0) > old.get("recoveries", 0):
             self.counts["recoveries"] += 1
             if self.plans[key].kind not in WAIT:
@@ -304,8 +324,12 @@ class Oracle:
 
     def _check_all_recorded(self, key: str) -> None:
         steps = self.network.mongo.collection("steps")
-        for title in KINDS[self.plans[key].kind].titles:
-            if steps.committed(f"{key}:{step_id(title)}") is None:
+        plan = self.plans[key]
+        wanted = {step_id(title): title for title in KINDS[plan.kind].titles}
+        for child in plan.offspring():
+            wanted |= dict.fromkeys(steps_of(child), child.title)
+        for step, title in wanted.items():
+            if steps.committed(f"{key}:{step}") is None:
                 self.violated(f'it completes before step "{title}" is recorded', key)
 
     # -- the end
@@ -313,7 +337,7 @@ class Oracle:
     def is_done(self) -> bool:
         """Whether everything that was accepted has ended."""
         executions = self.network.mongo.collection("executions")
-        for each in self.accepted:
+        for each in self._to_be_ended():
             document = executions.committed(each)
             if document is None or document["status"] not in TERMINAL:
                 return False
@@ -321,10 +345,15 @@ class Oracle:
                 return False
         return True
 
+    def _to_be_ended(self) -> list[str]:
+        """What was accepted, and what that has started."""
+        accepted = sorted(self.accepted)
+        return [*accepted, *self.children.below(accepted)]
+
     def judge(self) -> None:
         """Look at how everything ended."""
         executions = self.network.mongo.collection("executions")
-        for each in sorted(self.accepted):
+        for each in self._to_be_ended():
             document = executions.committed(each)
             if document is None:
                 self.violated("an accepted execution is gone", each)
@@ -352,9 +381,11 @@ class Oracle:
             if document["recoveries"] < POISON_AFTER:
                 self.violated("it is given up as poison too early", plan.id)
             return
-        if status != kind.status:
+        expected, failures = kind.status, plan.failures + kind.own_failures
+        if plan.kind in ("parent", "flaky"):
+            expected, failures = self.children.expected(plan, document)
+        if status != expected:
             self.violated(f"it is {status}: {document.get('error')}", plan.id)
-        failures = plan.failures + kind.own_failures
         # The step that fails may be recorded when a cancelled one is retried.
         may_be_fewer = plan.id in self.cancelled & self.retried
         failed: int = document["attemptCount"]
@@ -372,6 +403,8 @@ class Oracle:
             steps.get(f"{plan.id}:{step_id(title)}", {}).get("result")
             for title in KINDS[plan.kind].titles
         ]
+        if plan.kind == "parent":
+            recorded[1:1] = self.children.outcomes(plan)
         result = json.loads(result) if isinstance(result, str) else result
         if result != recorded:
             self.violated(f"the result is {result}, recorded is {recorded}", plan.id)

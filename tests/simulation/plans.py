@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Literal, TypeAlias
@@ -9,7 +10,9 @@ from typing import Literal, TypeAlias
 CLIENTS = 2
 MANAGER, CLERK = "manager", "clerk"
 """Whom an execution asks: the clerk's time is limited, the manager's is not."""
-WAIT = frozenset({"slept", "told", "asked"})
+NAP = frozenset({"slept", "told", "asked"})
+"""The kinds of executions that wait for some time."""
+WAIT = NAP | {"parent", "deaf"}
 """The kinds of executions that wait."""
 DIE_SHARE = 0.25
 """Of the events and answers those whose client dies once they are accepted."""
@@ -58,6 +61,29 @@ class Plan:
     order: tuple[tuple[str, ...], ...] = ()
     """For which answers it waits one after the other, and for which side by side."""
     answers: tuple[Answer, ...] = ()
+    children: tuple[tuple[Offspring, ...], ...] = ()
+    """Those that it awaits one after the other, or side by side."""
+    catches: bool = False
+    """Whether it goes on where a child fails."""
+
+    def offspring(self) -> Iterator[Offspring]:
+        """All of its children."""
+        for group in self.children:
+            yield from group
+
+
+@dataclass(frozen=True)
+class Offspring:
+    """A child of an execution."""
+
+    title: str
+    plan: Plan
+    """Without an id: that is derived."""
+    timeout: float | None = None
+    is_started: bool = False
+    """With `start`, before any is awaited; else it is invoked."""
+    is_awaited: bool = True
+    leaves: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +108,20 @@ KINDS = {
     "slept": Kind(("before", "after")),
     "told": Kind(("one", "other", "after")),
     "asked": Kind(("mail", MANAGER, CLERK, "after")),
+    "parent": Kind(("before", "after")),
+    "quick": Kind(("work", "finish")),
+    "bad": Kind(("work",), status="failed", own_failures=1),
+    "flaky": Kind(("work", "finish")),
+    "deaf": Kind(("work",), status="cancelled"),
 }
+CHILDREN = frozenset({"quick", "bad", "flaky", "deaf"})
+"""The kinds that no client sends."""
+KINDS_OF_CHILDREN = (
+    *("quick", "quick", "quick", "bad", "flaky", "flaky", "deaf", "deaf", "parent"),
+)
+GRANDCHILDREN = ("quick", "quick", "flaky", "deaf")
+CATCH_SHARE = 0.5
+"""Of the parents."""
 NAPS = (0.3, 1.5, 4.0)
 NAPS_OF_CLERKS = (0.3, 0.7, 0.7, 1.5, 4.0)
 """Most end while the execution is still parked: so somebody looks at that moment."""
@@ -95,7 +134,8 @@ def make_plans(random: Random, count: int) -> list[Plan]:
 
 
 def _make_plan(random: Random, id: str) -> Plan:
-    kind = random.choice(list(KINDS))
+    # Most of what can go wrong between executions takes more than one thing.
+    kind = random.choice([*(each for each in KINDS if each not in CHILDREN), "parent"])
     is_asked = kind == "asked"
     return Plan(
         id=id,
@@ -107,6 +147,8 @@ def _make_plan(random: Random, id: str) -> Plan:
         news=random.choice((2, 2, 3, 4)) if kind == "told" else 0,
         order=random.choice(ORDERS) if is_asked else (),
         answers=_make_answers(random, id, nap) if is_asked else (),
+        children=make_children(random) if kind == "parent" else (),
+        catches=random.random() < CATCH_SHARE,
     )
 
 
@@ -134,6 +176,43 @@ def _make_answers(random: Random, id: str, nap: float) -> tuple[Answer, ...]:
                 )
             )
     return tuple(answers)
+
+
+def make_children(
+    random: Random, most: int = 4, kinds: tuple[str, ...] = KINDS_OF_CHILDREN
+) -> tuple[tuple[Offspring, ...], ...]:
+    """Some children, in groups."""
+    groups: list[list[Offspring]] = [[]]
+    for number in range(random.randint(1, most)):
+        if groups[-1] and random.random() < 0.5:
+            groups.append([])
+        groups[-1].append(_make_child(random, f"child {number}", kinds))
+    return tuple(map(tuple, groups))
+
+
+def _make_child(random: Random, title: str, kinds: tuple[str, ...]) -> Offspring:
+    kind = random.choice(kinds)
+    is_started = random.random() < 0.4
+    is_awaited = not (is_started and random.random() < 0.4)
+    ends = kind != "deaf"
+    plan = Plan(
+        id="",
+        kind=kind,
+        failures=random.choice((0, 0, 1, 2)) if kind in ("quick", "parent") else 0,
+        seconds=random.choice((0.02, 0.1, 0.5, 1.0)),
+        children=make_children(random, 2, GRANDCHILDREN) if kind == "parent" else (),
+        catches=random.random() < CATCH_SHARE,
+    )
+    return Offspring(
+        title=title,
+        plan=plan,
+        timeout=random.choice((0.3, 0.7, 1.5, 4.0))
+        if is_awaited and (not ends or random.random() < 0.2)
+        else None,
+        is_started=is_started,
+        is_awaited=is_awaited,
+        leaves=is_started and ends and random.random() < 0.3,
+    )
 
 
 def _fate(random: Random) -> Fate:

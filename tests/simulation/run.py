@@ -25,6 +25,7 @@ from unittest import mock
 from tests.simulation.faults import FAULTS
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.oracle import move
+from tests.simulation.oracle_of_children import EVERY_END_OF_A_CHILD
 from tests.simulation.oracle_of_tokens import EVERY_END_OF_A_TOKEN
 from tests.simulation.simulation import Outcome, run_seed
 from worchflow.model.transitions import MOVES
@@ -43,7 +44,7 @@ EVERY_MOVE = [
     for before, targets in MOVES.items()
     for after in sorted(targets)
 ]
-EVERY_COUNT = [*EVERY_MOVE, *EVERY_END_OF_A_TOKEN]
+EVERY_COUNT = [*EVERY_MOVE, *EVERY_END_OF_A_TOKEN, *EVERY_END_OF_A_CHILD]
 """What has to come up as often as every fault."""
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any
+from unittest import mock
 
 from tests.simulation.answering import Answering
 from tests.simulation.drivers import backend_on
+from tests.simulation.handling import NEWS, Handling
 from tests.simulation.network import LoopBinding, Network
 from tests.simulation.plans import CLIENTS, DIE_SHARE, MOST_ANSWER_SECONDS, WAIT, Plan
 from tests.simulation.processes import Process
-from tests.simulation.workload import NEWS, Handling, message_of
+from tests.simulation.workload import message_of
 from worchflow import WorchflowClient
 from worchflow.foundations.errors import (
     ExecutionCancelled,
@@ -31,9 +33,16 @@ SUSPENDED_AS = {
     "slept": ExecutionStatus.SLEEPING,
     "told": ExecutionStatus.WAITING,
     "asked": ExecutionStatus.WAITING,
+    "parent": ExecutionStatus.WAITING,
 }
 MOST_NEWS_SECONDS = 5.0
 """Seconds after its acceptance within which the events of an execution are emitted."""
+CANCEL_SHARE_OF_PARENTS = 0.4
+ALONE_SHARE = 0.6
+"""Of the cancelled parents those whose client does not follow that up at once."""
+MOST_LATE_SECONDS = 3.0
+FOLLOW_SHARE_OF_PARENTS = 0.9
+"""Of the others; what follows one retries it if it fails."""
 LOOKS = 4
 LOOKS_BEFORE_A_CANCEL = 40
 
@@ -52,6 +61,8 @@ class Sender:
         self._accepted: dict[str, asyncio.Event] = {}
         self._backend = backend_on(LoopBinding(process, network), options)
         self._client = WorchflowClient[Any](backend=self._backend)
+        self._late: list[asyncio.Task[None]] = []
+        """What follows up ends late."""
         self._answering = Answering(self._client, self._backend, Handling.oracle)
 
     async def run(
@@ -74,14 +85,18 @@ class Sender:
                 await asyncio.sleep(random.uniform(0.0, 0.4))
                 oracle.plans[plan.id] = plan
                 tasks.create_task(self._send(plan))
-                if random.random() < 0.15:
+                is_parent = plan.kind == "parent"
+                if random.random() < (CANCEL_SHARE_OF_PARENTS if is_parent else 0.15):
                     own = Random(random.getrandbits(64))
                     tasks.create_task(self._cancel(plan, own))
-                elif random.random() < 0.5:
+                elif random.random() < (FOLLOW_SHARE_OF_PARENTS if is_parent else 0.5):
                     tasks.create_task(self._follow(plan))
                 if plan.kind in WAIT:
                     own = Random(random.getrandbits(64))
                     tasks.create_task(self._wake(plan, own))
+                if is_parent:
+                    own = Random(random.getrandbits(64))
+                    tasks.create_task(self._meddle(plan, own))
                 for number in range(plan.news):
                     pause = random.uniform(0.0, MOST_NEWS_SECONDS)
                     dies = random.random() < DIE_SHARE
@@ -106,27 +121,68 @@ class Sender:
 
     async def _cancel(self, plan: Plan, random: Random) -> None:
         """Cancel it at some moment, and retry some of what was cancelled."""
-        oracle = Handling.oracle
         if plan.kind in WAIT and random.random() < 0.7:
             await self._becomes(plan, SUSPENDED_AS[plan.kind])
         elif plan.failures and random.random() < 0.5:
             await self._becomes(plan, ExecutionStatus.RETRYING)
         else:
             await asyncio.sleep(random.uniform(0.0, 4.0))
-        oracle.cancelled.add(plan.id)
+        if plan.kind == "parent" and random.random() < ALONE_SHARE:
+            late = random.choice((None, random.uniform(0.3, MOST_LATE_SECONDS)))
+            await self._cancel_alone(plan.id, late)
+        elif not await self._have_cancelled(plan.id):
+            return
+        if random.random() < (0.7 if plan.kind == "parent" else 0.4):
+            await asyncio.sleep(random.uniform(0.0, 2.0))
+            await self._retry(plan.id)
+
+    async def _cancel_alone(self, id: str, late: float | None) -> None:
+        """Cancel an execution, and follow that up late, or be gone: not at all."""
+        Handling.oracle.cancelled.add(id)
+        with contextlib.suppress(StoreUnavailable):
+            await self._backend.open()
+            executions = self._backend._open_parts.executions
+            real = executions._follow_ups.begin
+
+            async def follow_up(ended: list[Any], pause: float) -> None:
+                await asyncio.sleep(pause)
+                await real(ended)
+
+            async def begin(ended: Iterable[Any]) -> None:
+                if late is not None:
+                    self._late.append(asyncio.create_task(follow_up([*ended], late)))
+
+            with mock.patch.object(executions._follow_ups, "begin", begin):
+                await executions.cancel(id, None)
+
+    async def _have_cancelled(self, id: str) -> bool:
+        """Cancel an execution; False if that could not be."""
+        Handling.oracle.cancelled.add(id)
         while True:
             try:
-                await self._client.cancel(plan.id)
+                await self._client.cancel(id)
             except StoreUnavailable:
                 await asyncio.sleep(0.3)
             except (ExecutionNotFound, WrongState):
-                return
+                return False
             else:
-                break
-        if random.random() < 0.4:
-            await asyncio.sleep(random.uniform(0.0, 2.0))
-            oracle.retried.add(plan.id)
-            await self._retry(plan)
+                return True
+
+    async def _meddle(self, plan: Plan, random: Random) -> None:
+        """Cancel and retry some children of an execution."""
+        await self._accepted[plan.id].wait()
+        oracle = Handling.oracle
+        for _ in range(random.choice((0, 0, 1, 2))):
+            await asyncio.sleep(random.uniform(0.0, 3.0))
+            children = oracle.children.of(plan.id)
+            if not children:
+                continue
+            child = random.choice(children)
+            if random.random() < 0.5:
+                await self._have_cancelled(child)
+            elif oracle.plans[child].kind != "deaf":
+                # That would never end, once its parent has.
+                await self._retry(child)
 
     async def _wake(self, plan: Plan, random: Random) -> None:
         """Wake it for nothing now and then, which harms nobody."""
@@ -209,8 +265,7 @@ class Sender:
             except ExecutionFailed:
                 oracle.saw_end(plan.id)
                 if plan.id not in oracle.retried:
-                    oracle.retried.add(plan.id)
-                    await self._retry(plan)
+                    await self._retry(plan.id)
                     continue
             except ExecutionCancelled:
                 if plan.id not in oracle.cancelled:
@@ -229,11 +284,12 @@ class Sender:
             if execution.status.is_terminal:
                 Handling.oracle.saw_end(plan.id)
 
-    async def _retry(self, plan: Plan) -> None:
+    async def _retry(self, id: str) -> None:
+        Handling.oracle.retried.add(id)
         while True:
-            with contextlib.suppress(WrongState):
+            with contextlib.suppress(WrongState, ExecutionNotFound):
                 try:
-                    await self._client.retry(plan.id)
+                    await self._client.retry(id)
                 except StoreUnavailable:
                     await asyncio.sleep(0.3)
                     continue

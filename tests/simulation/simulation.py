@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from tests.simulation.faults import Faults
+from tests.simulation.handling import Handling
 from tests.simulation.history import shown
 from tests.simulation.network import Network
 from tests.simulation.oracle import Oracle
@@ -25,7 +26,6 @@ from tests.simulation.virtual import SimulatedRuntime, machine_of
 from tests.simulation.workload import (
     FUNCTIONS,
     Functions,
-    Handling,
     make_worker,
 )
 from worchflow import Worcher
@@ -44,6 +44,8 @@ TIMEOUT = 1.5
 FAST_SHARE = 0.25
 PARTIAL_SHARE = 0.3
 """Of the fleets; twice as many of their workers serve only some functions."""
+MOST_SHARED = 5
+"""Functions that a worker of some serves at most."""
 CLOCKS = (0.0, 0.0, 0.0, 86_400.0, -86_400.0)
 """Seconds by which wall clocks are wrong."""
 
@@ -229,7 +231,9 @@ class Simulation:
         """What a new worker serves."""
         if not self.is_partial or self._shares.random() > 2 * PARTIAL_SHARE:
             return FUNCTIONS
-        return tuple(self._shares.sample(FUNCTIONS, self._shares.randint(1, 3)))
+        return tuple(
+            self._shares.sample(FUNCTIONS, self._shares.randint(1, MOST_SHARED))
+        )
 
     def _work(self, process: Process, functions: Functions) -> None:
         process.start(self._keep_started(process, functions))

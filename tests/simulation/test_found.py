@@ -7,14 +7,16 @@ import gc
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from pymongo.errors import AutoReconnect
 
 from tests.simulation.drivers import Directly, backend_on
 from tests.simulation.mongo_server import MongoServer
 from tests.simulation.mongo_values import Document
 from tests.simulation.redis_server import RedisServer
-from tests.stores import joined
+from tests.stores import claimed, joined
 from tests.waiting import until
+from worchflow.foundations.errors import StoreUnavailable
 from worchflow.model.options import BackendOptions
 
 
@@ -60,3 +62,21 @@ async def test_a_round_that_fails_after_its_caller_left_is_not_reported() -> Non
     await backend.close()
 
     assert reported == []
+
+
+async def test_what_was_not_answered_is_announced_again() -> None:
+    mongo = MongoServer(lambda: datetime.now(UTC).replace(tzinfo=None))
+    transport = Cut(mongo, RedisServer(lambda: 0.0))
+    backend = backend_on(transport, BackendOptions(queue_prefix="p", timeout=0.2))
+    await backend.open()
+    claim = await claimed(backend, id="parent")
+
+    transport.is_cut = True
+    with pytest.raises(StoreUnavailable):
+        await backend.children.announce(claim)
+    transport.is_cut = False
+    assert await backend.children.announce(claim)
+    stored = mongo.collection("executions").latest["parent"]
+    await backend.close()
+
+    assert stored["hasChildren"] is True
