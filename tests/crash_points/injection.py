@@ -26,8 +26,8 @@ LATE = 0.3
 MOST, MOST_OF_A_LOOP = 12, 3
 """Calls of one name that are points."""
 LOOPS = re.compile(
-    r"\.(get|claim|reap|sweep|renew|run \((take|promote|reclaim)\)|run$|pop|items|heads|find"
-    r"|now|info|aggregate|first_value|hashes|steps|BEGIN)"
+    r"\.(get|claim|reap|sweep|renew|run \((take|promote|reclaim)\)|run$|pop|items|heads"
+    r"|find|now|info|aggregate|first_value|hashes|steps|BEGIN)"
 )
 """Calls that are made again and again, as time goes by."""
 OF_THE_WORKER = re.compile(r"\.(claim|claim_quarantined|adopt|reap|sweep|elect|prune)$")
