@@ -159,3 +159,31 @@ async def test_only_those_continue_whose_child_has_ended(engine: Engine) -> None
     assert outcome is not None
     assert outcome.settlement == Completed("20")
     assert asked == [20, 10]
+
+
+async def test_an_error_of_a_look_lets_each_look_for_itself(engine: Engine) -> None:
+    """Else the end of one would be lost with the wake-up that told of it."""
+    engine.slot.park_for = 60
+    real: Any = engine.backend.children
+    find = real.find
+
+    async def breaks(ids: Sequence[str], *, only_ended: bool = False) -> Any:
+        if only_ended:
+            raise ValueError("one of them cannot be read")
+        return await find(ids)
+
+    real.find = breaks
+
+    async def handler(ctx: Context[None]) -> int:
+        return int(await ctx.step.invoke("c", {"name": "c", "data": 1}))
+
+    runner = await engine.runner(handler)
+    running = asyncio.create_task(runner.run())
+    await until(lambda: engine.slot.suspend is not None)
+    (claim,) = await claim_many(engine.backend, await joined(engine.backend, "c"), 1)
+    await settle(engine.backend, claim, Completed("1"))
+    runner.attempt.woken()
+
+    outcome = await asyncio.wait_for(running, 10)
+    assert outcome is not None
+    assert outcome.settlement == Completed("1")

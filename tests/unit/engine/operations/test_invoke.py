@@ -355,3 +355,23 @@ async def test_a_start_that_becomes_an_invoke_fails_clearly(engine: Engine) -> N
     assert isinstance(ended, Failed)
     assert ended.error.type == "StepResultChanged"
     assert 'step "Receipt" is recorded as step.start' in ended.error.message
+
+
+async def test_a_child_is_cancelled_before_it_is_recorded_that_its_time_is_over(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever dies in between has it done again: what is recorded is not."""
+    seen: list[S] = []
+    checkpoint = engine.steps.checkpoint
+
+    async def look(claim: Any, step: Any) -> Any:
+        seen.append((await stored(engine.backend, await child_id(engine))).status)
+        return await checkpoint(claim, step)
+
+    monkeypatch.setattr(engine.steps, "checkpoint", look)
+
+    async def handler(ctx: Context[None]) -> None:
+        await ctx.step.invoke("Receipt", Receipt(order="o-1"), timeout=0.05)
+
+    assert isinstance(await engine.settlement(handler), Failed)
+    assert seen == [S.CANCELLED]
