@@ -50,6 +50,7 @@ class Journal:
         "_runtime",
         "_scope",
         "replay",
+        "told_at",
         "waits",
     )
 
@@ -68,6 +69,8 @@ class Journal:
         self._recorded = dict(claim.steps)
         self.waits: dict[str, StoredWait] = dict(claim.waits)
         """The waits that the store knows, by step id."""
+        self.told_at: dict[str, float] = {}
+        """When the store told of those of this attempt, on the event loop's clock."""
         self._first_uses: dict[str, _FirstUse | None] = {}
         """The steps that are being done; with a value once something waits for it."""
         self._ids = StepIdAllocator(
@@ -151,6 +154,7 @@ class Journal:
 
         stored = await self._until_answered(add, wait.title, "waits to be stored")
         self.waits[wait.step_id] = stored
+        self.told_at[wait.step_id] = asyncio.get_running_loop().time()
         return stored
 
     async def find_event(self, wait: StoredWait, passed: Collection[str]) -> LogLook:

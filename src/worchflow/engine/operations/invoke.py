@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -34,19 +35,19 @@ RESULT, CANCELLATION = "=", "x"
 CallT = TypeVar("CallT", bound=InvokeCall | ChildCall)
 
 
-class AwaitsChild(StepUse[CallT]):
+class AwaitsChild(StepUse[CallT], ABC):
     """One use of an operation that waits for a child, in one attempt."""
 
     __slots__ = ()
     kind: ClassVar[StepKind] = StepKind.INVOKE
 
     @property
-    def _child_id(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _child_id(self) -> str: ...
 
+    @abstractmethod
     def _prepared(self) -> Prepared | None:
         """What the child is started with; None for one that was started."""
-        raise NotImplementedError
 
     @property
     def _is_cancelled(self) -> bool:
@@ -64,11 +65,8 @@ class AwaitsChild(StepUse[CallT]):
         """Wait for the child's end, and record it, or that the time was over."""
         attempt, children = self._attempt, self._attempt.open_children
         await self.begin()
-        child_id, prepared, timeout = (
-            self._child_id,
-            self._prepared(),
-            self.call.timeout,
-        )
+        child_id, timeout = self._child_id, self.call.timeout
+        prepared = self._prepared()
         # The first timeout counts for every use.
         wait = attempt.journal.waits.get(self.step_id)
         if wait is not None:
@@ -155,8 +153,7 @@ class AwaitsChild(StepUse[CallT]):
     def _time_of(self, wait: StoredWait) -> float:
         """The deadline on the clock of the event loop."""
         attempt = self._attempt
-        loaded = self.step_id in attempt.claim.waits
-        since = attempt.began if loaded else attempt.loop.time()
+        since = attempt.journal.told_at.get(self.step_id, attempt.began)
         return since + (wait.left or 0.0)
 
     async def _time_over(self, child_id: str, timeout: float | None) -> Any:

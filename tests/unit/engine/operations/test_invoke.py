@@ -12,6 +12,7 @@ from tests.stores import claim_one, joined, settle, stored
 from tests.unit.engine.attempts import EXECUTION, Engine
 from tests.waiting import until
 from worchflow import Context, Event, SyncContext
+from worchflow.engine.parking import Parking, Waiting
 from worchflow.foundations.errors import (
     ExecutionCancelled,
     ExecutionFailed,
@@ -375,3 +376,29 @@ async def test_a_child_is_cancelled_before_it_is_recorded_that_its_time_is_over(
 
     assert isinstance(await engine.settlement(handler), Failed)
     assert seen == [S.CANCELLED]
+
+
+async def test_a_deadline_does_not_move_from_one_use_to_the_next(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float | None] = []
+    wait = Parking.wait
+
+    async def looked(self: Parking, waiting: Waiting) -> None:
+        asked.append(waiting.at)
+        await wait(self, waiting)
+
+    monkeypatch.setattr(Parking, "wait", looked)
+
+    async def handler(ctx: Context[None]) -> None:
+        child = await ctx.step.start("Receipt", Receipt(order="o-1"))
+        for _ in range(2):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.result(timeout=60), 0.02)
+
+    await engine.settlement(handler)
+
+    first, *others = asked
+    assert first is not None
+    assert others
+    assert set(others) == {first}
