@@ -158,6 +158,56 @@ class CancelCall(NamedCall):
 
 
 @value
+class MapCall(NamedCall):
+    """One call of `step.map`, checked: a step for each item.
+
+    `keys` tell the items apart, as many as there are; None: their places do. `retries`
+    and `timeout`, in seconds, are those of each item.
+    """
+
+    title: str
+    function: Callable[..., Any]
+    keys: tuple[str, ...] | None
+    concurrency: int
+    return_exceptions: bool
+    items: tuple[Any, ...] = field(default=(), repr=False)
+    key: str | None = None
+    retries: Retry | None = None
+    timeout: float | None = None
+
+
+@value
+class InvokeManyCall(NamedCall):
+    """One call of `step.invoke_many`, checked: a child for each message.
+
+    `keys` as in `MapCall`; `timeout`, in seconds, is that of each child.
+    """
+
+    title: str
+    keys: tuple[str, ...] | None
+    concurrency: int
+    return_exceptions: bool
+    timeout: float | None
+    messages: tuple[Any, ...] = field(default=(), repr=False)
+    result_types: tuple[Any, ...] = field(default=(), repr=False)
+    key: str | None = None
+
+
+@value
+class RaceCall(NamedCall):
+    """One call of `step.race`, checked.
+
+    Each of `arms` is what a call of a step gave, or for plain handlers a function that
+    makes one; `names` are theirs, None where their places tell them apart.
+    """
+
+    title: str
+    names: tuple[str, ...] | None
+    arms: tuple[Any, ...] = field(default=(), repr=False)
+    key: str | None = None
+
+
+@value
 class TokenCall(NamedCall):
     """One call of `step.token`, checked. `timeout` is in seconds."""
 

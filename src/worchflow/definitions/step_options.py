@@ -80,13 +80,7 @@ class StepSettings:
         kwargs: Mapping[str, Any],
     ) -> StepCall:
         """The call, checked; `InvalidInput` for a bad title or function."""
-        if not isinstance(title, str) and callable(title):
-            raise InvalidInput(
-                'the title comes first: step.run("Charge card", charge, order)',
-                field="title",
-            )
-        if not callable(function):
-            raise InvalidInput(_not_callable(title, function), field="fn")
+        check_function(title, function, "run")
         return StepCall(
             check_name(title, "title"),
             function,
@@ -100,7 +94,7 @@ class StepSettings:
 
     def sleep(self, title: str, duration: Duration) -> SleepCall:
         """A sleep of some length, checked."""
-        self._refuse_for("sleep")
+        self.refuse_for("sleep")
         try:
             seconds = to_seconds(duration, "duration")
         except ConfigurationError as error:
@@ -113,7 +107,7 @@ class StepSettings:
 
     def sleep_until(self, title: str, moment: datetime) -> SleepCall:
         """A sleep until a moment, checked."""
-        self._refuse_for("sleep_until")
+        self.refuse_for("sleep_until")
         try:
             until = to_utc(moment, "moment")
         except ConfigurationError as error:
@@ -129,7 +123,7 @@ class StepSettings:
         timeout: Duration | None,
     ) -> WaitCall:
         """A wait for an event, checked."""
-        self._refuse_for("wait_for_event")
+        self.refuse_for("wait_for_event")
         check_name(title, "title")
         ref = as_ref(event)
         return WaitCall(
@@ -148,7 +142,7 @@ class StepSettings:
 
     def send(self, title: str, messages: Any) -> SendCall:
         """Something to send, checked."""
-        self._refuse_for("send")
+        self.refuse_for("send")
         check_name(title, "title")
         if is_message(messages):
             return SendCall(title, is_one=True, messages=(messages,), key=self.key)
@@ -165,7 +159,7 @@ class StepSettings:
 
     def invoke(self, title: str, message: Any, timeout: Duration | None) -> InvokeCall:
         """A child whose result is waited for, checked."""
-        self._refuse_for("invoke")
+        self.refuse_for("invoke")
         check_name(title, "title")
         return InvokeCall(
             title,
@@ -183,7 +177,7 @@ class StepSettings:
         make: Callable[[str, ChildCall, CancelCall], Any],
     ) -> StartCall:
         """A child to be started, checked."""
-        self._refuse_for("start")
+        self.refuse_for("start")
         check_name(title, "title")
         if on_parent_end not in ("cancel", "leave"):
             raise InvalidInput(
@@ -202,7 +196,7 @@ class StepSettings:
         make: Callable[[str, AnswerCall], Any],
     ) -> TokenCall:
         """A token, checked."""
-        self._refuse_for("token")
+        self.refuse_for("token")
         check_name(title, "title")
         data_type = check_type(answer, "answer")
         seconds = None
@@ -211,7 +205,7 @@ class StepSettings:
             seconds = _check_wait_timeout(timeout, data_type, what)
         return TokenCall(title, data_type, seconds, make, self.key)
 
-    def _refuse_for(self, method: str) -> None:
+    def refuse_for(self, method: str) -> None:
         """Options of `step.run` say nothing about a wait."""
         for name, is_set in (
             ("retries", self.retries is not None),
@@ -226,6 +220,17 @@ class StepSettings:
 
 
 UNSET = StepSettings()
+
+
+def check_function(title: str, function: object, method: str) -> None:
+    """`InvalidInput` for what cannot be called, or stands where the title belongs."""
+    if not isinstance(title, str) and callable(title):
+        raise InvalidInput(
+            f'the title comes first: step.{method}("Charge card", charge, …)',
+            field="title",
+        )
+    if not callable(function):
+        raise InvalidInput(_not_callable(title, function), field="fn")
 
 
 def check_timeout(value: Duration) -> float:

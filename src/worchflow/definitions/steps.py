@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Generic, overload
 from typing_extensions import TypeVar
 
 from ..foundations.types import D, T
-from .calls import MISSING, StepRunner
+from .calls import MISSING
 from .children import ChildHandle
-from .step_options import UNSET
+from .fan_out import FanOut
+from .step_facade import StepFacade
 from .tokens import Token
 
 if TYPE_CHECKING:
@@ -23,19 +24,9 @@ if TYPE_CHECKING:
     from .calls import OnParentEnd, Since
     from .correlation_key import Keys
     from .events import Event, EventRef
-    from .step_options import StepOptions, StepSettings
+    from .step_options import StepOptions
 
 E = TypeVar("E", bound="Event[Any]")
-
-
-class StepFacade:
-    """A step runner and the options for what is run through it."""
-
-    __slots__ = ("_runner", "_settings")
-
-    def __init__(self, runner: StepRunner, settings: StepSettings = UNSET) -> None:
-        self._runner = runner
-        self._settings = settings
 
 
 class TypedStep(StepFacade, Generic[T]):
@@ -58,7 +49,7 @@ class TypedStep(StepFacade, Generic[T]):
 # results of `asyncio.gather(step.run(…), …)` for Any.
 
 
-class Step(StepFacade):
+class Step(FanOut):
     """Runs pieces of an `async def` handler and records their results."""
 
     __slots__ = ()

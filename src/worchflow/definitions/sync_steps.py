@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, overload
 from ..foundations.types import D, T
 from .calls import MISSING
 from .children import SyncChildHandle
-from .steps import E, StepFacade
+from .step_facade import StepFacade
+from .sync_fan_out import SyncFanOut
 from .tokens import SyncToken
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .correlation_key import Keys
     from .events import EventRef
     from .step_options import StepOptions
+    from .steps import E
 
 
 class SyncTypedStep(StepFacade, Generic[T]):
@@ -43,7 +45,7 @@ class SyncTypedStep(StepFacade, Generic[T]):
         return SyncTypedStep(self._runner, self._settings.merged(options))
 
 
-class SyncStep(StepFacade):
+class SyncStep(SyncFanOut):
     """`Step` for plain handlers: `run` blocks the handler's thread."""
 
     __slots__ = ()

@@ -15,9 +15,11 @@ from .ownership import Interrupted, Interruption
 from .parking import Parking
 from .running_time import RunningTime
 from .scope import Scope
+from .store_calls import StoreCalls
 from .wakeups import Wakeups
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from ..definitions.calls import NamedCall, Since
@@ -48,6 +50,7 @@ class Attempt:
         "_slot",
         "_timed_out_in",
         "began",
+        "calls",
         "claim",
         "ctx",
         "fatal",
@@ -86,7 +89,8 @@ class Attempt:
         }
         """What every log line about the attempt carries."""
         self.scope = Scope(self.fields)
-        self.journal = Journal(runtime, claim, function, self.scope, self.fields)
+        self.calls = StoreCalls(runtime, claim, self.scope, self.fields)
+        self.journal = Journal(runtime, claim, function, self.scope, self.calls)
         self.running_time: RunningTime | None = None
         """None for a function without a timeout."""
         if function.timeout is not None:
@@ -114,6 +118,7 @@ class Attempt:
     async def perform(self, operation: Operation) -> Any:
         """The operation's value, from its record or done and recorded now."""
         self.scope.begin(operation)
+        self.journal.replay.ask_for(operation.step_id)
         failure: BaseException | None = None
         try:
             return await self.journal.once(operation)
@@ -149,7 +154,7 @@ class Attempt:
                 self.fields,
                 self._pause_time,
                 self.journal.size,
-                Wakeups(self.scope, self.claim.execution.wakeups, self.journal.wakeups),
+                Wakeups(self.scope, self.claim.execution.wakeups, self.calls.wakeups),
             )
         return self._parking
 
@@ -173,6 +178,19 @@ class Attempt:
             found = self._open_waits[event_name, key] = OpenWaits()
         return found
 
+    def leave_out(self, step_ids: Sequence[str]) -> None:
+        """Give up steps that have lost a race, in the calling thread."""
+        self.journal.leave_out(step_ids)
+        if any(self._open_waits.values()):
+            self.loop.call_soon_threadsafe(self._look_for_events)
+
+    def _look_for_events(self) -> None:
+        """Let every wait look again: what another has taken may be free now."""
+        for open_waits in self._open_waits.values():
+            for each in open_waits:
+                each.reconsider()
+                self.parking.look_again(each)
+
     def since(self, since: Since) -> datetime | None:
         """The moment from which on events count; None: from now on."""
         if since == "now":
@@ -188,6 +206,7 @@ class Attempt:
 
     def replay(self, operation: Operation, recorded: StoredStep) -> Any:
         """The value of an operation's record, in the calling thread."""
+        self.journal.replay.ask_for(operation.step_id)
         try:
             return operation.replay(recorded)
         except Exception as error:

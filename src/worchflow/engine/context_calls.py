@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..definitions.calls import (
@@ -12,7 +13,10 @@ from ..definitions.calls import (
     CancelCall,
     ChildCall,
     InvokeCall,
+    InvokeManyCall,
+    MapCall,
     NamedCall,
+    RaceCall,
     SendCall,
     SleepCall,
     StartCall,
@@ -25,12 +29,16 @@ from ..foundations.ids import step_id
 from .calling_thread import CallingThread, runs_a_loop
 from .execution_log import ExecutionLog
 from .operations.invoke import AwaitChild, CancelChild, Invoke, Start
+from .operations.race import Race
 from .operations.run import Run
 from .operations.send import Send
+from .operations.several import InvokeMany, Map
 from .operations.sleep import Sleep
 from .operations.token import AwaitAnswer, MakeToken
 from .operations.wait_for_event import WaitForEvent
 from .ownership import Interrupted
+from .parts import PartOutcome
+from .race_arms import CURRENT_ARM, BlockingArm, asked_arms, issued_arms
 from .scope import MAX_UNFINISHED
 from .step_function import CURRENT_STEP
 
@@ -52,6 +60,9 @@ OPERATIONS: Mapping[
     StartCall: Start,
     ChildCall: AwaitChild,
     CancelCall: CancelChild,
+    MapCall: Map,
+    InvokeManyCall: InvokeMany,
+    RaceCall: Race,
     TokenCall: MakeToken,
     AnswerCall: AwaitAnswer,
 }
@@ -76,6 +87,8 @@ class ContextCalls:
         task = self._calling_task(call)
         if scope.is_over:
             return _never_starts()
+        if isinstance(call, RaceCall):
+            call = replace(call, arms=tuple(issued_arms(scope, call)))
         if scope.is_full:
             raise self._one_too_many(call)
         identity = attempt.journal.identify(call, task)
@@ -98,13 +111,52 @@ class ContextCalls:
             raise Interrupted
         if attempt.scope.is_full:
             raise self._one_too_many(call)
+        if (arm := CURRENT_ARM.get()) is not None:
+            if (outcome := arm.take_outcome()) is not None:
+                return outcome.unwrap()
+            arm.note(self._made(call, thread, attempt.runtime.step_threads))
+        if isinstance(call, RaceCall):
+            return self._race(call, thread)
+        return self._blocking_result(call, thread)
+
+    def _made(
+        self, call: NamedCall, thread: threading.Thread, threads: Executor
+    ) -> Operation:
+        attempt = self._attempt
         identity = attempt.journal.identify(call, thread)
-        make, threads = OPERATIONS[type(call)], attempt.runtime.step_threads
-        if (recorded := attempt.journal.find(identity)) is not None:
-            return attempt.replay(make(attempt, call, identity, threads), recorded)
-        caller = CallingThread(attempt.loop)
+        return OPERATIONS[type(call)](attempt, call, identity, threads)
+
+    def _blocking_result(self, call: NamedCall, thread: threading.Thread) -> Any:
+        caller = CallingThread(self._attempt.loop)
         # A function could not start a loop where one runs already.
-        operation = make(attempt, call, identity, threads if runs_a_loop() else caller)
+        pool = self._attempt.runtime.step_threads
+        operation = self._made(call, thread, pool if runs_a_loop() else caller)
+        return self._value(operation, caller, thread)
+
+    def _race(self, call: RaceCall, thread: threading.Thread) -> Any:
+        """The first arm, and what its function makes of its value."""
+        attempt, arms = self._attempt, [BlockingArm(each) for each in call.arms]
+        call = replace(call, arms=tuple(asked_arms(call, arms)))
+        caller = CallingThread(attempt.loop)
+        identity = attempt.journal.identify(call, thread)
+        race = Race(attempt, call, identity, attempt.runtime.step_threads)
+        try:
+            outcome = PartOutcome(self._value(race, caller, thread)[1])
+        except Exception as error:  # noqa: BLE001 - it is raised where it belongs
+            outcome = PartOutcome(error=error)
+        try:
+            if race.winner is None:
+                return outcome.unwrap()
+            return race.name_of(race.winner), arms[race.winner].result(outcome)
+        finally:
+            del outcome  # It may hold an error that holds this frame.
+
+    def _value(
+        self, operation: Operation, caller: CallingThread, thread: threading.Thread
+    ) -> Any:
+        attempt = self._attempt
+        if (recorded := operation.recorded()) is not None:
+            return attempt.replay(operation, recorded)
         if thread.ident == attempt.handler_thread:
             attempt.scope.of_handler_thread = operation
         return caller.result_of(attempt.perform(operation))

@@ -18,6 +18,10 @@ class OpenWait(Protocol):
         """Whether an event that matches may end it."""
         ...
 
+    def reconsider(self) -> None:
+        """Look at events again that other steps had taken: they may be free now."""
+        ...
+
 
 class OpenWaits:
     """Gives each event to the wait that was asked for first, of those it may end.
@@ -32,6 +36,10 @@ class OpenWaits:
         self.turn = asyncio.Lock()
         self._promised: dict[OpenWait, StoredEvent | None] = {}
         """All that are open, in the order of asking, with what each was promised."""
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._promised)
 
     def __iter__(self) -> Iterator[OpenWait]:
         """Those that are open, in the order of asking."""

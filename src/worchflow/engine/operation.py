@@ -33,6 +33,10 @@ class Operation(Protocol):
         """What the handler asked for."""
         ...
 
+    def recorded(self) -> StoredStep | None:
+        """Its record, if no more is needed to know its value."""
+        ...
+
     def replay(self, recorded: StoredStep) -> Any:
         """The value of its record, or the recorded failure raised.
 
@@ -44,5 +48,12 @@ class Operation(Protocol):
         """Do it, record it with `Journal.checkpoint`, and return its value.
 
         Called on the event loop, for the first of several uses of the step only.
+        """
+        ...
+
+    async def abandon(self, reason: str) -> None:
+        """Undo what was begun of it and goes on elsewhere: nobody asks for it any more.
+
+        Its code has been cancelled. `reason` is for people.
         """
         ...

@@ -285,7 +285,7 @@ class Parking:
         if scope.handler_call is not None:
             own = scope.of_handler_thread
             waits = any(each.operation is own for each in self._unfinished)
-            return waits or own in scope.following.values()
+            return waits or own in scope.following.values() or own in scope.delegating
         futures: Collection[asyncio.Future[None]] = self._waiting
         if scope.following:
             futures = {*self._waiting, *scope.following}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
 LOGGER = logging.getLogger("worchflow.execution")
 
@@ -22,7 +23,16 @@ class Replay:
     was not. `told`: what is logged meanwhile is logged all the same, and marked.
     """
 
-    __slots__ = ("_began", "_clock", "_left", "_recorded", "_took", "held", "told")
+    __slots__ = (
+        "_added",
+        "_began",
+        "_clock",
+        "_left",
+        "_recorded",
+        "_took",
+        "held",
+        "told",
+    )
 
     def __init__(
         self, recorded: Iterable[str], *, told: bool, clock: Callable[[], float]
@@ -33,6 +43,7 @@ class Replay:
         self._clock = clock
         self._began = clock() if self._left else 0.0
         self._took: float | None = None if self._left else 0.0
+        self._added = 0.0
         self.told = told
         self.held: deque[logging.LogRecord] = deque(maxlen=MAX_HELD_LINES)
         """Lines that earlier attempts have logged, if the replay ends as it should."""
@@ -40,7 +51,9 @@ class Replay:
     @property
     def took(self) -> float:
         """Seconds from the beginning to the end of the replay, or until now."""
-        return self._clock() - self._began if self._took is None else self._took
+        if self._took is None:
+            return self._clock() - self._began
+        return self._took + self._added
 
     @property
     def continues(self) -> bool:
@@ -53,6 +66,23 @@ class Replay:
             self._left.discard(step_id)
         else:
             self._left.clear()
+        self._end_if_over()
+
+    def leave_out(self, step_id: str) -> None:
+        """Take note of a step that will not be asked for, recorded or not."""
+        if self._left:
+            self._left.discard(step_id)
+            self._end_if_over()
+
+    @contextmanager
+    def counted(self) -> Generator[None]:
+        """Count what is repeated within as well, although new things have happened."""
+        is_over, began = not self._left, self._clock()
+        yield
+        if is_over:
+            self._added += self._clock() - began
+
+    def _end_if_over(self) -> None:
         if not self._left:
             self.held.clear()
             if self._took is None:

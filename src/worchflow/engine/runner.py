@@ -224,7 +224,7 @@ class ExecutionRunner:
         if not isinstance(settlement, Suspended):
             return unfinished(self._claim, Released())
         waited_for = attempt.parking.waited_for
-        await attempt.journal.remove_waits(except_for=waited_for)
+        await attempt.journal.forget_waits(attempt.journal.waits.keys() - waited_for)
         replayed = attempt.journal.replay.took
         settlement = replace(
             settlement,

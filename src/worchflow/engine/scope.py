@@ -13,7 +13,14 @@ from .ownership import Interrupted, Interruption
 from .threads import ThreadCall
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import (
+        Awaitable,
+        Callable,
+        Collection,
+        Coroutine,
+        Iterable,
+        Mapping,
+    )
 
     from .operation import Operation
     from .threads import Executor
@@ -36,6 +43,7 @@ class Scope:
 
     __slots__ = (
         "_cancelled",
+        "_delegating",
         "_fields",
         "_following",
         "_futures",
@@ -67,6 +75,8 @@ class Scope:
         self._running: set[Operation] = set()
         self._following: dict[asyncio.Future[None], Operation] = {}
         """Further uses of steps that are being done, which wait for the first."""
+        self._delegating: dict[Operation, int] = {}
+        """Operations that consist of others, with how many of these run at once."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cancelled: set[asyncio.Task[Any]] = set()
         self._futures: set[asyncio.Future[Any]] = set()
@@ -109,12 +119,17 @@ class Scope:
 
         Called in the handler's task, as the last thing it does.
         """
-        if not (self._issued or self._running):
+        if not (self._issued or self._running or self._delegating):
             return
         self._joining = asyncio.Event()
         # Tasks made for a step in the handler's last moment begin in this turn.
         await asyncio.sleep(0)
-        while self._start_forgotten() or self._running or self._following:
+        while (
+            self._start_forgotten()
+            or self._running
+            or self._following
+            or self._delegating
+        ):
             self._joining.clear()
             await self._joining.wait()
         if self._joined_error is not None:
@@ -144,10 +159,14 @@ class Scope:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more may be started before some of it has ended."""
+        """Whether nothing more may be started before some of it has ended.
+
+        What one operation consists of is bounded there, and counts as one.
+        """
+        longest = MAX_UNFINISHED + sum(self._delegating.values())
         return (
-            len(self._issued) + len(self._running) >= MAX_UNFINISHED
-            or len(self._tasks) + len(self._futures) >= MAX_UNFINISHED
+            len(self._issued) + len(self._running) >= longest
+            or len(self._tasks) + len(self._futures) >= longest
         )
 
     @property
@@ -178,6 +197,33 @@ class Scope:
         finally:
             del self._following[first]
             self._running.add(operation)
+
+    @property
+    def delegating(self) -> Collection[Operation]:
+        """Operations that wait for others that they consist of."""
+        return self._delegating.keys()
+
+    def delegate(self, operation: Operation, count: int) -> None:
+        """Count so many others as running for an operation, and not itself."""
+        self._running.discard(operation)
+        self._delegating[operation] = count
+
+    def take_back(self, operation: Operation) -> None:
+        """Count it as running again: what it waited for has ended."""
+        if self._delegating.pop(operation, None) is not None:
+            self._running.add(operation)
+
+    def withdraw(self, coroutine: object) -> Operation | None:
+        """What was handed to the handler as this coroutine, to be done otherwise.
+
+        None for what is none, or has begun.
+        """
+        for operation, issued in self._issued.items():
+            if issued is coroutine and has_not_begun(issued):
+                del self._issued[operation]
+                issued.close()
+                return operation
+        return None
 
     @property
     def joins(self) -> bool:

@@ -95,10 +95,23 @@ async def record_payload(
         raise fatal(attempt, error) from error.__cause__
     if stored.status is StepStatus.FAILED or stored.result != payload:
         return operation.replay(stored)
-    emitter = attempt.runtime.emitter
-    if emitter.listens_to(StepCompleted.name):
-        emitter.emit(replace(step_completed(attempt.claim, stored), result=decoded))
+    _tell(attempt, stored, decoded)
     return decoded
+
+
+async def record_own(
+    attempt: Attempt, operation: Operation, value: Any, as_type: Any
+) -> Any:
+    """Record what an operation of parts is recorded by; what is recorded of it."""
+    payload, _ = attempt.runtime.payloads.encode(
+        value, as_type, kind="step", where=_where(operation.call)
+    )
+    step = _step(attempt, operation, StepStatus.COMPLETED, payload)
+    stored = await attempt.journal.checkpoint(step)
+    refuse_other_kind(attempt, operation, stored.kind)
+    if stored.result == payload:
+        _tell(attempt, stored, value)
+    return replay_result(attempt, operation, stored, as_type)
 
 
 async def record_error(
@@ -169,6 +182,12 @@ def _step(
         operation.call.key,
         operation.kind,
     )
+
+
+def _tell(attempt: Attempt, recorded: StoredStep, value: Any) -> None:
+    emitter = attempt.runtime.emitter
+    if emitter.listens_to(StepCompleted.name):
+        emitter.emit(replace(step_completed(attempt.claim, recorded), result=value))
 
 
 def _where(call: NamedCall) -> str:

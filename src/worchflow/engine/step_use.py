@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from ..definitions.calls import NamedCall
+    from ..model.records import StoredStep
+    from ..model.step_kind import StepKind
     from .attempt import Attempt
     from .threads import Executor
 
@@ -18,6 +20,7 @@ class StepUse(Generic[CallT]):
     """One use of an operation in one attempt."""
 
     __slots__ = ("_attempt", "call", "started_at", "step_id", "tries")
+    kind: ClassVar[StepKind]
     started_at: datetime | None
 
     def __init__(
@@ -33,3 +36,10 @@ class StepUse(Generic[CallT]):
         """Note when it began, once it is certain that the claim holds."""
         self.started_at = self._attempt.runtime.clock.now()
         await self._attempt.claim_held()
+
+    def recorded(self) -> StoredStep | None:
+        """Its record."""
+        return self._attempt.journal.find(self.step_id)
+
+    async def abandon(self, reason: str) -> None:
+        """Nothing: only its own code does something for it."""

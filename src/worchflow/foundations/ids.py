@@ -57,6 +57,13 @@ def part_id(step_id: str, part: str) -> str:
     return _md5(f"{step_id}{SEPARATOR}{part}")
 
 
+def item_name(key: str | None, number: int, item_key: str | None) -> str:
+    """The key under which an item of a step is shown, whose own key is `key`."""
+    if item_key is None:
+        return f"{key or ''}[{number}]"
+    return item_key if key is None else f"{key}:{item_key}"
+
+
 def step_name(title: str, key: str | None) -> str:
     """What messages call a step: its title in quotes, and its key if it has one."""
     return f'"{title}"' if key is None else f'"{title}" (key {key})'

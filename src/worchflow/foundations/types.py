@@ -19,11 +19,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Stream: TypeAlias = Iterable[T] | AsyncIterable[T]
 """Messages that come one after the other."""
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+Z = TypeVar("Z")
 D = TypeVar("D")
 D_co = TypeVar("D_co", covariant=True)
 D_any = TypeVar("D_any", default=Any)
 R = TypeVar("R", default=Any)
 R_co = TypeVar("R_co", covariant=True, default=Any)
+Data_co = TypeVar("Data_co", covariant=True, default=Any)
 Schema = TypeVar("Schema", contravariant=True, default=Never)
 
 
@@ -38,10 +43,11 @@ def value(cls: type[T]) -> type[T]:
     return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
-class Message(Protocol[R_co]):
+class Message(Protocol[R_co, Data_co]):
     """What `send` takes: an event instance, `ref(data)` or `function(data)`."""
 
     def __worchflow_message__(self) -> R_co: ...
+    def __worchflow_data__(self) -> Data_co: ...
 
 
 class EventSource(Protocol[D_co, R_co]):

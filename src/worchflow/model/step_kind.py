@@ -14,6 +14,9 @@ class StepKind(StrEnum):
     SEND = "send"
     INVOKE = "invoke"
     START = "start"
+    INVOKE_MANY = "invoke_many"
+    MAP = "map"
+    RACE = "race"
     TOKEN = "token"  # noqa: S105 - a word
 
     @classmethod

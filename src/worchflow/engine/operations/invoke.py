@@ -118,13 +118,13 @@ class AwaitsChild(StepUse[CallT], ABC):
     async def _find(self, child_id: str) -> Child | None:
         """How the child stands; one of an earlier life is taken into this one first."""
         attempt, title = self._attempt, self.call.title
-        child = await attempt.journal.find_child(attempt.open_children, child_id, title)
+        child = await attempt.calls.find_child(attempt.open_children, child_id, title)
         if child is None or child.status is ExecutionStatus.COMPLETED:
             return child
         if child.token >= attempt.claim.execution.retry_token or self._is_cancelled:
             return child
-        await attempt.journal.retry_child(child_id, title)
-        return await attempt.journal.find_child(attempt.open_children, child_id, title)
+        await attempt.calls.retry_child(child_id, title)
+        return await attempt.calls.find_child(attempt.open_children, child_id, title)
 
     def _waiting(
         self, child_id: str, at: float | None, wait: StoredWait | None, round_: int
@@ -164,7 +164,7 @@ class AwaitsChild(StepUse[CallT], ABC):
         attempt, title = self._attempt, self.call.title
         long = None if timeout is None else format_duration(timeout)
         reason = f"its parent waited no longer{f' than {long}' if long else ''}"
-        await attempt.journal.cancel_child(child_id, reason, title)
+        await attempt.calls.cancel_child(child_id, reason, title)
         child = await self._found(child_id)
         if child.status is ExecutionStatus.COMPLETED:
             return await record_outcome(attempt, self, child, self.call.result_type)
@@ -193,6 +193,12 @@ class Invoke(AwaitsChild[InvokeCall]):
     def _prepared(self) -> Prepared:
         message = self.call.message
         return prepare_child(self._attempt, self.step_id, message, leaves=False)
+
+    @override
+    async def abandon(self, reason: str) -> None:
+        """Cancel the child: nobody can ask for its result any more."""
+        calls, title = self._attempt.calls, self.call.title
+        await calls.cancel_children([self._child_id], reason, title)
 
 
 class AwaitChild(AwaitsChild[ChildCall]):
@@ -268,7 +274,7 @@ class CancelChild(StepUse[CancelCall]):
         """Cancel it, and record that."""
         await self.begin()
         call = self.call
-        await self._attempt.journal.cancel_child(call.child_id, call.reason, call.title)
+        await self._attempt.calls.cancel_child(call.child_id, call.reason, call.title)
         return await record_result(self._attempt, self, None, None)
 
 
@@ -307,5 +313,5 @@ def prepare_child(
 
 async def start_child(attempt: Attempt, prepared: Prepared, title: str) -> bool:
     """Have a child accepted; whether there was one of its id before."""
-    (accepted,) = await attempt.journal.start_children([prepared], title)
+    (accepted,) = await attempt.calls.start_children([prepared], title)
     return accepted.duplicate

@@ -67,6 +67,13 @@ class Run:
         self._attempt = attempt
         self._threads = threads
 
+    def recorded(self) -> StoredStep | None:
+        """Its record."""
+        return self._attempt.journal.find(self.step_id)
+
+    async def abandon(self, reason: str) -> None:
+        """Nothing: its function was cancelled."""
+
     def replay(self, recorded: StoredStep) -> Any:
         """The recorded result as the type that the code names now."""
         return replay(self._attempt, self, recorded, self._type)

@@ -38,7 +38,7 @@ class Send(StepUse[SendCall]):
             prepared = [self._prepared(*each) for each in enumerate(self.call.messages)]
         except InvalidInput as error:
             raise fatal(attempt, error) from error.__cause__
-        await attempt.journal.send(prepared, self.call.title)
+        await attempt.calls.send(prepared, self.call.title)
         ids = [each.execution.id for each in prepared]
         value = ids[0] if self.call.is_one else ids
         return await record_result(attempt, self, value, self._type)

@@ -91,7 +91,7 @@ class AwaitAnswer(StepUse[AnswerCall]):
         while True:
             await attempt.claim_held()
             round_ = attempt.parking.wakeups.round
-            look = await attempt.journal.find_event(wait, ())
+            look = await attempt.calls.find_event(wait, (), ())
             answer = look.event
             if answer is None and look.left == 0:
                 answer = await self._refuse_answers(wait)
@@ -108,7 +108,7 @@ class AwaitAnswer(StepUse[AnswerCall]):
         """
         token = token_of(wait)
         event = NewEvent(id=answer_id(token), name=NO_ANSWER, key=token, data="null")
-        stored = await self._attempt.journal.append_event(event, self.call.title)
+        stored = await self._attempt.calls.append_event(event, self.call.title)
         is_in_time = wait.deadline is None or stored.at < wait.deadline
         return stored if stored.name == ANSWER_EVENT and is_in_time else None
 

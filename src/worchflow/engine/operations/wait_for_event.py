@@ -31,7 +31,7 @@ class WaitForEvent(StepUse[WaitCall]):
     later finds it.
     """
 
-    __slots__ = ("_open_waits", "_passed", "_wait")
+    __slots__ = ("_open_waits", "_passed", "_taken", "_wait")
     kind: ClassVar[StepKind] = StepKind.WAIT
 
     def __init__(
@@ -42,8 +42,10 @@ class WaitForEvent(StepUse[WaitCall]):
         self._wait: StoredWait | None = None
         """None until the store knows of it."""
         self._passed = {sent_id(attempt.claim.execution.id)}
-        """Events that do not fit its type, or that another step has taken, and the one
-        that the execution itself is: it is not what it waits for."""
+        """Events that do not fit its type, and the one that the execution itself is: it
+        is not what it waits for."""
+        self._taken: set[str] = set()
+        """Events that other steps have taken."""
 
     def replay(self, recorded: StoredStep) -> Any:
         """The event's data as the type that the code names now, or None."""
@@ -79,12 +81,18 @@ class WaitForEvent(StepUse[WaitCall]):
     def may_take(self, event: StoredEvent) -> bool:
         """Whether an event of its name and key may end it."""
         wait = self._wait
-        if wait is None or wait.event is None or event.id in self._passed:
+        if wait is None or wait.event is None:
+            return False
+        if event.id in self._passed or event.id in self._taken:
             return False
         since, deadline = wait.event.since, wait.deadline
         return (since is None or since <= event.at) and (
             deadline is None or event.at < deadline
         )
+
+    def reconsider(self) -> None:
+        """Look again at what other steps had taken: it may be free now."""
+        self._taken.clear()
 
     async def _stored(self) -> StoredWait:
         """The wait as the store knows it."""
@@ -113,8 +121,9 @@ class WaitForEvent(StepUse[WaitCall]):
         if (event := open_waits.promised_to(self)) is not None:
             return LogLook(event=event, left=None)
         while True:
-            not_these = self._passed.union(open_waits.promised)
-            look = await attempt.journal.find_event(wait, not_these)
+            not_these = self._passed.union(self._taken, open_waits.promised)
+            left_out = attempt.journal.left_out
+            look = await attempt.calls.find_event(wait, not_these, left_out)
             if look.event is None:
                 return look
             first = open_waits.promise(look.event, self)
@@ -152,9 +161,9 @@ class WaitForEvent(StepUse[WaitCall]):
                 extra={**attempt.fields, "step": self.call.title},
             )
             return False, None
-        if await attempt.journal.take_event(wait, event):
+        if await attempt.calls.take_event(wait, event, attempt.journal.left_out):
             return True, value
-        self._passed.add(event.id)
+        self._taken.add(event.id)
         return False, None
 
     def _waiting(self, wait: StoredWait, left: float | None, round_: int) -> Waiting:

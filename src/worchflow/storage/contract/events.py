@@ -50,21 +50,31 @@ class EventStore(ABC):
 
     @abstractmethod
     async def find(
-        self, claim: Claim, wait: StoredWait, passed: Collection[str]
+        self,
+        claim: Claim,
+        wait: StoredWait,
+        passed: Collection[str],
+        left_out: Collection[str] = (),
     ) -> LogLook:
         """The oldest event that a wait of the claim's execution may take.
 
         It was accepted before the wait's deadline, no other step of the execution has
-        taken it, and its id is none of `passed`. Every event is seen whose `append`
-        returned before this was called.
+        taken it but for those in `left_out`, and its id is none of `passed`. Every
+        event is seen whose `append` returned before this was called.
         """
 
     @abstractmethod
-    async def take(self, claim: Claim, step_id: str, event_id: str) -> bool:
+    async def take(
+        self,
+        claim: Claim,
+        step_id: str,
+        event_id: str,
+        left_out: Collection[str] = (),
+    ) -> bool:
         """Keep an event from all other steps of the claim's execution.
 
         Whether it is this step's, now or before: the first call counts, whoever holds
-        the claim.
+        the claim, and those for steps in `left_out` do not.
         """
 
     @abstractmethod

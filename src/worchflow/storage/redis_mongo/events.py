@@ -138,7 +138,11 @@ class Events(EventStore):
 
     @override
     async def find(
-        self, claim: Claim, wait: StoredWait, passed: Collection[str]
+        self,
+        claim: Claim,
+        wait: StoredWait,
+        passed: Collection[str],
+        left_out: Collection[str] = (),
     ) -> LogLook:
         mongo, awaited = self._stores.mongo, wait.event
         left = await self._left(wait)
@@ -170,7 +174,7 @@ class Events(EventStore):
             ]
             taken = await self._taken(claim, ids)
             for event_id in ids:
-                if taken.get(event_id, wait.step_id) != wait.step_id:
+                if taken.get(event_id, wait.step_id) not in (wait.step_id, *left_out):
                     continue
                 if (event := await self._get(event_id)) is not None:
                     return LogLook(event=event, left=left)
@@ -179,16 +183,26 @@ class Events(EventStore):
             position = after(page[-1])
 
     @override
-    async def take(self, claim: Claim, step_id: str, event_id: str) -> bool:
-        mongo = self._stores.mongo
+    async def take(
+        self,
+        claim: Claim,
+        step_id: str,
+        event_id: str,
+        left_out: Collection[str] = (),
+    ) -> bool:
+        mongo, this = self._stores.mongo, taken_id(claim, event_id)
         document: Document = {
-            "_id": taken_id(claim, event_id),
+            "_id": this,
             "executionId": claim.execution.id,
             "eventId": event_id,
             "stepId": step_id,
         }
         if not (await mongo.insert(TAKEN_EVENTS, [document])).refused:
             return True
+        if left_out:
+            by_them = {"_id": this, "stepId": {"$in": list(left_out)}}
+            taken_over = {"q": by_them, "u": {"$set": {"stepId": step_id}}}
+            await mongo.update(TAKEN_EVENTS, [taken_over])
         taken = await self._taken(claim, [event_id])
         return taken.get(event_id) == step_id
 

@@ -84,7 +84,9 @@ _FIND = f"""
         AND typeof(accepted_at) = 'integer'
         AND NOT EXISTS (
             SELECT 1 FROM taken_events
-            WHERE event_id = events.id AND step_id <> :step_id AND execution = (
+            WHERE event_id = events.id AND step_id <> :step_id
+                AND step_id NOT IN (SELECT value FROM json_each(:left_out))
+                AND execution = (
                 SELECT executions.seq FROM executions
                 WHERE executions.id = :execution AND executions.queue_prefix = :prefix
                     AND executions.nonce = :nonce
@@ -96,6 +98,12 @@ _FIND = f"""
 _TAKE = f"""
     INSERT OR IGNORE INTO taken_events (execution, event_id, step_id)
     SELECT this, ?, ? FROM (SELECT {_THIS} AS this) WHERE this IS NOT NULL
+"""  # noqa: S608 - made of constants
+
+_TAKE_OVER = f"""
+    UPDATE taken_events SET step_id = ?
+    WHERE execution = {_THIS} AND event_id = ?
+        AND step_id IN (SELECT value FROM json_each(?))
 """  # noqa: S608 - made of constants
 
 _TAKEN_BY = f"""
@@ -132,6 +140,7 @@ class FindRequest:
     claim: Claim
     wait: StoredWait
     passed: Collection[str]
+    left_out: Collection[str]
     now: int
 
 
@@ -142,6 +151,7 @@ class TakeRequest:
     claim: Claim
     step_id: str
     event_id: str
+    left_out: Collection[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,6 +221,11 @@ def take(tx: Transaction, prefix: str, request: TakeRequest) -> bool:
     this = (execution.id, prefix, execution.nonce)
     own = (request.event_id, request.step_id, *this)
     tx.connection.execute(_TAKE, own)
+    if request.left_out:
+        left_out = json_text(list(request.left_out))
+        tx.connection.execute(
+            _TAKE_OVER, (request.step_id, *this, request.event_id, left_out)
+        )
     rows = fetch(tx.connection, _TAKEN_BY, (*this, request.event_id))
     return rows == [(request.step_id,)]
 
@@ -238,6 +253,7 @@ def find(connection: sqlite3.Connection, prefix: str, request: FindRequest) -> L
         "since": to_milliseconds(wait.event.since),
         "deadline": deadline,
         "passed": json_text(list(request.passed)),
+        "left_out": json_text(list(request.left_out)),
         "step_id": wait.step_id,
         "execution": execution.id,
         "nonce": execution.nonce,
@@ -293,15 +309,29 @@ class Events(EventStore):
 
     @override
     async def find(
-        self, claim: Claim, wait: StoredWait, passed: Collection[str]
+        self,
+        claim: Claim,
+        wait: StoredWait,
+        passed: Collection[str],
+        left_out: Collection[str] = (),
     ) -> LogLook:
         now = wall_now(self._runtime)
-        request = FindRequest(claim=claim, wait=wait, passed=passed, now=now)
+        request = FindRequest(
+            claim=claim, wait=wait, passed=passed, left_out=left_out, now=now
+        )
         return await self._opened().read(find, request)
 
     @override
-    async def take(self, claim: Claim, step_id: str, event_id: str) -> bool:
-        request = TakeRequest(claim=claim, step_id=step_id, event_id=event_id)
+    async def take(
+        self,
+        claim: Claim,
+        step_id: str,
+        event_id: str,
+        left_out: Collection[str] = (),
+    ) -> bool:
+        request = TakeRequest(
+            claim=claim, step_id=step_id, event_id=event_id, left_out=left_out
+        )
         return await self._opened().write(_take, request)
 
     @override

@@ -1,0 +1,144 @@
+"""`step.race`: the first of several operations that ends, and no other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from typing_extensions import override
+
+from ...definitions.calls import RaceCall
+from ...foundations.errors import StepResultChanged
+from ...model.step_kind import StepKind
+from ..parts import PartOutcome, Parts
+from ..step_results import fatal, record_own, refuse_other_kind, replay_result
+from ..step_use import StepUse
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from ...model.records import StoredStep
+    from ..attempt import Attempt
+    from ..operation import Operation
+    from ..threads import Executor
+
+
+class Race(StepUse[RaceCall]):
+    """One use of `step.race` in one attempt; its arms are operations.
+
+    Its own record is the name or the place of the first, which is recorded itself.
+    Without that record the first is the arm that was recorded first.
+    """
+
+    __slots__ = ("_arms", "winner")
+    kind: ClassVar[StepKind] = StepKind.RACE
+
+    def __init__(
+        self, attempt: Attempt, call: RaceCall, step_id: str, threads: Executor
+    ) -> None:
+        super().__init__(attempt, call, step_id, threads)
+        self._arms: Sequence[Operation] = call.arms
+        self.winner: int | None = None
+        """The place of the arm that was first, once that is known."""
+
+    @override
+    def recorded(self) -> StoredStep | None:
+        """Its record, if the first arm has its own: a `retry` takes back a failure."""
+        found = self._attempt.journal.find(self.step_id)
+        if found is None or self._arms[self._recorded_winner(found)].recorded() is None:
+            return None
+        return found
+
+    def replay(self, recorded: StoredStep) -> Any:
+        """The first arm's name or place, and its value."""
+        winner = self._recorded_winner(recorded)
+        self._decide(winner)
+        arm = self._arms[winner]
+        self._attempt.journal.replay.ask_for(arm.step_id)
+        # `recorded` has found it.
+        return self.name_of(winner), arm.replay(cast("StoredStep", arm.recorded()))
+
+    async def do(self) -> Any:
+        """Wait for the first arm, have the others undone, and record which it was.
+
+        In this order: what is recorded is not done again.
+        """
+        attempt = self._attempt
+        await self.begin()
+        if (own := attempt.journal.find(self.step_id)) is not None:
+            winner = self._recorded_winner(own)
+            self._decide(winner)
+            outcomes = await self._do([winner])
+        else:
+            first = self._first_recorded(range(len(self._arms)))
+            if first is None:
+                outcomes = await Parts(attempt, self).first(self._arms)
+                first = self._first_recorded(outcomes)
+            else:
+                outcomes = await self._do([first])
+            winner = min(outcomes) if first is None else first
+            self.winner = winner
+            # A failure that the next attempt repeats decides nothing.
+            if self._is_recorded_for_good(winner):
+                await self._end(winner)
+        return self.name_of(winner), outcomes[winner].unwrap()
+
+    async def _do(self, numbers: Sequence[int]) -> dict[int, PartOutcome]:
+        return await Parts(self._attempt, self).all(numbers, self._arms.__getitem__, 1)
+
+    async def _end(self, winner: int) -> None:
+        """Undo what the others began, and record the first."""
+        attempt, name = self._attempt, self.name_of(winner)
+        await attempt.claim_held()
+        losers = [each for number, each in enumerate(self._arms) if number != winner]
+        why = f"another was first in race {self.call.name} of its parent"
+        for each in losers:
+            if attempt.journal.find(each.step_id) is None:
+                await each.abandon(why)
+        recorded = await record_own(attempt, self, name, Any)
+        if recorded != name:
+            raise fatal(attempt, self._changed(recorded))
+        self._decide(winner)
+        await attempt.journal.forget_waits([each.step_id for each in losers])
+
+    def _decide(self, winner: int) -> None:
+        """Leave the others out: what they have taken is free for what comes now."""
+        self.winner = winner
+        losers = [each for number, each in enumerate(self._arms) if number != winner]
+        self._attempt.leave_out([each.step_id for each in losers])
+
+    def _first_recorded(self, numbers: Collection[int]) -> int | None:
+        """The one of some arms that was recorded first; of equals, by place."""
+        find = self._attempt.journal.find
+        found = [
+            (step.finished_at.timestamp() if step.finished_at else 0.0, number)
+            for number in numbers
+            if (step := find(self._arms[number].step_id)) is not None
+        ]
+        return min(found)[1] if found else None
+
+    def _is_recorded_for_good(self, number: int) -> bool:
+        found = self._attempt.journal.find(self._arms[number].step_id)
+        return found is not None and found.attempt is None
+
+    def name_of(self, number: int) -> str | int:
+        """What an arm is called."""
+        names = self.call.names
+        return number if names is None else names[number]
+
+    def _recorded_winner(self, recorded: StoredStep) -> int:
+        """The place of the arm that is recorded; fails the execution if none is it."""
+        attempt = self._attempt
+        refuse_other_kind(attempt, self, recorded.kind)
+        name = replay_result(attempt, self, recorded, Any)
+        names = [self.name_of(number) for number in range(len(self._arms))]
+        if name not in names:
+            raise fatal(attempt, self._changed(name))
+        return names.index(name)
+
+    def _changed(self, name: object) -> StepResultChanged:
+        return StepResultChanged(
+            f"race {self.call.name} is recorded as won by {name!r}, and the code has "
+            "no such arm now: keep the arms of a race that may be under way, or give "
+            "it another title",
+            field="arms",
+        )

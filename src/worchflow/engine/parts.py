@@ -1,0 +1,137 @@
+"""Operations that another one consists of: done in tasks of their own.
+
+Meanwhile they count as running, and it does not: an attempt of whose code all waits is
+parked, whatever it is made of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from ..foundations.types import value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from .attempt import Attempt
+    from .operation import Operation
+
+
+@value
+class PartOutcome:
+    """How a part ended: with a value, or with an error."""
+
+    value: Any = None
+    error: Exception | None = None
+
+    def unwrap(self) -> Any:
+        """The value, or the error raised."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Parts:
+    """Does the parts of one operation, whose code it is called by."""
+
+    __slots__ = ("_attempt", "_unfinished", "_whole")
+
+    # An outcome may hold an error, whose frames hold these objects: it is kept in
+    # variables of the callers only, so that nothing waits for the garbage collector.
+
+    def __init__(self, attempt: Attempt, whole: Operation) -> None:
+        self._attempt = attempt
+        self._whole = whole
+        self._unfinished = 0
+
+    async def all(
+        self,
+        parts: Sequence[int],
+        make: Callable[[int], Operation],
+        concurrency: int,
+    ) -> dict[int, PartOutcome]:
+        """Do parts, by their numbers, so many at once; how each ended.
+
+        Raises at once what fails the execution at once.
+        """
+        outcomes: dict[int, PartOutcome] = {}
+        if not parts:
+            return outcomes
+        numbers, count = iter(parts), min(concurrency, len(parts))
+        self._unfinished = count
+        work = [self._work(numbers, make, outcomes) for _ in range(count)]
+        tasks = [self._attempt.loop.create_task(each) for each in work]
+        await self._wait(tasks, asyncio.ALL_COMPLETED)
+        for task in tasks:
+            task.result()
+        if self._attempt.fatal is not None:
+            raise self._attempt.fatal
+        return outcomes
+
+    async def first(self, parts: Sequence[Operation]) -> dict[int, PartOutcome]:
+        """Do all parts at once until one has ended, and cancel the others.
+
+        How those ended that have, by their numbers.
+        """
+        outcomes: dict[int, PartOutcome] = {}
+        self._unfinished = 1
+        tasks = [
+            self._attempt.loop.create_task(self._do(number, part, outcomes))
+            for number, part in enumerate(parts)
+        ]
+        await self._wait(tasks, asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+        if self._attempt.fatal is not None:
+            raise self._attempt.fatal
+        return outcomes
+
+    async def _wait(self, tasks: Sequence[asyncio.Task[None]], until: str) -> None:
+        scope = self._attempt.scope
+        scope.delegate(self._whole, len(tasks))
+        try:
+            await asyncio.wait(tasks, return_when=until)
+        finally:
+            scope.take_back(self._whole)
+            rest = [task for task in tasks if not task.done()]
+            for task in rest:
+                task.cancel()
+            if rest:
+                await asyncio.wait(rest)
+
+    async def _work(
+        self,
+        numbers: Iterator[int],
+        make: Callable[[int], Operation],
+        outcomes: dict[int, PartOutcome],
+    ) -> None:
+        """Do one part after the other, until none is left."""
+        try:
+            for number in numbers:
+                outcomes[number] = await self._outcome_of(make(number))
+                if self._attempt.fatal is not None:
+                    return
+        finally:
+            self._has_ended()
+
+    async def _do(
+        self, number: int, part: Operation, outcomes: dict[int, PartOutcome]
+    ) -> None:
+        try:
+            outcomes[number] = await self._outcome_of(part)
+        finally:
+            self._has_ended()
+
+    async def _outcome_of(self, part: Operation) -> PartOutcome:
+        try:
+            return PartOutcome(await self._attempt.perform(part))
+        except Exception as error:  # noqa: BLE001 - whatever code of the user's raises
+            return PartOutcome(error=error)
+
+    def _has_ended(self) -> None:
+        # In the same turn of the loop: the attempt is not taken for one that waits.
+        self._unfinished -= 1
+        if self._unfinished == 0:
+            self._attempt.scope.take_back(self._whole)
