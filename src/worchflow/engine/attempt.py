@@ -7,6 +7,7 @@ from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from ..foundations.errors import PayloadTooLarge
 from ..serialization.exception_text import leading_to
 from .journal import Journal
 from .open_children import OpenChildren
@@ -121,6 +122,8 @@ class Attempt:
         self.journal.replay.ask_for(operation.step_id)
         failure: BaseException | None = None
         try:
+            if operation.recorded() is None:
+                self.refuse_more(1, operation.call)
             return await self.journal.once(operation)
         except (asyncio.CancelledError, GeneratorExit):
             raise
@@ -135,6 +138,15 @@ class Attempt:
                 parking.look_soon()
                 if parking.is_parked:
                     await parking.resume()
+
+    def refuse_more(self, count: int, call: NamedCall) -> None:
+        """Fail the execution if it cannot have so many more steps, before any runs."""
+        try:
+            self.journal.refuse(count, call.name)
+        except PayloadTooLarge as error:
+            error.execution_id = self.claim.execution.id
+            self.fatal = error
+            raise
 
     async def claim_held(self) -> None:
         """Return while its claim holds; `Interrupted` once the attempt is over."""

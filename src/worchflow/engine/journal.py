@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..foundations.backoff import Backoff
-from ..foundations.errors import StoreUnavailable
+from ..foundations.errors import PayloadTooLarge, StoreUnavailable
 from ..model.step_kind import StepKind
 from .replay import Replay
 from .step_ids import StepIdAllocator
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from .worker_runtime import WorkerRuntime
 
 
+RECORD_BYTES = 500
+"""About so many bytes a record takes beside its payload."""
+
+
 class Journal:
     """The records of one execution, as one attempt reads and extends them.
 
@@ -39,6 +43,7 @@ class Journal:
         "_recorded",
         "_runtime",
         "_scope",
+        "_size",
         "left_out",
         "replay",
         "told_at",
@@ -58,6 +63,7 @@ class Journal:
         self._scope = scope
         self._calls = calls
         self._recorded = dict(claim.steps)
+        self._size = sum(map(_size_of, self._recorded.values()))
         self.waits: dict[str, StoredWait] = dict(claim.waits)
         """The waits that the store knows, by step id."""
         self.told_at: dict[str, float] = {}
@@ -132,7 +138,7 @@ class Journal:
         except asyncio.CancelledError:
             self.hold(step.step_id, self._scope.keep(self._checkpoint_again(step)))
             raise
-        self._recorded[step.step_id] = stored
+        self._add(stored)
         return stored
 
     async def add_wait(self, wait: NewWait) -> StoredWait:
@@ -172,7 +178,33 @@ class Journal:
 
     def size(self) -> int:
         """About how many bytes its records take."""
-        return sum(len(step.result or "") + 500 for step in self._recorded.values())
+        return self._size
+
+    def refuse(self, more: int, name: str) -> None:
+        """`PayloadTooLarge` if so many more steps would be too many, or too large.
+
+        Those that are being done count as recorded. `name` is that of the first.
+        """
+        limits, steps = self._runtime.payloads.limits, len(self._recorded)
+        count, size = steps + len(self._first_uses) + more, self._size
+        if count <= limits.execution_steps and size <= limits.execution_bytes:
+            return
+        id_ = self._claim.execution.id
+        if count > limits.execution_steps:
+            size, limit = count, limits.execution_steps
+            what = f"has {steps} recorded steps: {count} are more than its limit of"
+            what = f"{what} {limit}, PayloadLimits.execution_steps"
+        else:
+            limit = limits.execution_bytes
+            what = f"has {size} bytes of recorded steps, more than its limit of {limit}"
+            what = f"{what}, PayloadLimits.execution_bytes"
+        raise PayloadTooLarge(
+            f"step {name} does not start: execution {id_} {what}. Give parts of the "
+            "work to children, which have steps of their own",
+            field="steps",
+            size=size,
+            limit=limit,
+        )
 
     def forget(self) -> None:
         """Forget the tasks and threads that used titles."""
@@ -210,8 +242,19 @@ class Journal:
             except StoreUnavailable as failure:
                 error = failure
             else:
-                self._recorded[step.step_id] = stored
+                self._add(stored)
                 return stored
+
+    def _add(self, stored: StoredStep) -> None:
+        self._recorded[stored.step_id] = stored
+        self._size += _size_of(stored)
+
+
+def _size_of(step: StoredStep) -> int:
+    """About how many bytes a record takes in memory."""
+    error = step.error
+    text = 0 if error is None else len(error.message) + len(error.traceback)
+    return len(step.result or "") + text + RECORD_BYTES
 
 
 class _FirstUse:

@@ -262,7 +262,10 @@ class StepResultChanged(SerializationError):
 
 
 class PayloadTooLarge(InvalidInput):
-    """A payload exceeds its limit; `size` and `limit` are in bytes."""
+    """A payload exceeds its limit, or all steps of an execution exceed theirs.
+
+    `size` and `limit` are in bytes, or in steps where there are too many of these.
+    """
 
     code = "WF4006"
 
@@ -355,7 +358,6 @@ class StepsFailed(WorchflowError, ExceptionGroup[Exception]):
         *,
         places: Sequence[int] = (),
         title: str | None = None,
-        execution_id: str | None = None,
     ) -> Self:
         """A group of these exceptions."""
         return super().__new__(cls, message, exceptions)
@@ -367,25 +369,19 @@ class StepsFailed(WorchflowError, ExceptionGroup[Exception]):
         *,
         places: Sequence[int] = (),
         title: str | None = None,
-        execution_id: str | None = None,
     ) -> None:
         self.places = tuple(places)
         self.title = title
-        self.execution_id = execution_id
+        self.execution_id: str | None = None
 
     @override
     def derive(self, excs: Sequence[Exception], /) -> StepsFailed:  # type: ignore[override]
         """The same of some of its exceptions, as `split` and `except*` ask for it."""
-        these = {id(each) for each in excs}
-        named = zip(self.exceptions, self.places, strict=False)
-        places = [place for each, place in named if id(each) in these]
-        return StepsFailed(
-            self.message,
-            excs,
-            places=places,
-            title=self.title,
-            execution_id=self.execution_id,
-        )
+        named = dict(zip(map(id, self.exceptions), self.places, strict=False))
+        places = [named[id(each)] for each in excs if id(each) in named]
+        some = StepsFailed(self.message, excs, places=places, title=self.title)
+        some.execution_id = self.execution_id
+        return some
 
 
 class NonRetryable(WorchflowError):

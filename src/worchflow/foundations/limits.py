@@ -21,12 +21,18 @@ MAX_TAGS = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PayloadLimits:
-    """Sizes in bytes of UTF-8 JSON before a codec; `depth` in nested containers."""
+    """Sizes in bytes of UTF-8 JSON before a codec; `depth` in nested containers.
+
+    `execution_steps` and `execution_bytes` are what one execution may have recorded of
+    its steps: all of it is read whenever a worker takes it up.
+    """
 
     event_bytes: int = 1024 * 1024
     step_bytes: int = 1024 * 1024
     result_bytes: int = 4 * 1024 * 1024
     depth: int = 64
+    execution_steps: int = 20_000
+    execution_bytes: int = 256 * 1024 * 1024
 
     def __post_init__(self) -> None:
         for name in ("event_bytes", "step_bytes", "result_bytes"):
@@ -40,6 +46,12 @@ class PayloadLimits:
             raise ConfigurationError(
                 f"depth={self.depth!r} must be a whole number from 1 to 100"
             )
+        for name in ("execution_steps", "execution_bytes"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ConfigurationError(
+                    f"{name}={value!r} must be a whole number from 1 up"
+                )
 
 
 def check_id(value: object, field: str = "id") -> str:

@@ -87,12 +87,12 @@ class Payloads:
         self._serializer = serializer or JSONSerializer()
         self._is_default = type(self._serializer) is JSONSerializer
         self._envelope = Envelope(codec)
-        self._limits = limits or PayloadLimits()
+        self.limits = limits or PayloadLimits()
         self._bytes = {
-            "event": self._limits.event_bytes,
-            "answer": self._limits.event_bytes,
-            "step": self._limits.step_bytes,
-            "result": self._limits.result_bytes,
+            "event": self.limits.event_bytes,
+            "answer": self.limits.event_bytes,
+            "step": self.limits.step_bytes,
+            "result": self.limits.result_bytes,
         }
         _check_methods("serializer", self._serializer)
         if codec is not None:
@@ -257,7 +257,7 @@ class Payloads:
                 f"{where}: the serializer returned {with_article(text)} instead of "
                 "JSON text"
             )
-        violation = find_text_violation(text, depth=self._limits.depth)
+        violation = find_text_violation(text, depth=self.limits.depth)
         if violation is not None:
             raise self._refusal(violation, value, type, kind, where)
         if is_sealed(text):
@@ -294,7 +294,7 @@ class Payloads:
         """The error for a value that JSON does not hold, as exact as can be found."""
         violation = find_unwritable(value)
         if violation is None and is_untyped(type):
-            violation = find_violation(value, depth=self._limits.depth)
+            violation = find_violation(value, depth=self.limits.depth)
         text = f"{where}: {violation or problem}"
         if violation is not None and violation.needs_type:
             text = f"{text}. Without a type only plain JSON is kept: {_ANNOTATE[kind]}"

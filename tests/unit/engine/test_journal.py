@@ -25,9 +25,15 @@ STEP = new_step()
 class Asked:
     """An operation that does what it is told."""
 
-    def __init__(self, do: Callable[[], Awaitable[Any]] | None = None) -> None:
+    def __init__(
+        self, journal: Journal, do: Callable[[], Awaitable[Any]] | None = None
+    ) -> None:
         self.step_id = STEP.step_id
+        self._journal = journal
         self._do = do
+
+    def recorded(self) -> StoredStep | None:
+        return self._journal.find(self.step_id)
 
     def replay(self, recorded: StoredStep) -> Any:
         return "replayed", recorded.result
@@ -51,7 +57,7 @@ def in_turn(journal: Journal, *operations: Any) -> list[asyncio.Task[Any]]:
 async def test_a_record_is_replayed_and_not_done(engine: Engine) -> None:
     await engine.record("first", "7")
     records = await new_journal(engine)
-    asked = Asked()
+    asked = Asked(records)
     asked.step_id = step_id("first")
 
     assert await records.once(asked) == ("replayed", "7")
@@ -66,7 +72,7 @@ async def test_one_does_it_and_the_others_replay_its_record(engine: Engine) -> N
         await go_on.wait()
         return (await records.checkpoint(STEP)).title
 
-    tasks = in_turn(records, Asked(do), Asked(), Asked())
+    tasks = in_turn(records, Asked(records, do), Asked(records), Asked(records))
     await asyncio.sleep(0)
     go_on.set()
 
@@ -82,12 +88,12 @@ async def test_a_failure_of_the_first_is_that_of_all(engine: Engine) -> None:
         await asyncio.sleep(0)
         raise failure
 
-    tasks = in_turn(records, Asked(fail), Asked(), Asked())
+    tasks = in_turn(records, Asked(records, fail), Asked(records), Asked(records))
 
     assert await asyncio.gather(*tasks, return_exceptions=True) == [failure] * 3
     # It is over: the next use does it.
     with pytest.raises(ValueError, match="twice"):
-        await records.once(Asked(_failing("twice")))
+        await records.once(Asked(records, _failing("twice")))
 
 
 def _failing(text: str) -> Callable[[], Awaitable[Any]]:
@@ -106,7 +112,7 @@ async def test_after_a_cancelled_one_the_next_does_it(engine: Engine) -> None:
     async def do() -> str:
         return "second"
 
-    first, second = in_turn(records, Asked(endless), Asked(do))
+    first, second = in_turn(records, Asked(records, endless), Asked(records, do))
     await asyncio.sleep(0)
     first.cancel()
 
@@ -122,7 +128,7 @@ async def test_what_continues_holds_up_the_next(engine: Engine) -> None:
         records.hold(STEP.step_id, thread)
         await asyncio.Event().wait()
 
-    first, second = in_turn(records, Asked(leaves_a_thread), Asked())
+    first, second = in_turn(records, Asked(records, leaves_a_thread), Asked(records))
     await asyncio.sleep(0)
     first.cancel()
     for _ in range(5):
@@ -151,7 +157,7 @@ async def test_a_save_whose_caller_is_cancelled_is_made_all_the_same(
     async def do() -> None:
         await records.checkpoint(STEP)
 
-    first, second = in_turn(records, Asked(do), Asked())
+    first, second = in_turn(records, Asked(records, do), Asked(records))
     await asyncio.sleep(0)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -188,7 +194,7 @@ async def test_what_was_recorded_first_counts(engine: Engine) -> None:
     await engine.record_step(other)
 
     assert await records.checkpoint(STEP) == other
-    assert await records.once(Asked()) == ("replayed", '"theirs"')
+    assert await records.once(Asked(records)) == ("replayed", '"theirs"')
 
 
 async def test_other_errors_of_a_store_come_out(engine: Engine) -> None:

@@ -91,6 +91,8 @@ class Several(StepUse[CallT], ABC):
                     outcomes |= self._replayed(there)
                 await asyncio.sleep(0)
         missing.sort()
+        if missing:
+            attempt.refuse_more(len(missing), self.call)
         parts = Parts(attempt, self)
         outcomes |= await parts.all(missing, self._part, self.call.concurrency)
         values = self._values(outcomes)
@@ -129,14 +131,15 @@ class Several(StepUse[CallT], ABC):
         names = [str(self._name(number)) for number in failed[:MAX_NAMED]]
         more = f" and {len(failed) - MAX_NAMED} more" if failed[MAX_NAMED:] else ""
         execution_id = self._attempt.claim.execution.id
-        return StepsFailed(
+        failure = StepsFailed(
             f"{len(failed)} of {self._count} items of step {self.call.name} of "
             f"execution {execution_id} have failed: {', '.join(names)}{more}",
             [error for each in ended if (error := each.error) is not None],
             places=failed,
             title=self.call.title,
-            execution_id=execution_id,
         )
+        failure.execution_id = execution_id
+        return failure
 
     def _name(self, number: int) -> str:
         """What a part is called, beside the title that all have."""

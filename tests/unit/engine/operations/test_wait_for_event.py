@@ -219,11 +219,11 @@ async def test_what_a_cancelled_wait_was_promised_ends_the_next(
     events = engine.backend.events
     take, taking = events.take, asyncio.Event()
 
-    async def taken_by_the_second(claim: Any, step_id: str, id: str) -> bool:
+    async def taken_by_the_second(*arguments: Any) -> bool:
         if not taking.is_set():
             taking.set()
             await asyncio.Event().wait()
-        return await take(claim, step_id, id)
+        return await take(*arguments)
 
     async def handler(ctx: Context[None]) -> str:
         first = asyncio.ensure_future(ctx.step.wait_for_event("First", NEWS, key="k"))
