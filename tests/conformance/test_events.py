@@ -402,6 +402,42 @@ async def test_one_step_of_an_execution_takes_an_event(backend: Backend) -> None
     assert await backend.events.take(second, other.step_id, event.id)
 
 
+async def test_what_a_step_has_taken_that_is_left_out_is_free(
+    backend: Backend,
+) -> None:
+    events, claim = backend.events, await claimed(backend)
+    lost, next_ = await wait_for(backend, claim), await wait_for(backend, claim, 2)
+    third = await wait_for(backend, claim, 3)
+    event = await emit(backend, new_event())
+    assert await events.take(claim, lost.step_id, event.id)
+    assert (await events.find(claim, next_, ())).event is None
+    left_out = [lost.step_id, f"{7:032x}"]
+
+    look = await events.find(claim, next_, (), left_out)
+
+    assert look.event == event
+    assert (await events.find(claim, next_, [event.id], left_out)).event is None
+    assert await events.take(claim, next_.step_id, event.id, left_out)
+    # It is that step's now: what the one that is left out does late changes nothing.
+    assert not await events.take(claim, lost.step_id, event.id)
+    assert not await events.take(claim, third.step_id, event.id, left_out)
+    assert (await events.find(claim, third, (), left_out)).event is None
+    assert await events.take(claim, next_.step_id, event.id, left_out)
+
+
+async def test_what_another_execution_has_taken_is_not_looked_at(
+    backend: Backend,
+) -> None:
+    events = backend.events
+    one, two = await claimed(backend), await claimed(backend)
+    wait, other = await wait_for(backend, one), await wait_for(backend, two)
+    event = await emit(backend, new_event())
+    assert await events.take(one, wait.step_id, event.id)
+
+    assert await events.take(two, other.step_id, event.id, [wait.step_id])
+    assert await events.take(one, wait.step_id, event.id)
+
+
 async def test_many_taken_events_are_passed_over(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -201,7 +201,8 @@ class Attempt:
         for open_waits in self._open_waits.values():
             for each in open_waits:
                 each.reconsider()
-                self.parking.look_again(each)
+        # Not only those that wait now: one may be about to, and has looked before.
+        self.parking.wakeups.begin_round()
 
     def since(self, since: Since) -> datetime | None:
         """The moment from which on events count; None: from now on."""

@@ -58,6 +58,11 @@ class Wakeups:
         if self._timer is None:
             self._timer = self._loop.call_later(GATHER_SECONDS, self._begin)
 
+    def begin_round(self) -> None:
+        """Look at everything again, although nobody has woken the execution."""
+        self.round += 1
+        self.on_read()
+
     def check(self) -> None:
         """Read the count if that was long ago: who told of a wake-up may be unheard."""
         if self._loop.time() - self._read_at > READ_AFTER_SECONDS:

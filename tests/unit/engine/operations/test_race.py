@@ -1,0 +1,278 @@
+"""`step.race`: who is first, what is recorded of it, and what becomes of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.stores import new_step
+from tests.unit.engine.attempts import EXECUTION, Engine, stop
+from worchflow import Context, SyncContext, event
+from worchflow.foundations.ids import step_id
+from worchflow.model.events import NewEvent
+from worchflow.model.records import StepStatus
+from worchflow.model.settlement import Completed, Failed
+from worchflow.model.step_kind import StepKind
+
+NEWS = event("news", str)
+
+
+async def emit(engine: Engine) -> None:
+    events = engine.backend.events
+    await events.append(NewEvent(id="e", name="news", data='"news"', key="k"))
+
+
+class TakesAndLoses:
+    """Lets a wait take its event, and never have the answer: the other arm is first."""
+
+    def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.has_taken = asyncio.Event()
+        self._take = engine.backend.events.take
+        monkeypatch.setattr(engine.backend.events, "take", self._take_once)
+
+    async def _take_once(self, *arguments: Any) -> bool:
+        taken = await self._take(*arguments)
+        if not self.has_taken.is_set():
+            self.has_taken.set()
+            await asyncio.Event().wait()
+        return taken
+
+    async def race(self, ctx: Context[None]) -> str:
+        name, _ = await ctx.step.race(
+            "First",
+            event=ctx.step.wait_for_event("Lost", NEWS, key="k"),
+            other=ctx.step.run("Other", self.has_taken.wait),
+        )
+        return name
+
+
+async def test_an_event_that_a_loser_has_taken_ends_the_next_wait(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = TakesAndLoses(engine, monkeypatch)
+
+    async def handler(ctx: Context[None]) -> str:
+        name = await arms.race(ctx)
+        return f"{name}, {await ctx.step.wait_for_event('Next', NEWS, key='k')}"
+
+    await emit(engine)
+    assert await engine.settlement(handler) == Completed('"other, news"')
+    assert await engine.settlement(handler) == Completed('"other, news"')
+    assert await engine.steps.results() == {
+        "First": '"other"',
+        "Other": "true",
+        "Next": '"news"',
+    }
+
+
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+async def test_it_is_free_for_a_later_attempt_as_well(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, sync: bool
+) -> None:
+    arms = TakesAndLoses(engine, monkeypatch)
+
+    async def interrupted(ctx: Context[None]) -> None:
+        await arms.race(ctx)
+        raise ConnectionError
+
+    def in_a_thread(ctx: SyncContext[None]) -> str:
+        name, _ = ctx.step.race(
+            "First",
+            event=lambda: ctx.step.wait_for_event("Lost", NEWS, key="k"),
+            other=lambda: ctx.step.run("Other", arms.has_taken.wait),
+        )
+        return f"{name}, {ctx.step.wait_for_event('Next', NEWS, key='k')}"
+
+    async def handler(ctx: Context[None]) -> str:
+        name = await arms.race(ctx)
+        return f"{name}, {await ctx.step.wait_for_event('Next', NEWS, key='k')}"
+
+    await emit(engine)
+    assert isinstance(await engine.settlement(interrupted), Failed)
+    last: Any = in_a_thread if sync else handler
+    assert await engine.settlement(last) == Completed('"other, news"')
+
+
+async def test_it_ends_a_wait_that_is_open_beside_the_race(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = TakesAndLoses(engine, monkeypatch)
+
+    async def handler(ctx: Context[None]) -> str:
+        async with asyncio.TaskGroup() as group:
+            race = group.create_task(arms.race(ctx))
+            await asyncio.sleep(0)
+            wait = ctx.step.wait_for_event("Beside", NEWS, key="k")
+            beside = group.create_task(wait)
+        return f"{race.result()}, {beside.result()}"
+
+    await emit(engine)
+    assert await engine.settlement(handler) == Completed('"other, news"')
+
+
+async def handler(ctx: Context[None]) -> list[Any]:
+    step = ctx.step
+    a, b = step.run("A", lambda: "a"), step.run("B", lambda: "b")
+    return list(await step.race("First", a=a, b=b))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "first"), [(-1, "b"), (0, "a"), (1, "a")], ids=["before", "same", "after"]
+)
+async def test_of_two_that_are_recorded_the_earlier_record_counts(
+    engine: Engine, seconds: int, first: str
+) -> None:
+    one = new_step(step_id=step_id("A"), title="A", result='"a"')
+    assert one.finished_at is not None
+    later = one.finished_at + timedelta(seconds=seconds)
+    other = replace(one, step_id=step_id("B"), title="B", result='"b"')
+    await engine.record_step(one)
+    await engine.record_step(replace(other, started_at=later, finished_at=later))
+
+    for _ in range(2):
+        settlement = await engine.settlement(handler)
+        assert settlement == Completed(f'["{first}","{first}"]')
+    assert (await engine.steps.results())["First"] == f'"{first}"'
+
+
+async def test_an_arm_that_is_recorded_starts_no_other(engine: Engine) -> None:
+    ran: list[str] = []
+    await engine.record("B", '"b"')
+
+    async def racing(ctx: Context[None]) -> list[Any]:
+        step = ctx.step
+        return list(
+            await step.race(
+                "First", step.run("A", ran.append, "a"), step.run("B", ran.append, "b")
+            )
+        )
+
+    assert await engine.settlement(racing) == Completed('[1,"b"]')
+    assert ran == []
+
+
+async def test_what_is_recorded_of_a_race_counts_before_the_records_of_arms(
+    engine: Engine,
+) -> None:
+    await engine.record("A", '"a"')
+    await engine.record("B", '"b"')
+    await engine.record("First", '"b"', kind=StepKind.RACE)
+
+    assert await engine.settlement(handler) == Completed('["b","b"]')
+
+
+async def test_an_arm_whose_record_is_gone_is_done_again(engine: Engine) -> None:
+    # As a retry does with failures, and the loss of Redis with `durability="fast"`.
+    await engine.record("First", '"b"', kind=StepKind.RACE)
+
+    assert await engine.settlement(handler) == Completed('["b","b"]')
+    assert await engine.steps.results() == {"First": '"b"', "B": '"b"'}
+
+
+async def test_a_record_of_another_kind_fails_the_execution(engine: Engine) -> None:
+    await engine.record("First", '"b"')
+
+    settlement = await engine.settlement(handler, retries=3)
+
+    assert isinstance(settlement, Failed)
+    assert "recorded as step.run" in settlement.error.message
+
+
+async def test_a_race_that_is_stopped_decides_nothing(engine: Engine) -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def endless() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def racing(ctx: Context[None]) -> None:
+        step = ctx.step
+        await step.race("First", step.run("A", endless), step.sleep("B", "1h"))
+
+    runner = await engine.runner(racing)
+    running = asyncio.ensure_future(runner.run())
+    await started.wait()
+    stop(runner)
+    await running
+
+    assert ended.is_set()
+    assert await engine.steps.recorded() == []
+
+
+async def test_a_task_of_the_user_that_is_cancelled_cancels_the_arms(
+    engine: Engine,
+) -> None:
+    ended: list[str] = []
+
+    async def endless(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(name)
+
+    async def racing(ctx: Context[None]) -> str:
+        step = ctx.step
+        race = step.race("First", step.run("A", endless, "a"), step.run("B", endless, "b"))
+        try:
+            async with asyncio.timeout(0.05):
+                await race
+        except TimeoutError:
+            # They are as if they had never been asked for.
+            return ",".join(sorted(ended))
+        return "first"
+
+    assert await engine.settlement(racing) == Completed('"a,b"')
+    assert await engine.steps.recorded() == []
+
+
+async def test_a_result_that_cannot_be_stored_fails_the_execution(
+    engine: Engine,
+) -> None:
+    async def racing(ctx: Context[None]) -> str:
+        step = ctx.step
+        try:
+            await step.race("First", step.run("A", object), step.sleep("B", "1h"))
+        except Exception:
+            return "caught"
+        return "first"
+
+    settlement = await engine.settlement(racing, retries=3)
+
+    assert isinstance(settlement, Failed)
+    assert settlement.error.type == "SerializationError"
+
+
+async def test_a_failure_that_decides_nothing_is_not_recorded(engine: Engine) -> None:
+    async def racing(ctx: Context[None]) -> None:
+        step = ctx.step
+        await step.race("First", step.run("A", int, "x"), step.sleep("B", "1h"))
+
+    settlement = await engine.settlement(racing)
+
+    assert isinstance(settlement, Failed)
+    assert settlement.error.type == "ValueError"
+    assert await engine.steps.recorded() == []
+    assert {each.title for each in await engine.backend.waits.all(EXECUTION)} <= {"B"}
+
+
+async def test_a_failure_that_is_recorded_decides(engine: Engine) -> None:
+    async def racing(ctx: Context[None]) -> None:
+        step = ctx.step
+        broken = step.options(retries=0).run("A", int, "x")
+        await step.race("First", a=broken, b=step.sleep("B", "1h"))
+
+    for _ in range(2):
+        settlement = await engine.settlement(racing, retries=3)
+        assert isinstance(settlement, Failed)
+        assert settlement.error.type == "StepFailed"
+    recorded = {each.title: each for each in await engine.steps.recorded()}
+    assert recorded["First"].result == '"a"'
+    assert recorded["A"].status is StepStatus.FAILED
+    assert await engine.backend.waits.all(EXECUTION) == []
