@@ -22,6 +22,7 @@ from worchflow import (
     StepsFailed,
     SyncContext,
     Worchflow,
+    WorchflowError,
 )
 
 S = ExecutionStatus
@@ -270,7 +271,7 @@ async def test_what_cannot_be_mapped_is_refused_before_anything_runs(
             "retries": lambda: step.options(retries=1).invoke_many("Item", []),
         }
         for name, call in calls.items():
-            with pytest.raises(Exception, match=".") as error:
+            with pytest.raises(WorchflowError) as error:
                 await call()
             errors[name] = error.value
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .operation import Operation
 
 
+STARTED_AT_ONCE = 100
+"""Parts that begin in one turn of the event loop."""
+
+
 @value
 class PartOutcome:
     """How a part ended: with a value, or with an error."""
@@ -60,9 +64,16 @@ class Parts:
             return outcomes
         numbers, count = iter(parts), min(concurrency, len(parts))
         self._unfinished = count
-        work = [self._work(numbers, make, outcomes) for _ in range(count)]
-        tasks = [self._attempt.loop.create_task(each) for each in work]
-        await self._wait(tasks, asyncio.ALL_COMPLETED)
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            while len(tasks) < count:
+                work = self._work(numbers, make, outcomes)
+                tasks.append(self._attempt.loop.create_task(work))
+                if len(tasks) % STARTED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            await self._wait(tasks, asyncio.ALL_COMPLETED)
+        finally:
+            await _end(tasks)
         for task in tasks:
             task.result()
         if self._attempt.fatal is not None:
@@ -80,7 +91,10 @@ class Parts:
             self._attempt.loop.create_task(self._do(number, part, outcomes))
             for number, part in enumerate(parts)
         ]
-        await self._wait(tasks, asyncio.FIRST_COMPLETED)
+        try:
+            await self._wait(tasks, asyncio.FIRST_COMPLETED)
+        finally:
+            await _end(tasks)
         for task in tasks:
             if not task.cancelled():
                 task.result()
@@ -90,16 +104,12 @@ class Parts:
 
     async def _wait(self, tasks: Sequence[asyncio.Task[None]], until: str) -> None:
         scope = self._attempt.scope
-        scope.delegate(self._whole, len(tasks))
+        if self._unfinished:
+            scope.delegate(self._whole, len(tasks))
         try:
             await asyncio.wait(tasks, return_when=until)
         finally:
             scope.take_back(self._whole)
-            rest = [task for task in tasks if not task.done()]
-            for task in rest:
-                task.cancel()
-            if rest:
-                await asyncio.wait(rest)
 
     async def _work(
         self,
@@ -135,3 +145,12 @@ class Parts:
         self._unfinished -= 1
         if self._unfinished == 0:
             self._attempt.scope.take_back(self._whole)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel what runs on, and wait for its end."""
+    rest = [task for task in tasks if not task.done()]
+    for task in rest:
+        task.cancel()
+    if rest:
+        await asyncio.wait(rest)

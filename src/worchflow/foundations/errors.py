@@ -342,9 +342,8 @@ class StepFailed(StepError):
 class StepsFailed(WorchflowError, ExceptionGroup[Exception]):
     """Items of a `step.map` or children of a `step.invoke_many` have failed.
 
-    All others have completed and are recorded: another attempt repeats those that are
-    not. `places` are where the failed ones stand in what was given, counted from 0, in
-    the order of `exceptions`.
+    All others have completed and are recorded. `places` are where the failed ones stand
+    in what was given, counted from 0, in the order of `exceptions`.
     """
 
     code = "WF5006"

@@ -12,10 +12,14 @@ from ..model.records import ErrorInfo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import TypeIs
+
 MAX_MESSAGE_BYTES = 8 * 1024
 MAX_TRACEBACK_BYTES = 32 * 1024
 MAX_TYPE_LENGTH = 200
 MAX_LINKED = 100
+MAX_MEMBERS = 15
+"""Members of a group that are shown: as many as a traceback of Python has."""
 MARK_BYTES = 64
 """Room for the words that stand for what is left out."""
 
@@ -59,6 +63,29 @@ def leading_to(exception: BaseException) -> Iterator[BaseException]:
             continue
 
 
+def with_few_members(exception: BaseException) -> BaseException:
+    """The same, but a group without most of its members, which a note counts.
+
+    No traceback shows more of them, and to read ten thousand takes seconds. Never
+    raises.
+    """
+    if not _is_group(exception) or len(exception.exceptions) <= MAX_MEMBERS:
+        return exception
+    try:
+        few = exception.derive(exception.exceptions[:MAX_MEMBERS])
+        few.__traceback__ = exception.__traceback__
+        few.__cause__, few.__context__ = exception.__cause__, exception.__context__
+        few.__suppress_context__ = exception.__suppress_context__
+        for note in getattr(exception, "__notes__", ()):
+            few.add_note(note)
+        few.add_note(
+            f"... and {len(exception.exceptions) - MAX_MEMBERS} more exceptions"
+        )
+    except Exception:  # noqa: BLE001  # `derive` of a user's class
+        return exception
+    return few
+
+
 def is_from_here(exception: BaseException) -> bool:
     """Whether the library's own code raised it."""
     place = exception.__traceback__
@@ -92,7 +119,8 @@ def _message(exception: BaseException) -> str:
 
 def _traceback(exception: BaseException) -> str:
     try:
-        text = traceback.TracebackException.from_exception(exception, compact=True)
+        shown = with_few_members(exception)
+        text = traceback.TracebackException.from_exception(shown, compact=True)
         for one in _chain(text):
             kept = [frame for frame in one.stack if not _is_own(frame.filename)]
             one.stack = traceback.StackSummary.from_list(kept)
@@ -111,6 +139,10 @@ def _chain(
         yield one
         linked = [one.__cause__, one.__context__, *(one.exceptions or ())]
         waiting.extend(other for other in linked if other is not None)
+
+
+def _is_group(error: BaseException) -> TypeIs[BaseExceptionGroup[BaseException]]:
+    return isinstance(error, BaseExceptionGroup)
 
 
 def _is_own(filename: str) -> bool:

@@ -15,7 +15,7 @@ from ..foundations.errors import (
 )
 from ..foundations.limits import PayloadLimits, check_size, short
 from .envelope import CODEC_KEY, Envelope, is_sealed
-from .exception_text import describe
+from .exception_text import describe, with_few_members
 from .json_schemas import ANYTHING, find_misfit, schema_of
 from .plain_json import (
     ValueViolation,
@@ -195,7 +195,7 @@ class Payloads:
 
     def shown(self, exception: BaseException) -> BaseException | None:
         """The exception for a log line; None with a codec, for it may quote secrets."""
-        return None if self._envelope.has_codec else exception
+        return None if self._envelope.has_codec else with_few_members(exception)
 
     def encode_error(
         self, exception: BaseException, step: str | None = None

@@ -58,3 +58,41 @@ def test_what_was_held_back_is_logged_where_an_attempt_ends_before(
 
     assert caplog.messages[0] == "line 2"
     assert len(caplog.messages) == MAX_HELD_LINES
+
+
+def test_what_has_lost_a_race_is_not_asked_for() -> None:
+    replay = Replay(["a", "lost"], told=False, clock=lambda: 0.0)
+    replay.held.append(line(1))
+
+    replay.leave_out("never recorded")
+    replay.leave_out("lost")
+    assert replay.continues
+    replay.ask_for("a")
+
+    assert not replay.continues
+    assert not replay.held
+
+
+def test_a_replay_took_as_long_as_it_lasted_and_what_was_repeated_later() -> None:
+    times = iter([10.0, 12.0, 20.0, 25.0, 30.0, 31.0])
+    replay = Replay(["a", "b"], told=False, clock=lambda: next(times))
+
+    replay.ask_for("new")
+    assert replay.took == 2.0
+    with replay.counted():
+        replay.ask_for("a")
+    with replay.counted():
+        replay.ask_for("b")
+
+    assert replay.took == 2.0 + 5.0 + 1.0
+
+
+def test_what_is_repeated_before_the_end_counts_once() -> None:
+    times = iter([10.0, 11.0, 13.0])
+    replay = Replay(["a", "b"], told=False, clock=lambda: next(times))
+
+    with replay.counted():
+        replay.ask_for("a")
+    replay.ask_for("b")
+
+    assert replay.took == 3.0

@@ -279,3 +279,57 @@ async def test_a_pause_ends_by_itself_or_with_the_task() -> None:
     await work.close()
 
     assert task.cancelled()
+
+
+async def test_what_waits_for_its_parts_does_not_run_and_is_joined() -> None:
+    scope, whole, part = new_scope(), Asked("whole"), Asked("part")
+    scope.begin(whole)
+    scope.delegate(whole, 1)
+    scope.begin(part)
+    assert scope.runs_only([part])
+    assert whole in scope.delegating
+    joining = asyncio.ensure_future(scope.join())
+    scope.end(part, None)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not joining.done()
+
+    scope.take_back(whole)
+    assert scope.runs_only([whole])
+    scope.take_back(whole)
+    scope.end(whole, None)
+    await joining
+
+    scope.take_back(whole)
+    assert scope.runs_only([])
+
+
+async def test_parts_do_not_count_as_unfinished(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scope, "MAX_UNFINISHED", 3)
+    own, whole = new_scope(), Asked("whole")
+    own.begin(whole)
+    own.delegate(whole, 5)
+    for _ in range(7):
+        own.begin(Asked("part"))
+    assert not own.is_full
+    own.begin(Asked("other"))
+
+    assert own.is_full
+
+
+async def test_a_coroutine_that_is_withdrawn_is_not_run() -> None:
+    own, operation = new_scope(), Asked()
+
+    async def never() -> None:
+        raise AssertionError
+
+    task = asyncio.current_task()
+    coroutine, other = own.issue(operation, never(), task), never()
+
+    assert own.withdraw(other) is None
+    assert own.withdraw("text") is None
+    assert own.withdraw(coroutine) is operation
+    assert own.withdraw(coroutine) is None
+    other.close()
+    own.issue(Asked(), coroutine, task)
+    assert own.withdraw(coroutine) is None  # It is closed, or has begun.

@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
-from worchflow.foundations.errors import SerializationError, WorchflowError
+from worchflow.foundations.errors import (
+    SerializationError,
+    StepsFailed,
+    WorchflowError,
+)
 from worchflow.serialization.exception_text import (
     MAX_MESSAGE_BYTES,
     MAX_TRACEBACK_BYTES,
     describe,
+    with_few_members,
 )
 from worchflow.serialization.payloads import Payloads
 
@@ -123,3 +129,46 @@ def test_an_endless_recursion_is_kept_short() -> None:
 
     assert "repeated" in info.traceback
     assert len(info.traceback) < 2000
+
+
+def test_a_group_of_many_shows_as_many_as_python_does_and_counts_the_others() -> None:
+    errors: list[Exception] = []
+    for number in range(5000):
+        try:
+            raise ValueError(f"number {number}.")
+        except ValueError as error:
+            errors.append(error)
+    cause = KeyError("cause")
+    try:
+        group = StepsFailed("many", errors, places=range(5000))
+        group.add_note("a note of the user's")
+        raise group from cause
+    except StepsFailed as error:
+        described, shown = describe(error), with_few_members(error)
+        members = len(error.exceptions)
+
+    assert described.type == "StepsFailed"
+    assert described.message == "many (5000 sub-exceptions)"
+    assert "number 14." in described.traceback
+    assert "number 15." not in described.traceback
+    assert "... and 4985 more exceptions" in described.traceback
+    assert "a note of the user's" in described.traceback
+    assert "KeyError: 'cause'" in described.traceback
+    assert members == 5000
+    assert isinstance(shown, StepsFailed)
+    assert (shown.__traceback__, shown.__cause__) == (group.__traceback__, cause)
+    assert shown.places == tuple(range(15))
+
+
+def test_a_group_that_cannot_be_shortened_is_shown_as_it_is() -> None:
+    class Stubborn(ExceptionGroup[Exception]):
+        @override
+        def derive(self, excs: Any, /) -> Any:
+            raise TypeError
+
+    few = ExceptionGroup("few", [ValueError(n) for n in range(15)])
+    stubborn = Stubborn("many", [ValueError(n) for n in range(16)])
+
+    assert with_few_members(few) is few
+    assert with_few_members(stubborn) is stubborn
+    assert "and 1 more exception" in describe(stubborn).traceback

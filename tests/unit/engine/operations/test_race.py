@@ -11,7 +11,7 @@ import pytest
 
 from tests.stores import new_step
 from tests.unit.engine.attempts import EXECUTION, Engine, stop
-from worchflow import Context, SyncContext, event
+from worchflow import Context, SerializationError, SyncContext, event
 from worchflow.foundations.ids import step_id
 from worchflow.model.events import NewEvent
 from worchflow.model.records import StepStatus
@@ -121,7 +121,9 @@ async def handler(ctx: Context[None]) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "first"), [(-1, "b"), (0, "a"), (1, "a")], ids=["before", "same", "after"]
+    ("seconds", "first"),
+    [(-1, "b"), (0, "a"), (1, "a")],
+    ids=["before", "same", "after"],
 )
 async def test_of_two_that_are_recorded_the_earlier_record_counts(
     engine: Engine, seconds: int, first: str
@@ -219,7 +221,9 @@ async def test_a_task_of_the_user_that_is_cancelled_cancels_the_arms(
 
     async def racing(ctx: Context[None]) -> str:
         step = ctx.step
-        race = step.race("First", step.run("A", endless, "a"), step.run("B", endless, "b"))
+        race = step.race(
+            "First", step.run("A", endless, "a"), step.run("B", endless, "b")
+        )
         try:
             async with asyncio.timeout(0.05):
                 await race
@@ -239,7 +243,7 @@ async def test_a_result_that_cannot_be_stored_fails_the_execution(
         step = ctx.step
         try:
             await step.race("First", step.run("A", object), step.sleep("B", "1h"))
-        except Exception:
+        except SerializationError:
             return "caught"
         return "first"
 

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from tests.unit.engine.attempts import Engine, stop
-from worchflow import Context, StepsFailed, SyncContext
+from worchflow import (
+    Context,
+    PayloadTooLarge,
+    SerializationError,
+    StepsFailed,
+    SyncContext,
+)
 from worchflow.foundations.ids import part_id, step_id
 from worchflow.foundations.limits import PayloadLimits
 from worchflow.model.records import StepStatus, StoredStep
@@ -49,7 +55,12 @@ async def test_identities_do_not_change_between_releases(
     }
     assert part_id(OWN, "[0]") == "e1985629cbfe5ed452ea3474384f8cbc"
     own = recorded[OWN]
-    assert (own.title, own.key, own.kind, own.result) == ("Item", None, StepKind.MAP, "3")
+    assert (own.title, own.key, own.kind, own.result) == (
+        "Item",
+        None,
+        StepKind.MAP,
+        "3",
+    )
     second = recorded[part_id(OWN, "[1]")]
     assert (second.title, second.key, second.kind, second.result) == (
         *("Item", "[1]", StepKind.RUN, "4"),
@@ -84,7 +95,9 @@ async def test_what_is_recorded_is_not_done_again(engine: Engine, handler: Any) 
 
 
 def _item(step: StoredStep, number: int, result: str) -> StoredStep:
-    return replace(step, step_id=part_id(OWN, f"[{number}]"), title="Item", result=result)
+    return replace(
+        step, step_id=part_id(OWN, f"[{number}]"), title="Item", result=result
+    )
 
 
 @BOTH
@@ -133,7 +146,7 @@ async def test_more_items_than_an_execution_may_have_steps_run_none(
         await ctx.step.map("Few", ran.append, range(4))
         try:
             await ctx.step.map("Many", ran.append, range(7))
-        except Exception:
+        except PayloadTooLarge:
             return "caught"
         return "done"
 
@@ -160,7 +173,7 @@ async def test_what_cannot_be_stored_stops_the_others(engine: Engine) -> None:
             await ctx.step.map(
                 "Item", item, range(100), concurrency=1, return_exceptions=True
             )
-        except Exception:
+        except SerializationError:
             return "caught"
         return "done"
 
