@@ -17,6 +17,7 @@ from worchflow import (
     ExecutionFailed,
     ExecutionStatus,
     InvalidInput,
+    StepsFailed,
     SyncContext,
     Worchflow,
     WorkerOptions,
@@ -422,3 +423,80 @@ async def test_arms_that_changed_fail_the_execution(app: Worchflow[Any]) -> None
             await handle.result(timeout=30)
     assert failed.value.error_type == "StepResultChanged"
     assert "'soon1'" in failed.value.message
+
+
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+async def test_a_resume_repeats_no_failure_that_was_caught(
+    app: Worchflow[Any], sync: bool
+) -> None:
+    ran: list[str] = []
+
+    def broken(name: str) -> str:
+        ran.append(name)
+        if name != "fine":
+            raise KeyError(name)
+        return name
+
+    if sync:
+
+        @app.function(GO)
+        def in_a_thread(ctx: SyncContext[None]) -> list[str]:
+            step, caught = ctx.step, list[str]()
+            try:
+                step.race(
+                    "First",
+                    lambda: step.run("Broken", broken, "arm"),
+                    lambda: step.sleep("Nap", "1h"),
+                )
+            except KeyError as error:
+                caught.append(type(error).__name__)
+            try:
+                step.map("Item", broken, ["fine", "item"])
+            except StepsFailed as error:
+                caught.append(type(error.exceptions[0]).__name__)
+            step.sleep("Pause", 0.3)
+            return caught
+
+    else:
+
+        @app.function(GO)
+        async def go(ctx: Context[None]) -> list[str]:
+            step, caught = ctx.step, list[str]()
+            try:
+                await step.race(
+                    "First",
+                    step.run("Broken", broken, "arm"),
+                    step.sleep("Nap", "1h"),
+                )
+            except KeyError as error:
+                caught.append(type(error).__name__)
+            try:
+                await step.map("Item", broken, ["fine", "item"])
+            except StepsFailed as error:
+                caught.append(type(error.exceptions[0]).__name__)
+            await step.sleep("Pause", 0.3)
+            return caught
+
+    async with app.client() as client, app.worker(options=AT_ONCE) as worker:
+        handle = await client.send(GO(None))
+        assert await handle.result(timeout=30) == ["KeyError", "KeyError"]
+        assert worker.parking.replayed == 1
+    assert sorted(ran) == ["arm", "fine", "item"]
+
+
+async def test_lines_that_follow_a_race_are_logged_once(
+    app: Worchflow[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.function(GO, retries=1, retry_delay=0)
+    async def go(ctx: Context[None]) -> None:
+        step = ctx.step
+        await step.race("First", step.run("Fast", int), step.sleep("Nap", "1h"))
+        ctx.log.info("after the race")
+        await step.run("Last", int)
+        if ctx.attempt == 1:
+            raise ConnectionError
+
+    caplog.set_level("INFO", "worchflow.execution")
+    async with app.client() as client, app.worker():
+        await (await client.send(GO(None))).result(timeout=30)
+    assert caplog.messages.count("after the race") == 1

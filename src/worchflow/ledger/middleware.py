@@ -9,11 +9,12 @@ from collections import defaultdict
 from dataclasses import asdict, is_dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 from typing_extensions import override
 
-from ..definitions.calls import StepCall
+from ..definitions.calls import MapCall, RaceCall, StepCall
 from ..definitions.context import through
 from ..definitions.middleware import Middleware
 from ..foundations.ids import step_id
@@ -87,18 +88,23 @@ class _LedgerRunner:
         self._tell = attempt.tell
         self._runner = runner
         self._uses: dict[str, int] = defaultdict(int)
+        self._own: WeakKeyDictionary[object, object] = WeakKeyDictionary()
+        """The coroutines of the attempt's own runner, by those that were given out."""
 
     def run(self, call: NamedCall) -> Coroutine[Any, Any, Any]:
         """As `StepRunner.run`."""
         if not isinstance(call, StepCall):
-            return self._runner.run(call)  # It has no effect of its own.
+            return self._runner.run(self._with_items(self._with_arms(call)))
         step = self._name(call)
-        return self._acked(step, self._runner.run(self._told(call, step)))
+        own = self._runner.run(self._told(call, step))
+        given = self._acked(step, own)
+        self._own[given] = own
+        return given
 
     def run_blocking(self, call: NamedCall) -> Any:
         """As `StepRunner.run_blocking`."""
         if not isinstance(call, StepCall):
-            return self._runner.run_blocking(call)
+            return self._runner.run_blocking(self._with_items(call))
         step = self._name(call)
         value = self._runner.run_blocking(self._told(call, step))
         self._tell(Kind.ACKED, step, digest(value))
@@ -123,6 +129,29 @@ class _LedgerRunner:
         self._tell(Kind.ACKED, step, digest(value))
         return value
 
+    def _with_arms(self, call: NamedCall) -> NamedCall:
+        """A race of the runner's own coroutines: it is one call that each arm is."""
+        if not isinstance(call, RaceCall):
+            return call
+        arms: list[object] = []
+        for each in call.arms:
+            own = self._own.get(each) if inspect.iscoroutine(each) else None
+            if own is not None:
+                each.close()
+            arms.append(each if own is None else own)
+        return replace(call, arms=tuple(arms))
+
+    def _with_items(self, call: NamedCall) -> NamedCall:
+        """A map whose items are told about as steps are."""
+        if not isinstance(call, MapCall):
+            return call
+
+        def name() -> str:
+            identity = self._runner.idempotency_key(None, None).rpartition(":")[2]
+            return f"{call.title} {identity[:8]}"
+
+        return replace(call, function=self._telling(call.function, name))
+
     def _name(self, call: StepCall) -> str:
         """The title and the beginning of the id: two steps may share a title."""
         if call.key is not None:
@@ -133,22 +162,26 @@ class _LedgerRunner:
         return f"{call.title} {identity[:8]}"
 
     def _told(self, call: StepCall, step: str) -> StepCall:
-        function = call.function
-        if inspect.iscoroutinefunction(function):
-            return replace(call, function=self._told_async(function, step))
-        return replace(call, function=self._told_sync(function, step))
+        return replace(call, function=self._telling(call.function, lambda: step))
 
-    def _told_async(self, function: Any, step: str) -> Callable[..., Any]:
+    def _telling(self, function: Any, name: Callable[[], str]) -> Callable[..., Any]:
+        if inspect.iscoroutinefunction(function):
+            return self._told_async(function, name)
+        return self._told_sync(function, name)
+
+    def _told_async(self, function: Any, name: Callable[[], str]) -> Callable[..., Any]:
         @wraps(function)
         async def told(*args: Any, **kwargs: Any) -> Any:
+            step = name()
             self._tell(Kind.START, step)
             return await self._finish(function(*args, **kwargs), step)
 
         return told
 
-    def _told_sync(self, function: Any, step: str) -> Callable[..., Any]:
+    def _told_sync(self, function: Any, name: Callable[[], str]) -> Callable[..., Any]:
         @wraps(function)
         def told(*args: Any, **kwargs: Any) -> Any:
+            step = name()
             self._tell(Kind.START, step)
             try:
                 value = function(*args, **kwargs)

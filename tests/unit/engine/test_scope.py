@@ -304,7 +304,9 @@ async def test_what_waits_for_its_parts_does_not_run_and_is_joined() -> None:
     assert scope.runs_only([])
 
 
-async def test_parts_do_not_count_as_unfinished(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_parts_do_not_count_as_unfinished(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(scope, "MAX_UNFINISHED", 3)
     own, whole = new_scope(), Asked("whole")
     own.begin(whole)
