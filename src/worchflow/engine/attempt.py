@@ -119,7 +119,7 @@ class Attempt:
     async def perform(self, operation: Operation) -> Any:
         """The operation's value, from its record or done and recorded now."""
         self.scope.begin(operation)
-        self.journal.replay.ask_for(operation.step_id)
+        self.journal.ask_for(operation.step_id)
         failure: BaseException | None = None
         try:
             if operation.recorded() is None:
@@ -219,7 +219,7 @@ class Attempt:
 
     def replay(self, operation: Operation, recorded: StoredStep) -> Any:
         """The value of an operation's record, in the calling thread."""
-        self.journal.replay.ask_for(operation.step_id)
+        self.journal.ask_for(operation.step_id)
         try:
             return operation.replay(recorded)
         except Exception as error:

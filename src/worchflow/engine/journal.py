@@ -154,6 +154,13 @@ class Journal:
         self.told_at[wait.step_id] = asyncio.get_running_loop().time()
         return stored
 
+    def ask_for(self, step_id: str) -> None:
+        """Take note of a step that the handler asks for; from any thread."""
+        self.replay.ask_for(step_id)
+        if step_id in self.left_out:
+            # One title for the same step again: it is asked for after all.
+            self.left_out = self.left_out.difference((step_id,))
+
     def leave_out(self, step_ids: Iterable[str]) -> None:
         """Give up steps that have lost a race; from any thread."""
         for each in step_ids:
@@ -172,6 +179,8 @@ class Journal:
             if (wait := self.waits.get(step_id)) is not None
             and wait.kind is not StepKind.TOKEN
         ]
+        for each in over:
+            del self.waits[each]
         if over:
             with suppress(StoreUnavailable):
                 await self._runtime.store.waits.remove(self._claim, over)

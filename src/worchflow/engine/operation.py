@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from ..definitions.calls import NamedCall
@@ -51,8 +52,15 @@ class Operation(Protocol):
         """
         ...
 
+    def given_up(self) -> Sequence[str]:
+        """The identities that nobody asks for any more once it has lost a race.
+
+        None if the handler holds what it may ask again with.
+        """
+        ...
+
     async def abandon(self, reason: str) -> None:
-        """Undo what was begun of it and goes on elsewhere: nobody asks for it any more.
+        """Undo what was begun of it and goes on elsewhere: it has lost a race.
 
         Its code has been cancelled. `reason` is for people.
         """

@@ -44,7 +44,7 @@ class StepFunction:
 
     __slots__ = (
         "_threads",
-        "_timed_out",
+        "_must_end",
         "attempt",
         "call",
         "knows_its_end",
@@ -63,11 +63,11 @@ class StepFunction:
         self.left_behind: ThreadCall | None = None
         """A thread that still runs although the caller was cancelled."""
         self._threads = threads
-        self._timed_out = False
+        self._must_end = False
 
     def should_end(self) -> bool:
         """Whether its code should end early; what it returns then is not recorded."""
-        if self._timed_out or self.attempt.scope.is_over:
+        if self._must_end or self.attempt.scope.is_over:
             self.knows_its_end = True
             return True
         return False
@@ -146,6 +146,7 @@ class StepFunction:
                 await self._outlast(call.future)
         except asyncio.CancelledError:
             # A thread that has begun continues, so its effect happens.
+            self._must_end = True
             call.call_off()
             self.left_behind = call
             raise
@@ -169,7 +170,7 @@ class StepFunction:
         A step still running is never retried or settled, and a thread cannot be
         stopped from outside; `ctx.cancelled` tells it.
         """
-        self._timed_out = True
+        self._must_end = True
         logger.warning(
             'step "%s" of execution %s is over its timeout of %s; it runs in a '
             "thread, so its end is awaited (ctx.cancelled is True in it now)",
@@ -179,7 +180,7 @@ class StepFunction:
             extra={**self.attempt.fields, "step": self.call.title},
         )
         await asyncio.wait({thread})
-        self._timed_out = False
+        self._must_end = False
         if not thread.cancelled() and thread.exception() is None:
             discard(thread.result())
         raise self._timeout()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from ..definitions.calls import NamedCall
@@ -40,6 +41,10 @@ class StepUse(Generic[CallT]):
     def recorded(self) -> StoredStep | None:
         """Its record."""
         return self._attempt.journal.find(self.step_id)
+
+    def given_up(self) -> Sequence[str]:
+        """Its own identity."""
+        return (self.step_id,)
 
     async def abandon(self, reason: str) -> None:
         """Nothing: only its own code does something for it."""

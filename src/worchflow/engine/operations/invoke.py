@@ -22,6 +22,8 @@ from ..step_results import fatal, record_result, refuse_other_kind, replay
 from ..step_use import StepUse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...model.children import Child
     from ...model.records import StoredStep
     from ...model.waits import StoredWait
@@ -214,6 +216,11 @@ class AwaitChild(AwaitsChild[ChildCall]):
     @override
     def _prepared(self) -> None:
         return None
+
+    @override
+    def given_up(self) -> Sequence[str]:
+        """Nothing: the handler has the child."""
+        return ()
 
     @property
     @override

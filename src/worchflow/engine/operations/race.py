@@ -53,7 +53,7 @@ class Race(StepUse[RaceCall]):
         winner = self._recorded_winner(recorded)
         self._decide(winner)
         arm = self._arms[winner]
-        self._attempt.journal.replay.ask_for(arm.step_id)
+        self._attempt.journal.ask_for(arm.step_id)
         # `recorded` has found it.
         return self.name_of(winner), arm.replay(cast("StoredStep", arm.recorded()))
 
@@ -98,13 +98,16 @@ class Race(StepUse[RaceCall]):
         if recorded != name:
             raise fatal(attempt, self._changed(recorded))
         self._decide(winner)
-        await attempt.journal.forget_waits([each.step_id for each in losers])
+        await attempt.journal.forget_waits(self._given_up(winner))
 
     def _decide(self, winner: int) -> None:
         """Leave the others out: what they have taken is free for what comes now."""
         self.winner = winner
+        self._attempt.leave_out(self._given_up(winner))
+
+    def _given_up(self, winner: int) -> list[str]:
         losers = [each for number, each in enumerate(self._arms) if number != winner]
-        self._attempt.leave_out([each.step_id for each in losers])
+        return [step_id for each in losers for step_id in each.given_up()]
 
     def _first_recorded(self, numbers: Collection[int]) -> int | None:
         """The one of some arms that was recorded first; of equals, by place."""

@@ -27,7 +27,7 @@ from ..step_results import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
     from ...definitions.calls import StepCall
@@ -70,6 +70,10 @@ class Run:
     def recorded(self) -> StoredStep | None:
         """Its record."""
         return self._attempt.journal.find(self.step_id)
+
+    def given_up(self) -> Sequence[str]:
+        """Its own identity."""
+        return (self.step_id,)
 
     async def abandon(self, reason: str) -> None:
         """Nothing: its function was cancelled."""

@@ -39,8 +39,8 @@ CallT = TypeVar("CallT", bound=MapCall | InvokeManyCall)
 class Several(StepUse[CallT], ABC):
     """One use of an operation of many parts, in one attempt.
 
-    Its own record is how many there are, and says that all have ended. Each part is
-    recorded under an identity of its own, so whatever comes again does the rest.
+    Its own record, the first, is how many there are. Each part is recorded under an
+    identity of its own, so whatever comes again does the rest.
     """
 
     __slots__ = ("_part_ids",)
@@ -69,6 +69,11 @@ class Several(StepUse[CallT], ABC):
             return None
         return found
 
+    @override
+    def given_up(self) -> Sequence[str]:
+        """Its own identity and those of its parts."""
+        return (self.step_id, *self._part_ids)
+
     def replay(self, recorded: StoredStep) -> Any:
         """The values of all parts as the types that the code names now."""
         self._refuse_other_count(recorded)
@@ -78,8 +83,7 @@ class Several(StepUse[CallT], ABC):
         """Do what is not recorded of it; the values of all parts in order."""
         attempt, find = self._attempt, self._attempt.journal.find
         await self.begin()
-        if (own := find(self.step_id)) is not None:
-            self._refuse_other_count(own)
+        await self._fix_count()
         outcomes: dict[int, PartOutcome] = {}
         missing: list[int] = []
         for start in range(0, self._count, PAGE):
@@ -91,15 +95,19 @@ class Several(StepUse[CallT], ABC):
                     outcomes |= self._replayed(there)
                 await asyncio.sleep(0)
         missing.sort()
-        if missing:
-            attempt.refuse_more(len(missing), self.call)
         parts = Parts(attempt, self)
         outcomes |= await parts.all(missing, self._part, self.call.concurrency)
-        values = self._values(outcomes)
-        if own is None:
-            count = await record_own(attempt, self, self._count, int)
-            self._refuse_other(count)
-        return values
+        return self._values(outcomes)
+
+    async def _fix_count(self) -> None:
+        """Record how many parts there are, or compare it with what is recorded."""
+        if (own := self._attempt.journal.find(self.step_id)) is not None:
+            self._refuse_other_count(own)
+        else:
+            count = self._count
+            # Its own record is among those that are being done.
+            self._attempt.refuse_more(count, self.call)
+            self._refuse_other(await record_own(self._attempt, self, count, int))
 
     def _replayed(self, numbers: Sequence[int]) -> dict[int, PartOutcome]:
         """How recorded parts ended."""
@@ -109,7 +117,7 @@ class Several(StepUse[CallT], ABC):
             recorded = attempt.journal.find(part.step_id)
             if recorded is None:
                 continue
-            attempt.journal.replay.ask_for(part.step_id)
+            attempt.journal.ask_for(part.step_id)
             try:
                 outcomes[number] = PartOutcome(part.replay(recorded))
             except Exception as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
+from typing_extensions import override
+
 from ...definitions.calls import AnswerCall, TokenCall
 from ...foundations.errors import SerializationError
 from ...model.events import NewEvent
@@ -15,6 +17,8 @@ from ..step_results import fatal, record_result, refuse_other_kind, replay
 from ..step_use import StepUse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...model.events import StoredEvent
     from ...model.records import StoredStep
     from ...model.waits import StoredWait
@@ -82,6 +86,11 @@ class AwaitAnswer(StepUse[AnswerCall]):
     def replay(self, recorded: StoredStep) -> Any:
         """The answer as the type that the code names now, or None."""
         return replay(self._attempt, self, recorded, lambda: self.call.data_type)
+
+    @override
+    def given_up(self) -> Sequence[str]:
+        """Nothing: the handler has the token."""
+        return ()
 
     async def do(self) -> Any:
         """Wait for the answer, and record it, or that the time was over."""
