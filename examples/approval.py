@@ -5,6 +5,8 @@
 The first worker is stopped while the order waits, and another one, as a deploy would
 start it, continues when somebody approves. A second order is approved by nobody. A day
 is two seconds here.
+
+With WORCHFLOW_REDIS_URL and WORCHFLOW_MONGO_URL it runs there, else on a new file.
 """
 
 from __future__ import annotations
@@ -83,5 +85,6 @@ async def main() -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        os.environ["WORCHFLOW_SQLITE_PATH"] = str(Path(temporary, "worchflow.db"))
+        if "WORCHFLOW_REDIS_URL" not in os.environ:
+            os.environ["WORCHFLOW_SQLITE_PATH"] = str(Path(temporary, "worchflow.db"))
         asyncio.run(main())

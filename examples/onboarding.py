@@ -5,6 +5,8 @@
 The execution sleeps between two mails, without a worker: the first worker is stopped
 after the welcome, and another one, as a deploy would start it, sends the rest. Days are
 tenths of a second here. Mails are steps, so nobody gets one twice.
+
+With WORCHFLOW_REDIS_URL and WORCHFLOW_MONGO_URL it runs there, else on a new file.
 """
 
 from __future__ import annotations
@@ -65,5 +67,6 @@ async def main() -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        os.environ["WORCHFLOW_SQLITE_PATH"] = str(Path(temporary, "worchflow.db"))
+        if "WORCHFLOW_REDIS_URL" not in os.environ:
+            os.environ["WORCHFLOW_SQLITE_PATH"] = str(Path(temporary, "worchflow.db"))
         asyncio.run(main())

@@ -1,4 +1,7 @@
-"""The examples run on their own, on the embedded store, and say what they promise."""
+"""The examples run on their own, on the embedded store, and say what they promise.
+
+Some of them run on Redis and MongoDB too.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pymongo
 import pytest
 
 from tests.docs.pages import ROOT
@@ -33,6 +38,11 @@ SAYS = {
         "o-1: approved by Ada",
         "o-2: dropped: nobody decided in three days",
     ],
+    "import_pages.py": [
+        "cats     250 pages   1000 words",
+        "1000 pages in ",
+        "1006 steps recorded, 2 titles",
+    ],
     "agent.py": [
         'no worker runs, and it is waiting: the answer to token "Owner"',
         "make room: old.log is deleted",
@@ -48,10 +58,34 @@ SAYS = {
 # over the limit.
 TRACEBACKS = {"payment_saga.py": 1, "fastapi_app.py": 1}
 
+ON_SERVERS = ["onboarding.py", "approval.py", "import_pages.py"]
+
 
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("name", SAYS)
 def test_an_example_runs_by_itself(name: str, tmp_path: Path) -> None:
+    run(name, tmp_path)
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("name", ON_SERVERS)
+def test_an_example_runs_on_redis_and_mongodb(
+    name: str, tmp_path: Path, redis_url: str, mongo_url: str, prefix: str
+) -> None:
+    run(
+        name,
+        tmp_path,
+        WORCHFLOW_REDIS_URL=redis_url,
+        WORCHFLOW_MONGO_URL=mongo_url,
+        WORCHFLOW_PREFIX=prefix,
+    )
+
+    client: pymongo.MongoClient[dict[str, Any]]
+    with pymongo.MongoClient(mongo_url) as client:
+        assert client.get_default_database().list_collection_names() != []
+
+
+def run(name: str, folder: Path, **variables: str) -> None:
     environment = {
         variable: value
         for variable, value in os.environ.items()
@@ -60,8 +94,8 @@ def test_an_example_runs_by_itself(name: str, tmp_path: Path) -> None:
 
     done = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLES / name)],
-        cwd=tmp_path,
-        env=environment,
+        cwd=folder,
+        env=environment | variables,
         capture_output=True,
         text=True,
         timeout=80,

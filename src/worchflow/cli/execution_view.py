@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..foundations.durations import format_duration
 from ..model.records import StepStatus
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 MAX_VALUE_LENGTH = 2000
 """Characters of a payload; the whole of it is in `-o json`."""
 MAX_RESULT_LENGTH = 100
+MAX_PARTS = 20
+"""Steps of one title and status that are shown, of those that a key tells apart; and
+waits of one title."""
+PARTS = frozenset({StepKind.RUN, StepKind.INVOKE})
+"""Kinds of steps of which a `step.map` or a `step.invoke_many` has many."""
 
 HEADER = ("ID", "STATUS", "EVENT", "ATTEMPTS", "CREATED", "TOOK")
 """Of what `execution_row` gives."""
@@ -28,6 +34,8 @@ MADE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SHORT_MADE_ID = 8
 SHORT_OWN_ID = 20
 """Ids that a user chose often begin alike, and their beginning is read as a word."""
+
+T = TypeVar("T")
 
 
 def execution_row(execution: Execution) -> Sequence[str]:
@@ -89,14 +97,18 @@ def print_execution(out: Output, shown: Shown) -> None:
     out.fields(_facts(execution, shown.reason))
     out.line("")
     if shown.steps:
-        rows = list(_step_rows(shown.steps))
+        rows, left_out = _step_rows(shown.steps)
         out.table(("", "STEP", "STATUS", "TRIES", "TOOK", "RESULT"), rows)
+        for line in _more_steps(left_out):
+            out.line(line)
     else:
         out.line("No step is recorded.")
     if shown.waits:
         out.line("")
-        rows = [_wait_row(each) for each in shown.waits]
+        rows, more = _wait_rows(shown.waits)
         out.table(("WAITS AT", "FOR", "UNTIL"), rows)
+        for title, count in more.items():
+            out.line(f'… and {count:,} more at "{title}"; all are in -o json')
     if shown.children:
         out.line("")
         rows = [execution_row(each) for each in shown.children]
@@ -160,6 +172,19 @@ def _attempt_row(attempt: AttemptRecord) -> Sequence[str]:
     )
 
 
+def _wait_rows(
+    waits: Sequence[WaitRecord],
+) -> tuple[list[Sequence[str]], Counter[str]]:
+    """The first of each title, and how many are left out of it."""
+    seen: Counter[str] = Counter()
+    rows: list[Sequence[str]] = []
+    for wait in waits:
+        seen[wait.title] += 1
+        if seen[wait.title] <= MAX_PARTS:
+            rows.append(_wait_row(wait))
+    return rows, _above_most(seen)
+
+
 def _wait_row(wait: WaitRecord) -> Sequence[str]:
     if wait.token is not None:
         what = f"an answer to token {wait.token}"
@@ -173,16 +198,42 @@ def _wait_row(wait: WaitRecord) -> Sequence[str]:
     return wait.title, what, _moment(wait.deadline) or "it comes"
 
 
-def _step_rows(steps: Sequence[StepRecord]) -> Iterable[Sequence[str]]:
+def _step_rows(
+    steps: Sequence[StepRecord],
+) -> tuple[list[Sequence[str]], Counter[tuple[str, StepStatus]]]:
+    """A line a step, by its number, and how many parts of a title are left out."""
+    seen: Counter[tuple[str, StepStatus]] = Counter()
+    rows: list[Sequence[str]] = []
     for number, step in enumerate(steps, 1):
-        yield (
-            str(number),
-            step.title if step.key is None else f"{step.title} ({step.key})",
-            step.status.value,
-            str(step.attempts),
-            _took(step.started_at, step.finished_at),
-            _step_result(step),
-        )
+        if step.kind in PARTS and step.key is not None:
+            parts = step.title, step.status
+            seen[parts] += 1
+            if seen[parts] > MAX_PARTS:
+                continue
+        rows.append(_step_row(number, step))
+    return rows, _above_most(seen)
+
+
+def _step_row(number: int, step: StepRecord) -> Sequence[str]:
+    return (
+        str(number),
+        step.title if step.key is None else f"{step.title} ({step.key})",
+        step.status.value,
+        str(step.attempts),
+        _took(step.started_at, step.finished_at),
+        _step_result(step),
+    )
+
+
+def _more_steps(left_out: Counter[tuple[str, StepStatus]]) -> Iterable[str]:
+    for (title, status), count in left_out.items():
+        what = f'{count:,} more of "{title}" {status.value}'
+        yield f"… and {what}; all are in -o json"
+
+
+def _above_most(seen: Counter[T]) -> Counter[T]:
+    """How many are left out, of what something is."""
+    return seen - Counter(dict.fromkeys(seen, MAX_PARTS))
 
 
 def _step_result(step: StepRecord) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from worchflow.cli.execution_view import (
+    MAX_PARTS,
     MAX_RESULT_LENGTH,
     MAX_VALUE_LENGTH,
     Shown,
@@ -206,3 +207,78 @@ def test_what_it_waits_for_is_shown_with_its_deadline(
         ["News", "event news", "2026-01-01 12:00:00Z"],
         ["Manager", f"an answer to token {'0' * 32}", "it comes"],
     ]
+
+
+def items(count: int, status: StepStatus, title: str = "Resize") -> list[StepRecord]:
+    fields: Any = {"title": title, "status": status, "result": None}
+    if status is StepStatus.FAILED:
+        fields["error"] = ERROR
+    return [replace(STEP, key=f"[{n}]", **fields) for n in range(count)]
+
+
+def step_lines(text: str) -> list[str]:
+    """What is printed below the heading of the steps."""
+    _, _, below = text.partition("RESULT\n")
+    return below.splitlines()
+
+
+def test_of_many_items_some_are_shown_and_the_rest_is_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    resized = items(10_000, StepStatus.COMPLETED)
+    resized[7_000:7_002] = items(2, StepStatus.FAILED)
+    own = replace(STEP, title="Resize", key=None, result=10_000, kind=StepKind.MAP)
+    last = replace(STEP, title="Tell", key=None)
+
+    lines = step_lines(shown(capsys, DONE, *resized, own, last))
+
+    *first, failed, also_failed, the_own, told, more = lines
+    assert len(first) == MAX_PARTS
+    assert first[-1].split()[:4] == ["20", "Resize", "([19])", "completed"]
+    # The number of a step is that of its place in the whole list.
+    assert failed.split()[:4] == ["7001", "Resize", "([0])", "failed"]
+    assert also_failed.split()[:4] == ["7002", "Resize", "([1])", "failed"]
+    assert the_own.split()[:3] == ["10001", "Resize", "completed"]
+    assert told.split()[:2] == ["10002", "Tell"]
+    assert more == '… and 9,978 more of "Resize" completed; all are in -o json'
+
+
+def test_of_many_failures_some_are_shown_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    children = [
+        replace(each, kind=StepKind.INVOKE) for each in items(120, StepStatus.FAILED)
+    ]
+
+    lines = step_lines(shown(capsys, DONE, *children))
+
+    assert len(lines) == MAX_PARTS + 1
+    assert lines[-1] == '… and 100 more of "Resize" failed; all are in -o json'
+
+
+def test_a_few_items_and_steps_without_a_key_are_all_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    few = items(MAX_PARTS, StepStatus.COMPLETED)
+    loop = [replace(STEP, key=None)] * 50
+    naps = [replace(STEP, key=str(n), kind=StepKind.SLEEP) for n in range(50)]
+
+    lines = step_lines(shown(capsys, DONE, *few, *loop, *naps))
+
+    assert len(lines) == MAX_PARTS + 100
+    assert not any("more of" in line for line in lines)
+
+
+def test_of_many_waits_the_first_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    waits = [
+        *(wait("Page", StepKind.INVOKE, step_id=str(n)) for n in range(1_000)),
+        wait("Approval", StepKind.WAIT, event="approved", key="o-1"),
+    ]
+
+    text = shown(capsys, QUEUED, waits=waits)
+
+    lines = text.partition("UNTIL\n")[2].splitlines()
+    assert len(lines) == MAX_PARTS + 2
+    assert lines[0].startswith("Page ")
+    assert lines[-2].startswith("Approval ")
+    assert lines[-1] == '… and 980 more at "Page"; all are in -o json'
