@@ -229,10 +229,18 @@ async def test_keys_tell_items_apart_whose_order_changes(app: Worchflow[Any]) ->
     assert sorted(ran) == ["a", "b", "c"]
 
 
-async def test_another_number_of_items_fails_the_execution(app: Worchflow[Any]) -> None:
+@pytest.mark.parametrize("fails", [False, True], ids=["completed", "unfinished"])
+async def test_another_number_of_items_fails_the_execution(
+    app: Worchflow[Any], fails: bool
+) -> None:
+    def item(n: int) -> int:
+        if fails:
+            raise ValueError
+        return n
+
     @app.function("go", retries=5, retry_delay=0)
     async def go(ctx: Context[None]) -> None:
-        await ctx.step.map("Item", abs, range(3 + ctx.attempt))
+        await ctx.step.map("Item", item, range(3 + ctx.attempt))
         raise ConnectionError
 
     async with app.client() as client, app.worker():

@@ -187,7 +187,7 @@ async def test_what_lost_is_cancelled_and_waits_no_more(app: Worchflow[Any]) -> 
         await asyncio.sleep(ctx.data.seconds)
         return "done"
 
-    async with app.client() as client, app.worker():
+    async with app.client() as client, app.worker(concurrency=10):
         handle = await client.send(GO(None))
         assert await handle.result(timeout=30) == "short done"
         children = (await client.list(parent=handle.id)).items
@@ -203,6 +203,7 @@ async def test_what_lost_is_cancelled_and_waits_no_more(app: Worchflow[Any]) -> 
         reasons = [each.reason for each in children if each.reason]
     assert ended == ["slow"]
     assert waits == [[]]
+    assert len(reasons) == 3
     assert all("was first in race" in each for each in reasons)
 
 

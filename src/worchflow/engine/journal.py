@@ -41,6 +41,7 @@ class Journal:
         "_first_uses",
         "_ids",
         "_recorded",
+        "_recorded_uses",
         "_runtime",
         "_scope",
         "_size",
@@ -70,6 +71,8 @@ class Journal:
         """When the store told of those of this attempt, on the event loop's clock."""
         self._first_uses: dict[str, _FirstUse | None] = {}
         """The steps that are being done; with a value once something waits for it."""
+        self._recorded_uses = 0
+        """Those of them that are recorded already."""
         self._ids = StepIdAllocator(
             reuse=function.repeat_titles == "reuse",
             execution_id=claim.execution.id,
@@ -105,6 +108,7 @@ class Journal:
                 await self._scope.follow(operation, first)
                 continue
             self._first_uses[step_id] = None
+            self._recorded_uses += step_id in self._recorded
             failure: Exception | None = None
             try:
                 return await operation.do()
@@ -195,7 +199,8 @@ class Journal:
         Those that are being done count as recorded. `name` is that of the first.
         """
         limits, steps = self._runtime.payloads.limits, len(self._recorded)
-        count, size = steps + len(self._first_uses) + more, self._size
+        begun = len(self._first_uses) - self._recorded_uses
+        count, size = steps + begun + more, self._size
         if count <= limits.execution_steps and size <= limits.execution_bytes:
             return
         id_ = self._claim.execution.id
@@ -232,6 +237,7 @@ class Journal:
             until.add_done_callback(lambda _: self._end_first_use(step_id))
             return
         del self._first_uses[step_id]
+        self._recorded_uses -= step_id in self._recorded
         if first is not None:
             first.end(failure)
 
@@ -255,7 +261,10 @@ class Journal:
                 return stored
 
     def _add(self, stored: StoredStep) -> None:
-        self._recorded[stored.step_id] = stored
+        step_id = stored.step_id
+        if step_id in self._first_uses and step_id not in self._recorded:
+            self._recorded_uses += 1
+        self._recorded[step_id] = stored
         self._size += _size_of(stored)
 
 

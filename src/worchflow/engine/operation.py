@@ -38,6 +38,10 @@ class Operation(Protocol):
         """Its record, if no more is needed to know its value."""
         ...
 
+    def records(self) -> Sequence[StoredStep]:
+        """All that is recorded of it; nothing if that does not tell its value."""
+        ...
+
     def replay(self, recorded: StoredStep) -> Any:
         """The value of its record, or the recorded failure raised.
 

@@ -43,8 +43,8 @@ class StepFunction:
     """
 
     __slots__ = (
-        "_threads",
         "_must_end",
+        "_threads",
         "attempt",
         "call",
         "knows_its_end",

@@ -42,6 +42,11 @@ class StepUse(Generic[CallT]):
         """Its record."""
         return self._attempt.journal.find(self.step_id)
 
+    def records(self) -> Sequence[StoredStep]:
+        """Its record, if there is one."""
+        found = self.recorded()
+        return () if found is None else (found,)
+
     def given_up(self) -> Sequence[str]:
         """Its own identity."""
         return (self.step_id,)

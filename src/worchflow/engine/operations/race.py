@@ -92,7 +92,7 @@ class Race(StepUse[RaceCall]):
         losers = [each for number, each in enumerate(self._arms) if number != winner]
         why = f"another was first in race {self.call.name} of its parent"
         for each in losers:
-            if attempt.journal.find(each.step_id) is None:
+            if each.recorded() is None:
                 await each.abandon(why)
         recorded = await record_own(attempt, self, name, Any)
         if recorded != name:
@@ -111,17 +111,16 @@ class Race(StepUse[RaceCall]):
 
     def _first_recorded(self, numbers: Collection[int]) -> int | None:
         """The one of some arms that was recorded first; of equals, by place."""
-        find = self._attempt.journal.find
         found = [
-            (step.finished_at.timestamp() if step.finished_at else 0.0, number)
+            (max(map(_moment, records)), number)
             for number in numbers
-            if (step := find(self._arms[number].step_id)) is not None
+            if (records := self._arms[number].records())
         ]
         return min(found)[1] if found else None
 
     def _is_recorded_for_good(self, number: int) -> bool:
-        found = self._attempt.journal.find(self._arms[number].step_id)
-        return found is not None and found.attempt is None
+        records = self._arms[number].records()
+        return bool(records) and all(each.attempt is None for each in records)
 
     def name_of(self, number: int) -> str | int:
         """What an arm is called."""
@@ -145,3 +144,8 @@ class Race(StepUse[RaceCall]):
             "it another title",
             field="arms",
         )
+
+
+def _moment(recorded: StoredStep) -> float:
+    """When something was recorded; what Redis alone had kept says nothing of that."""
+    return recorded.finished_at.timestamp() if recorded.finished_at else 0.0

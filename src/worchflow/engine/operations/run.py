@@ -71,6 +71,11 @@ class Run:
         """Its record."""
         return self._attempt.journal.find(self.step_id)
 
+    def records(self) -> Sequence[StoredStep]:
+        """Its record, if there is one."""
+        found = self.recorded()
+        return () if found is None else (found,)
+
     def given_up(self) -> Sequence[str]:
         """Its own identity."""
         return (self.step_id,)

@@ -70,6 +70,14 @@ class Several(StepUse[CallT], ABC):
         return found
 
     @override
+    def records(self) -> Sequence[StoredStep]:
+        """Its record and those of its parts, if all have theirs."""
+        if (own := self.recorded()) is None:
+            return ()
+        found = map(self._attempt.journal.find, self._part_ids)
+        return (own, *(each for each in found if each is not None))
+
+    @override
     def given_up(self) -> Sequence[str]:
         """Its own identity and those of its parts."""
         return (self.step_id, *self._part_ids)

@@ -12,7 +12,7 @@ import pytest
 from tests.stores import new_step
 from tests.unit.engine.attempts import EXECUTION, Engine, stop
 from worchflow import Context, SerializationError, SyncContext, event
-from worchflow.foundations.ids import step_id
+from worchflow.foundations.ids import part_id, step_id
 from worchflow.model.events import NewEvent
 from worchflow.model.records import StepStatus
 from worchflow.model.settlement import Completed, Failed
@@ -280,3 +280,60 @@ async def test_a_failure_that_is_recorded_decides(engine: Engine) -> None:
     assert recorded["First"].result == '"a"'
     assert recorded["A"].status is StepStatus.FAILED
     assert await engine.backend.waits.all(EXECUTION) == []
+
+
+async def test_a_map_has_ended_with_the_last_of_its_items(engine: Engine) -> None:
+    """Its own record is there from the beginning, and says nothing of that."""
+    may_end = asyncio.Event()
+
+    async def item(n: int) -> int:
+        if n == 1:
+            await may_end.wait()
+        return n
+
+    async def other() -> str:
+        return "other"
+
+    async def racing(ctx: Context[None]) -> Any:
+        step = ctx.step
+        many = step.map("Many", item, range(3))
+        return list(await step.race("First", many=many, b=step.run("B", other)))
+
+    assert await engine.settlement(racing) == Completed('["b","other"]')
+    results = await engine.steps.results()
+    assert results["First"] == '"b"'
+
+
+@pytest.mark.parametrize(("later", "first"), [(1, "other"), (-5, "many")])
+async def test_of_a_recorded_map_the_last_item_counts(
+    engine: Engine, later: int, first: str
+) -> None:
+    one = new_step(step_id=step_id("Other"), title="Other", result='"x"')
+    assert one.finished_at is not None
+    moments = {
+        step_id("Many"): one.finished_at - timedelta(seconds=9),
+        part_id(step_id("Many"), "[0]"): one.finished_at - timedelta(seconds=8),
+        part_id(step_id("Many"), "[1]"): one.finished_at + timedelta(seconds=later),
+    }
+    await engine.record_step(one)
+    for number, (id_, moment) in enumerate(moments.items()):
+        kind = StepKind.RUN if number else StepKind.MAP
+        await engine.record_step(
+            replace(
+                one,
+                step_id=id_,
+                title="Many",
+                result="2",
+                kind=kind,
+                started_at=moment,
+                finished_at=moment,
+            )
+        )
+
+    async def racing(ctx: Context[None]) -> str:
+        step = ctx.step
+        many = step.map("Many", abs, range(2))
+        name, _ = await step.race("First", many=many, other=step.run("Other", str))
+        return name
+
+    assert await engine.settlement(racing) == Completed(f'"{first}"')

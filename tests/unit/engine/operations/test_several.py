@@ -90,7 +90,7 @@ async def test_what_is_recorded_is_not_done_again(engine: Engine, handler: Any) 
 
     assert await engine.settlement(handler) == Completed("[1,77,9]")
     assert await engine.settlement(handler) == Completed("[1,77,9]")
-    # Each of the three others once.
+    # Each of the two others once, and the count.
     assert engine.steps.asked == 3
 
 
@@ -159,6 +159,48 @@ async def test_more_items_than_an_execution_may_have_steps_run_none(
         settlement.error.message
     )
     assert ran == list(range(4))
+
+
+@pytest.mark.parametrize("concurrency", [1, 9])
+async def test_as_many_items_as_an_execution_may_have_steps_run(
+    engine: Engine, concurrency: int
+) -> None:
+    payloads = Payloads(limits=PayloadLimits(execution_steps=10))
+    object.__setattr__(engine.runtime, "payloads", payloads)
+
+    async def handler(ctx: Context[None]) -> str:
+        await ctx.step.map("Item", abs, range(9), concurrency=concurrency)
+        try:
+            await ctx.step.run("One too many", int)
+        except PayloadTooLarge:
+            return "caught"
+        return "done"
+
+    for _ in range(2):
+        settlement = await engine.settlement(handler, retries=3)
+        assert isinstance(settlement, Failed)
+        assert 'step "One too many" does not start' in settlement.error.message
+    assert len(await engine.steps.recorded()) == 10
+
+
+async def test_results_beyond_the_limit_of_an_execution_start_no_further_step(
+    engine: Engine,
+) -> None:
+    payloads = Payloads(limits=PayloadLimits(execution_bytes=5000))
+    object.__setattr__(engine.runtime, "payloads", payloads)
+
+    async def handler(ctx: Context[None]) -> None:
+        await ctx.step.run("Large", lambda: "x" * 5000)
+        await ctx.step.run("Next", int)
+
+    settlement = await engine.settlement(handler, retries=3)
+
+    assert isinstance(settlement, Failed)
+    assert settlement.error.type == "PayloadTooLarge"
+    assert "bytes of recorded steps, more than its limit of 5000" in (
+        settlement.error.message
+    )
+    assert [each.title for each in await engine.steps.recorded()] == ["Large"]
 
 
 async def test_what_cannot_be_stored_stops_the_others(engine: Engine) -> None:
