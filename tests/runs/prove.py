@@ -28,6 +28,7 @@ FULL = {
     "crash_points": {"WORCHFLOW_CRASH_POINTS": "all"},
     "chaos": {"WORCHFLOW_CHAOS_SCALE": "25"},
     "soak": {"WORCHFLOW_SOAK_SCALE": "200"},
+    "scale": {"WORCHFLOW_SCALE": "10000"},
 }
 """The parts, in this order, and the variables that give their sizes."""
 SHORT = {
@@ -35,6 +36,7 @@ SHORT = {
     "crash_points": {},
     "chaos": {},
     "soak": {},
+    "scale": {"WORCHFLOW_SCALE": "1000"},
 }
 VERSIONS = ("lowest", "pythons")
 """Parts that are a mode of `./scripts/test`."""
