@@ -34,13 +34,13 @@ from .foundations.errors import (
     StepError,
     StepFailed,
     StepResultChanged,
-    StepsFailed,
     StoreUnavailable,
     UnknownEvent,
     WorchflowError,
     WrongState,
 )
 from .foundations.limits import PayloadLimits
+from .foundations.steps_failed import StepsFailed
 from .model.options import BackendOptions, Retention, WorkerOptions
 from .model.records import (
     AttemptRecord,

@@ -65,6 +65,7 @@ class Attempt:
         "running_time",
         "runtime",
         "scope",
+        "unrecorded_bytes",
         "unrecorded_failures",
     )
 
@@ -112,6 +113,8 @@ class Attempt:
         self.unrecorded_failures: dict[str, StoredStep] = {}
         """Failures that no record tells of: a resume of this attempt would repeat the
         steps, so they are recorded before it is suspended."""
+        self.unrecorded_bytes = 0
+        """About how many bytes these take."""
         self._timed_out_in: NamedCall | None = None
         self._open_children: OpenChildren | None = None
         self._open_waits: dict[tuple[str, str | None], OpenWaits] = {}
@@ -189,6 +192,11 @@ class Attempt:
         if found is None:
             found = self._open_waits[event_name, key] = OpenWaits()
         return found
+
+    def forget_failures(self, step_ids: Sequence[str]) -> None:
+        """Let a resume not know of failures: they are not those that counted."""
+        for each in step_ids:
+            self.unrecorded_failures.pop(each, None)
 
     def leave_out(self, step_ids: Sequence[str]) -> None:
         """Give up steps that have lost a race, in the calling thread."""

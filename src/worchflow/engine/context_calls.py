@@ -113,7 +113,10 @@ class ContextCalls:
             raise self._one_too_many(call)
         if (arm := CURRENT_ARM.get()) is not None:
             if (outcome := arm.take_outcome()) is not None:
-                return outcome.unwrap()
+                try:
+                    return outcome.unwrap()
+                finally:
+                    del outcome  # It may hold an error that holds this frame.
             arm.note(self._made(call, thread, attempt.runtime.step_threads))
         if isinstance(call, RaceCall):
             return self._race(call, thread)

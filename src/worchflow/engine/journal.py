@@ -95,6 +95,13 @@ class Journal:
         """What is recorded under an identity. Asked from any thread."""
         return self._recorded.get(step_id)
 
+    def is_in_use(self, step_id: str) -> bool:
+        """Whether a step is being done, or awaited from its first use."""
+        following = tuple(self._scope.following.values())
+        return step_id in self._first_uses or any(
+            each.step_id == step_id for each in following
+        )
+
     async def once(self, operation: Operation) -> Any:
         """The operation's value: of its record, or done by the first use of the step.
 

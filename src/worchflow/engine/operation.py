@@ -56,6 +56,10 @@ class Operation(Protocol):
         """
         ...
 
+    def withdraw(self) -> None:
+        """Let no value of it count that its code still gives: it is being cancelled."""
+        ...
+
     def given_up(self) -> Sequence[str]:
         """The identities that nobody asks for any more once it has lost a race.
 

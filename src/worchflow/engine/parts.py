@@ -31,15 +31,19 @@ class PartOutcome:
 
     def unwrap(self) -> Any:
         """The value, or the error raised."""
-        if self.error is not None:
-            raise self.error
-        return self.value
+        error = self.error
+        if error is None:
+            return self.value
+        try:
+            raise error
+        finally:
+            del self, error  # Its traceback holds this frame.
 
 
 class Parts:
     """Does the parts of one operation, whose code it is called by."""
 
-    __slots__ = ("_attempt", "_unfinished", "_whole")
+    __slots__ = ("_attempt", "_is_ending", "_unfinished", "_whole")
 
     # An outcome may hold an error, whose frames hold these objects: it is kept in
     # variables of the callers only, so that nothing waits for the garbage collector.
@@ -48,6 +52,8 @@ class Parts:
         self._attempt = attempt
         self._whole = whole
         self._unfinished = 0
+        self._is_ending = False
+        """Whether those that run are being cancelled."""
 
     async def all(
         self,
@@ -73,7 +79,7 @@ class Parts:
                     await asyncio.sleep(0)
             await self._wait(tasks, asyncio.ALL_COMPLETED)
         finally:
-            await _end(tasks)
+            await self._end(tasks)
         for task in tasks:
             task.result()
         if self._attempt.fatal is not None:
@@ -83,26 +89,31 @@ class Parts:
     async def first(self, parts: Sequence[Operation]) -> dict[int, PartOutcome]:
         """Do all parts at once until one has ended, and cancel the others.
 
-        How those ended that have, by their numbers.
+        How those ended that have, by their numbers; what others make of their
+        cancellation does not count.
         """
-        outcomes: dict[int, PartOutcome] = {}
         self._unfinished = 1
-        tasks = [
-            self._attempt.loop.create_task(self._do(number, part, outcomes))
-            for number, part in enumerate(parts)
-        ]
+        tasks = [self._attempt.loop.create_task(self._do(part)) for part in parts]
         try:
             await self._wait(tasks, asyncio.FIRST_COMPLETED)
+            ended = {
+                number: task.result()
+                for number, task in enumerate(tasks)
+                if task.done() and not task.cancelled()
+            }
+            for number, part in enumerate(parts):
+                if number not in ended:
+                    part.withdraw()
         finally:
-            await _end(tasks)
+            await self._end(tasks)
         for task in tasks:
             if not task.cancelled():
                 task.result()
         if self._attempt.fatal is not None:
             raise self._attempt.fatal
-        return outcomes
+        return ended
 
-    async def _wait(self, tasks: Sequence[asyncio.Task[None]], until: str) -> None:
+    async def _wait(self, tasks: Sequence[asyncio.Task[Any]], until: str) -> None:
         scope = self._attempt.scope
         if self._unfinished:
             scope.delegate(self._whole, len(tasks))
@@ -126,11 +137,9 @@ class Parts:
         finally:
             self._has_ended()
 
-    async def _do(
-        self, number: int, part: Operation, outcomes: dict[int, PartOutcome]
-    ) -> None:
+    async def _do(self, part: Operation) -> PartOutcome:
         try:
-            outcomes[number] = await self._outcome_of(part)
+            return await self._outcome_of(part)
         finally:
             self._has_ended()
 
@@ -139,6 +148,15 @@ class Parts:
             return PartOutcome(await self._attempt.perform(part))
         except Exception as error:  # noqa: BLE001 - whatever code of the user's raises
             return PartOutcome(error=error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_ending or self._attempt.scope.is_over or task is None:
+                raise
+            # By its own code: nobody else knows the task.
+            while task.cancelling():
+                task.uncancel()
+            what = f"step {part.call.name} was cancelled from inside"
+            return PartOutcome(error=RuntimeError(what))
 
     def _has_ended(self) -> None:
         # In the same turn of the loop: the attempt is not taken for one that waits.
@@ -146,11 +164,11 @@ class Parts:
         if self._unfinished == 0:
             self._attempt.scope.take_back(self._whole)
 
-
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel what runs on, and wait for its end."""
-    rest = [task for task in tasks if not task.done()]
-    for task in rest:
-        task.cancel()
-    if rest:
-        await asyncio.wait(rest)
+    async def _end(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
+        """Cancel what runs on, and wait for its end."""
+        self._is_ending = True
+        rest = [task for task in tasks if not task.done()]
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest)

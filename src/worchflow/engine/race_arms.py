@@ -59,7 +59,9 @@ class BlockingArm:
             return self._function()
         finally:
             CURRENT_ARM.reset(mark)
-            self._outcome = None  # It may hold an error that holds this frame.
+            # It may hold an error that holds this frame.
+            self._outcome = None
+            del outcome
 
     def take_outcome(self) -> PartOutcome | None:
         """The outcome of its call, once: what else its function calls is done."""
@@ -69,6 +71,13 @@ class BlockingArm:
 
     def note(self, operation: Operation) -> None:
         """Take note of what it asks for; raises `ArmAsked`."""
+        if self.operation is not None:
+            raise InvalidInput(
+                f"an arm of a race calls step {operation.call.name} while its first "
+                f"call, step {self.operation.call.name}, has no value yet: make no "
+                "call in an `except` or a `finally` of an arm",
+                field="arms",
+            )
         self.operation = operation
         raise ArmAsked
 

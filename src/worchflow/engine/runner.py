@@ -50,6 +50,8 @@ logger = logging.getLogger("worchflow.engine")
 PAUSE_FACTOR = 10.0
 """So many times as long as a replay took is an execution left alone after it: replaying
 takes no more than a tenth of the time, whatever wakes it and how often."""
+RECORDED_AT_ONCE = 100
+"""Failures that are recorded side by side before a suspension."""
 MIN_REPLAY_SECONDS = 0.01
 """Seconds; what is shorter counts as nothing."""
 
@@ -218,9 +220,7 @@ class ExecutionRunner:
     async def _suspended(self, started_at: datetime) -> Outcome:
         """Record what a resume has to know, and give the claim up."""
         attempt, settlement = self.attempt, self.attempt.parking.settlement
-        for step_id, failed in attempt.unrecorded_failures.items():
-            if attempt.journal.find(step_id) is None:
-                await attempt.journal.checkpoint(failed)
+        await self._record_failures()
         if not isinstance(settlement, Suspended):
             return unfinished(self._claim, Released())
         waited_for = attempt.parking.waited_for
@@ -232,6 +232,18 @@ class ExecutionRunner:
             pause=PAUSE_FACTOR * replayed if replayed >= MIN_REPLAY_SECONDS else 0.0,
         )
         return unfinished(self._claim, settlement)
+
+    async def _record_failures(self) -> None:
+        """Record the failures that a resume of this attempt would repeat otherwise."""
+        journal = self.attempt.journal
+        failed = [
+            each
+            for step_id, each in self.attempt.unrecorded_failures.items()
+            if journal.find(step_id) is None
+        ]
+        for start in range(0, len(failed), RECORDED_AT_ONCE):
+            page = failed[start : start + RECORDED_AT_ONCE]
+            await asyncio.gather(*map(journal.checkpoint, page))
 
     def _tell_of_cleanup(
         self, why: Interruption | None, error: BaseException | None

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.engine")
 
-MAX_UNRECORDED = 1000
-"""Failures of one attempt that are recorded before it is suspended."""
+MAX_UNRECORDED_BYTES = 64 * 1024 * 1024
+"""Of failures of one attempt that are recorded before it is suspended."""
 
 
 def replay(
@@ -148,8 +148,9 @@ def note_failure(attempt: Attempt, operation: Operation, failure: Exception) -> 
     """
     if attempt.function.repeat_titles == "reuse":
         return
-    if len(attempt.unrecorded_failures) < MAX_UNRECORDED:
+    if attempt.unrecorded_bytes < MAX_UNRECORDED_BYTES:
         error = attempt.runtime.payloads.encode_error(failure)
+        attempt.unrecorded_bytes += len(error.message) + len(error.traceback)
         step = _step(attempt, operation, StepStatus.FAILED, error=error)
         attempt.unrecorded_failures[operation.step_id] = replace(
             step, attempt=attempt.number, error_class=class_path(failure)

@@ -47,6 +47,9 @@ class StepUse(Generic[CallT]):
         found = self.recorded()
         return () if found is None else (found,)
 
+    def withdraw(self) -> None:
+        """Nothing: it gives no value once it is cancelled."""
+
     def given_up(self) -> Sequence[str]:
         """Its own identity."""
         return (self.step_id,)

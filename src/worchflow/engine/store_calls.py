@@ -35,7 +35,7 @@ class StoreCalls:
     `fields` is what every log line about the attempt carries.
     """
 
-    __slots__ = ("_claim", "_fields", "_runtime", "_scope")
+    __slots__ = ("_claim", "_fields", "_runtime", "_scope", "_starting")
 
     def __init__(
         self,
@@ -48,6 +48,8 @@ class StoreCalls:
         self._claim = claim
         self._scope = scope
         self._fields = fields
+        self._starting: set[asyncio.Future[list[Accepted]]] = set()
+        """Children that are on their way to the store."""
 
     async def find_event(
         self, wait: StoredWait, passed: Collection[str], left_out: Collection[str]
@@ -97,7 +99,12 @@ class StoreCalls:
             if not await self._runtime.store.children.announce(self._claim):
                 self._scope.interrupt(Interruption.LOST)
                 raise Interrupted
-            return await self._runtime.sender.insert(messages, first_counts=True)
+            insert = self._runtime.sender.insert(messages, first_counts=True)
+            # Whoever cancels them later must not come before them.
+            starting = self._scope.keep(insert)
+            self._starting.add(starting)
+            starting.add_done_callback(self._starting.discard)
+            return await asyncio.shield(starting)
 
         return await self.until_answered(accept, title, "starts its children")
 
@@ -134,8 +141,11 @@ class StoreCalls:
     ) -> None:
         """Cancel those of some children that there are and that have not ended.
 
-        Repeated until the store answers.
+        Also those that are on their way to the store: whoever started them may have
+        been cancelled since. Repeated until the store answers.
         """
+        if self._starting:
+            await asyncio.wait(self._starting)
         store = self._runtime.store
 
         async def cancel() -> None:

@@ -22,7 +22,7 @@ WorchflowError
 │   ├── DuplicateStep
 │   ├── NestedStep
 │   └── StepFailed
-├── StepsFailed       an `ExceptionGroup` as well
+├── StepsFailed       in `steps_failed`, an `ExceptionGroup` as well
 ├── NonRetryable      raised by users
 └── RetryAfter        raised by users
 """
@@ -34,9 +34,6 @@ from typing import TYPE_CHECKING, ClassVar
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Self
-
     from .types import Duration
 
 
@@ -337,50 +334,6 @@ class StepFailed(StepError):
         self.error_type = error_type
         self.error_message = error_message
         self.traceback = traceback
-
-
-class StepsFailed(WorchflowError, ExceptionGroup[Exception]):
-    """Items of a `step.map` or children of a `step.invoke_many` have failed.
-
-    All others have completed and are recorded. `places` are where the failed ones stand
-    in what was given, counted from 0, in the order of `exceptions`.
-    """
-
-    code = "WF5006"
-
-    # Groups are made by `__new__`, and have a `message` that nobody can set.
-    @override
-    def __new__(
-        cls,
-        message: str,
-        exceptions: Sequence[Exception],
-        *,
-        places: Sequence[int] = (),
-        title: str | None = None,
-    ) -> Self:
-        """A group of these exceptions."""
-        return super().__new__(cls, message, exceptions)
-
-    def __init__(
-        self,
-        message: str,  # noqa: ARG002 - for `__new__`
-        exceptions: Sequence[Exception],  # noqa: ARG002
-        *,
-        places: Sequence[int] = (),
-        title: str | None = None,
-    ) -> None:
-        self.places = tuple(places)
-        self.title = title
-        self.execution_id: str | None = None
-
-    @override
-    def derive(self, excs: Sequence[Exception], /) -> StepsFailed:  # type: ignore[override]
-        """The same of some of its exceptions, as `split` and `except*` ask for it."""
-        named = dict(zip(map(id, self.exceptions), self.places, strict=False))
-        places = [named[id(each)] for each in excs if id(each) in named]
-        some = StepsFailed(self.message, excs, places=places, title=self.title)
-        some.execution_id = self.execution_id
-        return some
 
 
 class NonRetryable(WorchflowError):

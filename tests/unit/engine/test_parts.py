@@ -153,3 +153,22 @@ async def test_the_first_part_cancels_the_others(whole: Whole) -> None:
     assert {n: each.value for n, each in outcomes.items()} == {1: "quick"}
     assert ended == ["endless"]
     assert whole.attempt.scope.runs_only([whole.own])
+
+
+async def test_a_part_that_cancels_its_own_task_has_failed(whole: Whole) -> None:
+    ran: list[int] = []
+
+    async def do(number: int) -> int:
+        ran.append(number)
+        task = asyncio.current_task()
+        if number == 1 and task is not None:
+            task.cancel()
+            await asyncio.sleep(1)
+        return number
+
+    outcomes = await whole.all(do, 4, 1)
+
+    assert ran == [0, 1, 2, 3]
+    assert isinstance(outcomes[1].error, RuntimeError)
+    assert "part 1" in str(outcomes[1].error)
+    assert [outcomes[n].value for n in (0, 2, 3)] == [0, 2, 3]

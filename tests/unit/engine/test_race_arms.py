@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from worchflow import InvalidInput
-from worchflow.definitions.calls import RaceCall
+from worchflow.definitions.calls import RaceCall, StepCall
 from worchflow.engine.parts import PartOutcome
 from worchflow.engine.race_arms import CURRENT_ARM, BlockingArm, asked_arms
+
+
+class Asked:
+    """An operation as far as arms have to do with one."""
+
+    def __init__(self, name: str) -> None:
+        self.call = StepCall(name, print)
 
 
 class Calls:
@@ -22,8 +31,8 @@ class Calls:
             if (outcome := arm.take_outcome()) is not None:
                 value: str = outcome.unwrap()
                 return value
-            operation: object = name
-            arm.note(operation)  # type: ignore[arg-type]
+            operation: Any = Asked(name)
+            arm.note(operation)
         self.done.append(name)
         return name
 
@@ -38,7 +47,9 @@ def test_a_function_ends_with_its_first_call_and_is_called_again_with_its_value(
         return calls.call("first") + calls.call("second")
 
     arm = BlockingArm(function)
-    assert arm.ask() == "first"
+    operation = arm.ask()
+    assert operation is not None
+    assert operation.call.title == "first"
     assert calls.done == []
 
     # What else it calls is done as anywhere.
@@ -70,6 +81,20 @@ def test_what_a_function_raises_before_its_call_comes_out() -> None:
     with pytest.raises(KeyError):
         BlockingArm(function).ask()
     assert CURRENT_ARM.get() is None
+
+
+def test_a_second_call_while_the_first_ends_the_function_is_refused() -> None:
+    calls = Calls()
+
+    def function() -> None:
+        try:
+            calls.call("first")
+        finally:
+            calls.call("cleanup")
+
+    with pytest.raises(InvalidInput, match='calls step "cleanup" while its first'):
+        BlockingArm(function).ask()
+    assert calls.done == []
 
 
 def test_a_function_without_a_call_is_named() -> None:

@@ -12,6 +12,7 @@ from tests.stores import insert_one
 from tests.unit.engine.attempts import EXECUTION, Engine
 from worchflow import Context
 from worchflow.engine import store_calls
+from worchflow.engine.operations.invoke import prepare_child
 from worchflow.engine.ownership import Interrupted, Interruption
 from worchflow.foundations.backoff import Backoff
 from worchflow.foundations.errors import StoreUnavailable
@@ -68,3 +69,37 @@ async def test_nothing_leaves_an_attempt_that_has_other_values_than_are_recorded
         await attempt.calls.cancel_children(["any"], "lost", "Title")
 
     assert attempt.scope.interruption is Interruption.OUTDATED
+
+
+async def test_children_whose_start_was_cancelled_are_cancelled_after_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = await engine.attempt(nothing)
+    sender, go_on = engine.runtime.sender, asyncio.Event()
+    insert, claim = sender.insert, attempt.claim
+    prepared = prepare_child(
+        attempt, "step", {"name": "child", "data": None}, leaves=False
+    )
+
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        await go_on.wait()
+        return await insert(*arguments, **options)
+
+    monkeypatch.setattr(type(sender), "insert", lambda _, *a, **o: slow(*a, **o))
+    starting = asyncio.ensure_future(attempt.calls.start_children([prepared], "Title"))
+    await asyncio.sleep(0.05)
+    starting.cancel()
+    await asyncio.wait([starting])
+    id_ = prepared.execution.id
+    cancelling = asyncio.ensure_future(
+        attempt.calls.cancel_children([id_], "lost", "Title")
+    )
+    await asyncio.sleep(0.05)
+    assert not cancelling.done()
+    go_on.set()
+    await cancelling
+
+    found = await engine.backend.executions.get(id_)
+    assert found is not None
+    assert (found.status, found.cancel_reason) == (ExecutionStatus.CANCELLED, "lost")
+    assert claim.execution.id == EXECUTION

@@ -7,11 +7,8 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from worchflow.foundations.errors import (
-    SerializationError,
-    StepsFailed,
-    WorchflowError,
-)
+from worchflow.foundations.errors import SerializationError, WorchflowError
+from worchflow.foundations.steps_failed import StepsFailed
 from worchflow.serialization.exception_text import (
     MAX_MESSAGE_BYTES,
     MAX_TRACEBACK_BYTES,

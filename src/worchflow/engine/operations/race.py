@@ -69,18 +69,35 @@ class Race(StepUse[RaceCall]):
             self._decide(winner)
             outcomes = await self._do([winner])
         else:
-            first = self._first_recorded(range(len(self._arms)))
-            if first is None:
-                outcomes = await Parts(attempt, self).first(self._arms)
-                first = self._first_recorded(outcomes)
-            else:
-                outcomes = await self._do([first])
-            winner = min(outcomes) if first is None else first
-            self.winner = winner
-            # A failure that the next attempt repeats decides nothing.
+            winner, outcomes = await self._first()
             if self._is_recorded_for_good(winner):
                 await self._end(winner)
-        return self.name_of(winner), outcomes[winner].unwrap()
+            else:
+                # A failure that the next attempt repeats decides for this one only.
+                attempt.forget_failures(self._given_up(winner))
+            self._decide(winner)
+        try:
+            return self.name_of(winner), outcomes[winner].unwrap()
+        finally:
+            del outcomes  # They may hold an error that holds this frame.
+
+    async def _first(self) -> tuple[int, dict[int, PartOutcome]]:
+        """Which arm is the first, and how it has ended, maybe with others."""
+        first = self._failed_before()
+        if first is None:
+            first = self._first_recorded(range(len(self._arms)))
+        if first is not None:
+            return first, await self._do([first])
+        outcomes = await Parts(self._attempt, self).first(self._arms)
+        first = self._first_recorded(outcomes)
+        return min(outcomes) if first is None else first, outcomes
+
+    def _failed_before(self) -> int | None:
+        """The arm whose failure ended the race in this attempt, before a suspension."""
+        for number, arm in enumerate(self._arms):
+            if any(each.attempt is not None for each in arm.records()):
+                return number
+        return None
 
     async def _do(self, numbers: Sequence[int]) -> dict[int, PartOutcome]:
         return await Parts(self._attempt, self).all(numbers, self._arms.__getitem__, 1)
@@ -92,12 +109,11 @@ class Race(StepUse[RaceCall]):
         losers = [each for number, each in enumerate(self._arms) if number != winner]
         why = f"another was first in race {self.call.name} of its parent"
         for each in losers:
-            if each.recorded() is None:
+            if each.recorded() is None and not self._is_in_use(each):
                 await each.abandon(why)
         recorded = await record_own(attempt, self, name, Any)
         if recorded != name:
             raise fatal(attempt, self._changed(recorded))
-        self._decide(winner)
         await attempt.journal.forget_waits(self._given_up(winner))
 
     def _decide(self, winner: int) -> None:
@@ -106,8 +122,19 @@ class Race(StepUse[RaceCall]):
         self._attempt.leave_out(self._given_up(winner))
 
     def _given_up(self, winner: int) -> list[str]:
-        losers = [each for number, each in enumerate(self._arms) if number != winner]
-        return [step_id for each in losers for step_id in each.given_up()]
+        """The identities that nobody asks for any more."""
+        kept = self._arms[winner].given_up()
+        return [
+            step_id
+            for number, each in enumerate(self._arms)
+            if number != winner and not self._is_in_use(each)
+            for step_id in each.given_up()
+            if step_id not in kept
+        ]
+
+    def _is_in_use(self, arm: Operation) -> bool:
+        """Whether other code waits for the same step: with `options(key=)` it may."""
+        return self._attempt.journal.is_in_use(arm.step_id)
 
     def _first_recorded(self, numbers: Collection[int]) -> int | None:
         """The one of some arms that was recorded first; of equals, by place."""

@@ -45,6 +45,7 @@ class Run:
         "_as_type",
         "_attempt",
         "_function",
+        "_is_withdrawn",
         "_threads",
         "call",
         "started_at",
@@ -66,6 +67,7 @@ class Run:
         self.started_at: datetime | None = None
         self._attempt = attempt
         self._threads = threads
+        self._is_withdrawn = False
 
     def recorded(self) -> StoredStep | None:
         """Its record."""
@@ -75,6 +77,10 @@ class Run:
         """Its record, if there is one."""
         found = self.recorded()
         return () if found is None else (found,)
+
+    def withdraw(self) -> None:
+        """Let what the function makes of its cancellation not count."""
+        self._is_withdrawn = True
 
     def given_up(self) -> Sequence[str]:
         """Its own identity."""
@@ -156,6 +162,8 @@ class Run:
         """What a function makes of its cancellation does not count."""
         if self._attempt.scope.is_over:
             raise Interrupted
+        if self._is_withdrawn:
+            raise asyncio.CancelledError
 
     def _keep_thread(self, thread: ThreadCall) -> None:
         self._function.left_behind = None

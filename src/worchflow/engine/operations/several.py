@@ -10,8 +10,9 @@ from typing_extensions import override
 
 from ...definitions.calls import InvokeCall, InvokeManyCall, MapCall, StepCall
 from ...definitions.retry import Retry
-from ...foundations.errors import StepResultChanged, StepsFailed
+from ...foundations.errors import StepResultChanged
 from ...foundations.ids import item_name, part_id
+from ...foundations.steps_failed import StepsFailed
 from ...model.step_kind import StepKind
 from ..parts import PartOutcome, Parts
 from ..step_results import fatal, record_own, refuse_other_kind, replay_result
@@ -147,15 +148,14 @@ class Several(StepUse[CallT], ABC):
         names = [str(self._name(number)) for number in failed[:MAX_NAMED]]
         more = f" and {len(failed) - MAX_NAMED} more" if failed[MAX_NAMED:] else ""
         execution_id = self._attempt.claim.execution.id
-        failure = StepsFailed(
+        return StepsFailed(
             f"{len(failed)} of {self._count} items of step {self.call.name} of "
             f"execution {execution_id} have failed: {', '.join(names)}{more}",
             [error for each in ended if (error := each.error) is not None],
             places=failed,
             title=self.call.title,
+            execution_id=execution_id,
         )
-        failure.execution_id = execution_id
-        return failure
 
     def _name(self, number: int) -> str:
         """What a part is called, beside the title that all have."""

@@ -40,7 +40,7 @@ class Sleep(StepUse[SleepCall]):
         attempt, call = self._attempt, self.call
         name = f"the end of sleep {call.name}"
         stored = attempt.journal.waits.get(self.step_id)
-        since = attempt.began
+        since = attempt.journal.told_at.get(self.step_id, attempt.began)
         if stored is not None:
             refuse_other_kind(attempt, self, stored.kind)
         else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -337,3 +339,166 @@ async def test_of_a_recorded_map_the_last_item_counts(
         return name
 
     assert await engine.settlement(racing) == Completed(f'"{first}"')
+
+
+async def test_what_a_function_makes_of_its_cancellation_does_not_count(
+    engine: Engine,
+) -> None:
+    async def swallow() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "cleanup"
+        return "never"
+
+    async def racing(ctx: Context[None]) -> str:
+        step = ctx.step
+        try:
+            await step.race("First", step.run("A", int, "x"), step.run("B", swallow))
+        except ValueError:
+            name, _ = await step.race(
+                "Again", c=step.run("C", int), d=step.run("D", swallow)
+            )
+            return f"failed, {name}"
+        return "decided"
+
+    assert await engine.settlement(racing) == Completed('"failed, c"')
+    assert set(await engine.steps.results()) == {"C", "Again"}
+
+
+async def test_a_step_that_two_races_ask_for_goes_on_for_the_other(
+    engine: Engine,
+) -> None:
+    """The deadline of both is the same, and does not begin anew."""
+    engine.slot.park_for = 10
+
+    async def racing(ctx: Context[None]) -> list[Any]:
+        step, loop = ctx.step, asyncio.get_running_loop()
+        began = loop.time()
+
+        async def one(number: int) -> Any:
+            shared = step.options(key="all")
+            other = step.options(key=number).sleep("Own", 0.1 if number == 0 else "1h")
+            name, _ = await step.options(key=number).race(
+                "Race",
+                news=shared.wait_for_event("News", NEWS, key="k"),
+                late=shared.sleep("Late", 0.4),
+                own=other,
+            )
+            return name
+
+        found = await asyncio.gather(one(0), one(1))
+        took = loop.time() - began
+        return [*found, 0.35 < took < 3]
+
+    assert await engine.settlement(racing) == Completed('["own","late",true]')
+
+
+async def test_an_event_ends_the_wait_of_a_race_whose_other_use_has_lost(
+    engine: Engine,
+) -> None:
+    async def racing(ctx: Context[None]) -> list[Any]:
+        step = ctx.step
+
+        async def one(number: int) -> Any:
+            wait = step.options(key="all").wait_for_event("News", NEWS, key="k")
+            own = step.options(key=number).sleep("Own", 0.05 if number == 0 else "1h")
+            name, _ = await step.options(key=number).race("Race", news=wait, own=own)
+            if number == 0:
+                await emit(engine)
+                attempt.woken()
+            return name
+
+        return await asyncio.gather(one(0), one(1))
+
+    runner = await engine.runner(racing)
+    attempt = runner.attempt
+    outcome = await runner.run()
+
+    assert outcome is not None
+    assert outcome.settlement.result == '["own","news"]'  # type: ignore[union-attr]
+
+
+async def test_of_the_same_step_twice_the_event_is_not_free(engine: Engine) -> None:
+    await emit(engine)
+
+    async def racing(ctx: Context[None]) -> list[Any]:
+        step = ctx.step
+        wait = step.options(key="x").wait_for_event
+        first = await step.race(
+            "First", wait("W", NEWS, key="k"), wait("W", NEWS, key="k")
+        )
+        again = await step.wait_for_event("Again", NEWS, key="k", timeout=0.05)
+        return [first[1], again]
+
+    assert await engine.settlement(racing) == Completed('["news",null]')
+
+
+async def test_an_event_is_free_where_a_failure_ended_the_race(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = TakesAndLoses(engine, monkeypatch)
+
+    async def fails() -> None:
+        await arms.has_taken.wait()
+        raise ValueError
+
+    async def racing(ctx: Context[None]) -> str | None:
+        step = ctx.step
+        with pytest.raises(ValueError):  # noqa: PT011 - nothing else raises one
+            await step.race(
+                "First",
+                step.wait_for_event("Lost", NEWS, key="k"),
+                step.run("Fails", fails),
+            )
+        return await step.wait_for_event("Next", NEWS, key="k", timeout=5)
+
+    await emit(engine)
+    assert await engine.settlement(racing) == Completed('"news"')
+
+
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+async def test_a_failure_of_the_first_leaves_nothing_behind(
+    engine: Engine, sync: bool
+) -> None:
+    class Large:
+        pass
+
+    held: list[weakref.ref[Large]] = []
+
+    def fails() -> None:
+        large = Large()
+        held.append(weakref.ref(large))
+        raise ValueError
+
+    async def racing(ctx: Context[None]) -> str:
+        large = Large()
+        held.append(weakref.ref(large))
+        step = ctx.step
+        try:
+            await step.race("First", step.run("A", fails), step.sleep("B", "1h"))
+        except ValueError:
+            return "caught"
+        return "none"
+
+    def in_a_thread(ctx: SyncContext[None]) -> str:
+        large = Large()
+        held.append(weakref.ref(large))
+        step = ctx.step
+        try:
+            step.race(
+                "First", lambda: step.run("A", fails), lambda: step.sleep("B", "1h")
+            )
+        except ValueError:
+            return "caught"
+        return "none"
+
+    gc.collect()
+    gc.disable()
+    try:
+        settlement = await engine.settlement(in_a_thread if sync else racing)
+        assert settlement == Completed('"caught"')
+        await asyncio.sleep(0.01)
+        assert [each() for each in held] == [None, None]
+    finally:
+        gc.enable()
