@@ -276,8 +276,9 @@ async def test_what_the_first_raises_is_raised(app: Worchflow[Any], sync: bool) 
     assert attempts[0].error.step == "Broken"
 
 
-async def test_a_recorded_failure_decides_and_a_retry_repeats_it(
-    app: Worchflow[Any],
+@pytest.mark.parametrize("ends", [True, False], ids=["ends", "never ends"])
+async def test_a_recorded_failure_decides_and_a_retry_races_anew(
+    app: Worchflow[Any], ends: bool
 ) -> None:
     broken = [True]
 
@@ -286,8 +287,8 @@ async def test_a_recorded_failure_decides_and_a_retry_repeats_it(
         step = ctx.step
         first = await step.race(
             "First",
-            child=step.invoke("Child", Work(seconds=0)),
-            nap=step.sleep("Nap", "1h"),
+            child=step.invoke("Child", Work(seconds=0 if ends else 1)),
+            nap=step.sleep("Nap", "1h" if ends or broken else 0.2),
         )
         return list(first)
 
@@ -295,6 +296,8 @@ async def test_a_recorded_failure_decides_and_a_retry_repeats_it(
     async def work(ctx: Context[Work]) -> str:
         if broken:
             raise ValueError("broken")
+        if ctx.data.seconds:
+            await ctx.step.sleep("Long", "1h")
         return "done"
 
     async with app.client() as client, app.worker():
@@ -304,10 +307,13 @@ async def test_a_recorded_failure_decides_and_a_retry_repeats_it(
         assert failed.value.error_type == "ExecutionFailed"
         assert (await client.get(handle.id)).attempt_count == 1
         steps = await client.steps(handle.id)
-        assert [each.title for each in steps if each.kind == "race"] == ["First"]
+        (race,) = [each for each in steps if each.kind == "race"]
+        assert race.error is not None
+        assert (race.error.type, race.error.step) == ("ExecutionFailed", "child")
         broken.clear()
         await client.retry(handle.id)
-        assert await handle.result(timeout=30) == ["child", "done"]
+        expected = ["child", "done"] if ends else ["nap", None]
+        assert await handle.result(timeout=30) == expected
 
 
 async def test_a_token_that_lost_is_asked_for_again(app: Worchflow[Any]) -> None:

@@ -96,11 +96,13 @@ class Journal:
         return self._recorded.get(step_id)
 
     def is_in_use(self, step_id: str) -> bool:
-        """Whether a step is being done, or awaited from its first use."""
+        """Whether code waits for a step: its first use, or one that follows this."""
+        if step_id in self._first_uses:
+            first = self._first_uses.get(step_id)
+            if first is None or not first.is_over:
+                return True
         following = tuple(self._scope.following.values())
-        return step_id in self._first_uses or any(
-            each.step_id == step_id for each in following
-        )
+        return any(each.step_id == step_id for each in following)
 
     async def once(self, operation: Operation) -> Any:
         """The operation's value: of its record, or done by the first use of the step.
@@ -240,7 +242,7 @@ class Journal:
     def _end_first_use(self, step_id: str, failure: Exception | None = None) -> None:
         first = self._first_uses[step_id]
         if first is not None and (until := first.continues) is not None:
-            first.continues = None
+            first.continues, first.is_over = None, True
             until.add_done_callback(lambda _: self._end_first_use(step_id))
             return
         del self._first_uses[step_id]
@@ -285,12 +287,14 @@ def _size_of(step: StoredStep) -> int:
 class _FirstUse:
     """What other uses of a step wait for: the end of the use that does it."""
 
-    __slots__ = ("_waiting", "continues")
+    __slots__ = ("_waiting", "continues", "is_over")
 
     def __init__(self) -> None:
         self._waiting: list[asyncio.Future[None]] = []
         self.continues: asyncio.Future[Any] | None = None
         """What continues although the use was cancelled."""
+        self.is_over = False
+        """Whether only what continues is left of it."""
 
     def end_of(self) -> asyncio.Future[None]:
         """Done when nothing of it runs any more; with its failure."""

@@ -100,18 +100,29 @@ async def record_payload(
 
 
 async def record_own(
-    attempt: Attempt, operation: Operation, value: Any, as_type: Any
-) -> Any:
-    """Record what an operation of parts is recorded by; what is recorded of it."""
-    payload, _ = attempt.runtime.payloads.encode(
-        value, as_type, kind="step", where=_where(operation.call)
-    )
-    step = _step(attempt, operation, StepStatus.COMPLETED, payload)
+    attempt: Attempt,
+    operation: Operation,
+    value: Any,
+    as_type: Any,
+    error: ErrorInfo | None = None,
+) -> StoredStep:
+    """Record what an operation of parts is recorded by; what is recorded of it.
+
+    With an error it is that, and no value.
+    """
+    payload: Payload | None = None
+    status = StepStatus.FAILED
+    if error is None:
+        status = StepStatus.COMPLETED
+        payload, _ = attempt.runtime.payloads.encode(
+            value, as_type, kind="step", where=_where(operation.call)
+        )
+    step = _step(attempt, operation, status, payload, error)
     stored = await attempt.journal.checkpoint(step)
     refuse_other_kind(attempt, operation, stored.kind)
-    if stored.result == payload:
+    if stored.result == payload is not None:
         _tell(attempt, stored, value)
-    return replay_result(attempt, operation, stored, as_type)
+    return stored
 
 
 async def record_error(

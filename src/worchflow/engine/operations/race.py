@@ -16,7 +16,7 @@ from ..step_use import StepUse
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from ...model.records import StoredStep
+    from ...model.records import ErrorInfo, StoredStep
     from ..attempt import Attempt
     from ..operation import Operation
     from ..threads import Executor
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class Race(StepUse[RaceCall]):
     """One use of `step.race` in one attempt; its arms are operations.
 
-    Its own record is the name or the place of the first, which is recorded itself.
+    Its own record is the name or the place of the first, which is recorded itself; or
+    the error that this has ended with, which names the arm as its step.
     Without that record the first is the arm that was recorded first.
     """
 
@@ -42,7 +43,10 @@ class Race(StepUse[RaceCall]):
 
     @override
     def recorded(self) -> StoredStep | None:
-        """Its record, if the first arm has its own: a `retry` takes back a failure."""
+        """Its record, if the first arm has its own.
+
+        It has not after the loss of Redis with `durability="fast"`.
+        """
         found = self._attempt.journal.find(self.step_id)
         if found is None or self._arms[self._recorded_winner(found)].recorded() is None:
             return None
@@ -71,7 +75,7 @@ class Race(StepUse[RaceCall]):
         else:
             winner, outcomes = await self._first()
             if self._is_recorded_for_good(winner):
-                await self._end(winner)
+                await self._end(winner, self._error_of(winner, outcomes))
             else:
                 # A failure that the next attempt repeats decides for this one only.
                 attempt.forget_failures(self._given_up(winner))
@@ -102,8 +106,21 @@ class Race(StepUse[RaceCall]):
     async def _do(self, numbers: Sequence[int]) -> dict[int, PartOutcome]:
         return await Parts(self._attempt, self).all(numbers, self._arms.__getitem__, 1)
 
-    async def _end(self, winner: int) -> None:
-        """Undo what the others began, and record the first."""
+    def _error_of(
+        self, winner: int, outcomes: dict[int, PartOutcome]
+    ) -> ErrorInfo | None:
+        """The error that the first arm ended with, if it did; the arm as its step."""
+        error = outcomes[winner].error
+        if error is None:
+            return None
+        name = str(self.name_of(winner))
+        return self._attempt.runtime.payloads.encode_error(error, name)
+
+    async def _end(self, winner: int, error: ErrorInfo | None) -> None:
+        """Undo what the others began, and record the first.
+
+        As a failure if it has failed, so that a `retry` takes back both.
+        """
         attempt, name = self._attempt, self.name_of(winner)
         await attempt.claim_held()
         losers = [each for number, each in enumerate(self._arms) if number != winner]
@@ -111,9 +128,9 @@ class Race(StepUse[RaceCall]):
         for each in losers:
             if each.recorded() is None and not self._is_in_use(each):
                 await each.abandon(why)
-        recorded = await record_own(attempt, self, name, Any)
-        if recorded != name:
-            raise fatal(attempt, self._changed(recorded))
+        recorded = await record_own(attempt, self, name, Any, error)
+        if self._recorded_winner(recorded) != winner:
+            raise fatal(attempt, self._changed(recorded.result))
         await attempt.journal.forget_waits(self._given_up(winner))
 
     def _decide(self, winner: int) -> None:
@@ -158,11 +175,15 @@ class Race(StepUse[RaceCall]):
         """The place of the arm that is recorded; fails the execution if none is it."""
         attempt = self._attempt
         refuse_other_kind(attempt, self, recorded.kind)
-        name = replay_result(attempt, self, recorded, Any)
-        names = [self.name_of(number) for number in range(len(self._arms))]
-        if name not in names:
-            raise fatal(attempt, self._changed(name))
-        return names.index(name)
+        if recorded.error is None:
+            name = replay_result(attempt, self, recorded, Any)
+        else:
+            name = recorded.error.step
+        for number in range(len(self._arms)):
+            own = self.name_of(number)
+            if name == (own if recorded.error is None else str(own)):
+                return number
+        raise fatal(attempt, self._changed(name))
 
     def _changed(self, name: object) -> StepResultChanged:
         return StepResultChanged(

@@ -116,7 +116,8 @@ class Several(StepUse[CallT], ABC):
             count = self._count
             # Its own record is among those that are being done.
             self._attempt.refuse_more(count, self.call)
-            self._refuse_other(await record_own(self._attempt, self, count, int))
+            own = await record_own(self._attempt, self, count, int)
+            self._refuse_other_count(own)
 
     def _replayed(self, numbers: Sequence[int]) -> dict[int, PartOutcome]:
         """How recorded parts ended."""
@@ -163,11 +164,9 @@ class Several(StepUse[CallT], ABC):
         return item_name(self.call.key, number, None if keys is None else keys[number])
 
     def _refuse_other_count(self, recorded: StoredStep) -> None:
-        refuse_other_kind(self._attempt, self, recorded.kind)
-        self._refuse_other(replay_result(self._attempt, self, recorded, int))
-
-    def _refuse_other(self, count: int) -> None:
         """Fail the execution if another number of items is recorded."""
+        refuse_other_kind(self._attempt, self, recorded.kind)
+        count = replay_result(self._attempt, self, recorded, int)
         if count != self._count:
             changed = StepResultChanged(
                 f"step {self.call.name} is recorded with {count} items, and the code "

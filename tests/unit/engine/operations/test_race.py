@@ -279,7 +279,9 @@ async def test_a_failure_that_is_recorded_decides(engine: Engine) -> None:
         assert isinstance(settlement, Failed)
         assert settlement.error.type == "StepFailed"
     recorded = {each.title: each for each in await engine.steps.recorded()}
-    assert recorded["First"].result == '"a"'
+    assert recorded["First"].status is StepStatus.FAILED
+    assert recorded["First"].error is not None
+    assert recorded["First"].error.step == "a"
     assert recorded["A"].status is StepStatus.FAILED
     assert await engine.backend.waits.all(EXECUTION) == []
 
@@ -502,3 +504,30 @@ async def test_a_failure_of_the_first_leaves_nothing_behind(
         assert [each() for each in held] == [None, None]
     finally:
         gc.enable()
+
+
+async def test_an_event_is_free_although_the_record_of_the_loser_is_under_way(
+    engine: Engine,
+) -> None:
+    checkpoint, recording = engine.steps.checkpoint, asyncio.Event()
+
+    async def slow(claim: Any, step: Any) -> Any:
+        if step.title == "Lost":
+            recording.set()
+            await asyncio.sleep(0.2)
+        return await checkpoint(claim, step)
+
+    engine.steps.checkpoint = slow  # type: ignore[method-assign]
+
+    async def racing(ctx: Context[None]) -> str | None:
+        step = ctx.step
+        await step.race(
+            "First",
+            step.wait_for_event("Lost", NEWS, key="k"),
+            step.run("Other", recording.wait),
+        )
+        return await step.wait_for_event("Next", NEWS, key="k", timeout=5)
+
+    await emit(engine)
+    assert await engine.settlement(racing) == Completed('"news"')
+    assert {"Lost", "Next"} <= set(await engine.steps.results())
