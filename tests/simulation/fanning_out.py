@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from tests.simulation.families import RETRY, Parenting, message_of_child
@@ -60,6 +61,7 @@ class Reminded(Event[list[str]], name="reminded"):
     nap: float
 
 
+MOST_CLEANUP_SECONDS = 0.8
 FAN_OUT: dict[str, Any] = {
     "mapped": Mapped,
     "crowd": Crowd,
@@ -137,12 +139,21 @@ class FanningOut(Parenting):
         step = self.ctx.step
         place, value = await step.race(
             WORK,
-            step.run(LEFT, self._effect, LEFT, fails=False),
-            step.run(RIGHT, self._effect, RIGHT, fails=False),
+            step.run(LEFT, self._arm, LEFT),
+            step.run(RIGHT, self._arm, RIGHT),
         )
         self.oracle.fan_out.was_won(self.ctx.execution_id, WORK, place)
         self.oracle.saw(self.ctx.execution_id, (LEFT, RIGHT)[place], value)
         return value
+
+    async def _arm(self, title: str) -> str:
+        try:
+            return await self._effect(title, fails=False)
+        except asyncio.CancelledError:
+            # It cleans up: until it has, the other one is recorded and the race is not.
+            longest = MOST_CLEANUP_SECONDS
+            await asyncio.sleep(self.oracle.world.random.uniform(0, longest))
+            raise
 
     async def early(self) -> str | None:
         """An event that comes before a sleep is over, or after all."""
@@ -205,8 +216,9 @@ class FanningOut(Parenting):
             self._begin()
             self.oracle.fan_out.was_won(id_, f"{FIRST} {number}", name)
             if name != NAP:
-                self.oracle.tokens.was_given(id_, MANAGER, token.id, answer)
-                return answer
+                text: str | None = answer
+                self.oracle.tokens.was_given(id_, MANAGER, token.id, text)
+                return text
             await self.step(f"remind {number}")
         return (await self.answers(tokens))[MANAGER]
 

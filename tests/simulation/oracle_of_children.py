@@ -92,9 +92,7 @@ class ChildOracle:
         """A handler was given the handle of a child."""
         known = self.known(id, child)
         if known != child_id:
-            self._oracle.violated(
-                f"{child.title} is {child_id}, stored is {known}", id
-            )
+            self._oracle.violated(f"{child.title} is {child_id}, stored is {known}", id)
 
     def waits(self, process: Process, ctx: Context[Any]) -> None:
         """A handler begins to wait for children."""

@@ -286,7 +286,7 @@ class FanOutOracle:
         """It is recorded, and nothing that counts was recorded before it."""
         id_, oracle = document["executionId"], self._oracle
         if not oracle.is_strict:
-            return
+            return None
         own = race.arms[winner]
         first = self._step(id_, own)
         if not first:
@@ -321,9 +321,10 @@ class FanOutOracle:
         child_id = oracle.children.known(id_, child)
         stored = self._execution(child_id)
         nap_at = oracle.recorded_at(id_, race.arms[NAP])
-        is_late = nap_at is None or oracle.children.inserted_at.get(
-            child_id, nap_at
-        ) >= nap_at
+        is_late = (
+            nap_at is None
+            or oracle.children.inserted_at.get(child_id, nap_at) >= nap_at
+        )
         if not stored or is_late or child_id in oracle.retried:
             return
         if stored["status"] not in TERMINAL and not stored.get("cancelRequested"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import inf
 from random import Random
 from typing import Literal, TypeAlias
 
@@ -80,7 +81,8 @@ class Plan:
     """Whether its items have keys, and come in another order each time."""
     concurrency: int | None = None
     moment: float = 0.0
-    """Seconds after the end of its nap at which its first event is emitted."""
+    """Seconds after the end of its nap at which its first event is emitted; -inf: at
+    once."""
 
     def offspring(self) -> Iterator[Offspring]:
         """All of its children."""
@@ -187,14 +189,17 @@ def _make_plan(random: Random, id: str) -> Plan:
 def _fanned_out(random: Random, plan: Plan) -> Plan:
     """With what it does side by side, or what it is the first of several for."""
     if plan.kind == "mapped":
-        count = random.randint(3, 6)
+        count = random.randint(4, 7)
         return replace(
             plan,
             items=count,
-            unlucky=tuple(sorted(random.sample(range(count), random.choice((0, 1, 2))))),
+            unlucky=tuple(
+                sorted(random.sample(range(count), random.choice((0, 1, 2))))
+            ),
             is_keyed=random.random() < 0.5,
             concurrency=random.choice((2, 3)),
-            seconds=min(plan.seconds, 1.0),
+            # So that it is often in the middle when its worker is gone.
+            seconds=random.choice((0.1, 0.5, 0.8)),
         )
     if plan.kind == "crowd":
         return replace(
@@ -213,9 +218,8 @@ def _fanned_out(random: Random, plan: Plan) -> Plan:
         )
         return replace(plan, children=((rival,),), seconds=min(plan.seconds, 1.0))
     if plan.kind == "raced":
-        just_before, around, before = (-0.1, 0.02), (-0.3, 0.3), (-plan.nap, 0.0)
-        moment = random.uniform(*random.choice((just_before, around, before)))
-        return replace(plan, news=random.choice((1, 1, 2)), moment=moment)
+        news = random.choice((1, 1, 2))
+        return _against_a_nap(random, replace(plan, news=news))
     if plan.kind == "reminded":
         nap = max(0.7, plan.nap)
         # Some at about the moment in which it is reminded.
@@ -225,6 +229,19 @@ def _fanned_out(random: Random, plan: Plan) -> Plan:
     return plan
 
 
+def _against_a_nap(random: Random, plan: Plan) -> Plan:
+    """With a nap, and when the event comes that has to come before it is over."""
+    if random.random() < 0.6:
+        # It is there from the start; a nap of a few calls of the stores is over while
+        # it is taken.
+        seconds = random.choice((0.1, 0.5))
+        nap = random.uniform(0.0, random.choice((0.03, 0.15)))
+        return replace(plan, nap=nap, moment=-inf, seconds=seconds)
+    nap = random.choice(NAPS)
+    moment = random.uniform(*random.choice(((-0.1, 0.3), (-nap, 0.0))))
+    return replace(plan, nap=nap, moment=moment)
+
+
 def _make_crowd(random: Random) -> tuple[Offspring, ...]:
     """Children that one step invokes: all have the same time."""
     children = [
@@ -232,9 +249,8 @@ def _make_crowd(random: Random) -> tuple[Offspring, ...]:
         for number in range(random.randint(2, 4))
     ]
     never_ends = any(each.plan.kind == "deaf" for each in children)
-    timeout = random.choice((0.7, 1.5, 4.0))
-    if not never_ends and random.random() < 0.7:
-        timeout = None
+    needs_time = never_ends or random.random() < 0.3
+    timeout = random.choice((0.7, 1.5, 4.0)) if needs_time else None
     return tuple(
         replace(
             child,

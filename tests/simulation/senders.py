@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from random import Random
 from typing import Any
 from unittest import mock
@@ -223,6 +224,8 @@ class Sender:
 
     async def _pause_before_first_news(self, plan: Plan) -> float:
         """Seconds until the moment at which it matters most."""
+        if plan.moment == -inf:
+            return 0.0
         for _ in range(LOOKS_BEFORE_A_CANCEL):
             pause = Handling.oracle.fan_out.seconds_until(plan)
             if pause is not None:
