@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 MAP, ITEM = "map", "item "
 WORK, FIRST = "work", "first"
-"""The titles of races: of two steps, and of something and a sleep."""
+"""The titles of races: of some steps, and of something and a sleep."""
 EARLY, AGAIN, NAP = "early", "again", "nap"
-LEFT, RIGHT = "left", "right"
+ARMS = LEFT, RIGHT, IDLE = "left", "right", "idle"
 MOST_REMINDERS = 2
 TOO_SLOW, FAILED = "too slow", "failed"
 """What a handler says of a child that lost a race, and of an item."""
@@ -79,7 +79,7 @@ def races_of(plan: Plan) -> Iterator[RaceOf]:
     """The races of a plan, in their order; some may not come about."""
     nap = step_id(NAP)
     if plan.kind == "raced":
-        yield RaceOf(step_id(WORK), {0: step_id(LEFT), 1: step_id(RIGHT)})
+        yield RaceOf(step_id(WORK), dict(enumerate(map(step_id, ARMS))))
         yield RaceOf(step_id(FIRST), {EARLY: step_id(EARLY), NAP: nap})
     elif plan.kind == "hasty":
         (child,) = plan.offspring()
@@ -300,7 +300,7 @@ class FanOutOracle:
             # Of what was written in one batch, or was there from the start of the
             # attempt, it knows both.
             both = other_at == at or max(other_at, at) <= claimed_at
-            if both and other["finishedAt"] < first["finishedAt"]:
+            if both and other["timestamp"] < first["timestamp"]:
                 oracle.violated(f"{winner!r} wins, {name!r} was recorded first", id_)
             if at > claimed_at >= other_at:
                 oracle.violated(f"{winner!r} wins, {name!r} was there before", id_)

@@ -168,7 +168,8 @@ def make_plans(random: Random, count: int) -> list[Plan]:
 
 def _make_plan(random: Random, id: str) -> Plan:
     # Most of what can go wrong between executions takes more than one thing.
-    kind = random.choice([*(each for each in KINDS if each not in CHILDREN), "parent"])
+    own = (each for each in KINDS if each not in CHILDREN)
+    kind = random.choice([*own, "parent", "raced"])
     is_asked = kind == "asked"
     plan = Plan(
         id=id,
