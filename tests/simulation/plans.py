@@ -169,7 +169,7 @@ def make_plans(random: Random, count: int) -> list[Plan]:
 def _make_plan(random: Random, id: str) -> Plan:
     # Most of what can go wrong between executions takes more than one thing.
     own = (each for each in KINDS if each not in CHILDREN)
-    kind = random.choice([*own, "parent", "raced"])
+    kind = random.choice([*own, "parent", "slept", "raced", "mapped"])
     is_asked = kind == "asked"
     plan = Plan(
         id=id,
@@ -200,7 +200,8 @@ def _fanned_out(random: Random, plan: Plan) -> Plan:
             is_keyed=random.random() < 0.5,
             concurrency=random.choice((2, 3)),
             # So that it is often in the middle when its worker is gone.
-            seconds=random.choice((0.1, 0.5, 0.8)),
+            seconds=random.choice((0.3, 0.6, 1.0)),
+            delay=0.0,
         )
     if plan.kind == "crowd":
         return replace(
