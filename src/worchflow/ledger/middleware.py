@@ -9,11 +9,12 @@ from collections import defaultdict
 from dataclasses import asdict, is_dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 from typing_extensions import override
 
-from ..definitions.calls import StepCall
+from ..definitions.calls import RaceCall, StepCall
 from ..definitions.context import through
 from ..definitions.middleware import Middleware
 from ..foundations.ids import step_id
@@ -22,7 +23,7 @@ from .writing import Ledger
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from pathlib import Path
 
     from ..definitions.calls import NamedCall, StepRunner
@@ -87,13 +88,20 @@ class _LedgerRunner:
         self._tell = attempt.tell
         self._runner = runner
         self._uses: dict[str, int] = defaultdict(int)
+        self._told_of: WeakKeyDictionary[object, tuple[str, Any]] = WeakKeyDictionary()
+        """The step that a handed out coroutine is of, and the runner's own of it."""
 
     def run(self, call: NamedCall) -> Coroutine[Any, Any, Any]:
         """As `StepRunner.run`."""
+        if isinstance(call, RaceCall):
+            return self._race(call)
         if not isinstance(call, StepCall):
             return self._runner.run(call)  # It has no effect of its own.
         step = self._name(call)
-        return self._acked(step, self._runner.run(self._told(call, step)))
+        run = self._runner.run(self._told(call, step))
+        acked = self._acked(step, run)
+        self._told_of[acked] = step, run
+        return acked
 
     def run_blocking(self, call: NamedCall) -> Any:
         """As `StepRunner.run_blocking`."""
@@ -122,6 +130,30 @@ class _LedgerRunner:
         value = await run
         self._tell(Kind.ACKED, step, digest(value))
         return value
+
+    def _race(self, call: RaceCall) -> Coroutine[Any, Any, Any]:
+        """A race of the runner's own coroutines: it knows no others."""
+        steps: list[str | None] = []
+        arms: list[Any] = []
+        for arm in call.arms:
+            step, run = None, arm
+            if inspect.iscoroutine(arm):
+                step, run = self._told_of.pop(arm, (None, arm))
+                if run is not arm:
+                    arm.close()
+            steps.append(step)
+            arms.append(run)
+        names = range(len(arms)) if call.names is None else call.names
+        run = self._runner.run(replace(call, arms=tuple(arms)))
+        return self._acked_first(dict(zip(names, steps, strict=True)), run)
+
+    async def _acked_first(
+        self, steps: Mapping[Any, str | None], run: Coroutine[Any, Any, Any]
+    ) -> Any:
+        name, value = await run
+        if (step := steps[name]) is not None:
+            self._tell(Kind.ACKED, step, digest(value))
+        return name, value
 
     def _name(self, call: StepCall) -> str:
         """The title and the beginning of the id: two steps may share a title."""
