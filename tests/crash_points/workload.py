@@ -113,8 +113,10 @@ def make_app(backend: Backend, ledger: Ledger, mended: Path) -> Worchflow[Any]:
             raise Broken
         if kind == "mended" and not is_mended(mended, kind):
             raise NonRetryable("not mended yet")
-        if kind in ("slept", "told", "asked", "sent", "family", "raced"):
+        if kind in ("slept", "told", "asked", "sent", "family"):
             value = await _waited(ctx, value)
+        if kind == "raced":
+            value = await _raced(ctx)
         if kind == "many":
             value = await _many(ctx, ledger, value)
         if kind == "stopped":
@@ -180,16 +182,6 @@ async def _waited(ctx: Context[Work], value: int) -> int:
         of = ctx.execution_id
         await ctx.step.send("Pass on", Passed(of=of, value=value))
         return (await ctx.step.wait_for_event("Passed", Passed, key=of)).value
-    if ctx.data.kind == "raced":
-        # After a crash both may have ended, and what lost may have taken the event.
-        _, news = await ctx.step.race(
-            "First",
-            event=ctx.step.wait_for_event("Early", NEWS, key=ctx.execution_id),
-            late=ctx.step.sleep("Late", RACE_NAP),
-        )
-        if news is not None:
-            return news
-        return await ctx.step.wait_for_event("After all", NEWS, key=ctx.execution_id)
     if ctx.data.kind == "family":
         before = value - 1
         started = await ctx.step.start("Start", Child(number=before, fails=False))
@@ -202,6 +194,19 @@ async def _waited(ctx: Context[Work], value: int) -> int:
     await ctx.step.sleep("Nap", NAP)
     await ctx.step.sleep("Nap", NAP)
     return value
+
+
+async def _raced(ctx: Context[Work]) -> int:
+    """Wait for an event, and once more if a sleep was over before.
+
+    After a crash both may have ended, and what lost may have taken the event.
+    """
+    early = ctx.step.wait_for_event("Early", NEWS, key=ctx.execution_id)
+    late = ctx.step.sleep("Late", RACE_NAP)
+    _, news = await ctx.step.race("First", event=early, late=late)
+    if isinstance(news, int):
+        return news
+    return await ctx.step.wait_for_event("After all", NEWS, key=ctx.execution_id)
 
 
 async def _many(ctx: Context[Work], ledger: Ledger, value: int) -> int:
