@@ -1,4 +1,4 @@
-"""Twelve executions that make every store call, and what each has to end with."""
+"""Fourteen executions that make every store call, and what each has to end with."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ QUARANTINE_AFTER = 1
 """Deaths: the orphan's first one leaves it to the quarantine slot."""
 PARK_FOR = 0.05
 """Seconds after which what waits longer is suspended."""
+RACE_NAP = 3.0
+"""Seconds in which an event wins a race that is there from the start, unless something
+breaks: then the time may be over before anybody looks again."""
 NAP = 1.0
 """Seconds that one sleeps, twice: much longer, however slow the machine is."""
 AT_ONCE = 0.001
@@ -53,6 +56,8 @@ ENDS: dict[str, tuple[str, Any]] = {
     "asked": ("completed", 102),
     "sent": ("completed", 112),
     "family": ("completed", 122),
+    "many": ("completed", 132),
+    "raced": ("completed", 142),
 }
 """How each execution has to end, and with what."""
 
@@ -110,6 +115,10 @@ def make_app(backend: Backend, ledger: Ledger, mended: Path) -> Worchflow[Any]:
             raise NonRetryable("not mended yet")
         if kind in ("slept", "told", "asked", "sent", "family"):
             value = await _waited(ctx, value)
+        if kind == "raced":
+            value = await _raced(ctx)
+        if kind == "many":
+            value = await _many(ctx, value)
         if kind == "stopped":
             return await ctx.step.run("Wait to be stopped", wait)
         return await ctx.step.run(f"Second of {kind}", second, value)
@@ -187,6 +196,34 @@ async def _waited(ctx: Context[Work], value: int) -> int:
     return value
 
 
+async def _raced(ctx: Context[Work]) -> int:
+    """Wait for an event, and once more if a sleep was over before.
+
+    After a crash both may have ended, and what lost may have taken the event.
+    """
+    early = ctx.step.wait_for_event("Early", NEWS, key=ctx.execution_id)
+    late = ctx.step.sleep("Late", RACE_NAP)
+    _, news = await ctx.step.race("First", event=early, late=late)
+    if isinstance(news, int):
+        return news
+    return await ctx.step.wait_for_event("After all", NEWS, key=ctx.execution_id)
+
+
+async def _many(ctx: Context[Work], value: int) -> int:
+    """Do a step for each of two, and invoke two children."""
+
+    async def item(number: int) -> int:
+        return number + 1
+
+    numbers = [value - 2, value - 1]
+    items = await ctx.step.map("Map", item, numbers, concurrency=1)
+    children = [Child(number=number - 1, fails=False) for number in items]
+    values = await ctx.step.invoke_many("Invoke many", children)
+    if values != items:
+        raise NonRetryable(f"the children gave {values}, not {items}")
+    return values[-1]
+
+
 class Driver:
     """Sends, cancels, mends and reads. A second one continues where a first died."""
 
@@ -232,6 +269,7 @@ class Driver:
         for kind in ENDS:
             if kind != "orphan":
                 await self._send(kind)
+        await self._tell("raced", 141)
         # It is not suspended, so nothing depends on when that is.
         await insist(lambda: self._backend.waits.wake([self._id("never")]))
         await insist(lambda: self._backend.waits.wakeups(self._id("never")))
@@ -245,8 +283,8 @@ class Driver:
         page = await insist(lambda: self._client.list(limit=2 * len(ENDS)))
         # And what they have sent and started, once.
         others = {each.id for each in page.items} - set(map(self._id, ENDS))
-        assert len(page.items) == len(ENDS) + 3
-        assert [len(each) for each in others] == 3 * [32]
+        assert len(page.items) == len(ENDS) + 5
+        assert [len(each) for each in others] == 5 * [32]
 
     def _id(self, kind: str) -> str:
         return f"{self._prefix}.{kind}"
@@ -273,7 +311,8 @@ class Driver:
                 live = True
                 await self._mend(kind)
             elif kind == "told" and execution.status == "waiting":
-                await self._tell()
+                await self._tell("told", 91)
+                await insist(lambda: self._backend.events.prune(3600, 1))
             elif kind == "asked" and execution.status == "waiting":
                 await self._answer()
             elif kind == "stopped" and self._waits(execution):
@@ -287,11 +326,10 @@ class Driver:
             for line in read(self._ledger.path)[0]
         )
 
-    async def _tell(self) -> None:
-        """Emit what an execution waits for; it is suspended, until it is told."""
-        id_ = self._id("told")
-        await insist(lambda: self._client.emit(NEWS(91), key=id_, id=f"{id_}.news"))
-        await insist(lambda: self._backend.events.prune(3600, 1))
+    async def _tell(self, kind: str, value: int) -> None:
+        """Emit what an execution waits for."""
+        id_ = self._id(kind)
+        await insist(lambda: self._client.emit(NEWS(value), key=id_, id=f"{id_}.news"))
 
     async def _answer(self) -> None:
         """Complete what an execution waits for; it is suspended until then."""

@@ -82,10 +82,10 @@ class Parenting(Handling):
     async def _start(self, child: Offspring) -> ChildHandle[Any]:
         handle = await self.ctx.step.start(
             child.title,
-            _message_of(child),
+            message_of_child(child),
             on_parent_end="leave" if child.leaves else "cancel",
         )
-        self.oracle.children.was_started(self.ctx.execution_id, child.title, handle.id)
+        self.oracle.children.was_started(self.ctx.execution_id, child, handle.id)
         return handle
 
     async def _group(self, group: list[Offspring], started: Started) -> list[Any]:
@@ -99,27 +99,36 @@ class Parenting(Handling):
         return values
 
     async def _given(self, child: Offspring, started: Started) -> Any:
-        children = self.oracle.children
         try:
             value = await self._result(child, started)
         except (ExecutionFailed, ExecutionCancelled, TimeoutError) as error:
-            late = isinstance(error, TimeoutError)
-            word = LATE if late else word_for(isinstance(error, ExecutionFailed))
-            children.was_refused(self.ctx, child, word)
+            word = self._word(child, error)
             if not self._plan.catches:
                 raise
             return word
-        children.was_given(self.ctx, child, value)
+        return self._value(child, value)
+
+    def _value(self, child: Offspring, value: Any) -> Any:
+        """What a child gave."""
+        self.oracle.children.was_given(self.ctx, child, value)
         return value
+
+    def _word(self, child: Offspring, error: Exception) -> str:
+        """What is said of a child that gave nothing."""
+        late = isinstance(error, TimeoutError)
+        word = LATE if late else word_for(isinstance(error, ExecutionFailed))
+        self.oracle.children.was_refused(self.ctx, child, word)
+        return word
 
     async def _result(self, child: Offspring, started: Started) -> Any:
         if child.is_started:
             return await started[child.title].result(timeout=child.timeout)
-        step, message = self.ctx.step, _message_of(child)
+        step, message = self.ctx.step, message_of_child(child)
         return await step.invoke(child.title, message, timeout=child.timeout)
 
 
-def _message_of(child: Offspring) -> Any:
+def message_of_child(child: Offspring) -> Any:
+    """What starts a child."""
     plan = child.plan
     return FAMILY[plan.kind](failures=plan.failures, seconds=plan.seconds)
 

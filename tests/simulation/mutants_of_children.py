@@ -107,7 +107,7 @@ def _parent_not_looked_at() -> list[Change]:
 def _failure_of_an_earlier_life() -> list[Change]:
     async def find(self: Any, child_id: str) -> Any:
         attempt = self._attempt
-        return await attempt.journal.find_child(
+        return await attempt.calls.find_child(
             attempt.open_children, child_id, self.call.title
         )
 

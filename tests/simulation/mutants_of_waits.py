@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.simulation.mutant import Change, Mutant
-from worchflow.engine import journal, wakeups
+from worchflow.engine import journal, store_calls, wakeups
 from worchflow.model.waits import StoredWait
 from worchflow.storage.redis_mongo import events, suspension_update, wake_ups
 
@@ -35,7 +35,7 @@ def _only_what_is_suspended_is_woken() -> list[Change]:
 
 
 def _log_read_before_the_wait_is_stored() -> list[Change]:
-    add, find = journal.Journal.add_wait, journal.Journal.find_event
+    add, find = journal.Journal.add_wait, store_calls.StoreCalls.find_event
     looks: dict[tuple[int, str], Any] = {}
 
     async def add_wait(self: Any, wait: Any) -> Any:
@@ -47,33 +47,36 @@ def _log_read_before_the_wait_is_stored() -> list[Change]:
                 token=0,
                 event=wait.event,
             )
-            looks[id(self), wait.step_id] = await find(self, unstored, ())
+            calls = self._calls
+            looks[id(calls), wait.step_id] = await find(calls, unstored, (), ())
         return await add(self, wait)
 
-    async def find_event(self: Any, wait: Any, passed: Any) -> Any:
+    async def find_event(self: Any, wait: Any, passed: Any, left_out: Any) -> Any:
         early = looks.pop((id(self), wait.step_id), None)
         if early is not None:
             return replace(early, left=wait.left)
-        return await find(self, wait, passed)
+        return await find(self, wait, passed, left_out)
 
     return [
         (journal.Journal, "add_wait", add_wait),
-        (journal.Journal, "find_event", find_event),
+        (store_calls.StoreCalls, "find_event", find_event),
     ]
 
 
 def _timed_out_without_a_look() -> list[Change]:
-    real = journal.Journal.find_event
+    real = store_calls.StoreCalls.find_event
 
-    async def find_event(self: Any, wait: Any, passed: Any) -> Any:
-        look = await real(self, wait, passed)
+    async def find_event(self: Any, wait: Any, passed: Any, left_out: Any) -> Any:
+        look = await real(self, wait, passed, left_out)
         return replace(look, event=None) if look.left == 0 else look
 
-    return [(journal.Journal, "find_event", find_event)]
+    return [(store_calls.StoreCalls, "find_event", find_event)]
 
 
 def _event_taken_twice() -> list[Change]:
-    async def take(self: Any, claim: Any, step_id: str, event_id: str) -> bool:
+    async def take(
+        self: Any, claim: Any, step_id: str, event_id: str, left_out: Any
+    ) -> bool:
         return True
 
     return [(events.Events, "take", take)]

@@ -16,8 +16,9 @@ from tests.simulation.mongo_values import Document
 from tests.simulation.network import Network
 from tests.simulation.oracle_of_children import ChildOracle, steps_of
 from tests.simulation.oracle_of_events import EventOracle
+from tests.simulation.oracle_of_fan_out import FanOutOracle, identity
 from tests.simulation.oracle_of_tokens import TokenOracle
-from tests.simulation.plans import KINDS, WAIT, Plan
+from tests.simulation.plans import KINDS, PARENTS, WAIT, Plan
 from tests.simulation.processes import Process, World
 from worchflow.foundations.ids import step_id
 from worchflow.model.records import TERMINAL, ExecutionStatus
@@ -86,6 +87,7 @@ class Oracle:
         self.events = EventOracle(self)
         self.tokens = TokenOracle(self)
         self.children = ChildOracle(self)
+        self.fan_out = FanOutOracle(self)
         self.network.mongo.observe = self._written
         self.network.mongo.observe_loss = self._rolled_back
 
@@ -115,6 +117,7 @@ class Oracle:
         self._check_not_recorded(start)
         self._check_has_slept(start)
         self.children.starts(id, token)
+        self.fan_out.starts(start, self._open)
         for other in self._open:
             if (other.id, other.title, other.token) == (id, title, token):
                 self.violated(f'step "{title}" runs twice at once', id)
@@ -135,6 +138,22 @@ class Oracle:
         known = self._values.setdefault((id, title), value)
         if known != value and self.is_strict:
             self.violated(f'step "{title}" was {known!r} and is {value!r}', id)
+
+    def claimed_at(self, id: str, token: int) -> float:
+        """When a claim was made."""
+        return self._claims.get((id, token), (0.0, ""))[0]
+
+    def recorded_at(self, id: str, step: str) -> float | None:
+        """When a step was recorded; None: it is not."""
+        return self._recorded.get((id, step), (None, 0))[0]
+
+    def open_starts(self, id: str, token: int) -> list[str]:
+        """The titles of the steps whose functions run under a claim."""
+        return [
+            each.title
+            for each in self._open
+            if (each.id, each.token) == (id, token) and each.process.is_alive
+        ]
 
     def life_of_claim(self, id: str, token: int) -> int:
         """The token of the retry that a claim follows; 0: there was none."""
@@ -174,7 +193,7 @@ class Oracle:
         retries, seen_at = self._failed.get((start.id, start.title), (-1, 0.0))
         if retries == len(self._retries[start.id]) and seen_at <= claimed_at:
             self.violated(f'the failed step "{start.title}" starts again', start.id)
-        recorded = self._recorded.get((start.id, step_id(start.title)))
+        recorded = self._recorded.get((start.id, self._identity(start)))
         if recorded is None or self._counted_before(start):
             return
         at, token = recorded
@@ -186,11 +205,14 @@ class Oracle:
     def _counted_before(self, start: Start) -> bool:
         """Whether what is recorded counted for an attempt that has ended."""
         mongo = self.network.mongo
-        key = f"{start.id}:{step_id(start.title)}"
+        key = f"{start.id}:{self._identity(start)}"
         attempt = mongo.collection("steps").latest.get(key, {}).get("attempt")
         execution = mongo.collection("executions").latest[start.id]
         is_over = attempt is not None and attempt <= execution["attemptCount"]
         return is_over or (attempt is not None and start.id in self.retried)
+
+    def _identity(self, start: Start) -> str:
+        return identity(self.plans[start.id], start.title)
 
     def _check_has_slept(self, start: Start) -> None:
         plan = self.plans[start.id]
@@ -214,6 +236,10 @@ class Oracle:
                 self.events.wait_ends(new)
             if new is not None and new.get("kind") == "invoke":
                 self.children.recorded(new)
+            if new is not None and new.get("kind") == "race" and old is None:
+                self.fan_out.race_ends(new)
+        elif name == "takenEvents" and old is not None and new is not None:
+            self.fan_out.taken_over(old, new)
         elif name == "workers" and old is not None and new is not None:
             self._worker_changes(key, old, new)
 
@@ -300,6 +326,7 @@ class Oracle:
         self._claims[key, new["token"]] = (self.world.now, new["owner"])
         self._lives[key, new["token"]] = new.get("retryToken", 0)
         self.children.claimed(key, new)
+        self.fan_out.claimed(self.plans[key], old)
         self.counts["claims"] += 1
 
     def _release(self, key: str, old: Document, new: Document) -> None:
@@ -326,8 +353,9 @@ class Oracle:
         steps = self.network.mongo.collection("steps")
         plan = self.plans[key]
         wanted = {step_id(title): title for title in KINDS[plan.kind].titles}
-        for child in plan.offspring():
+        for child in plan.offspring() if plan.kind != "hasty" else ():
             wanted |= dict.fromkeys(steps_of(child), child.title)
+        wanted |= self.fan_out.wanted(plan)
         for step, title in wanted.items():
             if steps.committed(f"{key}:{step}") is None:
                 self.violated(f'it completes before step "{title}" is recorded', key)
@@ -382,7 +410,7 @@ class Oracle:
                 self.violated("it is given up as poison too early", plan.id)
             return
         expected, failures = kind.status, plan.failures + kind.own_failures
-        if plan.kind in ("parent", "flaky"):
+        if plan.kind in PARENTS | {"flaky"}:
             expected, failures = self.children.expected(plan, document)
         if status != expected:
             self.violated(f"it is {status}: {document.get('error')}", plan.id)
@@ -403,8 +431,9 @@ class Oracle:
             steps.get(f"{plan.id}:{step_id(title)}", {}).get("result")
             for title in KINDS[plan.kind].titles
         ]
-        if plan.kind == "parent":
+        if plan.kind in ("parent", "crowd"):
             recorded[1:1] = self.children.outcomes(plan)
+        recorded = self.fan_out.recorded(plan, recorded)
         result = json.loads(result) if isinstance(result, str) else result
         if result != recorded:
             self.violated(f"the result is {result}, recorded is {recorded}", plan.id)

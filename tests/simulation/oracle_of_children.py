@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.plans import Offspring, Plan
 from worchflow.engine.child_outcomes import CANCELLED, FAILED, TIMED_OUT
 from worchflow.engine.operations.invoke import RESULT
-from worchflow.foundations.ids import part_id, step_id
+from worchflow.foundations.ids import part_id
 from worchflow.model.records import SUSPENDED, TERMINAL
 
 if TYPE_CHECKING:
@@ -48,17 +48,15 @@ def word_for(has_failed: bool) -> str:
 
 def steps_of(child: Offspring) -> Iterator[str]:
     """The ids of the steps that a completed parent has of a child."""
-    own = step_id(child.title)
     if child.is_started or child.is_awaited:
-        yield own
+        yield child.step
     if child.is_started and child.is_awaited:
-        yield part_id(own, RESULT)
+        yield part_id(child.step, RESULT)
 
 
 def outcome_step(child: Offspring) -> str:
     """The id of the step that is a child's outcome."""
-    own = step_id(child.title)
-    return part_id(own, RESULT) if child.is_started else own
+    return part_id(child.step, RESULT) if child.is_started else child.step
 
 
 class ChildOracle:
@@ -69,6 +67,8 @@ class ChildOracle:
         self._child_of: dict[tuple[str, str, str], str] = {}
         """By the parent, its life and its step."""
         self._of: defaultdict[str, list[str]] = defaultdict(list)
+        self.inserted_at: dict[str, float] = {}
+        """When each was started."""
         self._ends: defaultdict[str, list[tuple[int, str, int]]] = defaultdict(list)
         """Of each execution: the token, the status and the parent's token of each."""
         self._waiting: dict[tuple[str, int], Process] = {}
@@ -88,11 +88,11 @@ class ChildOracle:
         """Whether an execution was retried."""
         return "retryToken" in self._execution(id)
 
-    def was_started(self, id: str, title: str, child_id: str) -> None:
+    def was_started(self, id: str, child: Offspring, child_id: str) -> None:
         """A handler was given the handle of a child."""
-        known = self._known(id, title)
+        known = self.known(id, child)
         if known != child_id:
-            self._oracle.violated(f"child {title} is {child_id}, stored is {known}", id)
+            self._oracle.violated(f"{child.title} is {child_id}, stored is {known}", id)
 
     def waits(self, process: Process, ctx: Context[Any]) -> None:
         """A handler begins to wait for children."""
@@ -107,7 +107,7 @@ class ChildOracle:
         oracle, id_ = self._oracle, ctx.execution_id
         oracle.counts["results of children"] += 1
         oracle.saw(id_, child.title, repr(value))
-        stored = self._execution(self._known(id_, child.title))
+        stored = self._execution(self.known(id_, child))
         if (stored.get("status"), stored.get("result")) != ("completed", value):
             shown = (stored.get("status"), stored.get("result"))
             oracle.violated(f"{child.title} gave {value!r}, stored is {shown}", id_)
@@ -120,7 +120,7 @@ class ChildOracle:
                 oracle.violated(f"{child.title} times out, and has all the time", id_)
             return
         life = oracle.life_of_claim(id_, ctx.token)
-        ends = self._ends[self._known(id_, child.title)]
+        ends = self._ends[self.known(id_, child)]
         if not any(token >= life and status == word for _, status, token in ends):
             oracle.violated(
                 f"{child.title} {word} in no life from token {life} on: {ends}", id_
@@ -138,8 +138,9 @@ class ChildOracle:
             oracle.violated(f"step {place[2]} starts {id} as well", parent["id"])
         plan = oracle.plans.get(parent["id"])
         for child in plan.offspring() if plan else ():
-            if step_id(child.title) == parent["stepId"]:
+            if child.step == parent["stepId"]:
                 oracle.plans[id] = replace(child.plan, id=id)
+                self.inserted_at.setdefault(id, oracle.world.now)
                 if id not in self._of[parent["id"]]:
                     self._of[parent["id"]].append(id)
                 if bool(parent.get("leaves")) != child.leaves:
@@ -204,7 +205,7 @@ class ChildOracle:
         for child in oracle.plans[id_].offspring():
             if outcome_step(child) != step["stepId"]:
                 continue
-            document = self._execution(self._known(id_, child.title))
+            document = self._execution(self.known(id_, child))
             ended = document.get("finishedAt")
             if wait is None or ended is None or document["status"] != "completed":
                 return
@@ -213,7 +214,12 @@ class ChildOracle:
                     f"{child.title} had ended before its time was over", id_
                 )
 
-    # -- what clients ask
+    # -- what clients and the other oracles ask
+
+    def known(self, id: str, child: Offspring) -> str:
+        """The id of a child; there is only one life of each execution."""
+        life = self._execution(id).get("nonce", "")
+        return self._child_of.get((id, life, child.step), "")
 
     def of(self, id: str) -> list[str]:
         """The children of an execution, so far."""
@@ -233,6 +239,8 @@ class ChildOracle:
         """The status of an execution that has ended, and its attempts that failed."""
         if plan.kind == "flaky":
             return ("completed", 0) if "retryToken" in document else ("failed", 1)
+        if plan.kind == "hasty" and not self._oracle.fan_out.is_won_by_child(plan):
+            return ("completed", plan.failures)
         return ("failed", 1) if self._uncaught(plan) else ("completed", plan.failures)
 
     def outcomes(self, plan: Plan) -> list[Any]:
@@ -281,6 +289,8 @@ class ChildOracle:
                 oracle.violated("it is cancelled for an end before it was started", id)
             if _is_apart(parent):
                 oracle.violated("it leaves, and is cancelled with its parent", id)
+        elif reason.startswith("another was first in race"):
+            oracle.fan_out.lost(parent["id"], parent["stepId"])
         elif not reason.startswith("its parent waited") and id not in oracle.cancelled:
             oracle.violated(f"nobody cancelled it: {reason}", id)
         oracle.cancelled.add(id)
@@ -319,11 +329,6 @@ class ChildOracle:
             for child in plan.offspring()
             if child.is_awaited
         )
-
-    def _known(self, id: str, title: str) -> str:
-        """The child of a step; there is only one life of each execution."""
-        life = self._execution(id).get("nonce", "")
-        return self._child_of.get((id, life, step_id(title)), "")
 
     def _step(self, id: str, step: str) -> Document:
         steps = self._oracle.network.mongo.collection("steps").latest

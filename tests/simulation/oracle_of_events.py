@@ -54,7 +54,12 @@ class EventOracle:
             return
         deadline = wait["deadline"]
         taken = mongo.collection("takenEvents").latest.values()
-        gone = {each["eventId"] for each in taken if each["executionId"] == id_}
+        losers = self._oracle.fan_out.losers(id_)
+        gone = {
+            each["eventId"]
+            for each in taken
+            if each["executionId"] == id_ and each["stepId"] not in losers
+        }
         latest = deadline - timedelta(seconds=PRIMARIES_DIFFER)
         for value, at in self._emitted[id_]:
             event_id = f"{id_}-{value.split()[1]}"

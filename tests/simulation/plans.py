@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from random import Random
 from typing import Literal, TypeAlias
+
+from worchflow.foundations.ids import part_id, step_id
 
 CLIENTS = 2
 MANAGER, CLERK = "manager", "clerk"
 """Whom an execution asks: the clerk's time is limited, the manager's is not."""
-NAP = frozenset({"slept", "told", "asked"})
+NAP = frozenset({"slept", "told", "asked", "raced", "hasty", "reminded"})
 """The kinds of executions that wait for some time."""
-WAIT = NAP | {"parent", "deaf"}
+PARENTS = frozenset({"parent", "crowd", "hasty"})
+"""The kinds of executions that have children."""
+WAIT = NAP | PARENTS | {"deaf"}
 """The kinds of executions that wait."""
+CROWD = "crowd"
+"""The title of the step that many children are parts of."""
 DIE_SHARE = 0.25
 """Of the events and answers those whose client dies once they are accepted."""
 DEAF_SHARE = 0.1
@@ -64,7 +71,18 @@ class Plan:
     children: tuple[tuple[Offspring, ...], ...] = ()
     """Those that it awaits one after the other, or side by side."""
     catches: bool = False
-    """Whether it goes on where a child fails."""
+    """Whether it goes on where a child fails, or an item; whether what it waits for
+    after a lost race is waited for in vain at some time."""
+    items: int = 0
+    """How many it does something for."""
+    unlucky: tuple[int, ...] = ()
+    """Items that fail as long as its attempts do; each time where it catches that."""
+    is_keyed: bool = False
+    """Whether its items have keys, and come in another order each time."""
+    concurrency: int | None = None
+    moment: float = 0.0
+    """Seconds after the end of its nap at which its first event is emitted; -inf: at
+    once."""
 
     def offspring(self) -> Iterator[Offspring]:
         """All of its children."""
@@ -84,6 +102,15 @@ class Offspring:
     """With `start`, before any is awaited; else it is invoked."""
     is_awaited: bool = True
     leaves: bool = False
+    place: int | None = None
+    """Among those that one step invokes."""
+
+    @property
+    def step(self) -> str:
+        """The identity of the step that starts it."""
+        if self.place is None:
+            return step_id(self.title)
+        return part_id(step_id(CROWD), f"[{self.place}]")
 
 
 @dataclass(frozen=True)
@@ -109,6 +136,11 @@ KINDS = {
     "told": Kind(("one", "other", "after")),
     "asked": Kind(("mail", MANAGER, CLERK, "after")),
     "parent": Kind(("before", "after")),
+    "mapped": Kind(("after",)),
+    "crowd": Kind(("before", "after")),
+    "raced": Kind(("after",)),
+    "hasty": Kind(("before", "after")),
+    "reminded": Kind(("mail", MANAGER, "after")),
     "quick": Kind(("work", "finish")),
     "bad": Kind(("work",), status="failed", own_failures=1),
     "flaky": Kind(("work", "finish")),
@@ -120,6 +152,7 @@ KINDS_OF_CHILDREN = (
     *("quick", "quick", "quick", "bad", "flaky", "flaky", "deaf", "deaf", "parent"),
 )
 GRANDCHILDREN = ("quick", "quick", "flaky", "deaf")
+KINDS_OF_A_CROWD = (*("quick", "quick", "quick"), *("flaky", "bad", "deaf"))
 CATCH_SHARE = 0.5
 """Of the parents."""
 NAPS = (0.3, 1.5, 4.0)
@@ -135,9 +168,10 @@ def make_plans(random: Random, count: int) -> list[Plan]:
 
 def _make_plan(random: Random, id: str) -> Plan:
     # Most of what can go wrong between executions takes more than one thing.
-    kind = random.choice([*(each for each in KINDS if each not in CHILDREN), "parent"])
+    own = (each for each in KINDS if each not in CHILDREN)
+    kind = random.choice([*own, "parent", "slept", "raced", "mapped"])
     is_asked = kind == "asked"
-    return Plan(
+    plan = Plan(
         id=id,
         kind=kind,
         failures=random.choice((0, 0, 0, 1, 2)),
@@ -149,6 +183,86 @@ def _make_plan(random: Random, id: str) -> Plan:
         answers=_make_answers(random, id, nap) if is_asked else (),
         children=make_children(random) if kind == "parent" else (),
         catches=random.random() < CATCH_SHARE,
+    )
+    return _fanned_out(random, plan)
+
+
+def _fanned_out(random: Random, plan: Plan) -> Plan:
+    """With what it does side by side, or what it is the first of several for."""
+    if plan.kind == "mapped":
+        count = random.randint(4, 7)
+        return replace(
+            plan,
+            items=count,
+            unlucky=tuple(
+                sorted(random.sample(range(count), random.choice((0, 1, 2))))
+            ),
+            is_keyed=random.random() < 0.5,
+            concurrency=random.choice((2, 3)),
+            # So that it is often in the middle when its worker is gone.
+            seconds=random.choice((0.3, 0.6, 1.0)),
+            delay=0.0,
+        )
+    if plan.kind == "crowd":
+        return replace(
+            plan,
+            children=(_make_crowd(random),),
+            concurrency=random.choice((None, None, 1, 2)),
+        )
+    if plan.kind == "hasty":
+        child = _make_child(random, "child 0", (*GRANDCHILDREN, "bad", "parent"))
+        rival = replace(
+            child,
+            is_started=False,
+            is_awaited=True,
+            leaves=False,
+            timeout=random.choice((None, child.timeout)),
+        )
+        return replace(plan, children=((rival,),), seconds=min(plan.seconds, 1.0))
+    if plan.kind == "raced":
+        news = random.choice((1, 1, 2))
+        return _against_a_nap(random, replace(plan, news=news))
+    if plan.kind == "reminded":
+        nap = max(0.7, plan.nap)
+        # Some at about the moment in which it is reminded.
+        moment = random.uniform(*random.choice(((nap, nap + 0.2), (0.0, 2 * nap))))
+        answers = _make_answers_at(random, plan.id, MANAGER, moment)
+        return replace(plan, nap=nap, answers=tuple(answers))
+    return plan
+
+
+def _against_a_nap(random: Random, plan: Plan) -> Plan:
+    """With a nap, and when the event comes that has to come before it is over."""
+    if random.random() < 0.6:
+        # It is there from the start; a nap of a few calls of the stores is over while
+        # it is taken.
+        seconds = random.choice((0.1, 0.5))
+        nap = random.uniform(0.0, random.choice((0.03, 0.15)))
+        return replace(plan, nap=nap, moment=-inf, seconds=seconds)
+    nap = random.choice(NAPS)
+    moment = random.uniform(*random.choice(((-0.1, 0.3), (-nap, 0.0))))
+    return replace(plan, nap=nap, moment=moment)
+
+
+def _make_crowd(random: Random) -> tuple[Offspring, ...]:
+    """Children that one step invokes: all have the same time."""
+    children = [
+        _make_child(random, f"child {number}", KINDS_OF_A_CROWD)
+        for number in range(random.randint(2, 4))
+    ]
+    never_ends = any(each.plan.kind == "deaf" for each in children)
+    needs_time = never_ends or random.random() < 0.3
+    timeout = random.choice((0.7, 1.5, 4.0)) if needs_time else None
+    return tuple(
+        replace(
+            child,
+            is_started=False,
+            is_awaited=True,
+            leaves=False,
+            timeout=timeout,
+            place=place,
+        )
+        for place, child in enumerate(children)
     )
 
 
@@ -163,19 +277,24 @@ def _make_answers(random: Random, id: str, nap: float) -> tuple[Answer, ...]:
             moment = random.uniform(
                 *random.choice((*3 * [just_before], around, before))
             )
-        for client in random.sample(range(CLIENTS), random.choice((0, 1, 2, 2))):
-            apart = random.choice((0.0, 0.0, random.uniform(-0.1, 0.1)))
-            answers.append(
-                Answer(
-                    title=title,
-                    client=client,
-                    text=f"the {title}'s answer to {id} by client-{client}",
-                    moment=moment + apart,
-                    fate=_fate(random),
-                    gives_up=random.random() < GIVE_UP_SHARE,
-                )
-            )
+        answers += _make_answers_at(random, id, title, moment)
     return tuple(answers)
+
+
+def _make_answers_at(
+    random: Random, id: str, title: str, moment: float
+) -> Iterator[Answer]:
+    """Up to two different answers at about one moment."""
+    for client in random.sample(range(CLIENTS), random.choice((0, 1, 2, 2))):
+        apart = random.choice((0.0, 0.0, random.uniform(-0.1, 0.1)))
+        yield Answer(
+            title=title,
+            client=client,
+            text=f"the {title}'s answer to {id} by client-{client}",
+            moment=moment + apart,
+            fate=_fate(random),
+            gives_up=random.random() < GIVE_UP_SHARE,
+        )
 
 
 def make_children(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from random import Random
 from typing import Any
 from unittest import mock
@@ -13,7 +14,14 @@ from tests.simulation.answering import Answering
 from tests.simulation.drivers import backend_on
 from tests.simulation.handling import NEWS, Handling
 from tests.simulation.network import LoopBinding, Network
-from tests.simulation.plans import CLIENTS, DIE_SHARE, MOST_ANSWER_SECONDS, WAIT, Plan
+from tests.simulation.plans import (
+    CLIENTS,
+    DIE_SHARE,
+    MOST_ANSWER_SECONDS,
+    PARENTS,
+    WAIT,
+    Plan,
+)
 from tests.simulation.processes import Process
 from tests.simulation.workload import message_of
 from worchflow import WorchflowClient
@@ -34,6 +42,10 @@ SUSPENDED_AS = {
     "told": ExecutionStatus.WAITING,
     "asked": ExecutionStatus.WAITING,
     "parent": ExecutionStatus.WAITING,
+    "crowd": ExecutionStatus.WAITING,
+    "raced": ExecutionStatus.WAITING,
+    "hasty": ExecutionStatus.WAITING,
+    "reminded": ExecutionStatus.WAITING,
 }
 MOST_NEWS_SECONDS = 5.0
 """Seconds after its acceptance within which the events of an execution are emitted."""
@@ -85,7 +97,7 @@ class Sender:
                 await asyncio.sleep(random.uniform(0.0, 0.4))
                 oracle.plans[plan.id] = plan
                 tasks.create_task(self._send(plan))
-                is_parent = plan.kind == "parent"
+                is_parent = plan.kind in PARENTS
                 if random.random() < (CANCEL_SHARE_OF_PARENTS if is_parent else 0.15):
                     own = Random(random.getrandbits(64))
                     tasks.create_task(self._cancel(plan, own))
@@ -127,12 +139,12 @@ class Sender:
             await self._becomes(plan, ExecutionStatus.RETRYING)
         else:
             await asyncio.sleep(random.uniform(0.0, 4.0))
-        if plan.kind == "parent" and random.random() < ALONE_SHARE:
+        if plan.kind in PARENTS and random.random() < ALONE_SHARE:
             late = random.choice((None, random.uniform(0.3, MOST_LATE_SECONDS)))
             await self._cancel_alone(plan.id, late)
         elif not await self._have_cancelled(plan.id):
             return
-        if random.random() < (0.7 if plan.kind == "parent" else 0.4):
+        if random.random() < (0.7 if plan.kind in PARENTS else 0.4):
             await asyncio.sleep(random.uniform(0.0, 2.0))
             await self._retry(plan.id)
 
@@ -178,6 +190,10 @@ class Sender:
             if not children:
                 continue
             child = random.choice(children)
+            if plan.kind == "hasty" and oracle.plans[child].kind == "deaf":
+                # Its end would win the race for good: a retry of the parent then waits
+                # for it without the sleep, for ever.
+                continue
             if random.random() < 0.5:
                 await self._have_cancelled(child)
             elif oracle.plans[child].kind != "deaf":
@@ -198,6 +214,8 @@ class Sender:
         Who `dies` is gone before anybody is woken.
         """
         await self._accepted[plan.id].wait()
+        if plan.kind == "raced" and number == 0:
+            pause = await self._pause_before_first_news(plan)
         await asyncio.sleep(pause)
         if not dies:
             await self._emit(plan, number)
@@ -207,6 +225,17 @@ class Sender:
         with contextlib.suppress(StoreUnavailable):
             await self._backend.events.append(new)
             Handling.oracle.events.was_emitted(plan.id, text)
+
+    async def _pause_before_first_news(self, plan: Plan) -> float:
+        """Seconds until the moment at which it matters most."""
+        if plan.moment == -inf:
+            return 0.0
+        for _ in range(LOOKS_BEFORE_A_CANCEL):
+            pause = Handling.oracle.fan_out.seconds_until(plan)
+            if pause is not None:
+                return pause
+            await asyncio.sleep(0.1)
+        return 0.0
 
     async def _emit(self, plan: Plan, number: int) -> None:
         oracle = Handling.oracle

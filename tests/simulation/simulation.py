@@ -38,7 +38,7 @@ PATIENCE = 200.0
 """Virtual seconds afterwards in which everything has to end."""
 WORKERS = (2, 3)
 SLOTS = 2
-EXECUTIONS = (2, 7)
+EXECUTIONS = (2, 8)
 LEASE_TTL = 3.0
 TIMEOUT = 1.5
 FAST_SHARE = 0.25

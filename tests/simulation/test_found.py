@@ -27,6 +27,7 @@ class Cut(Directly):
 
     async def mongo(self, command: Document, timeout: float) -> Document:
         if self.is_cut:
+            await asyncio.sleep(0.01)
             raise AutoReconnect("connection refused")
         return await super().mongo(command, timeout)
 
@@ -58,6 +59,35 @@ async def test_a_round_that_fails_after_its_caller_left_is_not_reported() -> Non
     # As a renewal does that finds the worker dead.
     claimers.clear()
     del claim
+    gc.collect()
+    await backend.close()
+
+    assert reported == []
+
+
+async def test_an_announcement_that_fails_after_its_caller_left_is_not_reported() -> (
+    None
+):
+    reported: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    mongo = MongoServer(lambda: datetime.now(UTC).replace(tzinfo=None))
+    transport = Cut(mongo, RedisServer(lambda: 0.0))
+    backend = backend_on(transport, BackendOptions(queue_prefix="p", timeout=0.2))
+    await backend.open()
+    claim = await claimed(backend, id="parent")
+
+    transport.is_cut = True
+    # As an arm of a race that has lost.
+    announcing = asyncio.ensure_future(backend.children.announce(claim))
+    await asyncio.sleep(0)
+    announcing.cancel()
+    made = backend._open_parts.children._announced._made
+    await until(lambda: all(task is None or task.done() for task in made.values()))
+    made.clear()
+    del announcing
+    await asyncio.sleep(0)
+    transport.is_cut = False
     gc.collect()
     await backend.close()
 

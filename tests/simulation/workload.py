@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from tests.simulation.drivers import backend_on
 from tests.simulation.families import FAMILY, FUNCTIONS_OF_FAMILIES
+from tests.simulation.fanning_out import FAN_OUT, FUNCTIONS_OF_FAN_OUT
 from tests.simulation.handling import Declined, Handling
 from tests.simulation.network import LoopBinding, Network
 from tests.simulation.plans import CLERK, MANAGER, NAP, Plan
@@ -80,6 +81,7 @@ EVENTS: dict[str, Any] = {
     "told": Told,
     "asked": Asked,
     **FAMILY,
+    **FAN_OUT,
 }
 
 
@@ -183,6 +185,7 @@ Functions: TypeAlias = tuple[Any, ...]
 FUNCTIONS: Functions = (
     *(sequence, parallel, compensated, hopeless, threaded, slept, told, asked),
     *FUNCTIONS_OF_FAMILIES,
+    *FUNCTIONS_OF_FAN_OUT,
 )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 from collections import defaultdict
+from contextvars import ContextVar
 from dataclasses import asdict, is_dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,13 @@ from typing_extensions import override
 from ..definitions.calls import MapCall, RaceCall, StepCall
 from ..definitions.context import through
 from ..definitions.middleware import Middleware
-from ..foundations.ids import step_id
+from ..foundations.ids import part_id, step_id
 from .lines import Kind
 from .writing import Ledger
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
     from ..definitions.calls import NamedCall, StepRunner
@@ -88,24 +89,37 @@ class _LedgerRunner:
         self._tell = attempt.tell
         self._runner = runner
         self._uses: dict[str, int] = defaultdict(int)
-        self._own: WeakKeyDictionary[object, object] = WeakKeyDictionary()
-        """The coroutines of the attempt's own runner, by those that were given out."""
+        self._own: WeakKeyDictionary[object, tuple[str, Any]] = WeakKeyDictionary()
+        """The step that a coroutine which was given out is of, and the coroutine of the
+        attempt's own runner."""
 
     def run(self, call: NamedCall) -> Coroutine[Any, Any, Any]:
         """As `StepRunner.run`."""
+        if isinstance(call, RaceCall):
+            return self._race(call)
+        if isinstance(call, MapCall):
+            names = self._item_names(call)
+            return self._acked_items(names, self._runner.run(self._told_items(call)))
         if not isinstance(call, StepCall):
-            return self._runner.run(self._with_items(self._with_arms(call)))
+            return self._runner.run(call)  # It has no effect of its own.
         step = self._name(call)
         own = self._runner.run(self._told(call, step))
         given = self._acked(step, own)
-        self._own[given] = own
+        self._own[given] = step, own
         return given
 
     def run_blocking(self, call: NamedCall) -> Any:
         """As `StepRunner.run_blocking`."""
+        if isinstance(call, MapCall):
+            names = self._item_names(call)
+            values = self._runner.run_blocking(self._told_items(call))
+            self._ack_items(names, values)
+            return values
+        if isinstance(call, RaceCall):
+            call = replace(call, arms=tuple(map(_told_arm, call.arms)))
         if not isinstance(call, StepCall):
-            return self._runner.run_blocking(self._with_items(call))
-        step = self._name(call)
+            return self._runner.run_blocking(call)
+        step = self._name_in_arm(call)
         value = self._runner.run_blocking(self._told(call, step))
         self._tell(Kind.ACKED, step, digest(value))
         return value
@@ -129,37 +143,80 @@ class _LedgerRunner:
         self._tell(Kind.ACKED, step, digest(value))
         return value
 
-    def _with_arms(self, call: NamedCall) -> NamedCall:
-        """A race of the runner's own coroutines: it is one call that each arm is."""
-        if not isinstance(call, RaceCall):
-            return call
-        arms: list[object] = []
-        for each in call.arms:
-            own = self._own.get(each) if inspect.iscoroutine(each) else None
-            if own is not None:
-                each.close()
-            arms.append(each if own is None else own)
-        return replace(call, arms=tuple(arms))
+    def _race(self, call: RaceCall) -> Coroutine[Any, Any, Any]:
+        """A race of the runner's own coroutines: it knows no others."""
+        steps: list[str | None] = []
+        arms: list[Any] = []
+        for arm in call.arms:
+            step, run = None, arm
+            if inspect.iscoroutine(arm):
+                step, run = self._own.pop(arm, (None, arm))
+                if run is not arm:
+                    arm.close()
+            steps.append(step)
+            arms.append(run)
+        names = range(len(arms)) if call.names is None else call.names
+        run = self._runner.run(replace(call, arms=tuple(arms)))
+        return self._acked_first(dict(zip(names, steps, strict=True)), run)
 
-    def _with_items(self, call: NamedCall) -> NamedCall:
+    async def _acked_first(
+        self, steps: Mapping[Any, str | None], run: Coroutine[Any, Any, Any]
+    ) -> Any:
+        name, value = await run
+        if (step := steps[name]) is not None:
+            self._tell(Kind.ACKED, step, digest(value))
+        return name, value
+
+    def _told_items(self, call: MapCall) -> MapCall:
         """A map whose items are told about as steps are."""
-        if not isinstance(call, MapCall):
-            return call
 
         def name() -> str:
+            # The identity of the item that runs here.
             identity = self._runner.idempotency_key(None, None).rpartition(":")[2]
             return f"{call.title} {identity[:8]}"
 
         return replace(call, function=self._telling(call.function, name))
 
+    def _item_names(self, call: MapCall) -> list[str]:
+        own, count = self._identity(call), len(call.items)
+        marks = [f":{each}" for each in call.keys or ()]
+        marks = marks or [f"[{number}]" for number in range(count)]
+        return [f"{call.title} {part_id(own, each)[:8]}" for each in marks]
+
+    async def _acked_items(
+        self, names: Sequence[str], run: Coroutine[Any, Any, Any]
+    ) -> Any:
+        values = await run
+        self._ack_items(names, values)
+        return values
+
+    def _ack_items(self, names: Sequence[str], values: Sequence[Any]) -> None:
+        for name, value in zip(names, values, strict=True):
+            if not isinstance(value, Exception):
+                self._tell(Kind.ACKED, name, digest(value))
+
+    def _name_in_arm(self, call: StepCall) -> str:
+        """The name; in the function of an arm, which is called twice, the first one.
+
+        What else the function calls once its arm was the first is a step of its own.
+        """
+        if (names := _NAMES.get()) is None:
+            return self._name(call)
+        if names:
+            _ = _NAMES.set(None)
+        else:
+            names.append(self._name(call))
+        return names[0]
+
     def _name(self, call: StepCall) -> str:
         """The title and the beginning of the id: two steps may share a title."""
+        return f"{call.title} {self._identity(call)[:8]}"
+
+    def _identity(self, call: NamedCall) -> str:
         if call.key is not None:
-            identity = step_id(call.title, key=call.key)
-        else:
-            self._uses[call.title] += 1
-            identity = step_id(call.title, use=self._uses[call.title])
-        return f"{call.title} {identity[:8]}"
+            return step_id(call.title, key=call.key)
+        self._uses[call.title] += 1
+        return step_id(call.title, use=self._uses[call.title])
 
     def _told(self, call: StepCall, step: str) -> StepCall:
         return replace(call, function=self._telling(call.function, lambda: step))
@@ -203,6 +260,27 @@ class _LedgerRunner:
             raise
         self._tell(Kind.DONE, step)
         return result
+
+
+_NAMES: ContextVar[list[str] | None] = ContextVar(
+    "worchflow_ledger_names", default=None
+)
+"""What the call of the arm is named whose function runs in this thread."""
+
+
+def _told_arm(arm: Any) -> Any:
+    if not callable(arm):
+        return arm
+    names: list[str] = []
+
+    def told() -> Any:
+        mark = _NAMES.set(names)
+        try:
+            return arm()
+        finally:
+            _NAMES.reset(mark)
+
+    return told
 
 
 def digest(value: Any) -> str | None:

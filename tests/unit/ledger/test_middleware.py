@@ -88,5 +88,6 @@ async def test_items_and_arms_are_told_about_as_steps_are(sync: bool) -> None:
     assert {each for each in told if each[0] is Kind.START} == {
         (Kind.START, name) for name in names
     }
-    assert all(told[Kind.DONE, name] == 1 for name in names)
+    kinds = (Kind.START, Kind.DONE, Kind.ACKED)
+    assert all(told[kind, name] == 1 for name in names for kind in kinds)
     assert len(recorded) == 5

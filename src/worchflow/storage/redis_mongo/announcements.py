@@ -48,6 +48,7 @@ class Announcements:
         making = self._made.get(key)
         if making is None:
             making = asyncio.create_task(self._write(claim))
+            making.add_done_callback(_seen)
             self._made[key] = making
         try:
             is_held = await asyncio.shield(making)
@@ -84,3 +85,9 @@ class Announcements:
                 for key, making in self._made.items()
                 if key.worker_id != worker_id
             }
+
+
+def _seen(task: asyncio.Task[bool]) -> None:
+    """Whoever waited for it may have been cancelled: what has lost a race is."""
+    if not task.cancelled():
+        task.exception()
