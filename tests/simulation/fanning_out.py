@@ -201,7 +201,9 @@ class FanningOut(Parenting):
                 FIRST, child=invoked, **{NAP: step.sleep(NAP, self.ctx.data.nap)}
             )
         except (ExecutionFailed, ExecutionCancelled, TimeoutError) as error:
-            fan_out.was_won(id_, FIRST, "child")
+            # A retry takes back that it has failed, and races anew.
+            life = self.oracle.life_of_claim(id_, self.ctx.token)
+            fan_out.was_won(id_, f"{FIRST} of life {life}", "child")
             word = self._word(child, error)
             if not self._plan.catches:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from tests.simulation.mutant import Change, Mutant
@@ -10,11 +11,18 @@ from tests.simulation.oracle_of_fan_out import MAP
 from worchflow.engine import journal, parts
 from worchflow.engine.operations import invoke, race, run, several
 from worchflow.foundations.ids import part_id, step_id
+from worchflow.model.records import StepStatus, StoredStep
 
 
 def _winner_not_recorded() -> list[Change]:
-    async def record_own(attempt: Any, operation: Any, value: Any, _: Any) -> Any:
-        return value
+    async def record_own(
+        attempt: Any, operation: Any, value: Any, _: Any, error: Any
+    ) -> StoredStep:
+        status = StepStatus.COMPLETED if error is None else StepStatus.FAILED
+        title, kind = operation.call.title, operation.kind
+        return StoredStep(
+            operation.step_id, title, status, json.dumps(value), error, kind=kind
+        )
 
     return [(race, "record_own", record_own)]
 
@@ -37,10 +45,10 @@ def _losing_child_not_cancelled() -> list[Change]:
 def _recorded_before_the_losers_are_undone() -> list[Change]:
     real = race.Race._end
 
-    async def end(self: Any, winner: int) -> None:
+    async def end(self: Any, winner: int, error: Any) -> None:
         name = self.name_of(winner)
-        await race.record_own(self._attempt, self, name, Any)
-        await real(self, winner)
+        await race.record_own(self._attempt, self, name, Any, error)
+        await real(self, winner, error)
 
     return [(race.Race, "_end", end)]
 
@@ -70,9 +78,7 @@ def _ids_in_the_order_of_completion() -> list[Change]:
 
 def _decided_by_place() -> list[Change]:
     def first_recorded(self: Any, numbers: Any) -> Any:
-        find = self._attempt.journal.find
-        found = [n for n in numbers if find(self._arms[n].step_id) is not None]
-        return min(found, default=None)
+        return min((n for n in numbers if self._arms[n].records()), default=None)
 
     return [(race.Race, "_first_recorded", first_recorded)]
 
@@ -87,32 +93,15 @@ def _arms_of_earlier_attempts_not_looked_at() -> list[Change]:
 
 
 def _losers_run_on() -> list[Change]:
-    real = parts.Parts._wait
-
-    async def wait(self: Any, tasks: Any, until: str) -> None:
-        # What has lost is not waited for, and not cancelled.
-        if until != asyncio.FIRST_COMPLETED:
-            return await real(self, tasks, until)
-        scope = self._attempt.scope
-        scope.delegate(self._whole, len(tasks))
-        try:
-            await asyncio.wait(tasks, return_when=until)
-        finally:
-            scope.take_back(self._whole)
-        return None
-
     async def first(self: Any, operations: Any) -> Any:
-        outcomes: dict[int, parts.PartOutcome] = {}
+        # What has lost is not waited for, and not cancelled.
         self._unfinished = 1
         create = self._attempt.loop.create_task
-        tasks = [
-            create(self._do(number, part, outcomes))
-            for number, part in enumerate(operations)
-        ]
+        tasks = [create(self._do(part)) for part in operations]
         await self._wait(tasks, asyncio.FIRST_COMPLETED)
-        return dict(outcomes)
+        return {n: task.result() for n, task in enumerate(tasks) if task.done()}
 
-    return [(parts.Parts, "_wait", wait), (parts.Parts, "first", first)]
+    return [(parts.Parts, "first", first)]
 
 
 def _concurrency_not_kept() -> list[Change]:

@@ -190,10 +190,6 @@ class Sender:
             if not children:
                 continue
             child = random.choice(children)
-            if plan.kind == "hasty" and oracle.plans[child].kind == "deaf":
-                # Its end would win the race for good: a retry of the parent then waits
-                # for it without the sleep, for ever.
-                continue
             if random.random() < 0.5:
                 await self._have_cancelled(child)
             elif oracle.plans[child].kind != "deaf":
