@@ -16,7 +16,7 @@ from tests.docs.pages import ROOT, snippets
 from worchflow import Retry, Worchflow, WorchflowError
 from worchflow.definitions.function import FunctionOptions
 from worchflow.definitions.step_options import StepOptions
-from worchflow.foundations import errors
+from worchflow.foundations import errors, steps_failed
 from worchflow.foundations.limits import PayloadLimits
 from worchflow.foundations.runtime import SYSTEM
 from worchflow.model.options import BackendOptions, Retention, WorkerOptions
@@ -45,7 +45,7 @@ def test_every_error_is_listed_with_its_code() -> None:
 
     family = {
         name: value.code
-        for name, value in vars(errors).items()
+        for name, value in (vars(errors) | vars(steps_failed)).items()
         if inspect.isclass(value) and issubclass(value, WorchflowError)
     }
     assert rows == family
