@@ -204,3 +204,19 @@ async def test_other_errors_of_a_store_come_out(engine: Engine) -> None:
         await records.checkpoint(STEP)
 
     assert engine.steps.asked == 1
+
+
+async def test_what_has_lost_a_race_is_not_waited_for_by_the_replay(
+    engine: Engine,
+) -> None:
+    await engine.record("lost")
+    records, lost = await new_journal(engine), step_id("lost")
+    assert records.replay.continues
+
+    records.leave_out([lost])
+
+    assert not records.replay.continues
+    assert records.left_out == {lost}
+    # One title for the same step again: it is asked for after all.
+    records.ask_for(lost)
+    assert records.left_out == set()

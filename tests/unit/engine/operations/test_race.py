@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from dataclasses import replace
 from datetime import timedelta
@@ -16,7 +17,7 @@ from tests.unit.engine.attempts import EXECUTION, Engine, stop
 from worchflow import Context, SerializationError, SyncContext, event
 from worchflow.foundations.ids import part_id, step_id
 from worchflow.model.events import NewEvent
-from worchflow.model.records import StepStatus
+from worchflow.model.records import ErrorInfo, StepStatus
 from worchflow.model.settlement import Completed, Failed
 from worchflow.model.step_kind import StepKind
 
@@ -531,3 +532,92 @@ async def test_an_event_is_free_although_the_record_of_the_loser_is_under_way(
     await emit(engine)
     assert await engine.settlement(racing) == Completed('"news"')
     assert {"Lost", "Next"} <= set(await engine.steps.results())
+
+
+async def test_a_failure_that_ended_the_race_in_this_attempt_ends_it_again(
+    engine: Engine,
+) -> None:
+    """As a resume finds it: what had lost was recorded all the same, and earlier."""
+    other = new_step(step_id=step_id("B"), title="B", result='"b"')
+    assert other.finished_at is not None
+    failed = replace(
+        other,
+        step_id=step_id("A"),
+        title="A",
+        status=StepStatus.FAILED,
+        result=None,
+        error=ErrorInfo(type="ValueError", message="A", traceback=""),
+        finished_at=other.finished_at + timedelta(seconds=5),
+        attempt=1,
+        error_class="builtins:ValueError",
+    )
+    await engine.record_step(other)
+    await engine.record_step(failed)
+
+    async def racing(ctx: Context[None]) -> str:
+        step = ctx.step
+        try:
+            await step.race("First", step.run("B", str), step.run("A", str))
+        except ValueError:
+            return "failed"
+        return "decided"
+
+    assert await engine.settlement(racing) == Completed('"failed"')
+
+
+async def test_what_another_race_waits_for_is_not_removed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.slot.park_for = 10
+    remove, removed = engine.backend.waits.remove, list[str]()
+    lost = asyncio.Event()
+
+    async def noting(claim: Any, step_ids: Any) -> None:
+        removed.extend(step_ids)
+        await remove(claim, step_ids)
+
+    monkeypatch.setattr(engine.backend.waits, "remove", noting)
+
+    async def racing(ctx: Context[None]) -> list[Any]:
+        step = ctx.step
+        shared = step.options(key="all")
+
+        async def one(number: int) -> Any:
+            name, _ = await step.options(key=number).race(
+                "Race",
+                late=shared.sleep("Late", "1h"),
+                own=step.options(key=number).run("Own", own, number),
+            )
+            lost.set()
+            return name
+
+        return await asyncio.gather(one(0), one(1))
+
+    async def own(number: int) -> None:
+        if number == 1:
+            await lost.wait()
+            # The first race has lost the sleep that this one waits for as well.
+            assert removed == []
+
+    assert await engine.settlement(racing) == Completed('["own","own"]')
+    assert removed == [step_id("Late", key="all")]
+
+
+async def test_the_thread_of_a_loser_is_told_to_end(engine: Engine) -> None:
+    loop, began = asyncio.get_running_loop(), asyncio.Event()
+    ended: asyncio.Future[bool] = loop.create_future()
+
+    async def racing(ctx: Context[None]) -> str:
+        def loser() -> None:
+            loop.call_soon_threadsafe(began.set)
+            limit = time.monotonic() + 10
+            while not ctx.cancelled and time.monotonic() < limit:
+                time.sleep(0.001)
+            loop.call_soon_threadsafe(ended.set_result, time.monotonic() < limit)
+
+        step = ctx.step
+        loses, wins = step.run("Loser", loser), step.run("Other", began.wait)
+        await step.race("First", loses, wins)
+        return "told" if await ended else "not told"
+
+    assert await engine.settlement(racing) == Completed('"told"')

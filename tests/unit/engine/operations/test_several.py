@@ -370,3 +370,16 @@ async def test_a_failed_child_is_named_and_told(engine: Engine) -> None:
         "[0]": StepStatus.COMPLETED,
         "[1]": StepStatus.FAILED,
     }
+
+
+async def test_every_failure_is_kept_for_a_resume(engine: Engine) -> None:
+    async def handler(ctx: Context[None]) -> int:
+        with pytest.raises(StepsFailed):
+            await ctx.step.map("Item", int, ["x"] * 1100, concurrency=100)
+        return len(runner.attempt.unrecorded_failures)
+
+    runner = await engine.runner(handler)
+    outcome = await runner.run()
+
+    assert outcome is not None
+    assert outcome.settlement.result == "1100"  # type: ignore[union-attr]

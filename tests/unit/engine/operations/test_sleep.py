@@ -11,11 +11,14 @@ import pytest
 from tests.stores import now
 from tests.unit.engine.attempts import EXECUTION, Engine
 from worchflow import Context, StepResultChanged, SyncContext
+from worchflow.definitions.calls import SleepCall
+from worchflow.engine.operations.sleep import Sleep
 from worchflow.foundations.errors import StoreUnavailable
 from worchflow.foundations.ids import step_id
 from worchflow.model.records import ExecutionStatus, StepStatus
 from worchflow.model.settlement import Completed, Failed, Suspended
 from worchflow.model.step_kind import StepKind
+from worchflow.model.waits import NewWait
 
 
 async def naps(ctx: Context[None]) -> str:
@@ -169,3 +172,19 @@ async def test_each_use_of_a_title_is_a_sleep_of_its_own(engine: Engine) -> None
     assert {step.step_id for step in await engine.steps.recorded()} == {
         *(step_id("Nap", use=1), step_id("Nap", use=2), step_id("Nap", key="c"))
     }
+
+
+async def test_a_second_use_in_one_attempt_keeps_the_deadline(engine: Engine) -> None:
+    """What was left is counted from when the store told of it."""
+    attempt = await engine.attempt(naps)
+    now = attempt.loop.time()
+    attempt.began = now - 1000
+    call, id_ = SleepCall("Nap", 500, None), step_id("Nap")
+    wait = NewWait(step_id=id_, kind=StepKind.SLEEP, title="Nap", timeout=500)
+    await attempt.journal.add_wait(wait)
+
+    sleep = Sleep(attempt, call, id_, attempt.runtime.step_threads)
+    waiting = await sleep._begin()
+
+    assert waiting.at is not None
+    assert now + 499 < waiting.at < now + 600

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -292,3 +293,64 @@ async def test_a_stored_wait_of_another_kind_is_refused(
 
     assert isinstance(settlement, Failed)
     assert f"is recorded as step.{was}" in settlement.error.message
+
+
+async def test_what_another_step_had_taken_ends_it_once_that_has_lost_a_race(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await emit(engine, '"news"')
+    events = engine.backend.events
+    take, refused = events.take, asyncio.Event()
+
+    async def taken_by_another(*arguments: Any) -> bool:
+        if not refused.is_set():
+            refused.set()
+            return False
+        return await take(*arguments)
+
+    async def handler(ctx: Context[None]) -> str | None:
+        waiting = asyncio.ensure_future(
+            ctx.step.wait_for_event("News", NEWS, key="k", timeout=20)
+        )
+        await refused.wait()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        runner.attempt.leave_out(["another"])
+        return await waiting
+
+    monkeypatch.setattr(events, "take", taken_by_another)
+    runner = await engine.runner(handler)
+    outcome = await runner.run()
+
+    assert outcome is not None
+    assert outcome.settlement.result == '"news"'  # type: ignore[union-attr]
+
+
+async def test_a_race_that_is_lost_during_a_look_has_it_looked_at_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await emit(engine, '"news"')
+    events = engine.backend.events
+    find, looks = events.find, list[int]()
+
+    async def found_too_late(*arguments: Any) -> Any:
+        looks.append(1)
+        look = await find(*arguments)
+        if len(looks) > 1:
+            return look
+        # It does not wait yet, and has looked already.
+        runner.attempt.leave_out(["another"])
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return replace(look, event=None)
+
+    async def handler(ctx: Context[None]) -> str | None:
+        return await ctx.step.wait_for_event("News", NEWS, key="k")
+
+    monkeypatch.setattr(events, "find", found_too_late)
+    runner = await engine.runner(handler)
+    async with asyncio.timeout(20):
+        outcome = await runner.run()
+
+    assert outcome is not None
+    assert outcome.settlement == Completed('"news"', outcome.settlement.attempt)  # type: ignore[union-attr]
