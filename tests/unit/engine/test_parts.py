@@ -65,13 +65,15 @@ async def test_every_part_ends_with_a_value_or_an_error(whole: Whole) -> None:
 
 async def test_the_whole_does_not_run_while_its_parts_do(whole: Whole) -> None:
     scope, go_on = whole.attempt.scope, asyncio.Event()
+    begun = asyncio.Barrier(3)
 
     async def do(number: int) -> int:
+        await begun.wait()
         await go_on.wait()
         return number
 
     doing = asyncio.ensure_future(whole.all(do, 2, 2))
-    await asyncio.sleep(0.01)
+    await begun.wait()
     assert whole.own in scope.delegating
     assert not scope.runs_only([whole.own])
     go_on.set()
@@ -105,8 +107,10 @@ async def test_very_many_begin_in_several_turns_of_the_loop(whole: Whole) -> Non
 
 async def test_parts_end_with_a_whole_that_is_cancelled(whole: Whole) -> None:
     ended: list[int] = []
+    begun = asyncio.Barrier(3)
 
     async def do(number: int) -> None:
+        await begun.wait()
         try:
             await asyncio.Event().wait()
         finally:
@@ -114,7 +118,7 @@ async def test_parts_end_with_a_whole_that_is_cancelled(whole: Whole) -> None:
             ended.append(number)
 
     doing = asyncio.ensure_future(whole.all(do, 5, 2))
-    await asyncio.sleep(0.01)
+    await begun.wait()
     doing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await doing
