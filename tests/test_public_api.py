@@ -19,7 +19,7 @@ from worchflow.engine.emitter import Emitter
 # Changing this list is changing the interface: docs and changelog have to say so.
 NAMES = [
     *("AttemptRecord", "BackendOptions", "ChildHandle", "ConfigurationError"),
-    "Context",
+    *("Context", "DeadlineExceeded"),
     *("DuplicateStep", "ErrorInfo"),
     *("Event", "EventConflict", "EventRef", "EventValidationError"),
     *("Execution", "ExecutionCancelled"),

@@ -15,6 +15,7 @@ from .definitions.steps import Step
 from .definitions.tokens import SyncToken, Token
 from .foundations.errors import (
     ConfigurationError,
+    DeadlineExceeded,
     DuplicateStep,
     EventConflict,
     EventValidationError,
@@ -64,6 +65,7 @@ __all__ = [
     "ChildHandle",
     "ConfigurationError",
     "Context",
+    "DeadlineExceeded",
     "DuplicateStep",
     "ErrorInfo",
     "Event",

@@ -210,6 +210,12 @@ def _add(operand: Any, document: Document, now: datetime) -> Any:
     return total if date is None else date + timedelta(milliseconds=total)
 
 
+def _most(operand: Any, document: Document, now: datetime) -> Any:
+    values = [evaluate(each, document, now) for each in operand]
+    known = [each for each in values if each is not MISSING and each is not None]
+    return max(known, key=rank, default=None)
+
+
 def _subtract(operand: Any, document: Document, now: datetime) -> Any:
     first, second = (evaluate(each, document, now) for each in operand)
     if isinstance(first, datetime) and isinstance(second, int):
@@ -330,6 +336,7 @@ _EXPRESSIONS: dict[str, Callable[[Any, Document, datetime], Any]] = {
     "$literal": lambda operand, document, now: operand,
     "$add": _add,
     "$subtract": _subtract,
+    "$max": _most,
     "$cond": _cond,
     "$switch": _switch,
     "$ifNull": _if_null,

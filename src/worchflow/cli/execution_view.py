@@ -151,6 +151,7 @@ def _facts(
         yield "recoveries", f"survived {execution.recoveries} worker {deaths}"
     yield "created", _moment(execution.created_at)
     yield "due", _moment(execution.run_at)
+    yield "deadline", _moment(execution.deadline_at)
     yield "started", _moment(execution.started_at)
     yield "finished", _moment(execution.finished_at)
     yield "took", _took(execution.started_at, execution.finished_at) or None

@@ -43,7 +43,10 @@ class FunctionOptions(TypedDict, total=False):
     """The options of a function.
 
     `id` is the event's name if left out. `retries` and `retry_delay` say how failed
-    attempts are tried again, `timeout` bounds one attempt's running time, and
+    attempts are tried again, `timeout` bounds one attempt's running time, `deadline`
+    the whole execution from when it could first begin, its waits and retries included,
+    and `start_timeout` the time from then until a worker starts it: what exceeds these
+    two fails with `DeadlineExceeded`.
     `repeat_titles="reuse"` makes a title's second use return the first's result.
     `log_replays=True` lets `ctx.log` repeat, marked, what a replay goes over again.
     """
@@ -52,6 +55,8 @@ class FunctionOptions(TypedDict, total=False):
     retries: int | Retry
     retry_delay: Duration
     timeout: Duration
+    deadline: Duration
+    start_timeout: Duration
     repeat_titles: RepeatTitles
     log_replays: bool
 
@@ -60,8 +65,8 @@ class FunctionOptions(TypedDict, total=False):
 class AnyFunction:
     """What every function has, whatever its types; all that runs functions reads.
 
-    `handler` is the user's own function, `timeout` is in seconds, and `is_async`
-    says whether calling the handler gives an awaitable.
+    `handler` is the user's own function, `timeout`, `deadline` and `start_timeout` are
+    in seconds, and `is_async` says whether calling the handler gives an awaitable.
     """
 
     id: str
@@ -70,6 +75,8 @@ class AnyFunction:
     data_type: Any
     retry: Retry = field(repr=False)
     timeout: float | None = field(repr=False)
+    deadline: float | None = field(repr=False)
+    start_timeout: float | None = field(repr=False)
     repeat_titles: RepeatTitles = field(repr=False)
     log_replays: bool = field(repr=False)
     is_async: bool = field(repr=False)
@@ -165,6 +172,8 @@ class _Plan:
     id: str
     retry: Retry
     timeout: float | None
+    deadline: float | None
+    start_timeout: float | None
     repeat_titles: RepeatTitles
     log_replays: bool
     done: Callable[[WorchflowFunction[Any, Any]], object]
@@ -185,6 +194,8 @@ class _Plan:
             data_type=data_type,
             retry=self.retry,
             timeout=self.timeout,
+            deadline=self.deadline,
+            start_timeout=self.start_timeout,
             repeat_titles=self.repeat_titles,
             log_replays=self.log_replays,
             is_async=is_async,
@@ -260,12 +271,23 @@ def make_binder(
         raise ConfigurationError(
             f"log_replays={short(log_replays)} must be True or False"
         )
+    timeout, deadline, start_timeout = (
+        check_timeout(options[each], each) if each in options else None
+        for each in ("timeout", "deadline", "start_timeout")
+    )
+    if deadline is not None and start_timeout is not None and start_timeout >= deadline:
+        raise ConfigurationError(
+            f'start_timeout={short(options["start_timeout"])} of function "{name}" '
+            f"must be shorter than its deadline={short(options['deadline'])}"
+        )
     plan = _Plan(
         source=event,
         event_name=name,
         id=check_event_name(options.get("id", name), "id"),
         retry=Retry.of(options.get("retries"), options.get("retry_delay")),
-        timeout=check_timeout(options["timeout"]) if "timeout" in options else None,
+        timeout=timeout,
+        deadline=deadline,
+        start_timeout=start_timeout,
         repeat_titles=repeat_titles,
         log_replays=log_replays,
         done=done,

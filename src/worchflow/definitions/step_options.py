@@ -233,11 +233,11 @@ def check_function(title: str, function: object, method: str) -> None:
         raise InvalidInput(_not_callable(title, function), field="fn")
 
 
-def check_timeout(value: Duration) -> float:
-    """Seconds of a `timeout` option; `ConfigurationError` for none at all."""
-    seconds = to_seconds(value, "timeout")
+def check_timeout(value: Duration, name: str = "timeout") -> float:
+    """Seconds of a timeout option; `ConfigurationError` for none at all."""
+    seconds = to_seconds(value, name)
     if seconds == 0:
-        raise ConfigurationError(f"timeout={value!r} must be longer than nothing")
+        raise ConfigurationError(f"{name}={value!r} must be longer than nothing")
     return seconds
 
 

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from ..definitions.calls import NamedCall, Since
     from ..definitions.function import AnyFunction
+    from ..foundations.errors import DeadlineExceeded
     from ..model.records import Claim, StoredStep
+    from .execution_deadline import ExecutionDeadline
     from .operation import Operation
     from .ownership import Ownership
     from .slot import Slot
@@ -54,6 +56,7 @@ class Attempt:
         "calls",
         "claim",
         "ctx",
+        "deadline",
         "fatal",
         "fields",
         "function",
@@ -76,6 +79,7 @@ class Attempt:
         claim: Claim,
         function: AnyFunction,
         slot: Slot,
+        deadline: ExecutionDeadline | None = None,
     ) -> None:
         self.runtime = runtime
         self.ownership = ownership
@@ -98,6 +102,8 @@ class Attempt:
         if function.timeout is not None:
             seconds = function.timeout
             self.running_time = RunningTime(self.loop, seconds, self.time_out)
+        self.deadline = deadline
+        """None for an execution that may take as long as it wants."""
         self._slot = slot
         self._parking: Parking | None = None
         self.handler_thread: int | None = None
@@ -244,14 +250,14 @@ class Attempt:
                     return call
         return None
 
-    def time_out(self) -> None:
-        """End the attempt because of the function's timeout, if it is not over."""
+    def time_out(self, why: Interruption = Interruption.TIMEOUT) -> None:
+        """End the attempt because its time is up, if it is not over."""
         if self.scope.handler_runs:
             running = self.scope.first_running
             self._timed_out_in = running.call if running else None
-            self.scope.interrupt(Interruption.TIMEOUT)
+            self.scope.interrupt(why)
 
-    def note_timeout(self, error: TimeoutError) -> None:
+    def note_timeout(self, error: TimeoutError | DeadlineExceeded) -> None:
         """Take an error for that of the step that ran when the time was up."""
         if self._timed_out_in is not None:
             self._failures.append((error, self._timed_out_in))

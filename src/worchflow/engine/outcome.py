@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ..definitions.calls import NamedCall
+    from ..definitions.function import AnyFunction
+    from ..foundations.errors import DeadlineExceeded
     from ..model.records import Claim
     from ..model.settlement import EndOfAttempt, Settlement
     from .attempt import Attempt
@@ -55,12 +57,15 @@ def failed_outcome(
     delay = None
     if not final:
         delay = decide_retry(error, attempt.number, function.retry, runtime.random)
+    is_too_late = delay is not None and _passes_deadline(attempt, delay)
+    if is_too_late:
+        delay = None
     step = attempt.step_of(error)
     info = runtime.payloads.encode_error(error, step.label if step else None)
     settlement = (
         Failed(error=info) if delay is None else RetryAt(error=info, delay=delay)
     )
-    _log(attempt, error, step, delay)
+    _log(attempt, error, step, delay, is_too_late=is_too_late)
     readable = runtime.payloads.decode_error(info)
     return _outcome(attempt.claim, attempt.number, settlement, readable)
 
@@ -128,6 +133,37 @@ def poisoned(claim: Claim) -> Outcome:
     )
     settlement = Failed(error=error, attempted=False)
     return _outcome(claim, number, settlement, error)
+
+
+def too_late(
+    runtime: WorkerRuntime,
+    claim: Claim,
+    function: AnyFunction,
+    error: DeadlineExceeded,
+) -> Outcome:
+    """The outcome of an execution that has passed a limit before its code could run.
+
+    What was suspended ends the attempt in which it was; for others there was none.
+    """
+    execution = claim.execution
+    number, began = execution.attempt_count + 1, execution.attempt_started_at
+    waits = list(claim.waits.values())
+    step = waits[0].title if len(waits) == 1 else None
+    info = runtime.payloads.encode_error(error, step)
+    record: AttemptRecord | None = None
+    if began is not None:
+        ended, failed = runtime.clock.now(), AttemptOutcome.FAILED
+        record = AttemptRecord(number, claim.worker_id, began, ended, failed, info)
+    logger.error(
+        "execution %s (%s) fails: %s",
+        execution.id,
+        function.id,
+        error.message,
+        extra=fields_of(claim),
+    )
+    settlement = Failed(error=info, attempted=began is not None, attempt=record)
+    readable = runtime.payloads.decode_error(info)
+    return _outcome(claim, number, settlement, readable)
 
 
 def with_its_parent(claim: Claim) -> Outcome:
@@ -207,11 +243,24 @@ def _outcome(
     return Outcome(settlement=settlement, notice=notice)
 
 
+def _passes_deadline(attempt: Attempt, delay: float) -> bool:
+    """Whether the next attempt could not start before the deadline."""
+    deadline = attempt.deadline
+    return deadline is not None and deadline.has_passed(attempt.loop.time() + delay)
+
+
 def _log(
-    attempt: Attempt, error: BaseException, step: NamedCall | None, delay: float | None
+    attempt: Attempt,
+    error: BaseException,
+    step: NamedCall | None,
+    delay: float | None,
+    *,
+    is_too_late: bool,
 ) -> None:
     level = logging.ERROR
     follows = "it has failed for good and waits for an explicit retry"
+    if is_too_late:
+        follows = f"the next would start after its deadline: {follows}"
     if delay is not None:
         level = logging.WARNING
         follows = f"the next starts in {delay:.3g} s and runs no recorded step again"

@@ -11,6 +11,7 @@ class Interruption(Enum):
     """Why an attempt ends before its handler does."""
 
     TIMEOUT = "the function's timeout"
+    DEADLINE = "the execution's deadline"
     CANCELLED = "the execution was cancelled"
     STOPPING = "the worker stops"
     LOST = "the worker lost its lease"

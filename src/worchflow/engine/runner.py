@@ -31,6 +31,7 @@ from ..serialization.plain_json import with_article
 from .attempt import Attempt
 from .context_calls import ContextCalls
 from .coroutines import discard, is_being_cancelled, is_coroutine_function
+from .execution_deadline import deadline_error
 from .outcome import Outcome, failed_outcome, recorded, unfinished
 from .ownership import Interrupted, Interruption
 from .sending import CURRENT_HEADERS
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from ..definitions.function import AnyFunction
     from ..model.records import Claim
+    from .execution_deadline import ExecutionDeadline
     from .ownership import Ownership
     from .slot import Slot
     from .worker_runtime import WorkerRuntime
@@ -66,8 +68,9 @@ class ExecutionRunner:
         claim: Claim,
         function: AnyFunction,
         slot: Slot,
+        deadline: ExecutionDeadline | None = None,
     ) -> None:
-        self.attempt = Attempt(runtime, ownership, claim, function, slot)
+        self.attempt = Attempt(runtime, ownership, claim, function, slot, deadline)
         self._runtime = runtime
         self._claim = claim
         self._function = function
@@ -112,18 +115,27 @@ class ExecutionRunner:
         self._announce()
         handler = attempt.loop.create_task(self._handle(attempt.ctx))
         attempt.scope.begin_handler(handler)
-        if (running_time := attempt.running_time) is None:
-            await attempt.scope.ended
-        else:
-            running_time.start()
-            try:
-                await attempt.scope.ended
-            finally:
-                running_time.stop()
+        await self._until_ended()
         outcome = await self._outcome(handler, started_at)
         if outcome is not None and not isinstance(outcome.settlement, UNFINISHED):
             attempt.journal.replay.tell_held()
         return outcome
+
+    async def _until_ended(self) -> None:
+        """Wait for the handler, but not longer than it may take."""
+        attempt, deadline, timer = self.attempt, self.attempt.deadline, None
+        if deadline is not None:
+            passed = Interruption.DEADLINE
+            timer = attempt.loop.call_at(deadline.ends, attempt.time_out, passed)
+        if attempt.running_time is not None:
+            attempt.running_time.start()
+        try:
+            await attempt.scope.ended
+        finally:
+            if attempt.running_time is not None:
+                attempt.running_time.stop()
+            if timer is not None:
+                timer.cancel()
 
     async def _handle(self, ctx: Any) -> Any:
         attempt, function = self.attempt, self._function
@@ -207,6 +219,10 @@ class ExecutionRunner:
         match why:
             case Interruption.TIMEOUT:
                 outcome = failed_outcome(attempt, self._timeout())
+            case Interruption.DEADLINE if attempt.deadline is not None:
+                error = deadline_error(self._claim, self._function, attempt.deadline)
+                attempt.note_timeout(error)
+                outcome = failed_outcome(attempt, error, final=True)
             case Interruption.CANCELLED:
                 outcome = unfinished(self._claim, Cancelled())
             case Interruption.STOPPING | Interruption.OUTDATED:
@@ -226,6 +242,9 @@ class ExecutionRunner:
         waited_for = attempt.parking.waited_for
         await attempt.journal.forget_waits(attempt.journal.waits.keys() - waited_for)
         replayed = attempt.journal.replay.took
+        if attempt.deadline is not None:
+            until = attempt.deadline.or_before(settlement.until)
+            settlement = replace(settlement, until=until)
         settlement = replace(
             settlement,
             started_at=started_at,

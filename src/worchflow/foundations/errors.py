@@ -23,6 +23,7 @@ WorchflowError
 │   ├── NestedStep
 │   └── StepFailed
 ├── StepsFailed       in `steps_failed`, an `ExceptionGroup` as well
+├── DeadlineExceeded  recorded, not raised
 ├── NonRetryable      raised by users
 └── RetryAfter        raised by users
 """
@@ -334,6 +335,16 @@ class StepFailed(StepError):
         self.error_type = error_type
         self.error_message = error_message
         self.traceback = traceback
+
+
+class DeadlineExceeded(WorchflowError):
+    """The execution has not started, or not ended, by the limit of its function.
+
+    Nothing raises it: it is what the execution has failed with, the `error_type` of its
+    `ExecutionFailed`. Its code was cancelled if it ran. A retry counts anew.
+    """
+
+    code = "WF5007"
 
 
 class NonRetryable(WorchflowError):

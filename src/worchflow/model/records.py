@@ -137,6 +137,9 @@ class Execution:
     """The id of the execution of which a step has started it."""
     depth: int = 0
     """How many parents it has, one above the other."""
+    deadline_at: datetime | None = None
+    """When it fails unless it has ended, by the store's clock. None: its function has
+    no deadline, or it was not started yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +272,17 @@ class StoredExecution:
     """How many parents it has, one above the other."""
     retry_token: int = 0
     """That of its last explicit retry; 0 before the first."""
+    eligible_at: datetime | None = None
+    """When it was due first, if that is not when it was accepted: its delay ended, or
+    it was retried."""
+    deadline_at: datetime | None = None
+    """When it fails unless it has ended."""
+
+    @property
+    def may_begin_at(self) -> datetime:
+        """When it could first begin, since it was accepted or retried."""
+        accepted = self.accepted_at or self.created_at
+        return accepted if self.eligible_at is None else max(accepted, self.eligible_at)
 
 
 @value
@@ -306,6 +320,9 @@ class Claim:
     waits: Mapping[str, StoredWait] = field(default_factory=dict[str, StoredWait])
     parent_has_ended: bool = False
     """Whether it is a child that has to be cancelled, for its parent has ended."""
+    deadline_left: float | None = None
+    """Seconds that were left until its deadline when the store gave this answer; 0 once
+    it has passed. None if none is stored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -99,7 +99,10 @@ def _suspended(
     if execution.run_at is None:
         return f"It waits for {waits_for}."
     if _is_ahead(execution.run_at, now):
-        return f"It waits for {waits_for}; it is due {_when(execution.run_at, now)}."
+        when = _when(execution.run_at, now)
+        if execution.run_at == execution.deadline_at:
+            return f"It waits for {waits_for}; its deadline is {when}."
+        return f"It waits for {waits_for}; it is due {when}."
     return f"It is due and continues with {_free_worker(execution, workers)}."
 
 
@@ -127,8 +130,9 @@ def _queued(
     if execution.started_at is not None:
         since = format_duration((now - execution.updated_at).total_seconds())
         return f"It was handed back {since} ago and continues with {who}."
+    # It was accepted, or retried.
     since = format_duration(
-        (now - (execution.run_at or execution.created_at)).total_seconds()
+        (now - (execution.run_at or execution.updated_at)).total_seconds()
     )
     return f"It has been due for {since} and waits for {who}."
 

@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from ..engine.execution_deadline import ExecutionDeadline, passed_limit
 from ..engine.outcome import (
     fields_of,
     poisoned,
+    too_late,
     unfinished,
     unstorable,
     with_its_parent,
 )
 from ..engine.runner import ExecutionRunner
-from ..foundations.backoff import Backoff
-from ..foundations.errors import SerializationError, StoreUnavailable
+from ..foundations.errors import SerializationError
 from ..model.notices import ErrorRaised, ExecutionUpdated
 from ..model.settlement import Released
+from .claim_calls import ClaimCalls
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from ..definitions.registry import FunctionRegistry
     from ..engine.outcome import Outcome
@@ -98,6 +100,7 @@ class ExecutionSlots:
         options: WorkerOptions,
     ) -> None:
         self._runtime = runtime
+        self._calls = ClaimCalls(runtime)
         self._registry = registry
         self._options = options
         self._slots: dict[str, asyncio.Task[None]] = {}
@@ -233,14 +236,36 @@ class ExecutionSlots:
             )
             return
         try:
-            settled = await self._settle(claim, lease, outcome)
+            settled = await self._calls.settle(claim, lease, outcome)
         except SerializationError as error:
             outcome = unstorable(self._runtime, claim, outcome, error)
-            settled = await self._settle(claim, lease, outcome)
+            settled = await self._calls.settle(claim, lease, outcome)
         if settled is not None:
             self._announce(claim, outcome, settled)
 
     async def _attempt(self, claim: Claim, lease: Lease) -> Outcome | None:
+        if (outcome := self._refused(claim)) is not None:
+            return outcome
+        function = self._registry.for_event(claim.execution.event_name)
+        if function is None:
+            return unfinished(claim, Released(delay=1.0))
+        begun = await self._calls.begin(claim, lease, function)
+        if begun is None:
+            return None
+        now = asyncio.get_running_loop().time()
+        deadline = ExecutionDeadline.of(begun, now)
+        if (error := passed_limit(claim, function, deadline, now)) is not None:
+            return too_late(self._runtime, claim, function, error)
+        slot = ExecutionSlot(self, claim.execution.id, is_sync=not function.is_async)
+        runner = ExecutionRunner(self._runtime, lease, claim, function, slot, deadline)
+        self._runners[claim.execution.id] = runner
+        try:
+            return await runner.run()
+        finally:
+            del self._runners[claim.execution.id]
+
+    def _refused(self, claim: Claim) -> Outcome | None:
+        """The outcome of a claim of which no code may run here; None for any other."""
         if claim.parent_has_ended:
             return with_its_parent(claim)
         deaths = claim.execution.deaths - self._options.quarantine_after
@@ -249,18 +274,7 @@ class ExecutionSlots:
         if deaths >= 0 and not self._enter_quarantine(claim):
             # Claimed while the slot was free, adopted when it was not any more.
             return unfinished(claim, Released())
-        function = self._registry.for_event(claim.execution.event_name)
-        if function is None:
-            return unfinished(claim, Released(delay=1.0))
-        if claim.execution.recoveries and not await self._begin(claim, lease):
-            return None
-        slot = ExecutionSlot(self, claim.execution.id, is_sync=not function.is_async)
-        runner = ExecutionRunner(self._runtime, lease, claim, function, slot)
-        self._runners[claim.execution.id] = runner
-        try:
-            return await runner.run()
-        finally:
-            del self._runners[claim.execution.id]
+        return None
 
     # -- what is parked
 
@@ -329,47 +343,6 @@ class ExecutionSlots:
             return False
         self._quarantined = claim.execution.id
         return True
-
-    async def _begin(self, claim: Claim, lease: Lease) -> bool:
-        """Record that its code begins: the next death counts. False: claim lost."""
-        store = self._runtime.store
-        begun = await self._stored(
-            lambda: store.claims.begin(claim), lease, claim, "waits to begin"
-        )
-        return begun is True
-
-    async def _settle(
-        self, claim: Claim, lease: Lease, outcome: Outcome
-    ) -> Settled | None:
-        store, ending = self._runtime.store, type(outcome.settlement).__name__
-        return await self._stored(
-            lambda: store.claims.settle(claim, outcome.settlement, outcome.notice),
-            lease,
-            claim,
-            f"has ended as {ending} and waits to be settled",
-        )
-
-    async def _stored(
-        self, call: Callable[[], Awaitable[T]], lease: Lease, claim: Claim, what: str
-    ) -> T | None:
-        """Make a call of the store until it answers; None once the lease is lost."""
-        backoff = Backoff(self._runtime.random)
-        while not lease.lost:
-            try:
-                return await call()
-            except StoreUnavailable as error:
-                pause = backoff.pause()
-                self._runtime.repeated.warning(
-                    logger,
-                    "%s; execution %s %s, next try in %.1f s",
-                    error,
-                    claim.execution.id,
-                    what,
-                    pause,
-                    extra=fields_of(claim),
-                )
-            await asyncio.sleep(pause)
-        return None
 
     def _announce(self, claim: Claim, outcome: Outcome, settled: Settled) -> None:
         if not settled.applied:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ...model.beginning import Begun
     from ...model.notices import Notice
     from ...model.records import Claim, WorkerRecord
     from ...model.settlement import Settled, Settlement
@@ -53,11 +54,13 @@ class ClaimStore(ABC):
         """
 
     @abstractmethod
-    async def begin(self, claim: Claim) -> bool:
+    async def begin(self, claim: Claim, deadline: float | None = None) -> Begun | None:
         """Record durably that the code of an execution begins under this claim.
 
-        Called for what was recovered before, ahead of its handler: from now on a death
-        of the worker counts against it. False when the claim is not held any more.
+        Called ahead of the handler for what was recovered before, because from now on
+        a death of the worker counts against it, and for what has to end within
+        `deadline` seconds of `may_begin_at` and has no deadline yet. That one is
+        stored, and never moves until a retry. None when the claim is not held any more.
         """
 
     @abstractmethod

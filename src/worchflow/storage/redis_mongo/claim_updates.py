@@ -6,10 +6,9 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bson.int64 import Int64
-
 from ...foundations.errors import StoreUnavailable
 from ...foundations.ids import new_nonce
+from ...foundations.milliseconds import seconds_left, to_milliseconds
 from ...model.records import SUSPENDED, Claim
 from ...model.transitions import CLAIMABLE
 from .documents import EXECUTIONS, FAST, UnreadableError
@@ -224,9 +223,18 @@ class Ownership:
                 steps=steps.get(execution_id, {}),
                 waits=waits.get(execution_id, {}),
                 parent_has_ended=execution.parent in ended,
+                deadline_left=self._deadline_left(execution),
             )
             for execution_id, execution in executions.items()
         ]
+
+    def _deadline_left(self, execution: StoredExecution) -> float | None:
+        if execution.deadline_at is None:
+            return None
+        # The claim may have stamped it after the last moment that we know of: what is
+        # due for the claim is due for us.
+        now = max(self._stores.clock.now(), to_milliseconds(execution.updated_at))
+        return seconds_left(execution.deadline_at, now)
 
     def _show(self, claim: Claim) -> None:
         execution = claim.execution
@@ -258,18 +266,6 @@ class Ownership:
         query = {"_id": document["_id"], "owner": self._worker.id}
         change = [{"$set": values}, {"$unset": ["owner", "claim"]}]
         await self._stores.mongo.update(EXECUTIONS, [{"q": query, "u": change}])
-
-
-async def begin(stores: Stores, claim: Claim) -> bool:
-    """Mark that the code of an execution begins, if the claim is still held."""
-    token = Int64(claim.token)
-    query = stores.documents.by_id(claim.execution.id)
-    statement = {
-        "q": query | {"owner": claim.worker_id, "token": token},
-        "u": {"$set": {"begun": token}},
-    }
-    written = await stores.mongo.update(EXECUTIONS, [statement])
-    return written.count == 1
 
 
 def _claim_change(worker: WorkerRecord) -> tuple[Document, Document]:
@@ -308,8 +304,11 @@ def _beside_the_original(
     is_retried = {"$eq": [{"$type": "$finishedAt"}, "date"]}
     values = values | {
         "queuePrefix": {"$literal": prefix},
+        "startedAt": {"$cond": [is_retried, "$$NOW", values["startedAt"]]},
         "retryToken": {"$cond": [is_retried, values["token"], "$retryToken"]},
         "recoveries": {"$cond": [is_retried, 0, "$recoveries"]},
         "deaths": {"$cond": [is_retried, "$$REMOVE", "$deaths"]},
+        "eligibleAt": {"$cond": [is_retried, "$$NOW", "$eligibleAt"]},
+        "deadlineAt": {"$cond": [is_retried, "$$REMOVE", "$deadlineAt"]},
     }
     return values, {"$unset": [*unset["$unset"], "finishedAt", "result", "enc"]}

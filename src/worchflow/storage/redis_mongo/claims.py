@@ -9,13 +9,14 @@ from typing_extensions import override
 from ...model.notices import encode_started
 from ...model.settlement import Released
 from ..contract.claims import ClaimStore
-from .claim_updates import begin
+from .beginning import begin
 from .claimer import Claimer
 from .settling import Settling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ...model.beginning import Begun
     from ...model.notices import Notice
     from ...model.records import Claim, WorkerRecord
     from ...model.settlement import Settled, Settlement
@@ -65,8 +66,8 @@ class Claims(ClaimStore):
         self._stores.write_behind.put(started, at_once=False)
 
     @override
-    async def begin(self, claim: Claim) -> bool:
-        return await begin(self._stores, claim)
+    async def begin(self, claim: Claim, deadline: float | None = None) -> Begun | None:
+        return await begin(self._stores, claim, deadline)
 
     @override
     async def adopt(

@@ -173,7 +173,7 @@ class Documents:
         due = now
         if new.delay is not None or new.run_at is not None:
             due = due_time(now, new.delay, new.run_at)
-            document["runAt"] = DatetimeMS(due)
+            document["runAt"] = document["eligibleAt"] = DatetimeMS(due)
         document["enqueuedAt"] = document["dueAt"] = DatetimeMS(due)
         return document
 
@@ -231,6 +231,8 @@ class Documents:
             parent=parent_of(document) if "parent" in document else None,
             depth=count_of(get("depth")),
             retry_token=count_of(get("retryToken")),
+            eligible_at=moment_of(get("eligibleAt")),
+            deadline_at=moment_of(get("deadlineAt")),
         )
 
     def event_data(self, fields: Mapping[str, Any]) -> Any:

@@ -230,11 +230,12 @@ def _retry_change(now: int, prefix: str, set_too: Document) -> list[Document]:
         "updatedAt": Int64(now),
         "enqueuedAt": moment,
         "dueAt": moment,
+        "eligibleAt": moment,
         "token": token,
         # What failed under a lower token does not count any more.
         "retryToken": token,
     }
     gone = "error errorStack errorType errorStep enc result reason cancelRequested "
     gone += "cancelReason finishedAt runAt doneBy sweptAt handOns owner claim deaths "
-    gone += "begun attemptStartedAt"
+    gone += "begun startedAt attemptStartedAt deadlineAt"
     return [{"$set": values | set_too}, {"$unset": gone.split()}]

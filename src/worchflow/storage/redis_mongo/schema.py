@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.storage.redis_mongo")
 
-SCHEMA = 5
+SCHEMA = 6
 """Documents of schema 1 have no headers, tags and attempts, and no index of tags, those
 of schema 2 no wake-ups and follow-ups, and no index of these, those of schema 3 no
 `acceptedAt`, and there are no events, those of schema 4 no parents, and no index of
-these."""
+these, those of schema 5 no `eligibleAt` and `deadlineAt`."""
 COMPATIBLE_FROM = 1
 """Releases from this schema on can use what this one writes."""
 INDEX_TIMEOUT = 600.0

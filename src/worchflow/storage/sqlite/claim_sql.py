@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...foundations.json_text import json_text
+from ...foundations.milliseconds import seconds_left
+from ...model.beginning import Begun
 from ...model.records import Claim, ExecutionStatus
 from ...model.settlement import FIRST_TOKEN
 from ...model.transitions import CLAIMABLE, UNSURE
@@ -15,10 +17,12 @@ from .rows import (
     ExecutionRow,
     UnreadableRowError,
     fetch,
+    moment_or_none,
     one_of,
     read_execution,
 )
 from .steps import steps_by_execution
+from .times import due_after
 from .unserved import requeue
 from .waits import waits_of_number
 
@@ -112,8 +116,11 @@ _LIVE = """
 """
 
 _BEGIN = """
-    UPDATE executions SET begun = token
-    WHERE id = ? AND queue_prefix = ? AND owner = ? AND token = ?
+    UPDATE executions SET begun = token, deadline_at = coalesce(
+        deadline_at, max(created_at, coalesce(eligible_at, created_at)) + :deadline
+    )
+    WHERE id = :id AND queue_prefix = :prefix AND owner = :worker AND token = :token
+    RETURNING deadline_at
 """
 
 _SET_ASIDE = """
@@ -146,11 +153,11 @@ class DueRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BeginRequest:
-    """A claim under which the code of its execution begins."""
+    """A claim under which the code of its execution begins, and its deadline."""
 
-    execution_id: str
-    worker_id: str
-    token: int
+    claim: Claim
+    deadline: float | None
+    """Seconds from when it could first begin."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,7 +202,7 @@ def claim(tx: Transaction, prefix: str, request: ClaimRequest) -> Taken:
     orphans = _orphans(tx, prefix, [execution for _, execution, *_ in found])
     return Taken(
         claims=[
-            _as_claim(execution, request.worker_id, steps, waits, orphans)
+            _as_claim(tx, execution, request.worker_id, steps, waits, orphans)
             for _, execution, steps, waits in found
         ]
     )
@@ -217,6 +224,7 @@ def adopt(tx: Transaction, prefix: str, request: AdoptRequest) -> Sequence[Claim
     orphans = _orphans(tx, prefix, [execution for _, execution in held])
     return [
         _as_claim(
+            tx,
             execution,
             request.worker_id,
             steps[number],
@@ -241,10 +249,23 @@ def next_due(
     return due
 
 
-def begin(tx: Transaction, prefix: str, request: BeginRequest) -> bool:
+def begin(tx: Transaction, prefix: str, request: BeginRequest) -> Begun | None:
     """Mark that its code begins, if the claim is still held."""
-    values = (request.execution_id, prefix, request.worker_id, request.token)
-    return tx.connection.execute(_BEGIN, values).rowcount == 1
+    claim, deadline = request.claim, request.deadline
+    row = tx.connection.execute(
+        _BEGIN,
+        {
+            "id": claim.execution.id,
+            "prefix": prefix,
+            "worker": claim.worker_id,
+            "token": claim.token,
+            "deadline": None if deadline is None else due_after(0, deadline),
+        },
+    ).fetchone()
+    if row is None:
+        return None
+    deadline_at = moment_or_none(row[0])
+    return Begun(deadline_at, seconds_left(deadline_at, tx.now))
 
 
 Candidate = tuple[int, "StoredExecution", "Recorded", "Waits"]
@@ -314,6 +335,7 @@ def _orphans(
 
 
 def _as_claim(
+    tx: Transaction,
     execution: StoredExecution,
     worker_id: str,
     steps: Recorded,
@@ -327,6 +349,7 @@ def _as_claim(
         steps=steps,
         waits=waits,
         parent_has_ended=execution.id in orphans,
+        deadline_left=seconds_left(execution.deadline_at, tx.now),
     )
 
 

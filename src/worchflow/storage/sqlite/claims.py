@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...foundations.runtime import Runtime
+    from ...model.beginning import Begun
     from ...model.notices import Notice
     from ...model.records import Claim, WorkerRecord
     from ...model.settlement import Settled, Settlement
@@ -101,12 +102,8 @@ class Claims(ClaimStore):
         self._opened().tell(partial(started, claim))
 
     @override
-    async def begin(self, claim: Claim) -> bool:
-        request = claim_sql.BeginRequest(
-            execution_id=claim.execution.id,
-            worker_id=claim.worker_id,
-            token=claim.token,
-        )
+    async def begin(self, claim: Claim, deadline: float | None = None) -> Begun | None:
+        request = claim_sql.BeginRequest(claim=claim, deadline=deadline)
         return await self._opened().write(_begin, request)
 
     @override

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from .writer import Transaction
 
 _INSERT = f"""
-    INSERT INTO executions ({NEW_EXECUTION_COLUMNS}, queue_prefix, status, updated_at)
-    SELECT {NEW_EXECUTION_VALUES}, {{prefix}}, 'queued', {{now}}
+    INSERT INTO executions ({NEW_EXECUTION_COLUMNS}, eligible_at, queue_prefix, status,
+        updated_at)
+    SELECT {NEW_EXECUTION_VALUES}, run_at, {{prefix}}, 'queued', {{now}}
     FROM {named_rows(NewExecutionRow._fields)}
     WHERE true
     ON CONFLICT (id) DO NOTHING
@@ -66,6 +67,7 @@ _RETRY = f"""
     UPDATE executions SET status = 'queued', due_at = :now, run_at = NULL,
         token = token + 1, retry_token = token + 1, attempt_count = 0, recoveries = 0,
         deaths = 0, begun = NULL, hand_ons = 0,
+        started_at = NULL, eligible_at = :now, deadline_at = NULL,
         cancel_requested = 0, cancel_reason = NULL, reason = NULL, result = NULL,
         error_type = NULL, error_message = NULL, error_traceback = NULL,
         error_step = NULL,

@@ -96,6 +96,8 @@ class ExecutionRow(NamedTuple):
     depth: Any
     has_children: Any
     retry_token: Any
+    eligible_at: Any
+    deadline_at: Any
 
 
 class StepRow(NamedTuple):
@@ -213,9 +215,9 @@ def read_execution(row: Row) -> StoredExecution:
             error=_error(columns),
             attempt_count=_number(columns.attempt_count),
             recoveries=_number(columns.recoveries),
-            started_at=_moment(columns.started_at),
-            finished_at=_moment(columns.finished_at),
-            run_at=_moment(columns.run_at),
+            started_at=moment_or_none(columns.started_at),
+            finished_at=moment_or_none(columns.finished_at),
+            run_at=moment_or_none(columns.run_at),
             worker=_text_or_none(columns.owner),
             reason=_text_or_none(columns.reason),
             token=_number(columns.token),
@@ -228,11 +230,13 @@ def read_execution(row: Row) -> StoredExecution:
             attempts=_attempts(columns),
             wakeups=_number(columns.wakeups),
             has_waits=bool(columns.has_waits),
-            attempt_started_at=_moment(columns.attempt_started_at),
+            attempt_started_at=moment_or_none(columns.attempt_started_at),
             parent=_parent(columns),
             depth=_number(columns.depth),
             has_children=bool(columns.has_children),
             retry_token=_number(columns.retry_token),
+            eligible_at=moment_or_none(columns.eligible_at),
+            deadline_at=moment_or_none(columns.deadline_at),
         )
     except BAD_ROW as error:
         raise UnreadableRowError(
@@ -252,8 +256,8 @@ def read_step(row: Row) -> StoredStep:
             result=_text_or_none(columns.result),
             error=_error(columns),
             attempts=_number(columns.attempts),
-            started_at=_moment(columns.started_at),
-            finished_at=_moment(columns.finished_at),
+            started_at=moment_or_none(columns.started_at),
+            finished_at=moment_or_none(columns.finished_at),
             key=_text_or_none(columns.key),
             kind=StepKind.of(columns.kind),
             attempt=None if columns.attempt is None else _number(columns.attempt),
@@ -305,8 +309,8 @@ def _attempts(columns: ExecutionRow) -> tuple[AttemptRecord, ...]:
         return only_attempt(
             _number(columns.token),
             _text_or_none(columns.done_by),
-            _moment(columns.started_at),
-            _moment(columns.finished_at),
+            moment_or_none(columns.started_at),
+            moment_or_none(columns.finished_at),
         )
     return tuple(
         AttemptRecord(
@@ -360,7 +364,8 @@ def _error(columns: ExecutionRow | StepRow) -> ErrorInfo | None:
     )
 
 
-def _moment(value: Any) -> datetime | None:
+def moment_or_none(value: Any) -> datetime | None:
+    """The moment of milliseconds in a column that may hold none."""
     return None if value is None else from_milliseconds(value)
 
 

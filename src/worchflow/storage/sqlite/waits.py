@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from typing_extensions import override
 
 from ...foundations.json_text import json_text
-from ...foundations.milliseconds import from_milliseconds, to_milliseconds
+from ...foundations.milliseconds import from_milliseconds, seconds_left, to_milliseconds
 from ...model.notices import ExecutionUpdated
 from ...model.records import SUSPENDED, ExecutionStatus
 from ...model.step_kind import StepKind
 from ...model.tokens import ANSWER_EVENT, StoredToken
 from ...model.waits import AwaitedEvent, StoredWait
 from ..contract.waits import WaitStore
-from .rows import BAD_ROW, UnreadableRowError, fetch, one_of
+from .rows import BAD_ROW, UnreadableRowError, fetch, moment_or_none, one_of
 from .times import due_after, due_at, wall_now
 from .writer import one_by_one
 
@@ -226,17 +226,14 @@ def read_wait(row: Row, now: int) -> StoredWait:
     """The wait in a row of `WAIT_COLUMNS`, or `UnreadableRowError`."""
     columns = WaitRow._make(row)
     try:
-        deadline, left = None, None
-        if columns.deadline is not None:
-            deadline = from_milliseconds(columns.deadline)
-            left = max(0, columns.deadline - now) / 1000
+        deadline = moment_or_none(columns.deadline)
         return StoredWait(
             step_id=columns.step_id,
             kind=StepKind.of(columns.kind),
             title=columns.title,
             token=columns.token,
             deadline=deadline,
-            left=left,
+            left=seconds_left(deadline, now),
             event=_awaited(columns),
         )
     except BAD_ROW as error:
