@@ -1,4 +1,4 @@
-"""Fourteen executions that make every store call, and what each has to end with."""
+"""Fifteen executions that make every store call, and what each has to end with."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ RACE_NAP = 3.0
 breaks: then the time may be over before anybody looks again."""
 NAP = 1.0
 """Seconds that one sleeps, twice: much longer, however slow the machine is."""
+LIMIT = 1.0
+"""Seconds until the deadline of what sleeps longer."""
 AT_ONCE = 0.001
 """Seconds after which a token's time is over: before it is asked for, or nearly so."""
 RETRIES = Retry(max_retries=5, delay=0.05)
@@ -58,6 +60,7 @@ ENDS: dict[str, tuple[str, Any]] = {
     "family": ("completed", 122),
     "many": ("completed", 132),
     "raced": ("completed", 142),
+    "overdue": ("failed", None),
 }
 """How each execution has to end, and with what."""
 
@@ -78,6 +81,12 @@ class Passed(Event[int], name="passed", key="of"):
 
     of: str
     value: int
+
+
+class Limited(Event[int], name="limited"):
+    """What one execution has to do by its deadline, and does not."""
+
+    number: int
 
 
 class Child(Event[int], name="child"):
@@ -124,6 +133,7 @@ def make_app(backend: Backend, ledger: Ledger, mended: Path) -> Worchflow[Any]:
         return await ctx.step.run(f"Second of {kind}", second, value)
 
     app.function(Child, retries=RETRIES)(make_child(mended))
+    app.function(Limited, retries=RETRIES, deadline=LIMIT)(limited)
     app.function(Passed, retries=RETRIES)(passed)
     return app
 
@@ -148,6 +158,13 @@ def is_mended(mended: Path, kind: str) -> bool:
 async def first(number: int) -> int:
     """The first step of everything."""
     return number + 1
+
+
+async def limited(ctx: Context[Limited]) -> int:
+    """Wait for longer than there is time."""
+    value = await ctx.step.run("First of limited", first, ctx.data.number)
+    await ctx.step.sleep("Nap for ever", 3600)
+    return value
 
 
 async def passed(ctx: Context[Passed]) -> int:
@@ -290,7 +307,10 @@ class Driver:
         return f"{self._prefix}.{kind}"
 
     async def _send(self, kind: str) -> None:
-        message = Work(kind=kind, number=10 * (list(ENDS).index(kind) + 1))
+        number = 10 * (list(ENDS).index(kind) + 1)
+        message: Work | Limited = Work(kind=kind, number=number)
+        if kind == "overdue":
+            message = Limited(number=number)
         delay = {"later": 0.3, "never": 3600}.get(kind, 0)
         await insist(
             lambda: self._client.send(message, id=self._id(kind), delay=delay or None)
@@ -356,4 +376,7 @@ class Driver:
             value=execution.result,
         )
         recorded = await insist(lambda: self._client.steps(execution.id))
-        assert kind == "never" or recorded
+        assert kind in ("never", "overdue") or recorded
+        if kind == "overdue":
+            assert execution.error is not None
+            assert execution.error.type == "DeadlineExceeded"

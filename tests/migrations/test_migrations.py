@@ -207,9 +207,8 @@ async def test_a_migration_whose_process_dies_between_two_writes_is_completed(
                 await backend_on(where).open()
         left_behind.append(mark["version"])
 
-    # Nothing, the indexes of one collection after the other, the mark.
-    assert left_behind[:2] == [first, first]
-    assert set(left_behind[2:-1]) <= {first}
+    # Nothing, the indexes of one collection after the other if some are new, the mark.
+    assert set(left_behind[:-1]) == {first}
     backend = backend_on(where)
     await backend.open()
     await backend.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +390,28 @@ async def test_what_the_original_sent_and_we_began_is_swept_like_our_own(
     assert await backend.sweeping.sweep(worker.id) == 1
 
     assert (await claim_one(backend, worker)).token == 2
+
+
+async def test_a_deadline_is_counted_anew_after_the_originals_retry(
+    backend: RedisMongoBackend, original: Original
+) -> None:
+    worker = await joined(backend)
+    id_ = await sent(backend)
+    claim = await claim_one(backend, worker)
+    first = await backend.claims.begin(claim, 1.0)
+    assert first is not None
+    await settle(backend, claim, Failed(error=ERROR))
+    original.retry(id_)
+
+    claim = await claim_one(backend, worker)
+
+    assert (claim.execution.deadline_at, claim.deadline_left) == (None, None)
+    assert claim.execution.started_at == claim.execution.may_begin_at
+    again = await backend.claims.begin(claim, 1.0)
+    assert again is not None
+    assert again.deadline_at == claim.execution.may_begin_at + timedelta(seconds=1)
+    assert first.deadline_at is not None
+    assert again.deadline_at > first.deadline_at
 
 
 async def test_a_retry_of_ours_is_found_without_its_queue_entry(

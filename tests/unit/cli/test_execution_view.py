@@ -151,6 +151,12 @@ def test_what_there_is_not_is_left_out(capsys: pytest.CaptureFixture[str]) -> No
     assert text.endswith("No step is recorded.\n")
 
 
+def test_a_deadline_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    limited = replace(QUEUED, deadline_at=datetime(2030, 1, 31, 9, tzinfo=UTC))
+
+    assert facts(shown(capsys, limited))["deadline"] == "2030-01-31 09:00:00Z"
+
+
 def test_a_result_of_null_is_a_result(capsys: pytest.CaptureFixture[str]) -> None:
     assert facts(shown(capsys, DONE))["result"] == "null"
     assert "result" not in facts(shown(capsys, QUEUED))

@@ -66,6 +66,7 @@ def test_an_event_class_gives_name_data_type_and_result_type() -> None:
     assert made.handler is pay
     assert made.is_async
     assert (made.retry, made.timeout) == (Retry(), None)
+    assert (made.deadline, made.start_timeout) == (None, None)
     assert made.repeat_titles == "count"
 
 
@@ -154,11 +155,13 @@ def test_all_options_arrive_checked() -> None:
         retries=5,
         retry_delay="2s",
         timeout="1m",
+        deadline="1d",
+        start_timeout="10m",
         repeat_titles="reuse",
     )
     assert made.id == "p"
     assert made.retry == Retry.of(5, "2s")
-    assert made.timeout == 60.0
+    assert (made.timeout, made.deadline, made.start_timeout) == (60.0, 86400.0, 600.0)
     assert made.repeat_titles == "reuse"
 
 
@@ -171,7 +174,7 @@ def test_all_options_arrive_checked() -> None:
         ),
         (
             {"cron": "* * * * *"},
-            "it takes: id, log_replays, repeat_titles, retries, retry_delay, ti",
+            "it takes: deadline, id, log_replays, repeat_titles, retries, retry_delay",
         ),
         ({"id": ""}, "id=''"),
         ({"id": 3}, "id=3"),
@@ -179,6 +182,13 @@ def test_all_options_arrive_checked() -> None:
         ({"retry_delay": "soon"}, "retry_delay='soon'"),
         ({"timeout": 0}, "timeout=0"),
         ({"timeout": None}, "timeout=None"),
+        ({"deadline": 0}, "deadline=0 must be longer than nothing"),
+        ({"deadline": "tomorrow"}, "deadline='tomorrow' is not a duration"),
+        ({"start_timeout": 0}, "start_timeout=0 must be longer than nothing"),
+        (
+            {"start_timeout": "1d", "deadline": "24h"},
+            "start_timeout='1d' of function \"pay\" must be shorter than its deadline",
+        ),
         (
             {"repeat_titles": "never"},
             'repeat_titles=\'never\' must be "count" or "reuse"',

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
 from tests.unit.engine.attempts import Engine
-from worchflow import NonRetryable, Retry, RetryAfter
+from worchflow import DeadlineExceeded, NonRetryable, Retry, RetryAfter
 from worchflow.engine.attempt import Attempt
+from worchflow.engine.execution_deadline import ExecutionDeadline
 from worchflow.engine.outcome import (
     Outcome,
     failed_outcome,
     poisoned,
     recorded,
+    too_late,
     unfinished,
     unstorable,
 )
@@ -27,6 +31,8 @@ from worchflow.model.settlement import (
     RetryAt,
     Settlement,
 )
+from worchflow.model.step_kind import StepKind
+from worchflow.model.waits import StoredWait
 
 
 async def handler(ctx: Any) -> None: ...
@@ -66,6 +72,49 @@ async def test_a_failure_is_retried_or_final(
     (line,) = caplog.records
     assert line.levelno == (logging.ERROR if is_final else logging.WARNING)
     assert line.exc_info is not None
+
+
+@pytest.mark.parametrize(("left", "is_final"), [(59.0, True), (61.0, False)])
+async def test_a_retry_after_the_deadline_is_not_waited_for(
+    engine: Engine, left: float, is_final: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt = await engine.attempt(handler, retries=RETRIED)
+    ends = attempt.loop.time() + left
+    attempt.deadline = ExecutionDeadline(engine.runtime.clock.now(), ends)
+
+    settlement: Any = failed_outcome(attempt, ValueError("bad")).settlement
+
+    assert isinstance(settlement, Failed) is is_final
+    assert settlement.error.type == "ValueError"
+    assert ("the next would start after its deadline" in caplog.text) is is_final
+
+
+async def test_what_never_ran_is_no_attempt(engine: Engine) -> None:
+    attempt = await engine.attempt(handler)
+
+    outcome = too_late(
+        engine.runtime, attempt.claim, attempt.function, DeadlineExceeded("too late")
+    )
+
+    assert outcome.settlement == Failed(error=ANY, attempted=False)
+    assert outcome.notice.status == "failed"
+
+
+async def test_what_was_suspended_ends_its_attempt_in_its_wait(engine: Engine) -> None:
+    attempt = await engine.attempt(handler)
+    began = engine.runtime.clock.now()
+    suspended = replace(attempt.claim.execution, attempt_started_at=began)
+    wait = StoredWait(step_id="s", kind=StepKind.SLEEP, title="Nap", token=1)
+    claim = replace(attempt.claim, execution=suspended, waits={"s": wait})
+
+    settlement: Any = too_late(
+        engine.runtime, claim, attempt.function, DeadlineExceeded("too late")
+    ).settlement
+
+    assert settlement.attempted
+    assert (settlement.error.type, settlement.error.step) == ("DeadlineExceeded", "Nap")
+    assert settlement.attempt.started_at == began
+    assert settlement.attempt.error == settlement.error
 
 
 async def test_final_overrules_the_policy(engine: Engine) -> None:

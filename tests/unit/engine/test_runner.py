@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from tests.unit.engine.attempts import Engine, stop
 from tests.waiting import until
 from worchflow import Context, SyncContext
-from worchflow.model.settlement import Completed, Failed, Released
+from worchflow.engine.execution_deadline import ExecutionDeadline
+from worchflow.model.settlement import Completed, Failed, Released, Suspended
 
 
 async def nothing(ctx: Context[None]) -> None: ...
@@ -92,6 +94,41 @@ async def test_a_handler_past_its_timeout_is_interrupted_and_fails(
 
     assert isinstance(settlement, Failed)
     assert settlement.error.type == "TimeoutError"
+
+
+async def test_a_handler_at_its_deadline_is_interrupted_and_fails_for_good(
+    engine: Engine,
+) -> None:
+    async def handler(ctx: Context[None]) -> str:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            return "what it makes of it does not count"
+        return "late"
+
+    runner = await engine.runner(handler, retries=3)
+    at, ends = datetime.now(UTC), runner.attempt.loop.time() + 0.01
+    runner.attempt.deadline = ExecutionDeadline(at, ends)
+    outcome = await runner.run()
+
+    assert outcome is not None
+    assert isinstance(outcome.settlement, Failed)
+    assert outcome.settlement.error.type == "DeadlineExceeded"
+
+
+async def test_a_deadline_bounds_a_suspension(engine: Engine) -> None:
+    async def handler(ctx: Context[None]) -> None:
+        await ctx.step.sleep("Nap", "2h")
+
+    runner = await engine.runner(handler)
+    deadline = datetime.now(UTC) + timedelta(hours=1)
+    ends = runner.attempt.loop.time() + 3600
+    runner.attempt.deadline = ExecutionDeadline(deadline, ends)
+    outcome = await runner.run()
+
+    assert outcome is not None
+    assert isinstance(outcome.settlement, Suspended)
+    assert outcome.settlement.until == deadline
 
 
 async def test_an_attempt_that_a_stop_ends_is_handed_back(engine: Engine) -> None:

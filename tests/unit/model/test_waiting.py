@@ -13,6 +13,7 @@ from worchflow.model.waiting import TO_BE_CANCELLED, why_waiting
 WORKER = 'a worker that serves "pay" and has a free slot'
 NOW = datetime(2030, 1, 31, 8, tzinfo=UTC)
 SENT = NOW - timedelta(minutes=5)
+SOON = NOW + timedelta(hours=1)
 QUEUED = Execution(
     id="e-1",
     event_name="pay",
@@ -58,6 +59,15 @@ def test_what_runs_or_has_ended_does_not_wait(status: str) -> None:
         (
             QUEUED,
             f"It has been due for 5 min and waits for {WORKER}.",
+        ),
+        (
+            # A retry of an old one.
+            replace(QUEUED, updated_at=NOW - timedelta(seconds=3)),
+            f"It has been due for 3.0 s and waits for {WORKER}.",
+        ),
+        (
+            replace(SLEEPING, reason="news", run_at=SOON, deadline_at=SOON),
+            "It waits for news; its deadline is in 1 h, at 2030-01-31 09:00:00 UTC.",
         ),
         (
             replace(QUEUED, run_at=NOW + timedelta(hours=1)),
