@@ -2,114 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
-from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.chaos.fleet import WorkerProcess
-from tests.chaos.settings import Settings
-from tests.scale import worker_process
 from tests.scale.worker_process import Crowd, Items
+from tests.scale.workers import COUNT, KILLS, RESULT_SECONDS, SLOTS, Workers
 from tests.waiting import until
-from worchflow import ExecutionFailed, Worchflow, WorchflowClient
+from worchflow import ExecutionFailed
 from worchflow.foundations.types import Message
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-COUNT = int(os.environ.get("WORCHFLOW_SCALE", "300"))
-KILLS = 10 if COUNT >= 1000 else 2
 MAX_REPLAYS = 20
-SLOTS = 20
-RESULT_SECONDS = 60 + COUNT / 20
-LEASE_SECONDS = 5.0
-"""Longer than a busy machine may hold up a worker that lives."""
-
-
-class Workers:
-    """Two worker processes on one store, and what their parts have written."""
-
-    def __init__(self, settings: Settings, folder: Path, stack: ExitStack) -> None:
-        self._settings = settings
-        self._folder = folder
-        self._stack = stack
-        self._started = 0
-        self._effects = Path(settings.ledger)
-        self.running: dict[str, WorkerProcess] = {}
-        self.app = Worchflow("scale", backend=settings.backend())
-
-    async def start(self) -> None:
-        """Start one more."""
-        self._started += 1
-        log = self._folder / f"worker-{self._started}.log"
-        process = WorkerProcess(self._settings, log, worker_process.main)
-        self._stack.callback(process.end, signal.SIGKILL)
-        await until(lambda: process.polls, timeout=60)
-        self.running[str(process.pid)] = process
-
-    def ran(self) -> Counter[int]:
-        """How often each part has run."""
-        with suppress(FileNotFoundError):
-            return Counter(map(int, self._effects.read_text().splitlines()))
-        return Counter()
-
-    def mend(self) -> None:
-        """Let no item fail any more."""
-        self._effects.with_suffix(".mended").touch()
-
-    async def kill_owner(self, client: WorchflowClient[Any], id: str) -> None:
-        """Kill who runs an execution, or anybody if nobody does, and replace it."""
-        owner = (await client.get(id)).worker
-        pids = [
-            pid
-            for pid, process in self.running.items()
-            if owner is not None and owner in process.text
-        ]
-        pid = (pids or list(self.running))[0]
-        self.running.pop(pid).end(signal.SIGKILL)
-        await self.start()
-
-    async def replayed(self) -> int:
-        """How often their parents were continued from their records."""
-        total = 0
-        for pid, process in self.running.items():
-            process.signal(signal.SIGUSR1)
-            told = await until(partial(self._told_by, pid))
-            total += int(told)
-        return total
-
-    def _told_by(self, pid: str) -> str:
-        with suppress(FileNotFoundError):
-            return Path(f"{self._effects}.{pid}").read_text()
-        return ""
-
-
-@pytest.fixture(params=["sqlite", "redis_mongo"])
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
-    if request.param == "sqlite":
-        return (f"sqlite:///{tmp_path / 'worchflow.db'}",)
-    return request.getfixturevalue("redis_url"), request.getfixturevalue("mongo_url")
-
-
-@pytest.fixture
-def workers(stores: tuple[str, ...], tmp_path: Path, prefix: str) -> Iterator[Workers]:
-    ledger = str(tmp_path / "effects")
-    settings = Settings(
-        stores=stores,
-        prefix=prefix,
-        ledger=ledger,
-        slots=SLOTS,
-        lease_ttl=LEASE_SECONDS,
-    )
-    with ExitStack() as stack:
-        yield Workers(settings, tmp_path, stack)
-
+MAX_PARENT_BYTES = 256 * 1024 * 1024
+"""Of a worker process, with ten thousand parts of one parent."""
 
 MESSAGES = pytest.mark.parametrize(
     "message", [Items(count=COUNT), Crowd(count=COUNT)], ids=["map", "children"]
@@ -128,6 +35,7 @@ async def test_each_part_runs_once_and_its_parent_is_hardly_ever_replayed(
 
     assert workers.ran() == Counter(range(COUNT))
     assert await workers.replayed() <= MAX_REPLAYS
+    assert workers.peak_memory() <= MAX_PARENT_BYTES
 
 
 @MESSAGES

@@ -1,4 +1,4 @@
-"""A worker of parents with very many parts; it tells what it ran, and replayed."""
+"""A worker of what fans out and of what waits; it tells what it ran, and replayed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 import logging
 import os
 import signal
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.settings import Settings
-from worchflow import Context, Event, Worchflow
+from worchflow import Context, Event, Worchflow, event
 
 REST_SECONDS = 0.002
 """How long a part takes."""
@@ -35,6 +36,24 @@ class Items(Event[int], name="items"):
     count: int
     broken: bool = False
     """Whether every tenth item fails."""
+
+
+class Sleeper(Event[int], name="sleeper"):
+    """One that sleeps until a moment."""
+
+    number: int
+    until: datetime
+
+
+class Waiter(Event[str], name="waiter"):
+    """One that waits for an event with a key."""
+
+    number: int
+    key: str
+
+
+NEWS = event("news", str)
+"""What these wait for."""
 
 
 def main(settings: Settings) -> None:
@@ -82,6 +101,17 @@ def add_work(app: Worchflow[Any], effects: Path) -> None:
     async def crowd(ctx: Context[Crowd]) -> int:
         parts = [Part(number=n) for n in range(ctx.data.count)]
         return sum(await ctx.step.invoke_many("Part", parts))
+
+    @app.function(Sleeper, retries=0)
+    async def sleeper(ctx: Context[Sleeper]) -> int:
+        await ctx.step.sleep_until("Sleep", ctx.data.until)
+        return await ctx.step.run("Count", part, ctx.data.number)
+
+    @app.function(Waiter, retries=0)
+    async def waiter(ctx: Context[Waiter]) -> str:
+        news = await ctx.step.wait_for_event("News", NEWS, key=ctx.data.key)
+        await ctx.step.run("Count", part, ctx.data.number)
+        return news
 
     @app.function(Part, retries=0)
     async def one(ctx: Context[Part]) -> int:
