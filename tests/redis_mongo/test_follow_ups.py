@@ -41,15 +41,20 @@ WAIT = NewWait(step_id="1" * 32, kind=StepKind.SLEEP, title="Cool down")
 @pytest.fixture
 def dies(backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Lets no wait be removed: as if the process died right before it."""
-    mongo = backend._open_parts.stores.mongo
-    delete = mongo.delete
+    stores = backend._open_parts.stores
+    delete = stores.mongo.delete
 
     async def refuse(collection: str, *queries: Any) -> int:
         if collection == "waits":
             raise StoreUnavailable("the process died")
         return await delete(collection, *queries)
 
-    monkeypatch.setattr(mongo, "delete", refuse)
+    async def refuse_one(query: Any) -> None:
+        await refuse("waits", query)
+
+    monkeypatch.setattr(stores.mongo, "delete", refuse)
+    # What is deleted together with others is tried again, which a dead process is not.
+    monkeypatch.setattr(stores.committer, "delete_waits", refuse_one)
     return monkeypatch
 
 

@@ -15,9 +15,10 @@ from bson.errors import BSONError
 from ...foundations.backoff import Backoff
 from ...foundations.errors import SerializationError, StoreUnavailable, WorchflowError
 from .batch_writer import BatchWriter
-from .documents import EXECUTIONS, STEPS
+from .documents import EXECUTIONS, STEPS, WAITS
 from .mongo_gateway import CODEC, DUPLICATE_KEY
 from .statements import Update, statements
+from .values import SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -44,7 +45,7 @@ DUPLICATE: Final = Duplicate()
 
 
 class Committer:
-    """Inserts and updates in batches, for as long as it is open.
+    """Inserts, updates and deletes in batches, for as long as it is open.
 
     One group for each kind of write: they differ in how many there are, and none
     waits for another.
@@ -61,7 +62,10 @@ class Committer:
         self._executions = BatchWriter(self._insert_executions, timeout)
         self._steps = BatchWriter(self._insert_steps, timeout)
         self._updates = BatchWriter(self._update_executions, timeout)
-        self._batch_writers = (self._executions, self._steps, self._updates)
+        self._waits = BatchWriter(self._delete_waits, timeout)
+        self._batch_writers = (
+            *(self._executions, self._steps, self._updates, self._waits),
+        )
 
     # -- what callers do; `size` is at least the bytes of what they hand in
 
@@ -92,6 +96,10 @@ class Committer:
         """
         return self._updates.add(update, size)
 
+    def delete_waits(self, query: Document) -> Awaitable[None]:
+        """Delete the waits that a query finds."""
+        return self._waits.add(query, SMALL)
+
     def oldest_age(self) -> float:
         """Seconds for which the oldest unanswered write has been waiting."""
         return max(batch_writer.oldest_age() for batch_writer in self._batch_writers)
@@ -112,6 +120,14 @@ class Committer:
 
     async def _update_executions(self, writes: list[Write]) -> None:
         await self._persist(self._update, writes)
+
+    async def _delete_waits(self, writes: list[Write]) -> None:
+        await self._persist(self._delete, writes)
+
+    async def _delete(self, writes: Sequence[Write]) -> None:
+        await self._mongo.delete(WAITS, *(write.body for write in writes))
+        for write in writes:
+            write.resolve(None)
 
     async def _persist(
         self, send: Callable[[Sequence[Write]], Awaitable[None]], writes: list[Write]

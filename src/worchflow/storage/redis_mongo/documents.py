@@ -193,9 +193,7 @@ class Documents:
             raise UnreadableError(f"its status is {document['status']!r:.50}")
         if not (type(execution_id) is type(event_name) is type(event_data) is str):
             raise UnreadableError("id, eventName and eventData of it must be text")
-        result: Payload | None = None
-        if status is ExecutionStatus.COMPLETED:
-            result = result_of(document, "updatedAt")
+        is_completed = status is ExecutionStatus.COMPLETED
         get = document.get
         return StoredExecution(
             id=execution_id,
@@ -205,7 +203,7 @@ class Documents:
             created_at=moment_of(get("createdAt")) or _EPOCH,
             updated_at=moment_of(get("updatedAt")) or _EPOCH,
             function_id=text_or_none(get("functionId")),
-            result=result,
+            result=result_of(document, "updatedAt") if is_completed else None,
             error=error_of(document),
             attempt_count=count_of(get("attemptCount")),
             recoveries=count_of(get("recoveries")),

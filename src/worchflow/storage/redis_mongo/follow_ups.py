@@ -248,7 +248,8 @@ class FollowUps:
 
         Those of tokens stay as long as the execution.
         """
-        await self._stores.mongo.delete(WAITS, self._over(ended, token))
+        # Together with those of whatever else ends now.
+        await self._stores.committer.delete_waits(self._over(ended, token))
 
     def _over(self, ended: Document, token: int) -> Document:
         over = {"token": {"$lte": token}, "kind": {"$ne": StepKind.TOKEN.value}}
