@@ -242,11 +242,12 @@ class ExecutionRunner:
         waited_for = attempt.parking.waited_for
         await attempt.journal.forget_waits(attempt.journal.waits.keys() - waited_for)
         replayed = attempt.journal.replay.took
+        until = settlement.until
         if attempt.deadline is not None:
-            until = attempt.deadline.or_before(settlement.until)
-            settlement = replace(settlement, until=until)
+            until = attempt.deadline.or_before(until)
         settlement = replace(
             settlement,
+            until=until,
             started_at=started_at,
             pause=PAUSE_FACTOR * replayed if replayed >= MIN_REPLAY_SECONDS else 0.0,
         )

@@ -34,16 +34,20 @@ def why_waiting(
     With the workers of its store and the length of their leases in seconds it is told
     too that its worker is silent, or that none serves its event.
     """
-    if execution.status is ExecutionStatus.RETRYING:
-        return _retrying(execution, now, workers)
-    if execution.status is ExecutionStatus.QUEUED:
-        return _queued(execution, now, workers)
-    if execution.status.is_suspended:
-        return _suspended(execution, now, workers)
-    if execution.status is ExecutionStatus.PROCESSING:
+    status, deadline = execution.status, execution.deadline_at
+    if status.is_terminal:
+        return None
+    if status is ExecutionStatus.PROCESSING:
         silent = None if workers is None else _silent(execution, workers, lease_ttl)
         return silent or (TO_BE_CANCELLED if execution.cancel_requested else None)
-    return None
+    if deadline is not None and deadline <= now:
+        who = _free_worker(execution, workers)
+        return f"Its deadline has passed; it waits for {who}, to fail."
+    if status is ExecutionStatus.RETRYING:
+        return _retrying(execution, now, workers)
+    if status.is_suspended:
+        return _suspended(execution, now, workers)
+    return _queued(execution, now, workers)
 
 
 def _silent(

@@ -70,6 +70,10 @@ def test_what_runs_or_has_ended_does_not_wait(status: str) -> None:
             "It waits for news; its deadline is in 1 h, at 2030-01-31 09:00:00 UTC.",
         ),
         (
+            replace(SLEEPING, run_at=NOW, deadline_at=NOW),
+            f"Its deadline has passed; it waits for {WORKER}, to fail.",
+        ),
+        (
             replace(QUEUED, run_at=NOW + timedelta(hours=1)),
             "It was sent with a delay and is due in 1 h, at 2030-01-31 09:00:00 UTC.",
         ),
