@@ -178,3 +178,18 @@ async def test_waits_of_many_are_read_at_once(
     assert [len(claim.waits) for claim in claims] == [1] * 20
     # A round may take fewer than wait, but never one for each.
     assert asked.count("waits") < 5
+
+
+async def test_a_deadline_that_is_due_for_the_claim_is_due_whatever_our_clock_says(
+    backend: RedisMongoBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = await claimed(backend)
+    assert await backend.claims.begin(claim, 0.001) is not None
+    await settle(backend, claim, Released())
+    clock = backend._open_parts.stores.clock
+    late = clock.now() - 60_000
+    monkeypatch.setattr(clock, "now", lambda: late)
+
+    claim = await claim_one(backend, await joined(backend))
+
+    assert claim.deadline_left == 0
