@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.simulation.mutant import Change, Mutant
 from tests.simulation.mutants_of_children import MUTANTS_OF_CHILDREN
+from tests.simulation.mutants_of_deadlines import MUTANTS_OF_DEADLINES
 from tests.simulation.mutants_of_fan_out import MUTANTS_OF_FAN_OUT
 from tests.simulation.mutants_of_tokens import MUTANTS_OF_TOKENS
 from tests.simulation.mutants_of_waits import MUTANTS_OF_WAITS
@@ -301,6 +302,7 @@ MUTANTS = (
     *MUTANTS_OF_TOKENS,
     *MUTANTS_OF_CHILDREN,
     *MUTANTS_OF_FAN_OUT,
+    *MUTANTS_OF_DEADLINES,
     Mutant("writes without a majority", "a fail-over rolls back facts", _no_majority),
     Mutant("no barrier", "in fast mode a result is not what is recorded", _no_barrier),
     Mutant(

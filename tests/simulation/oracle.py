@@ -15,10 +15,11 @@ from typing import Any
 from tests.simulation.mongo_values import Document
 from tests.simulation.network import Network
 from tests.simulation.oracle_of_children import ChildOracle, steps_of
+from tests.simulation.oracle_of_deadlines import DeadlineOracle
 from tests.simulation.oracle_of_events import EventOracle
 from tests.simulation.oracle_of_fan_out import FanOutOracle, identity
 from tests.simulation.oracle_of_tokens import TokenOracle
-from tests.simulation.plans import KINDS, PARENTS, WAIT, Plan
+from tests.simulation.plans import KINDS, LIMITED, PARENTS, WAIT, Plan
 from tests.simulation.processes import Process, World
 from worchflow.foundations.ids import step_id
 from worchflow.model.records import TERMINAL, ExecutionStatus
@@ -88,6 +89,7 @@ class Oracle:
         self.tokens = TokenOracle(self)
         self.children = ChildOracle(self)
         self.fan_out = FanOutOracle(self)
+        self.deadlines = DeadlineOracle(self)
         self.network.mongo.observe = self._written
         self.network.mongo.observe_loss = self._rolled_back
 
@@ -118,6 +120,7 @@ class Oracle:
         self._check_has_slept(start)
         self.children.starts(id, token)
         self.fan_out.starts(start, self._open)
+        self.deadlines.starts(process, id, f'step "{title}"')
         for other in self._open:
             if (other.id, other.title, other.token) == (id, title, token):
                 self.violated(f'step "{title}" runs twice at once', id)
@@ -285,8 +288,10 @@ class Oracle:
         if new is None:
             return self.violated("the document is gone", key)
         if old is None:
-            return self.children.inserted(key, new)
+            self.children.inserted(key, new)
+            return self.deadlines.inserted(key, new)
         self.children.changed(key, old, new)
+        self.deadlines.changed(key, old, new)
         self.world.note("execution", key, new["status"], new.get("owner"), new["token"])
         if new["token"] < old["token"]:
             self.violated(f"the token goes back to {new['token']}", key)
@@ -400,7 +405,7 @@ class Oracle:
             self.violated(f"{self._recovered_from_slots} recoveries, at most {most}")
 
     def _judge_end(self, plan: Plan, document: Document) -> None:
-        kind, status = KINDS[plan.kind], document["status"]
+        status = document["status"]
         if status == "cancelled":
             if plan.id not in self.cancelled:
                 self.violated("nobody cancelled it", plan.id)
@@ -409,9 +414,7 @@ class Oracle:
             if document["recoveries"] < POISON_AFTER:
                 self.violated("it is given up as poison too early", plan.id)
             return
-        expected, failures = kind.status, plan.failures + kind.own_failures
-        if plan.kind in PARENTS | {"flaky"}:
-            expected, failures = self.children.expected(plan, document)
+        expected, failures = self._expected(plan, document)
         if status != expected:
             self.violated(f"it is {status}: {document.get('error')}", plan.id)
         # The step that fails may be recorded when a cancelled one is retried.
@@ -425,13 +428,22 @@ class Oracle:
         if told is not None and told != document.get("result"):
             self.violated(f"a client was told {told!r}", plan.id)
 
+    def _expected(self, plan: Plan, document: Document) -> tuple[str, int]:
+        """The status of an execution that has ended, and its attempts that failed."""
+        if plan.kind in PARENTS | {"flaky"}:
+            return self.children.expected(plan, document)
+        if plan.kind in LIMITED:
+            return self.deadlines.expected(plan, document)
+        kind = KINDS[plan.kind]
+        return kind.status, plan.failures + kind.own_failures
+
     def _judge_result(self, plan: Plan, result: Any) -> None:
         steps = self.network.mongo.collection("steps").latest
         recorded = [
             steps.get(f"{plan.id}:{step_id(title)}", {}).get("result")
             for title in KINDS[plan.kind].titles
         ]
-        if plan.kind in ("parent", "crowd"):
+        if plan.kind in LIMITED | {"parent", "crowd"}:
             recorded[1:1] = self.children.outcomes(plan)
         recorded = self.fan_out.recorded(plan, recorded)
         result = json.loads(result) if isinstance(result, str) else result

@@ -17,7 +17,9 @@ NAP = frozenset({"slept", "told", "asked", "raced", "hasty", "reminded"})
 """The kinds of executions that wait for some time."""
 PARENTS = frozenset({"parent", "crowd", "hasty"})
 """The kinds of executions that have children."""
-WAIT = NAP | PARENTS | {"deaf"}
+LIMITED = frozenset({"brief", "bounded", "patient", "punctual"})
+"""The kinds of executions whose time is limited: see `limits.py`."""
+WAIT = NAP | PARENTS | LIMITED | {"deaf"}
 """The kinds of executions that wait."""
 CROWD = "crowd"
 """The title of the step that many children are parts of."""
@@ -83,6 +85,8 @@ class Plan:
     moment: float = 0.0
     """Seconds after the end of its nap at which its first event is emitted; -inf: at
     once."""
+    act: str = ""
+    """What it does whose time is limited, between its two steps."""
 
     def offspring(self) -> Iterator[Offspring]:
         """All of its children."""
@@ -145,6 +149,7 @@ KINDS = {
     "bad": Kind(("work",), status="failed", own_failures=1),
     "flaky": Kind(("work", "finish")),
     "deaf": Kind(("work",), status="cancelled"),
+    **dict.fromkeys(sorted(LIMITED), Kind(("before", "after"))),
 }
 CHILDREN = frozenset({"quick", "bad", "flaky", "deaf"})
 """The kinds that no client sends."""
@@ -168,7 +173,7 @@ def make_plans(random: Random, count: int) -> list[Plan]:
 
 def _make_plan(random: Random, id: str) -> Plan:
     # Most of what can go wrong between executions takes more than one thing.
-    own = (each for each in KINDS if each not in CHILDREN)
+    own = (each for each in KINDS if each not in CHILDREN | LIMITED)
     kind = random.choice([*own, "parent", "slept", "raced", "mapped"])
     is_asked = kind == "asked"
     plan = Plan(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -82,6 +83,8 @@ class Process:
         self.is_alive = True
         self.is_running = True
         """Whether its code gets a turn: it is alive and not frozen."""
+        self.thawed_at = -math.inf
+        """When it went on after it was frozen last."""
         self.loop = VirtualLoop(self)
         self.threads: list[Thread] = []
         self._deferred: list[Callable[[], object]] = []
@@ -121,6 +124,7 @@ class Process:
         """Let it go on."""
         if self.is_alive and not self.is_running:
             self.is_running = True
+            self.thawed_at = self.world.now
             self.world.ready.append(self)
             deferred, self._deferred = self._deferred, []
             self.world.random.shuffle(deferred)

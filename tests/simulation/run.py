@@ -26,6 +26,7 @@ from tests.simulation.faults import FAULTS
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.oracle import move
 from tests.simulation.oracle_of_children import EVERY_END_OF_A_CHILD
+from tests.simulation.oracle_of_deadlines import EVERY_CASE_OF_DEADLINES
 from tests.simulation.oracle_of_fan_out import EVERY_CASE_OF_FAN_OUT
 from tests.simulation.oracle_of_tokens import EVERY_END_OF_A_TOKEN
 from tests.simulation.simulation import Outcome, run_seed
@@ -50,6 +51,7 @@ EVERY_COUNT = [
     *EVERY_END_OF_A_TOKEN,
     *EVERY_END_OF_A_CHILD,
     *EVERY_CASE_OF_FAN_OUT,
+    *EVERY_CASE_OF_DEADLINES,
 ]
 """What has to come up as often as every fault."""
 

@@ -17,6 +17,7 @@ from tests.simulation.network import LoopBinding, Network
 from tests.simulation.plans import (
     CLIENTS,
     DIE_SHARE,
+    LIMITED,
     MOST_ANSWER_SECONDS,
     PARENTS,
     WAIT,
@@ -46,6 +47,7 @@ SUSPENDED_AS = {
     "raced": ExecutionStatus.WAITING,
     "hasty": ExecutionStatus.WAITING,
     "reminded": ExecutionStatus.WAITING,
+    **dict.fromkeys(LIMITED, ExecutionStatus.WAITING),
 }
 MOST_NEWS_SECONDS = 5.0
 """Seconds after its acceptance within which the events of an execution are emitted."""
@@ -101,7 +103,11 @@ class Sender:
                 if random.random() < (CANCEL_SHARE_OF_PARENTS if is_parent else 0.15):
                     own = Random(random.getrandbits(64))
                     tasks.create_task(self._cancel(plan, own))
-                elif random.random() < (FOLLOW_SHARE_OF_PARENTS if is_parent else 0.5):
+                elif random.random() < (
+                    FOLLOW_SHARE_OF_PARENTS
+                    if is_parent or plan.kind in LIMITED
+                    else 0.5
+                ):
                     tasks.create_task(self._follow(plan))
                 if plan.kind in WAIT:
                     own = Random(random.getrandbits(64))

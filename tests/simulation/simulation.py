@@ -17,6 +17,7 @@ from typing import Any
 from tests.simulation.faults import Faults
 from tests.simulation.handling import Handling
 from tests.simulation.history import shown
+from tests.simulation.limits import make_limited_plans
 from tests.simulation.network import Network
 from tests.simulation.oracle import Oracle
 from tests.simulation.plans import CLIENTS, Plan, make_plans
@@ -159,6 +160,8 @@ class Simulation:
         for _ in range(self.random.choice(WORKERS)):
             self._start_worker()
         plans = make_plans(self.random, self.random.randint(*EXECUTIONS))
+        # Of its own as well: what was there before them stays what it was.
+        plans += make_limited_plans(Random(f"{self.seed}: limits"), len(plans))
         for number in range(CLIENTS):
             process = self._new_process(f"client-{number}")
             self.senders.append(process)

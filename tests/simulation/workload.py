@@ -10,6 +10,7 @@ from tests.simulation.drivers import backend_on
 from tests.simulation.families import FAMILY, FUNCTIONS_OF_FAMILIES
 from tests.simulation.fanning_out import FAN_OUT, FUNCTIONS_OF_FAN_OUT
 from tests.simulation.handling import Declined, Handling
+from tests.simulation.limited import FUNCTIONS_WITH_LIMITS, WITH_LIMITS
 from tests.simulation.network import LoopBinding, Network
 from tests.simulation.plans import CLERK, MANAGER, NAP, Plan
 from tests.simulation.processes import Process
@@ -82,6 +83,7 @@ EVENTS: dict[str, Any] = {
     "asked": Asked,
     **FAMILY,
     **FAN_OUT,
+    **WITH_LIMITS,
 }
 
 
@@ -186,6 +188,7 @@ FUNCTIONS: Functions = (
     *(sequence, parallel, compensated, hopeless, threaded, slept, told, asked),
     *FUNCTIONS_OF_FAMILIES,
     *FUNCTIONS_OF_FAN_OUT,
+    *FUNCTIONS_WITH_LIMITS,
 )
 
 
