@@ -35,6 +35,8 @@ from worchflow.model.transitions import MOVES
 T = TypeVar("T")
 
 CHUNK = 20
+MAX_PARTS = 5
+"""Parts of one process: what a run leaves unfinished stays in its memory."""
 REPORTED = 3
 """How many failed seeds are shown in full."""
 ENOUGH = 200
@@ -127,7 +129,9 @@ def in_processes(
     context = multiprocessing.get_context("spawn")
     with (
         mock.patch.dict(os.environ, PYTHONHASHSEED="0"),
-        context.Pool(count or os.cpu_count(), initializer=_begin) as pool,
+        context.Pool(
+            count or os.cpu_count(), initializer=_begin, maxtasksperchild=MAX_PARTS
+        ) as pool,
     ):
         yield from pool.imap_unordered(work, parts)
 
