@@ -11,7 +11,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.limits import LIMITS, MAX_RETRIES, MOST_DELAY, waits_for_ever
+from tests.simulation.limits import (
+    LIMITS,
+    MAX_RETRIES,
+    MOST_DELAY,
+    THREAD,
+    waits_for_ever,
+)
 from tests.simulation.plans import LIMITED, Plan
 from worchflow.model.records import SUSPENDED, TERMINAL
 
@@ -78,6 +84,12 @@ class DeadlineOracle:
         """A handler has ended, however."""
         is_late = self._is_late(process, id)
         self._ended[id, token] = (self._oracle.server_now(), is_late)
+        # What runs in a thread cannot be cut off.
+        if is_late and self._oracle.plans[id].act != THREAD:
+            late = self._seconds_after(id)
+            self._oracle.violated(
+                f"its code runs on for {late:.3f} s after its deadline", id
+            )
 
     # -- what is written
 
