@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from tests.conformance.test_workers import reaped
@@ -176,3 +177,22 @@ async def test_an_explicit_retry_forgets_the_deaths(backend: Backend) -> None:
     await expect(backend, id_, recoveries=0, deaths=0)
     claim = await claim_one(backend, await joined(backend))
     assert claim.execution.id == id_
+
+
+async def test_what_begins_long_after_its_claim_has_less_left(
+    backend: Backend,
+) -> None:
+    await insert_one(backend)
+    first = await claim_one(backend, await joined(backend))
+    assert await backend.claims.begin(first, 60.0)
+    await reaped(backend, await joined(backend), 1, first.worker_id)
+    claim = await claim_one(backend, await joined(backend))
+    assert claim.deadline_left is not None
+
+    # As after many tries without an answer.
+    await asyncio.sleep(0.3)
+    begun = await backend.claims.begin(claim)
+
+    assert begun is not None
+    assert begun.deadline_left is not None
+    assert begun.deadline_left <= claim.deadline_left - 0.2

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.simulation.families import FAMILY, Parenting
+from tests.simulation.families import FAMILY, Parenting, Started
 from tests.simulation.handling import Declined
 from tests.simulation.limits import (
+    BOUNDED_DEADLINE,
+    BOUNDED_START,
+    BRIEF_DEADLINE,
     CHILD,
-    LIMITS,
     MAX_RETRIES,
     MOST_DELAY,
     NEWS,
+    PATIENT_DEADLINE,
+    PUNCTUAL_START,
     SLEEP,
     THREAD,
 )
@@ -72,7 +76,7 @@ class Limited(Parenting):
             await self.news("one")
         return await self.children() if act == CHILD else []
 
-    async def _result(self, child: Offspring, _: Any) -> Any:
+    async def _result(self, child: Offspring, started: Started) -> Any:
         plan = child.plan
         message = (FAMILY | WITH_LIMITS)[plan.kind](
             failures=plan.failures, seconds=plan.seconds
@@ -89,7 +93,7 @@ async def _limited(ctx: Context[Any]) -> list[Any]:
         return [before, *values, await limited.step("after")]
 
 
-@function(Brief, retries=RETRY, deadline=LIMITS["brief"].deadline)
+@function(Brief, retries=RETRY, deadline=BRIEF_DEADLINE)
 async def brief(ctx: Context[Brief]) -> list[Any]:
     return await _limited(ctx)
 
@@ -97,19 +101,19 @@ async def brief(ctx: Context[Brief]) -> list[Any]:
 @function(
     Bounded,
     retries=RETRY,
-    deadline=LIMITS["bounded"].deadline,
-    start_timeout=LIMITS["bounded"].start_timeout,
+    deadline=BOUNDED_DEADLINE,
+    start_timeout=BOUNDED_START,
 )
 async def bounded(ctx: Context[Bounded]) -> list[Any]:
     return await _limited(ctx)
 
 
-@function(Patient, retries=RETRY, deadline=LIMITS["patient"].deadline)
+@function(Patient, retries=RETRY, deadline=PATIENT_DEADLINE)
 async def patient(ctx: Context[Patient]) -> list[Any]:
     return await _limited(ctx)
 
 
-@function(Punctual, retries=RETRY, start_timeout=LIMITS["punctual"].start_timeout)
+@function(Punctual, retries=RETRY, start_timeout=PUNCTUAL_START)
 async def punctual(ctx: Context[Punctual]) -> list[Any]:
     return await _limited(ctx)
 

@@ -16,13 +16,16 @@ class Limits:
     start_timeout: float | None = None
 
 
+BRIEF_DEADLINE, BOUNDED_DEADLINE = 1.5, 4.0
+"""They often pass while things go wrong."""
+PATIENT_DEADLINE = 12.0
+"""It passes in the quiet phase, if what is done never ends."""
+BOUNDED_START, PUNCTUAL_START = 1.0, 0.7
 LIMITS = {
-    # It often passes while things go wrong.
-    "brief": Limits(deadline=1.5),
-    "bounded": Limits(deadline=4.0, start_timeout=1.0),
-    # It passes in the quiet phase, if what is done never ends.
-    "patient": Limits(deadline=12.0),
-    "punctual": Limits(start_timeout=0.7),
+    "brief": Limits(deadline=BRIEF_DEADLINE),
+    "bounded": Limits(deadline=BOUNDED_DEADLINE, start_timeout=BOUNDED_START),
+    "patient": Limits(deadline=PATIENT_DEADLINE),
+    "punctual": Limits(start_timeout=PUNCTUAL_START),
 }
 """By the kind of the execution."""
 MAX_RETRIES = 5

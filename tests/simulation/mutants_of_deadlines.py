@@ -78,7 +78,10 @@ def _runs_after_its_deadline() -> list[Change]:
 
 
 def _retried_after_its_deadline() -> list[Change]:
-    return [(outcome, "_passes_deadline", lambda attempt, delay: False)]
+    def passes_deadline(attempt: Any, delay: float) -> bool:
+        return False
+
+    return [(outcome, "_passes_deadline", passes_deadline)]
 
 
 def _every_claim_judged() -> list[Change]:

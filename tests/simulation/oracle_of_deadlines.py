@@ -168,7 +168,7 @@ class DeadlineOracle:
             latest = max(deadline_at, new.get("notBefore", deadline_at))
             if due is None or due > latest + MILLISECONDS:
                 self._oracle.violated(f"it is suspended until {due}", id)
-        elif new["status"] == "retrying":
+        elif new["status"] == "retrying" and due is not None:
             # It was decided when its code ended: the store may have been away since.
             now = self._oracle.server_now()
             decided, _ = self._ended.get((id, old["token"]), (now, False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,13 @@ class ExecutionDeadline:
     def or_before(self, moment: datetime | None) -> datetime:
         """The earlier of it and a moment by the store's clock."""
         return self.at if moment is None else min(self.at, moment)
+
+
+def after_waiting(claim: Claim, seconds: float) -> Claim:
+    """A claim so many seconds later: so much less is left until its deadline."""
+    if claim.deadline_left is None:
+        return claim
+    return replace(claim, deadline_left=max(0.0, claim.deadline_left - seconds))
 
 
 def deadline_to_store(claim: Claim, function: AnyFunction) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from ..engine.execution_deadline import ExecutionDeadline, passed_limit
+from ..engine.execution_deadline import ExecutionDeadline, after_waiting, passed_limit
 from ..engine.outcome import (
     fields_of,
     poisoned,
@@ -223,9 +223,12 @@ class ExecutionSlots:
         self, claim: Claim, lease: Lease, slot: asyncio.Future[None] | None
     ) -> None:
         outcome: Outcome | None
+        loop = asyncio.get_running_loop()
+        claimed_at = loop.time()
         if slot is not None and not await self._gets(slot):
             outcome = unfinished(claim, Released())
         else:
+            claim = after_waiting(claim, loop.time() - claimed_at)
             outcome = await self._attempt(claim, lease)
         if outcome is None or lease.lost:
             logger.warning(

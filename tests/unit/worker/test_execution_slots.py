@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.stores import claim_many, insert, joined, new_execution
+from tests.stores import claim_many, insert, joined, new_execution, new_worker
 from tests.waiting import until
 from worchflow import Context, WorkerOptions, create_function
 from worchflow.engine.ownership import Interruption
@@ -188,3 +189,29 @@ async def test_a_worker_that_stops_keeps_nothing(make_fleet: MakeFleet) -> None:
     assert fleet.park(1)
     assert fleet.suspended == ["0", "1"]
     await until(lambda: fleet.slots.free >= 0)
+
+
+async def test_the_wait_for_a_slot_counts_until_the_deadline(
+    make_fleet: MakeFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[float | None] = []
+
+    async def attempt(self: ExecutionSlots, claim: Claim, lease: Lease) -> None:
+        left.append(claim.deadline_left)
+
+    fleet = await make_fleet(1, concurrency=1, park_for=30.0)
+    await until(lambda: bool(fleet.slots._runners))
+    monkeypatch.setattr(ExecutionSlots, "_attempt", attempt)
+    (claim,) = fleet.claims
+    execution = replace(claim.execution, id="another")
+    lease = Lease(replace(new_worker(), id=claim.worker_id), 3600.0, SYSTEM)
+    fleet.slots.start(replace(claim, execution=execution, deadline_left=60.0), lease)
+    await asyncio.sleep(0.3)
+    assert left == []
+
+    fleet.park(0)
+    await until(lambda: bool(left))
+
+    (seconds,) = left
+    assert seconds is not None
+    assert 30.0 < seconds <= 60.0 - 0.2

@@ -34,7 +34,9 @@ async def begin(stores: Stores, claim: Claim, deadline: float | None) -> Begun |
         written = await stores.mongo.update(EXECUTIONS, [statement])
         if written.count != 1:
             return None
-        return Begun(claim.execution.deadline_at, claim.deadline_left)
+        # It may have been asked for many times since the claim.
+        deadline_at = claim.execution.deadline_at
+        return Begun(deadline_at, seconds_left(deadline_at, stores.clock.now()))
     accepted = _date("$acceptedAt", CREATED_AT)
     may_begin_at = {"$max": [accepted, _date("$eligibleAt", None)]}
     ends = {"$add": [may_begin_at, due_time(0, deadline)]}
