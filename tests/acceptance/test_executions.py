@@ -20,7 +20,7 @@ EXECUTION_FIELDS = [
     *("id", "event_name", "function_id", "data", "status", "result", "error"),
     *("attempt_count", "recoveries", "created_at", "updated_at", "started_at"),
     *("finished_at", "run_at", "worker", "reason", "cancel_requested"),
-    *("headers", "tags", "attempts", "parent", "depth"),
+    *("headers", "tags", "attempts", "parent", "depth", "deadline_at"),
 ]
 
 
@@ -58,6 +58,7 @@ def test_a_completed_execution_is_shown_with_its_steps_in_order(
         "tags": [],
         "parent": None,
         "depth": 0,
+        "deadline_at": None,
     }
     assert [(s["title"], s["result"], s["attempts"]) for s in steps] == [
         ("Validate payment", 5, 1),
