@@ -31,7 +31,6 @@ LOOK_SECONDS = 0.2
 WOKEN = min(COUNT, 1000)
 MAX_WAKE_SECONDS = 2.0
 MAX_DUE_SECONDS = 10.0
-MINUTE = timedelta(minutes=1)
 
 
 async def count_of(client: WorchflowClient[Any], status: str) -> int:

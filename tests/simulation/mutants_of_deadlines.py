@@ -30,16 +30,16 @@ def _suspended_for_longer() -> list[Change]:
 
 
 def _counted_from_the_claim() -> list[Change]:
-    real = beginning._date
+    real = beginning.date_or
 
     def date(field: str, otherwise: Any) -> Any:
         return "$$NOW" if field == "$acceptedAt" else real(field, otherwise)
 
-    return [(beginning, "_date", date)]
+    return [(beginning, "date_or", date)]
 
 
 def _stored_anew_with_each_claim() -> list[Change]:
-    real = beginning._date
+    real = beginning.date_or
 
     def date(field: str, otherwise: Any) -> Any:
         if field != "$deadlineAt":
@@ -52,7 +52,7 @@ def _stored_anew_with_each_claim() -> list[Change]:
         return function.deadline
 
     return [
-        (beginning, "_date", date),
+        (beginning, "date_or", date),
         (claim_calls, "deadline_to_store", deadline_to_store),
     ]
 

@@ -9,12 +9,11 @@ from bson.int64 import Int64
 from ...foundations.milliseconds import seconds_left
 from ...model.beginning import Begun
 from .documents import EXECUTIONS
-from .expressions import CREATED_AT
+from .expressions import CREATED_AT, date_or
 from .values import due_time, moment_of
 
 if TYPE_CHECKING:
     from ...model.records import Claim
-    from .documents import Document
     from .stores import Stores
 
 DEADLINE = "deadlineAt"
@@ -37,24 +36,12 @@ async def begin(stores: Stores, claim: Claim, deadline: float | None) -> Begun |
         # It may have been asked for many times since the claim.
         deadline_at = claim.execution.deadline_at
         return Begun(deadline_at, seconds_left(deadline_at, stores.clock.now()))
-    accepted = _date("$acceptedAt", CREATED_AT)
-    may_begin_at = {"$max": [accepted, _date("$eligibleAt", None)]}
+    accepted = date_or("$acceptedAt", CREATED_AT)
+    may_begin_at = {"$max": [accepted, date_or("$eligibleAt", None)]}
     ends = {"$add": [may_begin_at, due_time(0, deadline)]}
-    values = {"begun": token, DEADLINE: _date(f"${DEADLINE}", ends)}
+    values = {"begun": token, DEADLINE: date_or(f"${DEADLINE}", ends)}
     document = await stores.mongo.change(EXECUTIONS, query, [{"$set": values}])
     if document is None:
         return None
     deadline_at = moment_of(document.get(DEADLINE))
     return Begun(deadline_at, seconds_left(deadline_at, stores.clock.now()))
-
-
-def _date(field: str, otherwise: Document | None) -> Document:
-    """A field as a date, whatever is in it."""
-    return {
-        "$convert": {
-            "input": field,
-            "to": "date",
-            "onError": otherwise,
-            "onNull": otherwise,
-        }
-    }

@@ -64,7 +64,10 @@ class Committer:
         self._updates = BatchWriter(self._update_executions, timeout)
         self._waits = BatchWriter(self._delete_waits, timeout)
         self._batch_writers = (
-            *(self._executions, self._steps, self._updates, self._waits),
+            self._executions,
+            self._steps,
+            self._updates,
+            self._waits,
         )
 
     # -- what callers do; `size` is at least the bytes of what they hand in

@@ -45,5 +45,17 @@ def as_date(field: str) -> Document:
     }
 
 
+def date_or(field: str, otherwise: Document | None) -> Document:
+    """A field as a date; `otherwise` for what is none."""
+    return {
+        "$convert": {
+            "input": field,
+            "to": "date",
+            "onError": otherwise,
+            "onNull": otherwise,
+        }
+    }
+
+
 CREATED_AT = as_date("$createdAt")
 """The creation time as a date; now for what is none."""
