@@ -50,6 +50,14 @@ STRIKE_SHARE = 0.7
 """Of the runs those in which a worker is struck at an end, if there is one in time."""
 LATEST_STRIKE = 2.5
 """Virtual seconds after which none begins to be waited for."""
+STRIKES_UNTIL = 10.0
+"""Virtual seconds; what has children ends later than most."""
+KILL_SHARE = 0.7
+"""Of the strikes those that kill; others freeze."""
+MATTERS_SHARE = 0.7
+"""Of the strikes those at an end that somebody else waits for."""
+STRIKES_APART = (0.1, 0.6)
+"""Virtual seconds between two of them, at least."""
 LOSES_REDIS = frozenset({"wipe", "evict", "go_back"})
 """Faults after which Redis lacks what it acknowledged."""
 
@@ -146,23 +154,27 @@ class Faults:
 
         It is the next one that writes so: what comes after that it does late, or not.
         """
-        kills = self._random.random() < 0.5
+        again, kills = self._strike_at_an_end, self._random.random() < KILL_SHARE
         # A longer one has its calls time out, as other freezes do.
         seconds = self._random.choice((0.3, 0.8, 1.2))
-        later = self._random.choice((0.0, 0.0, 0.005, 0.01, 0.05))
-        moment = self._random.choice(("ended", "followed up", "parent ended"))
+        later = self._random.choice((0.0, 0.0, 0.0, 0.005, 0.05))
+        moment = self._random.choice(("ended", "followed up"))
+        has_to_matter = self._random.random() < MATTERS_SHARE
 
-        def strike(what: str) -> bool:
+        def strike(what: str, *, matters: bool) -> bool:
             process = self._network.writer
             is_worker = process in self._simulation.workers
             if process is None or not is_worker or what != moment:
                 return False
-            if process.is_running and not self._simulation.is_calm:
+            if has_to_matter and not matters:
+                return False
+            if process.is_running and self._world.now < STRIKES_UNTIL:
                 self._hits["kill at an end" if kills else "freeze at an end"] += 1
                 self._world.after(later, lambda: end(process))
             return True
 
         def end(process: Process) -> None:
+            self._world.after(self._random.uniform(*STRIKES_APART), again)
             if not kills:
                 return process.freeze(seconds)
             process.kill()

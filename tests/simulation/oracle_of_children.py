@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.simulation.plans import Offspring, Plan
 from worchflow.engine.child_outcomes import CANCELLED, FAILED, TIMED_OUT
@@ -39,6 +39,14 @@ EVERY_END_OF_A_CHILD = (
     *(SUSPENDED_PARENT, KEPT_PARENT, LEAVING_PARENT, CANCELLED_PARENT, ENDED_PARENT),
     *(ORPHAN, TIMEOUT, RETRIED, BEREAVED),
 )
+
+
+class Strike(Protocol):
+    """Lets something go wrong at a write; whether it does."""
+
+    def __call__(self, what: str, *, matters: bool) -> bool:
+        """With what became of an execution: "ended", or "followed up"."""
+        ...
 
 
 def word_for(has_failed: bool) -> str:
@@ -78,7 +86,7 @@ class ChildOracle:
         self._orphans: dict[tuple[str, int], int] = {}
         """Claims of children whose parent's end was certain by then, and its token."""
         self._started_under: set[tuple[str, int]] = set()
-        self.strike: Callable[[str], bool] | None = None
+        self.strike: Strike | None = None
         """Told that an execution of a family "ended", or was "followed up": until it
         has made use of that."""
 
@@ -156,15 +164,13 @@ class ChildOracle:
         if "parent" in new:
             self._child_changes(id, old, new)
         if was_over and is_over and "followUps" in old and "followUps" not in new:
-            self._tell(new, "followed up")
+            self._tell(id, new, "followed up")
         if is_over and not was_over:
             parent = new.get("parent") or {}
             end = (new["token"], new["status"], parent.get("token", 0))
             self._ends[id].append(end)
             self._parent_ends(id, new)
-            self._tell(new, "ended")
-            if "hasChildren" in new and new["status"] == "failed":
-                self._tell(new, "parent ended")
+            self._tell(id, new, "ended")
             if parent:
                 self._child_ends(id, old, new)
 
@@ -256,11 +262,27 @@ class ChildOracle:
 
     # -- inside
 
-    def _tell(self, document: Document, what: str) -> None:
+    def _tell(self, id: str, document: Document, what: str) -> None:
+        """Say that what follows an end has to be done now, or is being struck out."""
         if self.strike is None or not (document.keys() & {"parent", "hasChildren"}):
             return
-        if self.strike(what):
+        if self.strike(what, matters=self._matters(id, document)):
             self.strike = None
+
+    def _matters(self, id: str, document: Document) -> bool:
+        """Whether somebody else waits for what follows the end of an execution."""
+        parent = self._execution((document.get("parent") or {}).get("id", ""))
+        is_awaited = parent.get("status") in SUSPENDED and "awaitsChildren" in parent
+        return is_awaited or self._is_bereft(id)
+
+    def _is_bereft(self, id: str) -> bool:
+        """Whether an execution has children that live, and have to end with it."""
+        children = [self._execution(each) for each in self._of.get(id, [])]
+        return any(
+            each.get("status") not in TERMINAL and not _is_apart(each["parent"])
+            for each in children
+            if each
+        )
 
     def _child_changes(self, id: str, old: Document, new: Document) -> None:
         oracle = self._oracle
@@ -296,13 +318,7 @@ class ChildOracle:
         oracle.cancelled.add(id)
 
     def _parent_ends(self, id: str, new: Document) -> None:
-        children = [self._execution(each) for each in self._of.get(id, [])]
-        is_bereft = any(
-            each.get("status") not in TERMINAL and not _is_apart(each["parent"])
-            for each in children
-            if each
-        )
-        if is_bereft:
+        if self._is_bereft(id):
             is_cancelled = new["status"] == "cancelled"
             counted = CANCELLED_PARENT if is_cancelled else ENDED_PARENT
             self._oracle.counts[counted] += 1

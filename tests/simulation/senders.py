@@ -51,6 +51,8 @@ SUSPENDED_AS = {
 }
 MOST_NEWS_SECONDS = 5.0
 """Seconds after its acceptance within which the events of an execution are emitted."""
+MOST_DELIVERY_SECONDS = 0.01
+"""Few calls of the stores: those that wake whoever waits for an event."""
 CANCEL_SHARE_OF_PARENTS = 0.4
 ALONE_SHARE = 0.6
 """Of the cancelled parents those whose client does not follow that up at once."""
@@ -59,6 +61,11 @@ FOLLOW_SHARE_OF_PARENTS = 0.9
 """Of the others; what follows one retries it if it fails."""
 LOOKS = 4
 LOOKS_BEFORE_A_CANCEL = 40
+
+
+def _seconds_left(random: Random) -> float:
+    """Until a client that dies is gone, once what it emits is accepted."""
+    return max(0.0, random.uniform(-0.5, 1.0) * MOST_DELIVERY_SECONDS)
 
 
 def news(plan: Plan, number: int) -> tuple[str, str]:
@@ -118,7 +125,8 @@ class Sender:
                 for number in range(plan.news):
                     pause = random.uniform(0.0, MOST_NEWS_SECONDS)
                     dies = random.random() < DIE_SHARE
-                    tasks.create_task(self._tell(plan, number, pause, dies=dies))
+                    left = _seconds_left(random) if dies else None
+                    tasks.create_task(self._tell(plan, number, pause, left))
 
     async def _send(self, plan: Plan) -> None:
         oracle = Handling.oracle
@@ -210,23 +218,30 @@ class Sender:
             with contextlib.suppress(StoreUnavailable):
                 await self._backend.waits.wake([plan.id])
 
-    async def _tell(self, plan: Plan, number: int, pause: float, *, dies: bool) -> None:
+    async def _tell(
+        self, plan: Plan, number: int, pause: float, left: float | None
+    ) -> None:
         """Emit one of its events, once it was accepted.
 
-        Who `dies` is gone before anybody is woken.
+        With some seconds `left`, who emits it is gone so long after the event is
+        accepted: before anybody is woken, or in the middle of that.
         """
         await self._accepted[plan.id].wait()
         if plan.kind == "raced" and number == 0:
             pause = await self._pause_before_first_news(plan)
         await asyncio.sleep(pause)
-        if not dies:
+        if left is None:
             await self._emit(plan, number)
             return
         text, id_ = news(plan, number)
         new = NewEvent(id=id_, name=NEWS.name, data=json_text(text), key=plan.id)
         with contextlib.suppress(StoreUnavailable):
-            await self._backend.events.append(new)
+            stored = await self._backend.events.append(new)
             Handling.oracle.events.was_emitted(plan.id, text)
+            if left:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._backend.events.deliver_all(stored)
 
     async def _pause_before_first_news(self, plan: Plan) -> float:
         """Seconds until the moment at which it matters most."""

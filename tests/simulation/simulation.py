@@ -232,7 +232,9 @@ class Simulation:
 
     def _share(self) -> Functions:
         """What a new worker serves."""
-        if not self.is_partial or self._shares.random() > 2 * PARTIAL_SHARE:
+        if self.is_calm or not self.is_partial:
+            return FUNCTIONS
+        if self._shares.random() > 2 * PARTIAL_SHARE:
             return FUNCTIONS
         return tuple(
             self._shares.sample(FUNCTIONS, self._shares.randint(1, MOST_SHARED))
