@@ -27,16 +27,16 @@ def test_an_earlier_database_is_checked_then_migrated(project: Project) -> None:
     assert "run `worchflow migrate`" in refused.err
     assert "[WF1004]" in refused.err
     assert (found.code, found.out) == (1, "")
-    assert "has schema 3, this release needs 9" in found.err
+    assert "has schema 3, this release needs 10" in found.err
     assert as_json.code == 1
     assert as_json.json == {
         "location": str(project.database),
         "found": 3,
-        "needed": 9,
+        "needed": 10,
         "migrated": False,
     }
     assert migrated.code == 0
-    assert f"updated from schema 3 to 9: {project.database}" in migrated.err
+    assert f"updated from schema 3 to 10: {project.database}" in migrated.err
     assert again.json["found"] is None
     assert again.json["migrated"] is False
     assert (check.code, check.err) == (0, f"up to date: {project.database}\n")

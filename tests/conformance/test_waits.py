@@ -112,6 +112,32 @@ def _facts(waits: list[StoredWait]) -> list[StoredWait]:
     return [replace(wait, left=None) for wait in waits]
 
 
+async def test_a_wait_after_more_tries_takes_the_place_of_one_after_fewer(
+    backend: Backend,
+) -> None:
+    claim = await claimed(backend)
+
+    async def add(tries: int, timeout: float) -> StoredWait:
+        wait = replace(new_wait(tries=tries, timeout=timeout), kind=StepKind.RUN)
+        (stored,) = await backend.waits.add(claim, [wait])
+        return stored
+
+    first, again = await add(1, FAR), await add(1, 2 * FAR)
+    assert (again.tries, again.deadline) == (1, first.deadline)
+    third = await add(3, 3 * FAR)
+    assert third.tries == 3
+    assert third.left is not None
+    assert third.left > 2 * FAR
+    late = await add(2, FAR)
+    assert (late.tries, late.deadline) == (3, third.deadline)
+    (listed,) = await backend.waits.all(claim.execution.id)
+    assert (listed.tries, listed.deadline) == (3, third.deadline)
+    await suspend(backend, claim, until=now())
+    resumed = await claim_one(backend, await joined(backend))
+    (loaded,) = resumed.waits.values()
+    assert (loaded.tries, loaded.deadline) == (3, third.deadline)
+
+
 async def test_a_deadline_between_two_milliseconds_is_not_early(
     backend: Backend,
 ) -> None:

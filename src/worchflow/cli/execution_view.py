@@ -194,6 +194,8 @@ def _wait_row(wait: WaitRecord) -> Sequence[str]:
         what = f"event {wait.event}{key}"
     elif wait.kind is StepKind.INVOKE:
         what = "the end of a child"
+    elif wait.kind is StepKind.RUN:
+        what = f"its next try, after {wait.tries}"
     else:
         what = "the end of a sleep"
     return wait.title, what, _moment(wait.deadline) or "it comes"

@@ -36,6 +36,8 @@ REST_FACTOR = 10.0
 that wait it takes a while."""
 WARN_AFTER_SECONDS = 60.0
 """Seconds of other code beside a wait after which it is reported."""
+TIMERS = frozenset({StepKind.SLEEP, StepKind.RUN})
+"""What only waits for a moment: a sleep, and a step for its next try."""
 MAX_NAMED = 3
 """Waits that the reason of a suspension names."""
 
@@ -220,7 +222,7 @@ class Parking:
             return False  # It ends soon, and nobody else knows when.
         deadlines = [each.deadline for each in unfinished if each.deadline is not None]
         kinds = {each.kind for each in unfinished}
-        only_sleeps = kinds <= {StepKind.SLEEP}
+        only_sleeps = kinds <= TIMERS
         return self._leave(
             Suspended(
                 status=ExecutionStatus.SLEEPING

@@ -178,6 +178,8 @@ class WaitRecord:
     """The event's correlation key."""
     token: str | None
     """The id of the token whose answer ends it."""
+    tries: int = 0
+    """How often a step was tried that waits for its next try."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,11 +39,14 @@ class NewWait:
     event: AwaitedEvent | None = None
     answer_schema: str | None = None
     """Of a token: what an answer has to look like, as JSON Schema."""
+    tries: int = 0
+    """Of a step that is tried again: how often it was tried. A wait after more tries
+    takes the place of one after fewer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredWait:
-    """A wait as a store holds it: its deadline never moves."""
+    """A wait as a store holds it: its deadline moves only with the count of tries."""
 
     step_id: str
     kind: StepKind
@@ -57,3 +60,5 @@ class StoredWait:
     it has passed. None without a deadline."""
     event: AwaitedEvent | None = None
     """What ends it; None for a wait that only time ends."""
+    tries: int = 0
+    """How often a step was tried that waits for its next try."""

@@ -102,4 +102,5 @@ def wait_record(execution_id: str, stored: StoredWait) -> WaitRecord:
         event=None if event is None or is_token else event.name,
         key=None if event is None or is_token else event.key,
         token=event.key if event is not None and is_token else None,
+        tries=stored.tries,
     )

@@ -12,17 +12,20 @@ from ...definitions.middleware import nest_step
 from ...definitions.retry import decide_retry
 from ...foundations.errors import InvalidInput
 from ...model.step_kind import StepKind
+from ...model.waits import NewWait
 from ...serialization.annotations import MISSING as UNANNOTATED
 from ...serialization.annotations import return_type
 from ..coroutines import discard, is_being_cancelled
 from ..own_context import InOwnContext
 from ..ownership import Interrupted
+from ..parking import Waiting
 from ..step_function import StepFunction
 from ..step_results import (
     fatal,
     note_failure,
     record_failure,
     record_result,
+    refuse_other_kind,
     replay,
 )
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from ...definitions.calls import StepCall
     from ...model.records import StoredStep
+    from ...model.waits import StoredWait
     from ..attempt import Attempt
     from ..threads import Executor, ThreadCall
 
@@ -103,6 +107,8 @@ class Run:
         failed: Exception | None = None
         try:
             try:
+                if (stored := attempt.journal.waits.get(self.step_id)) is not None:
+                    await self._wait(stored, "")
                 value, failed = await InOwnContext(self._try())
             except Exception as error:
                 note_failure(attempt, self, error)
@@ -136,6 +142,7 @@ class Run:
                 if delay is None:
                     return None, failure
                 self._log_retry(failure, delay)
+                after = f", after {type(failure).__name__}"
             else:
                 self._refuse_swallowed()
                 return value, None
@@ -143,7 +150,35 @@ class Run:
                 failure = None  # It holds this frame.
                 if self._function.left_behind is not None:
                     self._keep_thread(self._function.left_behind)
-            await self._attempt.scope.pause(delay)
+            await self._pause(delay, after)
+
+    async def _pause(self, delay: float, after: str) -> None:
+        """Wait for the next try.
+
+        The store knows of it unless it comes soon: then a crash begins anew to count.
+        """
+        attempt = self._attempt
+        if delay <= attempt.parking.keeps_for:
+            return await attempt.scope.pause(delay)
+        wait = NewWait(
+            step_id=self.step_id,
+            kind=self.kind,
+            title=self.call.title,
+            timeout=delay,
+            tries=self.tries,
+        )
+        return await self._wait(await attempt.journal.add_wait(wait), after)
+
+    async def _wait(self, stored: StoredWait, after: str) -> None:
+        """Wait until the next try is due that the store knows of, and for a slot."""
+        attempt = self._attempt
+        refuse_other_kind(attempt, self, stored.kind)
+        self.tries = stored.tries
+        name = f"try {stored.tries + 1} of step {self.call.name}{after}"
+        since = attempt.journal.told_at.get(self.step_id, attempt.began)
+        at = since + (stored.left or 0.0)
+        await attempt.parking.wait(Waiting(self, self.kind, name, at, stored.deadline))
+        await attempt.parking.resume()
 
     def _as_failure(self, error: BaseException) -> Exception | None:
         """What counts as the function's failure; None for what has to pass through."""

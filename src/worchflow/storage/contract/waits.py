@@ -29,7 +29,8 @@ class WaitStore(ABC):
         """Store waits durably; what is stored of each, in their order.
 
         To be called on the backend by which the claim will be settled. First write
-        wins: what was stored under an earlier claim is returned unchanged.
+        wins: what was stored under an earlier claim is returned unchanged, unless it
+        was stored after fewer `tries`: then it is replaced.
         Nothing is stored under a claim that is known to hold no more, or with
         `durability="fast"` after a step that turns out to be recorded otherwise; then
         what is returned is what would be stored, and the claim cannot settle with what

@@ -29,6 +29,8 @@ logger = logging.getLogger("worchflow.storage.redis_mongo")
 
 ANSWER_SCHEMA = "answerSchema"
 """The field of a wait for an answer to a token."""
+TRIES = "tries"
+"""The field of a wait of a step for its next try: how often it was tried."""
 
 
 async def waits_by_id(
@@ -72,6 +74,7 @@ def read_wait(document: Document, now: int) -> StoredWait:
         deadline=moment_of(document.get("deadline")),
         left=None if deadline is None else max(0, deadline - now) / 1000,
         event=_awaited(document),
+        tries=count_of(document.get(TRIES)),
     )
 
 
@@ -103,6 +106,8 @@ def wait_document(claim: Claim, wait: NewWait, prefix: str, now: int) -> Documen
             "eventKey": event.key,
             "since": DatetimeMS(since),
         }
+    if wait.tries:
+        document[TRIES] = wait.tries
     if wait.answer_schema is not None:
         document[ANSWER_SCHEMA] = wait.answer_schema
     if claim.execution.nonce:

@@ -15,7 +15,14 @@ from .documents import EXECUTIONS, LIFE, STEP_LIFE, WAITS, UnreadableError
 from .fields import count_of, text_or_none
 from .indexes import WAITS_BY_EVENT
 from .mongo_gateway import DUPLICATE_KEY
-from .wait_documents import read_token, read_wait, wait_document, wait_id, waits_by_id
+from .wait_documents import (
+    TRIES,
+    read_token,
+    read_wait,
+    wait_document,
+    wait_id,
+    waits_by_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,8 +154,8 @@ class Waits(WaitStore):
     async def _insert(self, documents: list[Document]) -> list[Document]:
         """Insert waits; what is stored of each.
 
-        One of an earlier execution of the same id, which a claim of that added late,
-        does not count and is replaced.
+        Replaced is one after fewer tries, and one of an earlier execution of the same
+        id, which a claim of that added late and which does not count.
         """
         mongo = self._stores.mongo
         stored = {each["_id"]: each for each in documents}
@@ -167,12 +174,17 @@ class Waits(WaitStore):
             again: list[Document] = []
             for taken_id in taken:
                 own, other = stored[taken_id], there.get(taken_id)
-                if other is not None and other.get(STEP_LIFE) == own.get(STEP_LIFE):
-                    stored[taken_id] = other
-                    continue
                 if other is not None:
-                    void = {"_id": taken_id, STEP_LIFE: other.get(STEP_LIFE)}
-                    await mongo.delete(WAITS, void)
+                    is_own = other.get(STEP_LIFE) == own.get(STEP_LIFE)
+                    if is_own and count_of(other.get(TRIES)) >= own.get(TRIES, 0):
+                        stored[taken_id] = other
+                        continue
+                    # As it was read: another may have replaced it since.
+                    void = {key: other.get(key) for key in ("_id", STEP_LIFE, TRIES)}
+                    if is_own:
+                        await mongo.update(WAITS, [{"q": void, "u": own}])
+                    else:
+                        await mongo.delete(WAITS, void)
                 again.append(own)
             missing = again
         return list(stored.values())

@@ -45,6 +45,7 @@ class WaitRow(NamedTuple):
     event_key: str | None
     since: int | None
     answer_schema: str | None
+    tries: int
 
 
 WAIT_COLUMNS = ", ".join(WaitRow._fields)
@@ -56,8 +57,11 @@ _HELD = """
 """
 
 _ADD = f"""
-    INSERT OR IGNORE INTO waits (execution, {WAIT_COLUMNS})
+    INSERT INTO waits (execution, {WAIT_COLUMNS})
     VALUES (?{", ?" * len(WaitRow._fields)})
+    ON CONFLICT (execution, step_id) DO UPDATE
+    SET tries = excluded.tries, deadline = excluded.deadline, token = excluded.token
+    WHERE excluded.tries > tries
 """  # noqa: S608 - made of constants
 
 _HAS_WAITS = "UPDATE executions SET has_waits = 1 WHERE seq = ? AND NOT has_waits"
@@ -159,7 +163,7 @@ class TokenRequest:
 
 
 def add(tx: Transaction, prefix: str, request: AddRequest) -> list[StoredWait]:
-    """Store waits; first write wins. Returns what is stored of each."""
+    """Store waits: first write wins, or more tries. Returns what is stored of each."""
     claim = request.claim
     rows = [_row(wait, claim.token, prefix, tx.now) for wait in request.waits]
     execution = claim.execution
@@ -235,6 +239,7 @@ def read_wait(row: Row, now: int) -> StoredWait:
             deadline=deadline,
             left=seconds_left(deadline, now),
             event=_awaited(columns),
+            tries=columns.tries,
         )
     except BAD_ROW as error:
         raise UnreadableRowError(
@@ -257,10 +262,10 @@ def _row(wait: NewWait, token: int, prefix: str, now: int) -> WaitRow:
         deadline = due_after(now, wait.timeout)
     plain = (wait.step_id, wait.kind.value, wait.title, token, deadline)
     if (event := wait.event) is None:
-        return WaitRow(*plain, None, None, None, None, None)
+        return WaitRow(*plain, None, None, None, None, None, wait.tries)
     since = now if event.since is None else to_milliseconds(event.since)
     awaited = (prefix, event.name, event.key, since)
-    return WaitRow(*plain, *awaited, wait.answer_schema)
+    return WaitRow(*plain, *awaited, wait.answer_schema, wait.tries)
 
 
 def _all(

@@ -8,10 +8,11 @@ from typing import Any
 from typing_extensions import override
 
 from tests.runtimes import ManualRuntime
-from tests.unit.engine.attempts import Engine
+from tests.unit.engine.attempts import EXECUTION, Engine
 from worchflow import Context, Retry, StepFailed
-from worchflow.model.records import StepStatus
-from worchflow.model.settlement import Completed, Failed
+from worchflow.model.records import ExecutionStatus, StepStatus
+from worchflow.model.settlement import Completed, Failed, Suspended
+from worchflow.model.step_kind import StepKind
 from worchflow.worker.lease import Lease
 
 
@@ -27,6 +28,14 @@ def failing(times: int, error: BaseException) -> Callable[[], Any]:
         return calls
 
     return function
+
+
+async def suspension(engine: Engine, handler: Any) -> Suspended:
+    """Run an attempt that ends suspended."""
+    outcome = await (await engine.runner(handler)).run()
+    assert outcome is not None
+    assert isinstance(outcome.settlement, Suspended)
+    return outcome.settlement
 
 
 TWICE = Retry(max_retries=2, delay=0)
@@ -62,6 +71,51 @@ async def test_a_step_out_of_tries_is_recorded_as_failed_and_raises(
     (recorded,) = await engine.steps.recorded()
     assert (recorded.status, recorded.attempts) == (StepStatus.FAILED, 3)
     assert engine.steps.asked == 1
+
+
+async def test_a_long_pause_suspends_until_the_next_try(engine: Engine) -> None:
+    calls: list[str] = []
+    policy = Retry(max_retries=2, delays=["1h"])
+
+    def function() -> None:
+        calls.append("fetch")
+        raise ValueError("bad")
+
+    async def handler(ctx: Context[None]) -> Any:
+        return await ctx.step.options(retries=policy).run("Fetch", function)
+
+    first = await suspension(engine, handler)
+    second = await suspension(engine, handler)
+
+    assert first.status is ExecutionStatus.SLEEPING
+    assert first.reason == 'try 2 of step "Fetch", after ValueError'
+    (wait,) = await engine.backend.waits.all(EXECUTION)
+    assert (wait.kind, wait.tries, wait.deadline) == (StepKind.RUN, 1, first.until)
+    # What is stored counts, and was not tried meanwhile.
+    assert (second.until, second.reason) == (first.until, 'try 2 of step "Fetch"')
+    assert len(calls) == 1
+
+
+async def test_the_count_of_tries_survives_a_suspension(engine: Engine) -> None:
+    resumed: list[int] = []
+    policy = Retry(max_retries=2, delays=["300ms"])
+
+    def function() -> None:
+        resumed.append(engine.runtime.parking.resumed)
+        raise ValueError("bad")
+
+    async def handler(ctx: Context[None]) -> Any:
+        return await ctx.step.options(retries=policy).run("Fetch", function)
+
+    engine.slot.park_for = 0.1
+    await suspension(engine, handler)
+    engine.slot.park_for = 60.0
+    assert isinstance(await engine.settlement(handler), Failed)
+
+    (recorded,) = await engine.steps.recorded()
+    assert (recorded.status, recorded.attempts) == (StepStatus.FAILED, 3)
+    # It stayed for what was left, and took a slot before its next try.
+    assert resumed == [0, 1, 1]
 
 
 async def test_without_a_policy_a_failure_is_the_handlers(engine: Engine) -> None:
