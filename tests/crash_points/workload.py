@@ -1,4 +1,4 @@
-"""Fifteen executions that make every store call, and what each has to end with."""
+"""Sixteen executions that make every store call, and what each has to end with."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ AT_ONCE = 0.001
 """Seconds after which a token's time is over, and that of an execution with a deadline:
 before it is asked for, or nearly so."""
 RETRIES = Retry(max_retries=5, delay=0.05)
+UNLUCKY = 2
+"""Tries of one step that fail; after each it is suspended."""
+TRIES = Retry(max_retries=UNLUCKY + 2, delays=[0.3])
+"""A crash may cost one, and the second process another."""
 ENDS: dict[str, tuple[str, Any]] = {
     "plain": ("completed", 12),
     "again": ("completed", 22),
@@ -60,6 +64,7 @@ ENDS: dict[str, tuple[str, Any]] = {
     "many": ("completed", 132),
     "raced": ("completed", 142),
     "overdue": ("failed", None),
+    "tried": ("completed", 162),
 }
 """How each execution has to end, and with what."""
 
@@ -121,12 +126,11 @@ def make_app(backend: Backend, ledger: Ledger, mended: Path) -> Worchflow[Any]:
             raise Broken
         if kind == "mended" and not is_mended(mended, kind):
             raise NonRetryable("not mended yet")
-        if kind in ("slept", "told", "asked", "sent", "family"):
-            value = await _waited(ctx, value)
-        if kind == "raced":
-            value = await _raced(ctx)
-        if kind == "many":
-            value = await _many(ctx, value)
+        if kind == "tried":
+            step = ctx.step.options(retries=TRIES)
+            value = await step.run("Try", try_until, mended.with_suffix(".tries"))
+        elif kind in WAYS:
+            value = await WAYS[kind](ctx, value)
         if kind == "stopped":
             return await ctx.step.run("Wait to be stopped", wait)
         return await ctx.step.run(f"Second of {kind}", second, value)
@@ -157,6 +161,15 @@ def is_mended(mended: Path, kind: str) -> bool:
 async def first(number: int) -> int:
     """The first step of everything."""
     return number + 1
+
+
+def try_until(tries: Path) -> int:
+    """Fail so often, over all processes."""
+    with tries.open("a") as file:
+        file.write(".")
+    if len(tries.read_text()) <= UNLUCKY:
+        raise Broken
+    return 161
 
 
 async def limited(ctx: Context[Limited]) -> int:
@@ -211,7 +224,7 @@ async def _waited(ctx: Context[Work], value: int) -> int:
     return value
 
 
-async def _raced(ctx: Context[Work]) -> int:
+async def _raced(ctx: Context[Work], _: int) -> int:
     """Wait for an event, and once more if a sleep was over before.
 
     After a crash both may have ended, and what lost may have taken the event.
@@ -237,6 +250,14 @@ async def _many(ctx: Context[Work], value: int) -> int:
     if values != items:
         raise NonRetryable(f"the children gave {values}, not {items}")
     return values[-1]
+
+
+WAYS = {
+    **dict.fromkeys(("slept", "told", "asked", "sent", "family"), _waited),
+    "raced": _raced,
+    "many": _many,
+}
+"""What some do between their first and their last step."""
 
 
 class Driver:

@@ -112,13 +112,25 @@ class Handling:
         return value
 
     async def step_with_retries(self, title: str) -> str:
-        """Run a step that fails, and once more."""
-        options = self.ctx.step.options(retries=Retry(max_retries=1, delay=0.1))
+        """Run a step that fails, and twice more, without a slot between its tries."""
+        policy = Retry(max_retries=2, delays=[self.ctx.data.nap])
+        self._end()
         try:
-            return await options.run(title, self._effect, title, fails=True)
+            value: str = await self.ctx.step.options(retries=policy).run(
+                title, self._try_in_vain, title
+            )
         except StepFailed:
+            self._begin()
             self.oracle.saw_failure(self.ctx.execution_id, title)
             raise
+        return value
+
+    async def _try_in_vain(self, title: str) -> None:
+        self._begin()
+        try:
+            await self._effect(title, fails=True)
+        finally:
+            self._end()
 
     async def step_in_thread(self, title: str) -> str:
         """Run a step in a thread."""

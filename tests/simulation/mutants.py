@@ -12,6 +12,7 @@ from tests.simulation.mutants_of_children import MUTANTS_OF_CHILDREN
 from tests.simulation.mutants_of_deadlines import MUTANTS_OF_DEADLINES
 from tests.simulation.mutants_of_fan_out import MUTANTS_OF_FAN_OUT
 from tests.simulation.mutants_of_tokens import MUTANTS_OF_TOKENS
+from tests.simulation.mutants_of_tries import MUTANTS_OF_TRIES
 from tests.simulation.mutants_of_waits import MUTANTS_OF_WAITS
 from worchflow.engine import scope
 from worchflow.foundations.ids import new_nonce
@@ -303,6 +304,7 @@ MUTANTS = (
     *MUTANTS_OF_CHILDREN,
     *MUTANTS_OF_FAN_OUT,
     *MUTANTS_OF_DEADLINES,
+    *MUTANTS_OF_TRIES,
     Mutant("writes without a majority", "a fail-over rolls back facts", _no_majority),
     Mutant("no barrier", "in fast mode a result is not what is recorded", _no_barrier),
     Mutant(

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.simulation.mutant import Change, Mutant
-from worchflow.engine import attempt, execution_deadline, outcome
+from worchflow.engine import attempt, execution_deadline
 from worchflow.engine.ownership import Interruption
 from worchflow.storage.redis_mongo import beginning, executions
 from worchflow.worker import claim_calls, execution_slots
@@ -78,10 +78,7 @@ def _runs_after_its_deadline() -> list[Change]:
 
 
 def _retried_after_its_deadline() -> list[Change]:
-    def passes_deadline(attempt: Any, delay: float) -> bool:
-        return False
-
-    return [(outcome, "_passes_deadline", passes_deadline)]
+    return [(attempt.Attempt, "has_time_for", lambda self, delay: True)]
 
 
 def _every_claim_judged() -> list[Change]:

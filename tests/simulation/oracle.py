@@ -19,6 +19,7 @@ from tests.simulation.oracle_of_deadlines import DeadlineOracle
 from tests.simulation.oracle_of_events import EventOracle
 from tests.simulation.oracle_of_fan_out import FanOutOracle, identity
 from tests.simulation.oracle_of_tokens import TokenOracle
+from tests.simulation.oracle_of_tries import TryOracle
 from tests.simulation.plans import KINDS, LIMITED, PARENTS, WAIT, Plan
 from tests.simulation.processes import Process, World
 from worchflow.foundations.ids import step_id
@@ -90,6 +91,7 @@ class Oracle:
         self.children = ChildOracle(self)
         self.fan_out = FanOutOracle(self)
         self.deadlines = DeadlineOracle(self)
+        self.tries = TryOracle(self)
         self.network.mongo.observe = self._written
         self.network.mongo.observe_loss = self._rolled_back
 
@@ -125,7 +127,8 @@ class Oracle:
             if (other.id, other.title, other.token) == (id, title, token):
                 self.violated(f'step "{title}" runs twice at once', id)
         self._starts[id, title, token] += 1
-        if self._starts[id, title, token] > KINDS[self.plans[id].kind].tries:
+        tries = self.tries.starts(start) + self._starts[id, title, token]
+        if tries > KINDS[self.plans[id].kind].tries:
             self.violated(f'one claim starts step "{title}" again', id)
         self._open[start] = None
         return start
@@ -235,12 +238,16 @@ class Oracle:
             self._execution_changes(key, old, new)
         elif name == "steps":
             self._step_changes(old, new)
+            if new is not None:
+                self.tries.recorded(new)
             if new is not None and new.get("kind") == "wait":
                 self.events.wait_ends(new)
             if new is not None and new.get("kind") == "invoke":
                 self.children.recorded(new)
             if new is not None and new.get("kind") == "race" and old is None:
                 self.fan_out.race_ends(new)
+        elif name == "waits" and new is not None:
+            self.tries.stored(key, new)
         elif name == "takenEvents" and old is not None and new is not None:
             self.fan_out.taken_over(old, new)
         elif name == "workers" and old is not None and new is not None:

@@ -13,7 +13,7 @@ from worchflow.foundations.ids import part_id, step_id
 CLIENTS = 2
 MANAGER, CLERK = "manager", "clerk"
 """Whom an execution asks: the clerk's time is limited, the manager's is not."""
-NAP = frozenset({"slept", "told", "asked", "raced", "hasty", "reminded"})
+NAP = frozenset({"slept", "told", "compensated", "asked", "raced", "hasty", "reminded"})
 """The kinds of executions that wait for some time."""
 PARENTS = frozenset({"parent", "crowd", "hasty"})
 """The kinds of executions that have children."""
@@ -63,8 +63,8 @@ class Plan:
     seconds: float = 0.1
     """About how long each of its steps takes."""
     nap: float = 0.0
-    """How long it sleeps in between, if it does, or waits for the last event, or for
-    the clerk."""
+    """How long it sleeps in between, if it does, or waits for the last event, for the
+    clerk, or for its next try."""
     news: int = 0
     """Events that are emitted for it; some take no more than two."""
     order: tuple[tuple[str, ...], ...] = ()
@@ -133,7 +133,7 @@ class Kind:
 KINDS = {
     "sequence": Kind(("first", "second", "third")),
     "parallel": Kind(("left", "middle", "right")),
-    "compensated": Kind(("refund",), tries=2),
+    "compensated": Kind(("refund",), tries=3),
     "hopeless": Kind(("only",), status="failed", own_failures=1),
     "threaded": Kind(("before", "in a thread")),
     "slept": Kind(("before", "after")),

@@ -29,6 +29,7 @@ from tests.simulation.oracle_of_children import EVERY_END_OF_A_CHILD
 from tests.simulation.oracle_of_deadlines import EVERY_CASE_OF_DEADLINES
 from tests.simulation.oracle_of_fan_out import EVERY_CASE_OF_FAN_OUT
 from tests.simulation.oracle_of_tokens import EVERY_END_OF_A_TOKEN
+from tests.simulation.oracle_of_tries import EVERY_CASE_OF_TRIES
 from tests.simulation.simulation import Outcome, run_seed
 from worchflow.model.transitions import MOVES
 
@@ -54,6 +55,7 @@ EVERY_COUNT = [
     *EVERY_END_OF_A_CHILD,
     *EVERY_CASE_OF_FAN_OUT,
     *EVERY_CASE_OF_DEADLINES,
+    *EVERY_CASE_OF_TRIES,
 ]
 """What has to come up as often as every fault."""
 

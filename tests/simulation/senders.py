@@ -40,6 +40,7 @@ from worchflow.model.records import ExecutionStatus
 
 SUSPENDED_AS = {
     "slept": ExecutionStatus.SLEEPING,
+    "compensated": ExecutionStatus.SLEEPING,
     "told": ExecutionStatus.WAITING,
     "asked": ExecutionStatus.WAITING,
     "parent": ExecutionStatus.WAITING,

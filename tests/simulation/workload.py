@@ -41,6 +41,7 @@ class Parallel(Event[list[str]], name="parallel"):
 class Compensated(Event[list[str]], name="compensated"):
     failures: int
     seconds: float
+    nap: float
 
 
 class Hopeless(Event[list[str]], name="hopeless"):

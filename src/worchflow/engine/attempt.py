@@ -227,6 +227,11 @@ class Attempt:
         execution = self.claim.execution
         return (execution.accepted_at or execution.created_at) - CLOCKS_APART
 
+    def has_time_for(self, delay: float) -> bool:
+        """Whether what comes after so many seconds could begin before the deadline."""
+        deadline = self.deadline
+        return deadline is None or not deadline.has_passed(self.loop.time() + delay)
+
     def _pause_time(self, paused: bool) -> None:  # noqa: FBT001
         if self.running_time is not None:
             self.running_time.pause(paused)

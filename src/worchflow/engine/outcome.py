@@ -57,7 +57,7 @@ def failed_outcome(
     delay = None
     if not final:
         delay = decide_retry(error, attempt.number, function.retry, runtime.random)
-    is_too_late = delay is not None and _passes_deadline(attempt, delay)
+    is_too_late = delay is not None and not attempt.has_time_for(delay)
     if is_too_late:
         delay = None
     step = attempt.step_of(error)
@@ -241,12 +241,6 @@ def _outcome(
         will_retry=will_retry,
     )
     return Outcome(settlement=settlement, notice=notice)
-
-
-def _passes_deadline(attempt: Attempt, delay: float) -> bool:
-    """Whether the next attempt could not start before the deadline."""
-    deadline = attempt.deadline
-    return deadline is not None and deadline.has_passed(attempt.loop.time() + delay)
 
 
 def _log(

@@ -201,17 +201,19 @@ def test_what_it_waits_for_is_shown_with_its_deadline(
         wait("Approval", StepKind.WAIT, event="approved", key="o-1"),
         wait("News", StepKind.WAIT, event="news", deadline=NOW),
         wait("Manager", StepKind.TOKEN, token="0" * 32),
+        wait("Ship", StepKind.RUN, tries=2, deadline=NOW),
     ]
 
     text = shown(capsys, QUEUED, waits=waits)
 
-    table = [line.split("  ") for line in text.splitlines()[-5:]]
+    table = [line.split("  ") for line in text.splitlines()[-6:]]
     assert [[cell.strip() for cell in row if cell] for row in table] == [
         ["WAITS AT", "FOR", "UNTIL"],
         ["Nap", "the end of a sleep", "2026-01-01 12:00:00Z"],
         ["Approval", "event approved (key o-1)", "it comes"],
         ["News", "event news", "2026-01-01 12:00:00Z"],
         ["Manager", f"an answer to token {'0' * 32}", "it comes"],
+        ["Ship", "its next try, after 2", "2026-01-01 12:00:00Z"],
     ]
 
 

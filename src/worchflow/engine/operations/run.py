@@ -139,7 +139,7 @@ class Run:
                 if policy is None:
                     raise failure from error
                 delay = decide_retry(failure, self.tries, policy, runtime.random)
-                if delay is None:
+                if delay is None or not self._attempt.has_time_for(delay):
                     return None, failure
                 self._log_retry(failure, delay)
                 after = f", after {type(failure).__name__}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from typing_extensions import override
@@ -10,6 +12,7 @@ from typing_extensions import override
 from tests.runtimes import ManualRuntime
 from tests.unit.engine.attempts import EXECUTION, Engine
 from worchflow import Context, Retry, StepFailed
+from worchflow.engine.execution_deadline import ExecutionDeadline
 from worchflow.model.records import ExecutionStatus, StepStatus
 from worchflow.model.settlement import Completed, Failed, Suspended
 from worchflow.model.step_kind import StepKind
@@ -116,6 +119,31 @@ async def test_the_count_of_tries_survives_a_suspension(engine: Engine) -> None:
     assert (recorded.status, recorded.attempts) == (StepStatus.FAILED, 3)
     # It stayed for what was left, and took a slot before its next try.
     assert resumed == [0, 1, 1]
+
+
+async def test_a_try_that_would_come_after_the_deadline_is_not_waited_for(
+    engine: Engine,
+) -> None:
+    policy = Retry(max_retries=2, delays=["1h"])
+
+    async def handler(ctx: Context[None]) -> str:
+        try:
+            run = ctx.step.options(retries=policy).run
+            await run("Fetch", failing(9, ValueError("bad")))
+        except StepFailed:
+            return "went another way, in time"
+        return ""
+
+    runner = await engine.runner(handler)
+    ends = asyncio.get_running_loop().time() + 60
+    at = engine.runtime.clock.now() + timedelta(seconds=60)
+    runner.attempt.deadline = ExecutionDeadline(at, ends)
+    outcome = await runner.run()
+
+    assert outcome is not None
+    assert isinstance(outcome.settlement, Completed)
+    (recorded,) = await engine.steps.recorded()
+    assert (recorded.status, recorded.attempts) == (StepStatus.FAILED, 1)
 
 
 async def test_without_a_policy_a_failure_is_the_handlers(engine: Engine) -> None:
