@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.scenarios.conftest import MakeApp
+from tests.scenarios.killed_worker import KilledWorker
 from tests.waiting import until
 from worchflow import (
     Context,
@@ -27,7 +22,6 @@ from worchflow import (
 )
 
 S = ExecutionStatus
-ROOT = Path(__file__).parent.parent.parent
 ORDER = {"name": "order", "data": None}
 BOTH = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 SLOWLY = Retry(max_retries=5, delays=["1200ms"])
@@ -143,7 +137,6 @@ async def test_items_of_a_map_and_arms_of_a_race_wait_as_well(
     async with worker, app.client() as client:
         handle = await client.send(ORDER)
         assert await handle.result(timeout=30) == [*["shipped"] * 3, "late"]
-        assert await client.waits(handle.id) == []
 
     assert [each.left for each in couriers] == [0, 0, 0]
     # Its next try would have come after the sleep.
@@ -179,6 +172,35 @@ async def test_a_wake_up_does_not_hurry_it(
     assert moments[1] - moments[0] > 1.1
 
 
+async def test_another_attempt_counts_on(app: Worchflow[Any]) -> None:
+    courier, fails = Courier(2), asyncio.Event()
+
+    async def fail() -> None:
+        await fails.wait()
+        raise ValueError("another step fails meanwhile")
+
+    @app.function("order", retries=Retry(max_retries=1, delay=0))
+    async def order(ctx: Context[None]) -> str:
+        ship = ctx.step.options(retries=SLOWLY).run("Ship", courier)
+        if ctx.attempt == 1:
+            await asyncio.gather(ship, ctx.step.run("Fail", fail))
+        return await ship
+
+    async with app.worker(), app.client() as client:
+        handle = await client.send(ORDER)
+
+        async def has_failed_once() -> bool:
+            return [each.tries for each in await client.waits(handle.id)] == [1]
+
+        await until(has_failed_once)
+        fails.set()
+        assert await handle.result(timeout=30) == "shipped"
+        (step,) = await client.steps(handle.id)
+        execution = await client.get(handle.id)
+
+    assert (step.attempts, execution.attempt_count) == (2, 1)
+
+
 async def test_a_retry_by_hand_begins_to_count_anew(app: Worchflow[Any]) -> None:
     courier = Courier(4)
     ordered(app, courier, sync=False)
@@ -195,23 +217,7 @@ async def test_a_retry_by_hand_begins_to_count_anew(app: Worchflow[Any]) -> None
     assert step.attempts == 3
 
 
-PROGRAM = """
-    import asyncio, json, os, signal, sys
-    from worchflow import BackendOptions, Retry, Worchflow, open_backend
-
-    where, log, die = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
-    if "redis_url" in where:
-        options = BackendOptions(queue_prefix=where["queue_prefix"], lease_ttl=2.0)
-        servers = where["redis_url"], where["mongo_url"]
-        where = {"backend": open_backend(*servers, options=options)}
-    app = Worchflow("app", **where)
-
-    def note(what):
-        with open(log, "a") as file:
-            file.write(what + "\\n")
-        if what == die:
-            os.kill(os.getpid(), signal.SIGKILL)
-
+FUNCTIONS = """
     def ship():
         with open(log) as file:
             number = file.read().count("try")
@@ -222,11 +228,6 @@ PROGRAM = """
     async def order(ctx):
         policy = Retry(max_retries=2, delays=["1200ms"])
         await ctx.step.options(retries=policy).run("Ship", ship)
-
-    worker = app.worker()
-    worker.on("execution:suspended", lambda _: note("suspended"))
-    worker.on("execution:resumed", lambda _: note("resumed"))
-    asyncio.run(worker.run())
 """
 
 
@@ -236,28 +237,12 @@ PROGRAM = """
 async def test_a_killed_worker_forgets_no_try_but_the_one_it_was_in(
     make_app: MakeApp, where: dict[str, Any], tmp_path: Path, die: str, tries: int
 ) -> None:
-    program, log = tmp_path / "program.py", tmp_path / "log"
-    program.write_text(textwrap.dedent(PROGRAM), encoding="utf-8")
-    log.touch()
-    text = json.dumps({name: str(value) for name, value in where.items()})
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"}
-
-    def start(dies: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(program), text, str(log), dies]
-        return subprocess.Popen(command, env=environment, cwd=tmp_path)
-
-    app = make_app()
-    async with app.client() as client:
+    worker = KilledWorker(FUNCTIONS, where, tmp_path)
+    async with make_app().client() as client:
         handle = await client.send(ORDER)
-        first = start(die)
-        assert await asyncio.to_thread(first.wait, 60) == -signal.SIGKILL
-        second = start("never")
-        try:
+        async with worker.replaced(die):
             await until(lambda: _is(handle, S.FAILED))
-        finally:
-            second.terminate()
-            await asyncio.to_thread(second.wait, 30)
         (step,) = await client.steps(handle.id)
 
-    assert log.read_text(encoding="utf-8").count("try") == tries
+    assert len([each for each in worker.noted() if "try" in each]) == tries
     assert (step.status, step.attempts) == ("failed", 3)

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.scenarios.conftest import MakeApp
+from tests.scenarios.killed_worker import KilledWorker
 from tests.waiting import until
 from worchflow import (
     ConfigurationError,
@@ -29,7 +24,6 @@ from worchflow import (
 )
 
 S = ExecutionStatus
-ROOT = Path(__file__).parent.parent.parent
 
 
 def sleeper(app: Worchflow[Any], calls: list[str], nap: Any, *, sync: bool) -> None:
@@ -208,23 +202,7 @@ async def test_a_failure_that_was_caught_is_not_repeated_after_a_sleep(
     assert calls == ["charge", "apologise", "charge"]
 
 
-PROGRAM = """
-    import asyncio, json, os, signal, sys
-    from worchflow import BackendOptions, Worchflow, open_backend
-
-    where, log, die = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
-    if "redis_url" in where:
-        options = BackendOptions(queue_prefix=where["queue_prefix"], lease_ttl=2.0)
-        servers = where["redis_url"], where["mongo_url"]
-        where = {"backend": open_backend(*servers, options=options)}
-    app = Worchflow("app", **where)
-
-    def note(what):
-        with open(log, "a") as file:
-            file.write(what + "\\n")
-        if what == die:
-            os.kill(os.getpid(), signal.SIGKILL)
-
+FUNCTIONS = """
     @app.function("order")
     async def order(ctx):
         await ctx.step.run("Charge", note, "charge")
@@ -233,11 +211,6 @@ PROGRAM = """
         note("after")
         await ctx.step.run("Ship", note, "ship")
         return "shipped"
-
-    worker = app.worker()
-    worker.on("execution:suspended", lambda _: note("suspended"))
-    worker.on("execution:resumed", lambda _: note("resumed"))
-    asyncio.run(worker.run())
 """
 
 
@@ -245,32 +218,15 @@ PROGRAM = """
 async def test_a_killed_worker_delays_nothing_but_what_was_left(
     make_app: MakeApp, where: dict[str, Any], tmp_path: Path, die: str
 ) -> None:
-
-    program, log = tmp_path / "program.py", tmp_path / "log"
-    program.write_text(textwrap.dedent(PROGRAM), encoding="utf-8")
-    log.touch()
-    text = json.dumps({name: str(value) for name, value in where.items()})
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"}
-
-    def start(dies: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(program), text, str(log), dies]
-        return subprocess.Popen(command, env=environment, cwd=tmp_path)
-
-    app = make_app()
+    worker = KilledWorker(FUNCTIONS, where, tmp_path)
     begun = datetime.now(UTC)
-    async with app.client() as client:
+    async with make_app().client() as client:
         handle = await client.send(ORDER)
-        first = start(die)
-        assert await asyncio.to_thread(first.wait, 60) == -signal.SIGKILL
-        second = start("never")
-        try:
+        async with worker.replaced(die):
             assert await handle.result(timeout=60) == "shipped"
-        finally:
-            second.terminate()
-            await asyncio.to_thread(second.wait, 30)
         execution = await client.get(handle.id)
 
-    lines = log.read_text(encoding="utf-8").split()
+    lines = worker.noted()
     assert lines.count("charge") == 1
     assert lines.count("ship") == 1
     assert execution.finished_at is not None

@@ -49,9 +49,9 @@ SLOW_SHARE = 0.4
 STRIKE_SHARE = 0.7
 """Of the runs those in which a worker is struck at an end, if there is one in time."""
 LATEST_STRIKE = 2.5
-"""Virtual seconds after which none begins to be waited for."""
+"""Virtual seconds after which the first does not begin to be waited for."""
 STRIKES_UNTIL = 10.0
-"""Virtual seconds; what has children ends later than most."""
+"""Virtual seconds until the last; what has children ends later than most."""
 KILL_SHARE = 0.7
 """Of the strikes those that kill; others freeze."""
 MATTERS_SHARE = 0.7
@@ -154,7 +154,7 @@ class Faults:
 
         It is the next one that writes so: what comes after that it does late, or not.
         """
-        again, kills = self._strike_at_an_end, self._random.random() < KILL_SHARE
+        kills = self._random.random() < KILL_SHARE
         # A longer one has its calls time out, as other freezes do.
         seconds = self._random.choice((0.3, 0.8, 1.2))
         later = self._random.choice((0.0, 0.0, 0.0, 0.005, 0.05))
@@ -174,7 +174,8 @@ class Faults:
             return True
 
         def end(process: Process) -> None:
-            self._world.after(self._random.uniform(*STRIKES_APART), again)
+            pause = self._random.uniform(*STRIKES_APART)
+            self._world.after(pause, self._strike_at_an_end)
             if not kills:
                 return process.freeze(seconds)
             process.kill()

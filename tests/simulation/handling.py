@@ -116,19 +116,17 @@ class Handling:
         policy = Retry(max_retries=2, delays=[self.ctx.data.nap])
         self._end()
         try:
-            value: str = await self.ctx.step.options(retries=policy).run(
-                title, self._try_in_vain, title
-            )
+            step = self.ctx.step.options(retries=policy)
+            return await step.run(title, self._try_in_vain, title)
         except StepFailed:
             self._begin()
             self.oracle.saw_failure(self.ctx.execution_id, title)
             raise
-        return value
 
-    async def _try_in_vain(self, title: str) -> None:
+    async def _try_in_vain(self, title: str) -> str:
         self._begin()
         try:
-            await self._effect(title, fails=True)
+            return await self._effect(title, fails=True)
         finally:
             self._end()
 

@@ -15,7 +15,7 @@ MOST = 2**40
 def _counted_anew() -> list[Change]:
     real = run.Run._wait
 
-    async def wait(self: Any, stored: Any, after: str) -> None:
+    async def wait(self: Any, stored: Any, after: str = "") -> None:
         tries = self.tries
         await real(self, stored, after)
         self.tries = tries
@@ -26,7 +26,7 @@ def _counted_anew() -> list[Change]:
 def _not_waited_for_again() -> list[Change]:
     real = run.Run._wait
 
-    async def wait(self: Any, stored: Any, after: str) -> None:
+    async def wait(self: Any, stored: Any, after: str = "") -> None:
         if after:
             await real(self, stored, after)
         self.tries = stored.tries

@@ -27,7 +27,7 @@ class Operation(Protocol):
     tries: int
     """How often it was tried, as its record will say."""
     started_at: datetime | None
-    """When its first try began; None until then."""
+    """When its first try began since the last suspension; None until then."""
 
     @property
     def call(self) -> NamedCall:

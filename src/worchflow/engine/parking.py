@@ -222,11 +222,11 @@ class Parking:
             return False  # It ends soon, and nobody else knows when.
         deadlines = [each.deadline for each in unfinished if each.deadline is not None]
         kinds = {each.kind for each in unfinished}
-        only_sleeps = kinds <= TIMERS
+        only_timers = kinds <= TIMERS
         return self._leave(
             Suspended(
                 status=ExecutionStatus.SLEEPING
-                if only_sleeps
+                if only_timers
                 else ExecutionStatus.WAITING,
                 wakeups=self.wakeups.count,
                 until=min(deadlines, default=None),

@@ -261,7 +261,7 @@ class Scope:
             self._joining.set()
 
     async def pause(self, seconds: float) -> None:
-        """Wait between two tries of an operation: every such pause comes here."""
+        """Wait in the worker between two tries: every such pause comes here."""
         await asyncio.sleep(seconds)
 
     # Tasks, threads and saves.

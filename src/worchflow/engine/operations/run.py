@@ -108,7 +108,7 @@ class Run:
         try:
             try:
                 if (stored := attempt.journal.waits.get(self.step_id)) is not None:
-                    await self._wait(stored, "")
+                    await self._wait(stored)
                 value, failed = await InOwnContext(self._try())
             except Exception as error:
                 note_failure(attempt, self, error)
@@ -169,7 +169,7 @@ class Run:
         )
         return await self._wait(await attempt.journal.add_wait(wait), after)
 
-    async def _wait(self, stored: StoredWait, after: str) -> None:
+    async def _wait(self, stored: StoredWait, after: str = "") -> None:
         """Wait until the next try is due that the store knows of, and for a slot."""
         attempt = self._attempt
         refuse_other_kind(attempt, self, stored.kind)

@@ -60,7 +60,7 @@ _ADD = f"""
     INSERT INTO waits (execution, {WAIT_COLUMNS})
     VALUES (?{", ?" * len(WaitRow._fields)})
     ON CONFLICT (execution, step_id) DO UPDATE
-    SET tries = excluded.tries, deadline = excluded.deadline, token = excluded.token
+    SET {", ".join(f"{column} = excluded.{column}" for column in WaitRow._fields)}
     WHERE excluded.tries > tries
 """  # noqa: S608 - made of constants
 
