@@ -5,7 +5,8 @@
 Each answer of the model and each result of a tool is recorded, so a crash or a deploy
 in the middle costs no call twice. Before the agent deletes anything it asks, and leaves
 its worker until somebody answers. The model here is a few lines that stand in for a
-real one.
+real one. With WORCHFLOW_REDIS_URL and WORCHFLOW_MONGO_URL it runs there, else on a new
+file.
 """
 
 from __future__ import annotations
@@ -114,5 +115,6 @@ async def main() -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        os.environ["WORCHFLOW_SQLITE_PATH"] = str(Path(temporary, "worchflow.db"))
+        if "WORCHFLOW_REDIS_URL" not in os.environ:
+            os.environ["WORCHFLOW_SQLITE_PATH"] = str(Path(temporary, "worchflow.db"))
         asyncio.run(main())

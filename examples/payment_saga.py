@@ -1,4 +1,4 @@
-"""A saga that survives `kill -9`: reserve, charge, ship, or undo in reverse order.
+"""Reserve, charge, ship, or undo in reverse order (a saga); survives `kill -9`.
 
     python examples/payment_saga.py
 

@@ -57,7 +57,11 @@ def test_an_event_of_a_name_alone_has_its_key_and_its_id_from_options(
     project.run("--app", "orders:app", "send", "answer", "-d", "42", "--id", "ask-0001")
     said = ("emit", "said", "--key", "42", "--id", "said-1", "-o", "json")
 
-    assert project.run(*said, "-d", '"yes"').json == {"id": "said-1"}
+    without = project.run("emit", "said", "-d", '"yes"')
+    told = 'a wait for "said" with a key is not ended by it'
+    assert (without.code, told in without.err) == (0, True)
+    with_key = project.run(*said, "-d", '"yes"')
+    assert (with_key.json, told in with_key.err) == ({"id": "said-1"}, False)
     assert project.run(*said, "-d", '"yes"').json == {"id": "said-1"}
     other = project.run(*said, "-d", '"no"')
 

@@ -92,7 +92,7 @@ def test_a_second_signal_hands_back_what_runs(project: Project, seed: Seed) -> N
     shown = project.run("executions", "show", "held-0001", "-o", "json").json
     assert shown["status"] == "queued"
     assert (shown["attempt_count"], shown["recoveries"]) == (0, 0)
-    assert shown["waiting"].startswith("It was handed back")
+    assert shown["waiting"].startswith("It has been due for")
 
 
 def test_what_does_not_finish_in_time_is_handed_back(

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.settings import Settings
-from tests.scale.workers import LEASE_SECONDS, SLOTS, Workers
+from tests.scale.workers import SLOTS, Workers
+from worchflow.model.options import BackendOptions, WorkerOptions
 
 
 @pytest.fixture(params=["sqlite", "redis_mongo"])
@@ -20,14 +21,19 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def workers(stores: tuple[str, ...], tmp_path: Path, prefix: str) -> Iterator[Workers]:
-    ledger = str(tmp_path / "effects")
-    settings = Settings(
+def settings(stores: tuple[str, ...], tmp_path: Path, prefix: str) -> Settings:
+    """Workers that renew their leases and look for work that was left as by default."""
+    return Settings(
         stores=stores,
         prefix=prefix,
-        ledger=ledger,
+        ledger=str(tmp_path / "effects"),
         slots=SLOTS,
-        lease_ttl=LEASE_SECONDS,
+        lease_ttl=BackendOptions().lease_ttl,
+        upkeep=WorkerOptions().upkeep_interval,
     )
+
+
+@pytest.fixture
+def workers(settings: Settings, tmp_path: Path) -> Iterator[Workers]:
     with ExitStack() as stack:
         yield Workers(settings, tmp_path, stack)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
+from tests.chaos.settings import Settings
 from tests.scale.worker_process import Crowd, Items
 from tests.scale.workers import COUNT, KILLS, RESULT_SECONDS, SLOTS, Workers
 from tests.waiting import until
@@ -17,6 +19,17 @@ pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1800)]
 MAX_REPLAYS = 20
 MAX_PARENT_BYTES = 256 * 1024 * 1024
 """Of a worker process, with ten thousand parts of one parent."""
+
+LEASE_SECONDS = 5.0
+"""Longer than a busy machine may hold up a worker that lives."""
+UPKEEP_SECONDS = 0.5
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """What a killed worker has left is soon taken up."""
+    return replace(settings, lease_ttl=LEASE_SECONDS, upkeep=UPKEEP_SECONDS)
+
 
 MESSAGES = pytest.mark.parametrize(
     "message", [Items(count=COUNT), Crowd(count=COUNT)], ids=["map", "children"]

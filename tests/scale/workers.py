@@ -24,8 +24,6 @@ IS_LARGE = COUNT >= 1000
 KILLS = 10 if IS_LARGE else 2
 SLOTS = 20
 RESULT_SECONDS = 60 + COUNT / 20
-LEASE_SECONDS = 5.0
-"""Longer than a busy machine may hold up a worker that lives."""
 
 
 class Workers:

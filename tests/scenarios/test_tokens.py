@@ -321,7 +321,8 @@ async def test_bad_input_is_refused_before_anything_is_stored(
         for token, answer, error, wanted in (
             ("x", {"ok": True}, InvalidInput, "token_id='x'"),
             (tokens[0], {"ok": "maybe"}, EventValidationError, "has to be of type"),
-            (tokens[0], {"okay": True}, EventValidationError, "lacks ok"),
+            (tokens[0], {"okay": True}, EventValidationError, "lacks ok|not known"),
+            (tokens[0], {"ok": True, "noet": 1}, EventValidationError, "not known"),
             (tokens[0], None, EventValidationError, "is null"),
             (tokens[0], b"raw", EventValidationError, "the answer"),
             ("0" * 32, {"ok": True}, WrongState, "no execution has the token"),

@@ -195,7 +195,7 @@ def _wait_row(wait: WaitRecord) -> Sequence[str]:
     elif wait.kind is StepKind.INVOKE:
         what = "the end of a child"
     elif wait.kind is StepKind.RUN:
-        what = f"its next try, after {wait.tries}"
+        what = f"try {wait.tries + 1}, after {wait.tries} failed"
     else:
         what = "the end of a sleep"
     return wait.title, what, _moment(wait.deadline) or "it comes"
@@ -223,7 +223,8 @@ def _step_row(number: int, step: StepRecord) -> Sequence[str]:
         step.title if step.key is None else f"{step.title} ({step.key})",
         step.status.value,
         str(step.attempts),
-        _took(step.started_at, step.finished_at),
+        # Of others it would be the time since the execution last continued.
+        _took(step.started_at, step.finished_at) if step.kind is StepKind.RUN else "",
         _step_result(step),
     )
 
@@ -248,9 +249,11 @@ def _step_result(step: StepRecord) -> str:
 
 
 def _attempts(execution: Execution) -> int:
-    """Failed ones, and the one that runs or has completed."""
-    ran = execution.status in ("processing", "completed")
-    return execution.attempt_count + ran
+    """Failed ones, and the one that runs, waits, was cancelled or has completed."""
+    is_under_way = execution.status == "processing" or execution.status.is_suspended
+    others = is_under_way or execution.status == "completed"
+    begun = execution.started_at is not None
+    return max(execution.attempt_count + others, int(begun))
 
 
 def _traceback(execution: Execution) -> str:

@@ -28,8 +28,8 @@ async def find_execution(client: WorchflowClient[Any], given: str) -> Execution:
     except ExecutionNotFound as error:
         if len(given) < MIN_PREFIX_LENGTH:
             raise ExecutionNotFound(
-                f"an id may be shortened to its first {MIN_PREFIX_LENGTH} characters, "
-                f"not further, and {error}",
+                f"{error.message}; of a longer id the first {MIN_PREFIX_LENGTH} "
+                "characters are enough, not fewer",
                 execution_id=given,
                 place=error.place,
             ) from None

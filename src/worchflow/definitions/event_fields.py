@@ -76,6 +76,20 @@ def refuse_unknown_keys(event: str, data_type: Any, data: object) -> None:
             )
 
 
+def has_no_other_keys(data_type: Any) -> bool:
+    """Whether a mapping that is written now as this type has none but its fields.
+
+    Not if values of the type write more than that, such as computed fields.
+    """
+    for kind in _members(data_type):
+        decorators = getattr(kind, "__pydantic_decorators__", None)
+        if decorators is not None and (
+            decorators.computed_fields or decorators.model_serializers
+        ):
+            return False
+    return _keys(data_type) is not None
+
+
 def fields_made_anew(data: object) -> list[str]:
     """The fields of a model that nobody gave and that are another value each time.
 

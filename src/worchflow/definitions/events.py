@@ -217,6 +217,11 @@ def _no_source(source: object) -> str:
     if is_event(source):
         name = type(source).__name__
         return f"{name}(…) is one event: name the class, {name}"
+    if isinstance(source, str):
+        return (
+            f"{short(source)} is only a name: use its Event class, or "
+            f"event({short(source)}, DataType)"
+        )
     if isinstance(source, type):
         name = source.__name__
         return (

@@ -271,10 +271,13 @@ def make_binder(
         raise ConfigurationError(
             f"log_replays={short(log_replays)} must be True or False"
         )
-    timeout, deadline, start_timeout = (
-        check_timeout(options[each], each) if each in options else None
-        for each in ("timeout", "deadline", "start_timeout")
-    )
+    try:
+        timeout, deadline, start_timeout = (
+            check_timeout(options[each], each) if each in options else None
+            for each in ("timeout", "deadline", "start_timeout")
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(f'function "{name}": {error.message}') from None
     if deadline is not None and start_timeout is not None and start_timeout >= deadline:
         raise ConfigurationError(
             f'start_timeout={short(options["start_timeout"])} of function "{name}" '

@@ -313,5 +313,6 @@ def _not_callable(title: str, function: object) -> str:
             "arguments apart, step.run(title, function, argument)"
         )
     return (
-        f"step {title!r}: an object of type {type(function).__name__} is not a function"
+        f"step {title!r}: an object of type {type(function).__name__} is not a "
+        "function: pass the function itself, without calling it, before its arguments"
     )

@@ -101,17 +101,19 @@ def unstorable(
 
 def unfinished(claim: Claim, settlement: Cancelled | Released | Suspended) -> Outcome:
     """The outcome of an attempt that was ended early, or never made."""
-    status, kind = ExecutionStatus.QUEUED, ExecutionUpdated
+    status = ExecutionStatus.QUEUED
     if isinstance(settlement, Cancelled):
         status = ExecutionStatus.CANCELLED
     elif isinstance(settlement, Suspended):
-        status, kind = settlement.status, ExecutionSuspended
-    notice = kind(
+        status = settlement.status
+    notice = ExecutionUpdated(
         execution_id=claim.execution.id,
         event_name=claim.execution.event_name,
         attempt=claim.execution.attempt_count + 1,
         status=status,
     )
+    if isinstance(settlement, Suspended):
+        notice = ExecutionSuspended(**vars(notice), reason=settlement.reason)
     return Outcome(settlement=settlement, notice=notice)
 
 
@@ -147,7 +149,8 @@ def too_late(
     """
     execution = claim.execution
     number, began = execution.attempt_count + 1, execution.attempt_started_at
-    waits = list(claim.waits.values())
+    # A token is kept when its answer is recorded.
+    waits = [each for each in claim.waits.values() if each.step_id not in claim.steps]
     step = waits[0].title if len(waits) == 1 else None
     info = runtime.payloads.encode_error(error, step)
     record: AttemptRecord | None = None

@@ -51,6 +51,8 @@ class ExecutionSuspended(ExecutionUpdated):
     """`execution:suspended`: it leaves its worker while it waits."""
 
     name: ClassVar[str] = "execution:suspended"
+    reason: str | None = None
+    """What it waits for. Not told to other processes."""
 
 
 @dataclass(frozen=True, kw_only=True)

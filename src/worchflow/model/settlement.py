@@ -6,7 +6,7 @@ All that end an attempt carry a record of it, where there is one to store.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ..foundations.types import value
 from .records import MAX_ATTEMPT_RECORDS, AttemptOutcome, AttemptRecord
@@ -141,6 +141,19 @@ def claim_mark(claim: Claim) -> str:
     A token is given once for each execution: no other claim has the same mark.
     """
     return f"{claim.worker_id}:{claim.token}"
+
+
+class ClaimKey(NamedTuple):
+    """A claim, as the key of what a process remembers of it until it is settled."""
+
+    worker_id: str
+    execution_id: str
+    token: int
+
+    @classmethod
+    def of(cls, claim: Claim) -> ClaimKey:
+        """The key of a claim."""
+        return cls(claim.worker_id, claim.execution.id, claim.token)
 
 
 @value

@@ -100,13 +100,16 @@ def _suspended(
     waits_for = execution.reason or "something that has not come"
     if waits_for == unserved_reason(execution.event_name):
         return _queued(execution, now, workers)
+    status = execution.status
     if execution.run_at is None:
         return f"It waits for {waits_for}."
     if _is_ahead(execution.run_at, now):
         when = _when(execution.run_at, now)
         if execution.run_at == execution.deadline_at:
-            return f"It waits for {waits_for}; its deadline is {when}."
-        return f"It waits for {waits_for}; it is due {when}."
+            return f"It waits for {waits_for}; it fails at its deadline, {when}."
+        if status is ExecutionStatus.SLEEPING:
+            return f"It waits for {waits_for}; it is due {when}."
+        return f"It waits for {waits_for}; at the latest it continues {when}."
     return f"It is due and continues with {_free_worker(execution, workers)}."
 
 
@@ -118,7 +121,7 @@ def _shortened(text: str) -> str:
 def _reason(execution: Execution, now: datetime) -> str:
     again = ""
     if _is_ahead(execution.run_at, now):
-        again = f"; the next look is {_when(execution.run_at, now)}"
+        again = f"; it is looked at again {_when(execution.run_at, now)}"
     return f"{execution.reason}{again}"
 
 
@@ -133,7 +136,7 @@ def _queued(
     who = _free_worker(execution, workers)
     if execution.started_at is not None:
         since = format_duration((now - execution.updated_at).total_seconds())
-        return f"It was handed back {since} ago and continues with {who}."
+        return f"It has been due for {since} and continues with {who}."
     # It was accepted, or retried.
     since = format_duration(
         (now - (execution.run_at or execution.updated_at)).total_seconds()

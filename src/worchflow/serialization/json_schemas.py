@@ -36,9 +36,10 @@ FORMATS: dict[str, Any] = {
 """Formats of text, and the types that read it as whoever gets the value does."""
 
 
-def schema_of(data_type: Any) -> str:
+def schema_of(data_type: Any, *, closed: bool = False) -> str:
     """The JSON Schema of a type, as text.
 
+    `closed`: an object has no fields but those of the type; what is inside it may.
     Raises `ConfigurationError` for a type that has none, or one above 64 KiB.
     """
     name = type_name(data_type)
@@ -52,6 +53,8 @@ def schema_of(data_type: Any) -> str:
             "pydantic model, a dataclass, a TypedDict or built-in types, or give the "
             "class a __get_pydantic_json_schema__"
         ) from error
+    if closed and "properties" in schema:
+        schema.setdefault("additionalProperties", False)
     text = json_text(schema)
     if (size := len(text.encode())) > MAX_SCHEMA_BYTES:
         raise ConfigurationError(
@@ -77,7 +80,8 @@ def find_misfit(value: Any, schema: str) -> str | None:
         missing = [each for each in error.validator_value if each not in error.instance]
         return f"{path} lacks {', '.join(missing)}"
     if error.validator == "additionalProperties":
-        return f"{path} has a field that is not known"
+        known = ", ".join(error.schema.get("properties", ())) or "none"
+        return f"{path} has a field that is not known; there are: {known}"
     what, rule = shape(json_text(error.instance)), json_text(error.validator_value)
     return f"{path} is {what}, and has to be of {error.validator} {rule[:MAX_RULE]}"
 

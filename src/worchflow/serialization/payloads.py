@@ -179,13 +179,14 @@ class Payloads:
             return False
         return equal(one, other) and self._lost(one, other, type) is None
 
-    def schema_of(self, type: Any) -> str:
+    def schema_of(self, type: Any, *, closed: bool = False) -> str:
         """The JSON Schema of what is written of a type, as text.
 
+        `closed`: an object has no fields but those of the type.
         Whatever a serializer of the user's writes is fine. Raises `ConfigurationError`
         for a type that has none.
         """
-        return schema_of(type) if self._is_default else ANYTHING
+        return schema_of(type, closed=closed) if self._is_default else ANYTHING
 
     def refuse_misfit(self, payload: Payload, schema: str, *, where: str) -> None:
         """`SerializationError` for what does not fit a JSON Schema, saying where."""

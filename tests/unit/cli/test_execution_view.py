@@ -175,6 +175,45 @@ def test_an_end_is_told_with_its_reason_and_its_error(
     assert text.endswith("\n\nValueError: no\\x1b[2J\n")
 
 
+@pytest.mark.parametrize(
+    ("status", "begun", "failed", "attempts"),
+    [
+        ("queued", False, 0, "0 (0 failed)"),
+        ("waiting", True, 0, "1 (0 failed)"),
+        ("sleeping", True, 2, "3 (2 failed)"),
+        ("retrying", True, 1, "1 (1 failed)"),
+        ("cancelled", True, 0, "1 (0 failed)"),
+        ("cancelled", False, 0, "0 (0 failed)"),
+        ("completed", True, 0, "1 (0 failed)"),
+    ],
+)
+def test_an_attempt_that_waits_or_was_cancelled_is_one(
+    capsys: pytest.CaptureFixture[str],
+    status: str,
+    begun: bool,
+    failed: int,
+    attempts: str,
+) -> None:
+    execution = replace(
+        QUEUED,
+        status=ExecutionStatus(status),
+        started_at=NOW if begun else None,
+        attempt_count=failed,
+    )
+
+    assert facts(shown(capsys, execution))["attempts"] == attempts
+
+
+def test_what_was_waited_for_does_not_tell_how_long_its_last_replay_took(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answered = replace(STEP, kind=StepKind.TOKEN, title="Manager", key=None, result=1)
+
+    [line] = step_lines(shown(capsys, QUEUED, answered))
+
+    assert line.split() == ["1", "Manager", "completed", "1", "1"]
+
+
 def test_payloads_are_cut_and_a_failed_step_shows_its_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -213,7 +252,7 @@ def test_what_it_waits_for_is_shown_with_its_deadline(
         ["Approval", "event approved (key o-1)", "it comes"],
         ["News", "event news", "2026-01-01 12:00:00Z"],
         ["Manager", f"an answer to token {'0' * 32}", "it comes"],
-        ["Ship", "its next try, after 2", "2026-01-01 12:00:00Z"],
+        ["Ship", "try 3, after 2 failed", "2026-01-01 12:00:00Z"],
     ]
 
 

@@ -53,8 +53,8 @@ async def test_what_is_not_there_or_too_short_is_not_found(
 ) -> None:
     await client.send(PAY, id="order-of-ada")
 
-    with pytest.raises(ExecutionNotFound, match="may be shortened to its first 8"):
+    with pytest.raises(ExecutionNotFound, match="the first 8 characters"):
         await find_execution(client, "order-of-ada"[: MIN_PREFIX_LENGTH - 1])
     with pytest.raises(ExecutionNotFound) as caught:
         await find_execution(client, "order-of-eve")
-    assert "shortened" not in caught.value.message
+    assert "characters" not in caught.value.message

@@ -15,11 +15,16 @@ from pydantic import (
     RootModel,
     TypeAdapter,
     ValidationError,
+    computed_field,
     model_validator,
 )
 
 from worchflow import Event, EventValidationError
-from worchflow.definitions.event_fields import refuse_unknown_keys, required_keys
+from worchflow.definitions.event_fields import (
+    has_no_other_keys,
+    refuse_unknown_keys,
+    required_keys,
+)
 from worchflow.serialization.payloads import Payloads
 
 
@@ -118,6 +123,32 @@ def test_keys_of_a_mapping_are_refused_alike(data_type: Any) -> None:
 )
 def test_a_type_that_takes_any_key_refuses_none(data_type: Any) -> None:
     refuse_unknown_keys("pay", data_type, {"amuont": 5})
+
+
+class Total(BaseModel):
+    parts: list[int]
+
+    @computed_field
+    def sum(self) -> int:
+        return sum(self.parts)
+
+
+@pytest.mark.parametrize(
+    ("data_type", "has_none"),
+    [
+        (Model, True),
+        (Fields, True),
+        (Total, False),
+        (Model | Total, False),
+        (OpenModel, False),
+        (dict[str, int], False),
+        (int, False),
+    ],
+)
+def test_a_type_that_writes_more_than_its_fields_may_be_written_with_more(
+    data_type: Any, has_none: bool
+) -> None:
+    assert has_no_other_keys(data_type) is has_none
 
 
 class Greet(Event[str], name="greet"):

@@ -22,7 +22,7 @@ from worchflow.engine.outcome import (
     unfinished,
     unstorable,
 )
-from worchflow.model.records import AttemptOutcome
+from worchflow.model.records import AttemptOutcome, StepStatus, StoredStep
 from worchflow.model.settlement import (
     Cancelled,
     Completed,
@@ -105,7 +105,15 @@ async def test_what_was_suspended_ends_its_attempt_in_its_wait(engine: Engine) -
     began = engine.runtime.clock.now()
     suspended = replace(attempt.claim.execution, attempt_started_at=began)
     wait = StoredWait(step_id="s", kind=StepKind.SLEEP, title="Nap", token=1)
-    claim = replace(attempt.claim, execution=suspended, waits={"s": wait})
+    # It has its answer, and is kept.
+    token = StoredWait(step_id="t", kind=StepKind.TOKEN, title="Manager", token=1)
+    answered = StoredStep(step_id="t", title="Manager", status=StepStatus.COMPLETED)
+    claim = replace(
+        attempt.claim,
+        execution=suspended,
+        steps={"t": answered},
+        waits={"t": token, "s": wait},
+    )
 
     settlement: Any = too_late(
         engine.runtime, claim, attempt.function, DeadlineExceeded("too late")

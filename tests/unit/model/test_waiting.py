@@ -67,7 +67,17 @@ def test_what_runs_or_has_ended_does_not_wait(status: str) -> None:
         ),
         (
             replace(SLEEPING, reason="news", run_at=SOON, deadline_at=SOON),
-            "It waits for news; its deadline is in 1 h, at 2030-01-31 09:00:00 UTC.",
+            (
+                "It waits for news; it fails at its deadline, in 1 h, at "
+                "2030-01-31 09:00:00 UTC."
+            ),
+        ),
+        (
+            replace(SLEEPING, status=ExecutionStatus.WAITING, run_at=SOON),
+            (
+                'It waits for the end of sleep "Nap"; at the latest it continues '
+                "in 1 h, at 2030-01-31 09:00:00 UTC."
+            ),
         ),
         (
             replace(SLEEPING, run_at=NOW, deadline_at=NOW),
@@ -83,7 +93,7 @@ def test_what_runs_or_has_ended_does_not_wait(status: str) -> None:
         ),
         (
             replace(QUEUED, started_at=SENT, updated_at=NOW - timedelta(seconds=90)),
-            f"It was handed back 1 min 30 s ago and continues with {WORKER}.",
+            f"It has been due for 1 min 30 s and continues with {WORKER}.",
         ),
         (
             replace(
@@ -92,8 +102,8 @@ def test_what_runs_or_has_ended_does_not_wait(status: str) -> None:
                 run_at=NOW + timedelta(seconds=8),
             ),
             (
-                'No live worker serves the event "pay"; the next look is in 8.0 s, '
-                "at 2030-01-31 08:00:08 UTC."
+                'No live worker serves the event "pay"; it is looked at again '
+                "in 8.0 s, at 2030-01-31 08:00:08 UTC."
             ),
         ),
         (
@@ -128,8 +138,8 @@ def test_what_runs_or_has_ended_does_not_wait(status: str) -> None:
                 run_at=NOW + timedelta(seconds=8),
             ),
             (
-                'No live worker serves the event "pay"; the next look is in 8.0 s, '
-                "at 2030-01-31 08:00:08 UTC."
+                'No live worker serves the event "pay"; it is looked at again '
+                "in 8.0 s, at 2030-01-31 08:00:08 UTC."
             ),
         ),
         (

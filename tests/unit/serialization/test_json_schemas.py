@@ -108,7 +108,24 @@ def test_a_field_that_is_not_allowed_is_a_misfit() -> None:
 
     misfit = find_misfit({"ok": True, "secret": 1}, schema_of(Strict))
 
-    assert misfit == "$ has a field that is not known"
+    assert misfit == "$ has a field that is not known; there are: ok"
+
+
+def test_a_closed_schema_allows_no_fields_but_those_of_the_type() -> None:
+    class Inner(BaseModel):
+        a: int = 0
+
+    class Outer(BaseModel):
+        inner: Inner
+        note: str = ""
+
+    schema = schema_of(Outer, closed=True)
+
+    assert find_misfit({"inner": {"b": 1}}, schema) is None
+    misfit = find_misfit({"inner": {}, "noet": "x"}, schema)
+    assert misfit == "$ has a field that is not known; there are: inner, note"
+    assert find_misfit({"inner": {}, "noet": "x"}, schema_of(Outer)) is None
+    assert find_misfit({"a": 1}, schema_of(dict[str, int], closed=True)) is None
 
 
 def test_fields_go_by_their_names() -> None:

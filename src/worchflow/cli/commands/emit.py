@@ -53,7 +53,7 @@ def emit(
     """
     invocation = Invocation.of(context, app=app, output=output)
     worchflow = invocation.load_app()
-    message = _message(worchflow, event, data)
+    message = _message(worchflow, event, data, key)
     out = invocation.output
 
     async def accept() -> str:
@@ -68,9 +68,16 @@ def emit(
         out.object({"id": event_id})
 
 
-def _message(app: Worchflow[Any] | None, event: str, data: str | None) -> Any:
+def _message(
+    app: Worchflow[Any] | None, event: str, data: str | None, key: str | None
+) -> Any:
     """The message, of the event's type where that is known."""
     if app is None:
+        if key is None:
+            print_to_stderr(
+                f'without --app and --key the event has no key: a wait for "{event}" '
+                "with a key is not ended by it"
+            )
         if data is None:
             print_to_stderr("no data was given, so null is sent; --app would check it")
         return {"name": event, "data": read_data(data)}

@@ -24,7 +24,7 @@ from ..parsing import read_names
 if TYPE_CHECKING:
     from ...app import Worchflow
     from ...definitions.registry import FunctionRegistry
-    from ...model.notices import ExecutionUpdated, StepCompleted
+    from ...model.notices import ExecutionSuspended, ExecutionUpdated, StepCompleted
     from ...worker.worcher import Worcher
 
 logger = logging.getLogger("worchflow.worker")
@@ -179,8 +179,8 @@ class ExecutionLogger:
     def _started(self, notice: ExecutionUpdated) -> None:
         self._log(notice, "started, attempt %d", notice.attempt)
 
-    def _suspended(self, notice: ExecutionUpdated) -> None:
-        self._log(notice, "leaves this worker while it waits (%s)", notice.status)
+    def _suspended(self, notice: ExecutionSuspended) -> None:
+        self._log(notice, "leaves this worker while it waits for %s", notice.reason)
 
     def _resumed(self, notice: ExecutionUpdated) -> None:
         self._log(notice, "continues, attempt %d", notice.attempt)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Optional
 from typing_extensions import override
 
 from ...definitions.calls import AnswerCall, TokenCall
+from ...definitions.event_fields import has_no_other_keys
 from ...foundations.errors import SerializationError
 from ...model.events import NewEvent
 from ...model.step_kind import StepKind
@@ -62,7 +63,9 @@ class MakeToken(StepUse[TokenCall]):
                     key=runtime.store.options.runtime.uuid().hex,
                     since=attempt.since("execution"),
                 ),
-                answer_schema=runtime.payloads.schema_of(call.data_type),
+                answer_schema=runtime.payloads.schema_of(
+                    call.data_type, closed=has_no_other_keys(call.data_type)
+                ),
             )
             stored = await attempt.journal.add_wait(wait)
         refuse_other_kind(attempt, self, stored.kind)

@@ -11,37 +11,38 @@ from typing import TYPE_CHECKING
 from bson.int64 import Int64
 
 from ...foundations.errors import StoreUnavailable
+from ...model.settlement import ClaimKey
 from .documents import EXECUTIONS, LIFE
-from .outbox import HAS_CHILDREN, HAS_WAITS
-from .steps import ClaimKey
 
 if TYPE_CHECKING:
-    from ...model.records import Claim
+    from collections.abc import Callable
+
+    from ...model.records import Claim, StoredExecution
     from .stores import Stores
 
 
 class Announcements:
     """That executions may have waits, or children: a field of their documents."""
 
-    def __init__(self, stores: Stores, field: str) -> None:
+    def __init__(
+        self, stores: Stores, field: str, is_known: Callable[[StoredExecution], bool]
+    ) -> None:
+        """`is_known` says of a claimed execution whether the field was set before."""
         self._stores = stores
         self._field = field
+        self._is_known = is_known
         self._made: dict[ClaimKey, asyncio.Task[bool] | None] = {}
         """What writes it down under each claim; None: nobody knows whether it is."""
 
     def may_have(self, claim: Claim) -> bool:
         """Whether it is written down for a claim's execution, as far as is known."""
-        return self._is_known(claim) or ClaimKey.of(claim) in self._made
-
-    def _is_known(self, claim: Claim) -> bool:
-        """Whether it was written down before this claim."""
-        execution = claim.execution
-        known = {HAS_WAITS: execution.has_waits, HAS_CHILDREN: execution.has_children}
-        return known[self._field]
+        return self._is_known(claim.execution) or (
+            bool(self._made) and ClaimKey.of(claim) in self._made
+        )
 
     async def make(self, claim: Claim) -> bool:
         """Have it written down; False: the claim is lost."""
-        if self._is_known(claim):
+        if self._is_known(claim.execution):
             return True
         key = ClaimKey.of(claim)
         # Before it is known to be written: it may be.
@@ -75,7 +76,8 @@ class Announcements:
 
     def forget(self, claim: Claim) -> None:
         """A claim was settled, or is lost."""
-        self._made.pop(ClaimKey.of(claim), None)
+        if self._made:
+            self._made.pop(ClaimKey.of(claim), None)
 
     def forget_worker(self, worker_id: str) -> None:
         """A worker is gone."""

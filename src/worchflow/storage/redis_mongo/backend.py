@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -186,8 +187,10 @@ class RedisMongoBackend(Backend):
         counting, leadership = Counting(stores), Leadership(stores)
         listing, steps = Listing(stores), Steps(stores)
         wake_ups = WakeUps(stores)
-        having_waits = Announcements(stores, HAS_WAITS)
-        having_children = Announcements(stores, HAS_CHILDREN)
+        having_waits = Announcements(stores, HAS_WAITS, attrgetter("has_waits"))
+        having_children = Announcements(
+            stores, HAS_CHILDREN, attrgetter("has_children")
+        )
         waits = Waits(stores, steps, wake_ups, having_waits)
         events = Events(stores, waits)
         follow_ups = FollowUps(stores, events, wake_ups)

@@ -16,6 +16,7 @@ from ...model.settlement import claim_mark
 from ...model.step_kind import StepKind
 from ...model.transitions import CLAIMABLE
 from .fields import (
+    OPTIONAL_FIELDS,
     attempts_of,
     count_of,
     error_fields,
@@ -31,7 +32,7 @@ from .fields import (
     tags_of,
     text_or_none,
 )
-from .outbox import HAS_CHILDREN, HAS_WAITS, is_published, to_be_published
+from .outbox import is_published, to_be_published
 from .values import check_safe_integers, due_time, is_json, moment_of
 
 if TYPE_CHECKING:
@@ -193,44 +194,29 @@ class Documents:
             raise UnreadableError(f"its status is {document['status']!r:.50}")
         if not (type(execution_id) is type(event_name) is type(event_data) is str):
             raise UnreadableError("id, eventName and eventData of it must be text")
+        # Most fields are not there of most executions, and each claim reads them.
+        optional = {
+            name: read(document[field])
+            for field, (name, read) in OPTIONAL_FIELDS.items()
+            if field in document
+        }
         is_completed = status is ExecutionStatus.COMPLETED
-        get = document.get
         return StoredExecution(
             id=execution_id,
             event_name=event_name,
             event_data=event_data,
             status=status,
-            created_at=moment_of(get("createdAt")) or _EPOCH,
-            updated_at=moment_of(get("updatedAt")) or _EPOCH,
-            function_id=text_or_none(get("functionId")),
+            created_at=moment_of(document.get("createdAt")) or _EPOCH,
+            updated_at=moment_of(document.get("updatedAt")) or _EPOCH,
             result=result_of(document, "updatedAt") if is_completed else None,
             error=error_of(document),
-            attempt_count=count_of(get("attemptCount")),
-            recoveries=count_of(get("recoveries")),
-            started_at=moment_of(get("startedAt")),
-            finished_at=moment_of(get("finishedAt")),
-            run_at=moment_of(get("runAt")),
-            worker=text_or_none(get("owner")),
-            reason=text_or_none(get("reason")),
-            token=count_of(get("token")),
-            cancel_requested=get("cancelRequested") is True,
-            cancel_reason=text_or_none(get("cancelReason")),
-            deaths=max(0, count_of(get("deaths"))),
             nonce=life_of(document) or "",
             headers=headers_of(document),
             tags=tags_of(document),
             attempts=attempts_of(document),
-            wakeups=count_of(get("wakeups")),
-            has_waits=get(HAS_WAITS) is True,
-            has_children=get(HAS_CHILDREN) is True,
             is_published=is_published(document),
-            attempt_started_at=moment_of(get("attemptStartedAt")),
-            accepted_at=moment_of(get("acceptedAt")),
             parent=parent_of(document) if "parent" in document else None,
-            depth=count_of(get("depth")),
-            retry_token=count_of(get("retryToken")),
-            eligible_at=moment_of(get("eligibleAt")),
-            deadline_at=moment_of(get("deadlineAt")),
+            **optional,
         )
 
     def event_data(self, fields: Mapping[str, Any]) -> Any:

@@ -14,10 +14,11 @@ from ...model.records import (
     Parent,
 )
 from ...model.settlement import only_attempt
+from .outbox import HAS_CHILDREN, HAS_WAITS
 from .values import AS_TEXT, moment_of, to_bson, to_text, whole_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from typing_extensions import TypeIs
 
@@ -197,3 +198,41 @@ def text_or_none(value: object) -> str | None:
 def count_of(value: object) -> int:
     """A whole number, or 0 for anything else."""
     return int(value) if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _deaths_of(value: object) -> int:
+    """Below 0 is the mark of a death that is not certain."""
+    return max(0, count_of(value))
+
+
+def _is_true(value: object) -> bool:
+    return value is True
+
+
+OPTIONAL_FIELDS: dict[str, tuple[str, Callable[[object], Any]]] = {
+    "acceptedAt": ("accepted_at", moment_of),
+    "attemptCount": ("attempt_count", count_of),
+    "attemptStartedAt": ("attempt_started_at", moment_of),
+    "cancelReason": ("cancel_reason", text_or_none),
+    "cancelRequested": ("cancel_requested", _is_true),
+    "deadlineAt": ("deadline_at", moment_of),
+    "deaths": ("deaths", _deaths_of),
+    "depth": ("depth", count_of),
+    "eligibleAt": ("eligible_at", moment_of),
+    "finishedAt": ("finished_at", moment_of),
+    "functionId": ("function_id", text_or_none),
+    HAS_CHILDREN: ("has_children", _is_true),
+    HAS_WAITS: ("has_waits", _is_true),
+    "owner": ("worker", text_or_none),
+    "reason": ("reason", text_or_none),
+    "recoveries": ("recoveries", count_of),
+    "retryToken": ("retry_token", count_of),
+    "runAt": ("run_at", moment_of),
+    "startedAt": ("started_at", moment_of),
+    "token": ("token", count_of),
+    "wakeups": ("wakeups", count_of),
+}
+"""Fields that an execution may lack: the attribute of each, and how it is read.
+
+A field that is missing is what the attribute is by default, and so is another value.
+"""

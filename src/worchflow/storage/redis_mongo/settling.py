@@ -95,13 +95,13 @@ class Settling:
             seen = await stores.committer.update_execution(update.update, update.size)
             if seen is None or update.is_shown_by(seen):
                 self._applied(claim, update, notice)
-                await self._follow_up(claim, update)
+                if isinstance(update, SettlementUpdate) and update.follow_ups:
+                    await self._follow_up(claim, update.follow_ups)
                 return Settled(applied=True, status=update.status)
             status = _status(seen)
             if not self._is_held(claim, seen):
                 # Too late, or an earlier call settled it and it went on its way.
                 self._acknowledge(claim, status)
-                self._forget(claim)
                 is_own = seen.get("doneBy") == update.mark
                 return Settled(applied=is_own, status=status)
             if seen.get("cancelRequested") is True:
@@ -120,19 +120,15 @@ class Settling:
             execution_id=claim.execution.id,
         )
 
-    async def _follow_up(
-        self, claim: Claim, update: SettlementUpdate | SuspensionUpdate
-    ) -> None:
-        """Do what follows the end of an execution, if this was it."""
-        self._forget(claim)
-        if isinstance(update, SettlementUpdate) and update.follow_ups:
-            execution = claim.execution
-            ended: Document = {"id": execution.id}
-            if execution.nonce:
-                ended[LIFE] = execution.nonce
-            if execution.parent is not None:
-                ended["parent"] = parent_fields(execution.parent)
-            await self._follow_ups.begin([ended | update.follow_ups])
+    async def _follow_up(self, claim: Claim, follow_ups: Document) -> None:
+        """Do what follows the end of an execution."""
+        execution = claim.execution
+        ended: Document = {"id": execution.id}
+        if execution.nonce:
+            ended[LIFE] = execution.nonce
+        if execution.parent is not None:
+            ended["parent"] = parent_fields(execution.parent)
+        await self._follow_ups.begin([ended | follow_ups])
 
     def _forget(self, claim: Claim) -> None:
         self._waits.forget(claim)
@@ -144,6 +140,7 @@ class Settling:
         update: SettlementUpdate | SuspensionUpdate,
         notice: Notice | None,
     ) -> None:
+        self._forget(claim)
         stores = self._stores
         ttl = stores.options.finished_ttl if update.is_terminal else 0
         stores.write_behind.put(
@@ -159,6 +156,7 @@ class Settling:
         )
 
     def _acknowledge(self, claim: Claim, status: ExecutionStatus | None) -> None:
+        self._forget(claim)
         notice = None if status is None else _updated(claim, status)
         self._stores.write_behind.put(
             self._stores.scripts.release(

@@ -13,6 +13,7 @@ from typing_extensions import override
 from ...foundations.errors import SerializationError, StoreUnavailable, WorchflowError
 from ...model.notices import encode_step_completed
 from ...model.records import StepStatus
+from ...model.settlement import ClaimKey
 from ...model.step_kind import StepKind
 from ..contract.steps import StepStore
 from .cached_results import cached_results
@@ -35,19 +36,6 @@ MAX_UNFLUSHED_SECONDS = 1.0
 """Seconds MongoDB may lag behind Redis before `durability="fast"` waits for it."""
 MAX_GONE_WORKERS = 1000
 """How many workers that are gone are remembered: code of their claims may run yet."""
-
-
-class ClaimKey(NamedTuple):
-    """A claim, as the key of what it has written and MongoDB has not confirmed."""
-
-    worker_id: str
-    execution_id: str
-    token: int
-
-    @classmethod
-    def of(cls, claim: Claim) -> ClaimKey:
-        """The key of a claim."""
-        return cls(claim.worker_id, claim.execution.id, claim.token)
 
 
 class Unflushed(NamedTuple):
@@ -75,6 +63,7 @@ class Steps(StepStore):
         self._records = StepRecords(stores)
         self._is_fast = stores.options.durability == "fast"
         self._unflushed: dict[ClaimKey, list[Unflushed]] = {}
+        """What claims have written and MongoDB has not confirmed."""
         self._gone: dict[str, None] = {}
 
     @override
@@ -108,7 +97,8 @@ class Steps(StepStore):
 
     def is_flushed(self, claim: Claim) -> bool:
         """Whether MongoDB has every checkpoint of a claim that may still settle."""
-        return ClaimKey.of(claim) not in self._unflushed and not self._is_over(claim)
+        is_confirmed = not self._unflushed or ClaimKey.of(claim) not in self._unflushed
+        return is_confirmed and not self._is_over(claim)
 
     def forget(self, worker_id: str) -> None:
         """A worker is gone: nothing it has claimed settles by it any more.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from ...foundations.json_text import json_text
 from ...model.children import Child
+from ...model.settlement import ClaimKey
 from ..contract.children import CHILDREN_PAGE, ChildStore
 from .executions import ALONE, get, retry
 from .rows import ExecutionRow, UnreadableRowError, fetch, read_execution
@@ -57,19 +58,6 @@ _STARTED_UNDER = f"""
     UPDATE executions SET parent_token = ?, leaves = iif(leaves = {ALONE}, 0, leaves)
     WHERE id = ? AND queue_prefix = ?
 """  # noqa: S608 - made of constants
-
-
-class ClaimKey(NamedTuple):
-    """A claim, as what is remembered of it."""
-
-    worker_id: str
-    execution_id: str
-    token: int
-
-    @classmethod
-    def of(cls, claim: Claim) -> ClaimKey:
-        """The key of a claim."""
-        return cls(claim.worker_id, claim.execution.id, claim.token)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
