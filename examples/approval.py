@@ -75,7 +75,7 @@ async def main() -> None:
         waiting = await client.get(order.id)
         print(f"no worker runs, and it is {waiting.status}: {waiting.reason}")
 
-        # From anywhere: a web page, a chat, `worchflow emit decision -A approval:app …`.
+        # From anywhere: a web page, a chat, `worchflow emit decision -A approval:app`.
         await client.emit(Decision(order_id="o-1", approved=True, by="Ada"))
 
         async with app.worker(options=options):

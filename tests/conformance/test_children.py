@@ -1105,14 +1105,27 @@ async def test_a_child_stays_as_long_as_its_parent_may_ask_for_it(
     claim, (child,) = await with_children(backend, {"leaves": leaves})
     done = await claim_one(backend, await joined(backend, CHILD))
     await settle(backend, done, Completed(result="1"))
-    other = await claimed(backend)
-    await settle(backend, other, Completed(result="1"))
+    for end in (None, Failed(error=ERROR)):
+        if end is not None:
+            # It may be retried, and ask for the child then.
+            await settle(backend, claim, end)
+        other = await claimed(backend)
+        await settle(backend, other, Completed(result="1"))
 
-    # What ended after it goes, so it would have gone as well.
-    await is_pruned(backend, other)
+        # What ended after it goes, so it would have gone as well.
+        await is_pruned(backend, other)
 
-    assert (await found(backend, child)).result == "1"
-    await settle(backend, claim, Failed(error=ERROR))
+        assert (await found(backend, child)).result == "1"
+    await is_pruned(backend, claim)
+    await is_pruned(backend, done)
+
+
+async def test_a_child_goes_once_its_parent_is_completed(backend: Backend) -> None:
+    claim, _ = await with_children(backend)
+    done = await claim_one(backend, await joined(backend, CHILD))
+    await settle(backend, done, Completed(result="1"))
+    await settle(backend, claim, Completed(result="1"))
+
     await is_pruned(backend, done)
 
 

@@ -16,6 +16,7 @@ from tests.stores import (
     collect,
     end_lease,
     expect,
+    insert,
     insert_one,
     joined,
     new_execution,
@@ -275,6 +276,26 @@ async def test_many_that_are_events_are_told_of_at_once(backend: Backend) -> Non
 
     for claim in claims:
         await expect(backend, claim.execution.id, wakeups=1)
+
+
+async def test_those_that_are_sent_together_are_found_in_their_order(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worchflow.storage.redis_mongo.events.LOOK_PAGE", 3)
+    claim = await claimed(backend)
+    wait = await wait_for(backend, claim)
+    sent = [new_execution(event="approved", event_key="order 1") for _ in range(12)]
+    await insert(backend, *sent)
+    await backend.events.publish(sent)
+
+    taken: list[str] = []
+    for number in range(12):
+        event_id = await found(backend, claim, wait)
+        assert event_id is not None
+        assert await backend.events.take(claim, f"{number + 10:032x}", event_id)
+        taken.append(event_id)
+
+    assert taken == [sent_id(each.id) for each in sent]
 
 
 async def test_a_sweep_tells_those_whom_a_dead_sender_did_not(

@@ -128,6 +128,50 @@ async def test_children_side_by_side(app: Worchflow[Any]) -> None:
         assert await handle.result(timeout=60) == sum(n**2 for n in range(60))
 
 
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+async def test_the_time_of_a_result_goes_on_while_nothing_waits_for_it(
+    app: Worchflow[Any], sync: bool
+) -> None:
+    @app.function("child")
+    async def child(ctx: Context[None]) -> None:
+        await ctx.step.sleep("Long", "1h")
+
+    if sync:
+
+        @app.function("parent", retries=0)
+        def in_a_thread(ctx: SyncContext[None]) -> str:
+            step = ctx.step
+            started = step.start("Child", {"name": "child", "data": None})
+            step.race(
+                "First",
+                lambda: started.result(timeout=0.5),
+                lambda: step.sleep("Short", 0.1),
+            )
+            step.sleep("Elsewhere", 1.2)
+            with pytest.raises(TimeoutError):
+                started.result()
+            return "in time"
+
+    else:
+
+        @app.function("parent", retries=0)
+        async def parent(ctx: Context[None]) -> str:
+            step = ctx.step
+            started = await step.start("Child", {"name": "child", "data": None})
+            await step.race(
+                "First", started.result(timeout=0.5), step.sleep("Short", 0.1)
+            )
+            # So long that it leaves its worker.
+            await step.sleep("Elsewhere", 1.2)
+            with pytest.raises(TimeoutError):
+                await started.result()
+            return "in time"
+
+    async with app.client() as client, app.worker():
+        handle = await client.send({"name": "parent", "data": None})
+        assert await handle.result(timeout=30) == "in time"
+
+
 async def test_how_a_child_ends_is_raised_and_recorded(app: Worchflow[Any]) -> None:
     raised: list[Any] = []
 

@@ -362,6 +362,22 @@ async def test_a_failed_attempt_keeps_the_event_it_took(app: Worchflow[Any]) -> 
     assert seen == ["first", "first"]
 
 
+async def test_what_came_before_the_execution_does_not_end_its_wait(
+    app: Worchflow[Any],
+) -> None:
+    approvals(app, [])
+    async with app.client() as client, app.worker():
+        first = await client.send(ORDER)
+        await client.emit(Approved(order_id="o-1", by="the first"))
+        assert await first.result(timeout=30) == "the first"
+        # More than the clocks of two servers differ by, and much less than a second.
+        await asyncio.sleep(0.1)
+        second = await client.send(ORDER)
+        await until(lambda: _is(second, S.WAITING))
+        await client.emit(Approved(order_id="o-1", by="the second"))
+        assert await second.result(timeout=30) == "the second"
+
+
 async def test_bad_input_is_refused_before_anything_is_stored(
     app: Worchflow[Any], store_content: StoreContent
 ) -> None:
@@ -381,7 +397,7 @@ async def test_bad_input_is_refused_before_anything_is_stored(
             (step, "x", Approved, {"key": "k", "since": "soon"}, "since"),
             (step, "x", Approved, {"key": "k", "timeout": -1}, "timeout"),
             (step, "x", maybe, {"timeout": 1}, "may be None"),
-            (step, "x", "approved", {}, "names no event"),
+            (step, "x", "approved", {}, "is only a name"),
             (hurried, "x", Approved, {"key": "k"}, "options\\(timeout"),
         ):
             with pytest.raises((ConfigurationError, InvalidInput), match=wanted):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..foundations.errors import PayloadTooLarge
@@ -35,11 +34,6 @@ if TYPE_CHECKING:
 
 MAX_FAILURES = 32
 """So many errors of steps are told apart; a handler may catch any number."""
-
-
-CLOCKS_APART = timedelta(seconds=1)
-"""By so much the clocks of two servers may differ that a store is on one after the
-other: an execution was accepted by one, an event maybe by the next."""
 
 
 class Attempt:
@@ -225,7 +219,8 @@ class Attempt:
         if since != "execution":
             return since
         execution = self.claim.execution
-        return (execution.accepted_at or execution.created_at) - CLOCKS_APART
+        accepted = execution.accepted_at or execution.created_at
+        return accepted - self.runtime.store.events.clocks_apart
 
     def has_time_for(self, delay: float) -> bool:
         """Whether what comes after so many seconds could begin before the deadline."""

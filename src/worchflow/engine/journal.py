@@ -13,7 +13,7 @@ from .replay import Replay
 from .step_ids import StepIdAllocator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ..definitions.calls import NamedCall
     from ..definitions.function import AnyFunction
@@ -179,6 +179,18 @@ class Journal:
         for each in step_ids:
             self.replay.leave_out(each)
         self.left_out = self.left_out.union(step_ids)
+
+    async def forget_idle_waits(self, waited_for: Collection[str]) -> None:
+        """The same for those that nothing waits for when it is suspended.
+
+        Not for the result of a child that has no record yet: its time goes on.
+        """
+        await self.forget_waits(
+            step_id
+            for step_id, wait in list(self.waits.items())
+            if step_id not in waited_for
+            and (wait.kind is not StepKind.INVOKE or self.find(step_id) is not None)
+        )
 
     async def forget_waits(self, step_ids: Iterable[str]) -> None:
         """Have the store forget waits that are over; those of tokens stay.

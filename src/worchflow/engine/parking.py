@@ -87,6 +87,7 @@ class Parking:
         "_fields",
         "_look",
         "_look_at",
+        "_look_due",
         "_loop",
         "_pause",
         "_scope",
@@ -119,6 +120,8 @@ class Parking:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[asyncio.Future[None], Waiting] = {}
         self._look: asyncio.TimerHandle | None = None
+        self._look_due = 0.0
+        """When it comes; not every loop's handle of a timer tells."""
         self._pause = MIN_LOOK_SECONDS
         self._look_at = 0.0
         """Before this moment there is no other look."""
@@ -174,10 +177,7 @@ class Parking:
         """Look whether all code of the attempt waits, once it had its turn."""
         if self._waiting and not self.is_parked:
             # In the next turn: the caller's code may continue in this one.
-            at = max(self._loop.time(), self._look_at)
-            if self._look is None or self._look.when() > at:
-                self._cancel_look()
-                self._look = self._loop.call_at(at, self._look_now)
+            self._look_by(max(self._loop.time(), self._look_at))
 
     def look_again(self, *operations: object) -> None:
         """Let operations look again that wait: there is something for them."""
@@ -274,8 +274,13 @@ class Parking:
         else:
             self._warn_late()
         self.wakeups.check()
-        self._look = self._loop.call_later(self._pause, self._look_now)
+        self._look_by(self._loop.time() + self._pause)
         self._pause = min(MAX_LOOK_SECONDS, 2 * self._pause)
+
+    def _look_by(self, at: float) -> None:
+        if self._look is None or self._look_due > at:
+            self._cancel_look()
+            self._look, self._look_due = self._loop.call_at(at, self._look_now), at
 
     def _all_waits(self) -> bool:
         """Whether nothing of the attempt can continue but for one of its waits."""

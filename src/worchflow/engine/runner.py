@@ -239,8 +239,7 @@ class ExecutionRunner:
         await self._record_failures()
         if not isinstance(settlement, Suspended):
             return unfinished(self._claim, Released())
-        waited_for = attempt.parking.waited_for
-        await attempt.journal.forget_waits(attempt.journal.waits.keys() - waited_for)
+        await attempt.journal.forget_idle_waits(attempt.parking.waited_for)
         replayed = attempt.journal.replay.took
         until = settlement.until
         if attempt.deadline is not None:

@@ -93,7 +93,6 @@ class Scope:
         """Name the task that runs the handler."""
         self._handler = handler
         self.add_task(handler)
-        handler.add_done_callback(self._end)
 
     @property
     def handler(self) -> asyncio.Task[Any] | None:
@@ -306,6 +305,8 @@ class Scope:
     def _drop(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         self._cancelled.discard(task)
+        if task is self._handler:
+            self._end()
 
     def _forget(self, future: asyncio.Future[Any]) -> None:
         self._futures.discard(future)
@@ -316,7 +317,7 @@ class Scope:
     def _unfinished(self) -> set[asyncio.Future[Any]]:
         return {task for task in self._tasks if not task.done()} | self._futures
 
-    def _end(self, _: object = None) -> None:
+    def _end(self) -> None:
         if not self.ended.done():
             self.ended.set_result(None)
 

@@ -16,6 +16,9 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
 MAX_SECONDS = 100 * 366 * 86400.0
 """A century: longer waits are mistakes, and datetimes would overflow."""
+FIRST_MOMENT = datetime.min.replace(tzinfo=UTC) + timedelta(days=2)
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
+"""Moments beyond these overflow in another time zone, or once they are rounded."""
 
 
 def to_seconds(duration: Duration, field: str) -> float:
@@ -46,11 +49,19 @@ def _read(duration: object) -> float | None:
 
 
 def to_utc(moment: datetime, field: str) -> datetime:
-    """The same moment in UTC; `ConfigurationError` for a naive datetime."""
+    """The same moment in UTC; `ConfigurationError` for a naive datetime.
+
+    Also for one that is at the end of the calendar, such as `datetime.max`.
+    """
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise ConfigurationError(
             f"{field}={moment!r} must be a datetime with a time zone, "
             "such as datetime.now(UTC)"
+        )
+    if not FIRST_MOMENT <= moment.replace(tzinfo=UTC) <= LAST_MOMENT:
+        raise ConfigurationError(
+            f"{field}={moment!r} is at the end of the calendar and cannot be stored: "
+            "use a moment at least two days from it"
         )
     return moment.astimezone(UTC)
 

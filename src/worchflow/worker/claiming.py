@@ -23,10 +23,8 @@ logger = logging.getLogger("worchflow.worker")
 
 CLAIM_WAIT_SECONDS = 2.0
 """Seconds one claim waits for work before it asks again."""
-FEW_SLOTS_SHARE = 1 / 8
-"""The share of the slots that is hardly worth a claim while much work waits."""
-PAUSE_SECONDS = 0.005
-"""Seconds in which more slots may become free then."""
+MAX_PAUSE_SECONDS = 0.005
+"""Seconds in which more slots may become free where few are, while much work waits."""
 HEAD_START_SECONDS = 0.001
 """Seconds that are for what was claimed, before there is a look for more."""
 
@@ -42,6 +40,8 @@ class ClaimLoop:
         self._membership = membership
         self._has_more = False
         """Whether the last claim found as much as was asked for."""
+        self._took = 0.0
+        """Seconds that it took."""
         self.on_idle: Callable[[], object] = lambda: None
         """Called when a claim waited and found nothing while nothing ran."""
 
@@ -50,8 +50,9 @@ class ClaimLoop:
         backoff = Backoff(self._runtime.random)
         while True:
             await self._slots.wait_free()
-            if self._has_more and self._slots.free_share < FEW_SLOTS_SHARE:
-                await asyncio.sleep(PAUSE_SECONDS)
+            if self._has_more and self._slots.few_are_free:
+                # What a claim costs is about the same for one and for many.
+                await asyncio.sleep(min(MAX_PAUSE_SECONDS, self._took))
             lease = self._membership.lease
             if lease is None or not lease.holds():
                 await asyncio.sleep(0.05)
@@ -83,9 +84,11 @@ class ClaimLoop:
         elif quarantined := await self._claim_quarantined(lease):
             claims = [quarantined]
         else:
-            limit = slots.free
+            limit, clock = slots.free, asyncio.get_running_loop().time
+            began = clock()
             claims = await store.claims.claim(lease.worker, limit, CLAIM_WAIT_SECONDS)
             self._has_more = len(claims) == limit
+            self._took = clock() - began
         for claim in claims:
             slots.start(claim, lease)
         if not (orphaned_claims or claims or slots.ids):

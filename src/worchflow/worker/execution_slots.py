@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worchflow.worker")
 
+FEW_SLOTS = 8
 MIN_PARKED, PARKED_FOR_EACH_SLOT = 100, 10
 MAX_PARKED_BYTES = 256 * 1024 * 1024
 """Bytes of records that all parked executions of a worker keep at most."""
@@ -128,9 +129,12 @@ class ExecutionSlots:
         return self._options.concurrency - len(self._slots) + len(self._parked)
 
     @property
-    def free_share(self) -> float:
-        """The share of the slots that is free."""
-        return self.free / self._options.concurrency
+    def few_are_free(self) -> bool:
+        """Whether less than half of the slots are free, of those above the first few.
+
+        A worker of few slots would rather use each at once.
+        """
+        return 2 * self.free < self._options.concurrency - FEW_SLOTS
 
     @property
     def ids(self) -> frozenset[str]:

@@ -60,6 +60,17 @@ def test_what_is_no_moment_is_refused_with_its_field(moment: Any) -> None:
         to_utc(moment, "since")
 
 
+@pytest.mark.parametrize("hours", [-12, 0, 14])
+@pytest.mark.parametrize("year", [1, 9999])
+def test_the_ends_of_the_calendar_are_refused(year: int, hours: int) -> None:
+    zone = timezone(timedelta(hours=hours))
+    first_or_last = 1 if year == 1 else 31
+    moment = datetime(year, 1 if year == 1 else 12, first_or_last, tzinfo=zone)
+
+    with pytest.raises(ConfigurationError, match=r"since=.* end of the calendar"):
+        to_utc(moment, "since")
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

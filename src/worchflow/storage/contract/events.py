@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -18,6 +19,10 @@ DELIVERY_PAGE = 1000
 
 class EventStore(ABC):
     """Events of one queue prefix, each under its id."""
+
+    clocks_apart: ClassVar[timedelta] = timedelta(0)
+    """By so much an event may be stamped before an execution that was accepted first:
+    the servers of a store have clocks of their own."""
 
     @abstractmethod
     async def append(self, event: NewEvent) -> StoredEvent:

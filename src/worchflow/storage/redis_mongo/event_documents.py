@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...model.events import StoredEvent
 from .documents import UnreadableError, life_of
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 PENDING = "pending"
 """The field of an event, there until everybody who waits for it was woken."""
+ORDER = "order"
+"""The field that orders events of the same moment: their places in what was sent."""
 SEPARATOR = " "
 """In `_id` between a prefix, or a nonce, and the id of an event; in none of them."""
 
 
-def event_change(event: NewEvent, prefix: str) -> list[Document]:
+def event_change(event: NewEvent, prefix: str, order: int = 0) -> list[Document]:
     """Makes the document of an event, and leaves one that is there as it is."""
     is_missing = {"$eq": [{"$type": "$at"}, "missing"]}
     new: Document = {
@@ -30,6 +32,7 @@ def event_change(event: NewEvent, prefix: str) -> list[Document]:
         "key": {"$literal": event.key},
         "data": {"$literal": event.data},
         "at": "$$NOW",
+        ORDER: {"$literal": order},
         PENDING: True,
     }
     return [
@@ -59,10 +62,23 @@ def text_of(document: Document, field: str) -> str | None:
     return text_or_none(document.get(field))
 
 
-def after(document: Document) -> Document:
-    """A condition for what comes after a document in the order of the log."""
-    at, last = document["at"], document["_id"]
+def after(at: Any, last: Any) -> Document:
+    """A condition for what is younger than a document, or of its moment and behind."""
     return {"$or": [{"at": {"$gt": at}}, {"at": at, "_id": {"$gt": last}}]}
+
+
+def after_in_order(document: Document) -> Document:
+    """A condition for what comes after a document in the order of the log."""
+    at, order, last = document["at"], document.get(ORDER), document["_id"]
+    # Those of earlier releases have none, and come first.
+    further = {"$gte": 0} if order is None else {"$gt": order}
+    return {
+        "$or": [
+            {"at": {"$gt": at}},
+            {"at": at, ORDER: further},
+            {"at": at, ORDER: order, "_id": {"$gt": last}},
+        ]
+    }
 
 
 def read_event(document: Document) -> StoredEvent:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from bson.datetime_ms import DatetimeMS
@@ -15,15 +17,17 @@ from ...model.events import LogLook, StoredEvent, event_of
 from ..contract.events import DELIVERY_PAGE, EventStore
 from .documents import EVENTS, EXECUTIONS, TAKEN_EVENTS, WAITS, UnreadableError
 from .event_documents import (
+    ORDER,
     PENDING,
     SEPARATOR,
     after,
+    after_in_order,
     event_change,
     read_event,
     taken_id,
     text_of,
 )
-from .indexes import EVENTS_BY_AGE, EVENTS_BY_KEY, EVENTS_PENDING, WAITS_BY_EVENT
+from .indexes import EVENTS_BY_AGE, EVENTS_IN_ORDER, EVENTS_PENDING, WAITS_BY_EVENT
 from .mongo_gateway import DUPLICATE_KEY
 from .outbox import FOLLOW_UPS
 from .values import milliseconds_of
@@ -52,6 +56,9 @@ MAX_PUBLISHED_BYTES = 8 * 1024 * 1024
 
 class Events(EventStore):
     """The events of one backend."""
+
+    clocks_apart = timedelta(milliseconds=50)
+    """After a failover another server stamps what comes; all follow a time server."""
 
     def __init__(self, stores: Stores, waits: Waits) -> None:
         self._stores = stores
@@ -107,12 +114,14 @@ class Events(EventStore):
     @override
     async def publish(self, executions: Sequence[NewExecution]) -> None:
         stores, mongo = self._stores, self._stores.mongo
+        # Many have the same moment.
+        order = count(1)
         for some in _pages(executions):
             events = [event_of(each) for each in some]
             added = [
                 {
                     "q": {"_id": self._id(event.id)},
-                    "u": event_change(event, self._prefix),
+                    "u": event_change(event, self._prefix, next(order)),
                     "upsert": True,
                 }
                 for event in events
@@ -162,10 +171,10 @@ class Events(EventStore):
             page = await mongo.find(
                 EVENTS,
                 query | position,
-                fields=("id", "at"),
-                sort=(("at", 1), ("_id", 1)),
+                fields=("id", "at", ORDER),
+                sort=(("at", 1), (ORDER, 1), ("_id", 1)),
                 limit=LOOK_PAGE,
-                hint=EVENTS_BY_KEY,
+                hint=EVENTS_IN_ORDER,
             )
             ids = [
                 id_
@@ -180,7 +189,7 @@ class Events(EventStore):
                     return LogLook(event=event, left=left)
             if len(page) < LOOK_PAGE:
                 return LogLook(event=None, left=left)
-            position = after(page[-1])
+            position = after_in_order(page[-1])
 
     @override
     async def take(
@@ -218,7 +227,7 @@ class Events(EventStore):
             }
             if self._pruned_to is not None:
                 at, last = self._pruned_to
-                query |= after({"at": at, "_id": last})
+                query |= after(at, last)
             page = await mongo.find(
                 EVENTS,
                 query,

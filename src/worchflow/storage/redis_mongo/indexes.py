@@ -67,7 +67,7 @@ INDEXES: list[Document] = [
     },
 ]
 WAITS_BY_EVENT = "worchflow_waits_by_event"
-EVENTS_BY_KEY = "worchflow_events_by_key"
+EVENTS_IN_ORDER = "worchflow_events_in_order"
 EVENTS_BY_AGE = "worchflow_events_by_age"
 EVENTS_PENDING = "worchflow_events_pending"
 OF_WAITS: list[Document] = [
@@ -79,8 +79,8 @@ OF_WAITS: list[Document] = [
 ]
 OF_EVENTS: list[Document] = [
     {
-        "name": EVENTS_BY_KEY,
-        "key": {"queuePrefix": 1, "name": 1, "key": 1, "at": 1, "_id": 1},
+        "name": EVENTS_IN_ORDER,
+        "key": {"queuePrefix": 1, "name": 1, "key": 1, "at": 1, "order": 1, "_id": 1},
     },
     {"name": EVENTS_BY_AGE, "key": {"queuePrefix": 1, "at": 1, "_id": 1}},
     {

@@ -92,7 +92,7 @@ class Retention(RetentionStore):
     ) -> tuple[Sequence[Document], bool]:
         """The next to be removed; whether without any there is nothing to keep either.
 
-        Children whose parents have not ended are kept: it is looked behind them, and
+        Children whose parents may ask for them are kept: it is looked behind them, and
         the next call continues there.
         """
         stores = self._stores
@@ -127,12 +127,12 @@ class Retention(RetentionStore):
         return (), False
 
     async def _kept(self, found: Sequence[Document]) -> set[str]:
-        """The ids of those whose parents have not ended."""
+        """The ids of those whose parents may ask for them, once retried maybe."""
         parents = {each["_id"]: parent_of(each) for each in found if "parent" in each}
         named = {parent for parent in parents.values() if parent is not None}
         if not named:
             return set()
-        ended = await ended_parents(self._stores, named)
+        ended = await ended_parents(self._stores, named, for_good=True)
         return {id_ for id_, each in parents.items() if each and each not in ended}
 
     async def _mark(

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from .loop_binding import Opened
     from .writer import Transaction
 
-# What has children still has to cancel some; a live parent may ask for a child.
+# What has children still has to cancel some; a parent may ask for a child, once it is
+# retried maybe.
 _ENDED = """
     SELECT seq FROM executions
     WHERE queue_prefix = :prefix AND status = :status AND finished_at < :before
@@ -25,7 +26,7 @@ _ENDED = """
             SELECT 1 FROM executions AS above
             WHERE above.id = executions.parent AND above.queue_prefix = :prefix
                 AND above.nonce = executions.parent_nonce
-                AND above.finished_at IS NULL
+                AND above.status != 'completed'
         ))
     ORDER BY finished_at LIMIT :limit
 """
