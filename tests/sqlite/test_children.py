@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.test_children import CHILD, child_of, started
+from tests.conformance.test_children import (
+    CHILD,
+    child_of,
+    claimed_after_retry,
+    started,
+)
 from tests.conformance.test_waits import suspend
 from tests.stores import (
     ERROR,
@@ -42,7 +47,7 @@ from worchflow.storage.sqlite.executions import CancelRequest
 from worchflow.storage.sqlite.files import MEMORY
 from worchflow.storage.sqlite.hints import MAX_DATAGRAM_IDS, Hints, read_datagram
 from worchflow.storage.sqlite.migrations import prepare
-from worchflow.storage.sqlite.retention import PruneRequest
+from worchflow.storage.sqlite.retention import FIRST, PruneRequest
 from worchflow.storage.sqlite.settling import SettleRequest
 from worchflow.storage.sqlite.worker_sql import JoinRequest
 from worchflow.storage.sqlite.writer import Transaction
@@ -212,10 +217,33 @@ def test_what_children_are_left_of_is_not_removed(
     completed = PruneRequest(status=S.COMPLETED, age=0, limit=10)
     later = transaction(connection, 4_000_000)
 
-    assert retention.prune(later, PREFIX, completed) == 0
+    assert retention.prune(later, PREFIX, completed) == (0, FIRST)
 
     sweep(connection)
-    assert retention.prune(later, PREFIX, completed) == 1
+    assert retention.prune(later, PREFIX, completed) == (1, FIRST)
+
+
+async def test_retention_looks_behind_many_that_are_kept(
+    backend: SQLiteBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PAGE", 3)
+    monkeypatch.setattr(retention, "MAX_KEPT_PAGES", 2)
+    claim = await claimed(backend)
+    kept = [child_of(claim) for _ in range(10)]
+    await started(backend, claim, *kept)
+    await settle(backend, claim, Failed(error=ERROR))
+    await insert(backend, other := new_execution())
+    await backend.executions.cancel(other.id, None)
+
+    async def prune() -> int:
+        return await backend.retention.prune(S.CANCELLED, -1, 1)
+
+    # Six are looked at in a call; the end, without any to remove, begins anew.
+    assert [await prune() for _ in range(3)] == [0, 1, 0]
+    assert await backend.executions.get(other.id) is None
+    again = await claimed_after_retry(backend, claim)
+    await settle(backend, again, Completed(result="1"))
+    assert [await prune() for _ in range(11)] == [1] * 10 + [0]
 
 
 async def test_a_retry_cancels_first_what_its_end_has_left(
@@ -310,7 +338,7 @@ async def test_only_what_may_be_followed_is_asked_to_be(
 VALUES: dict[str, Any] = dict.fromkeys(
     (
         *("ids", "numbers", "prefix", "now", "parent", "nonce", "token", "limit"),
-        *("reason", "id", "worker", "status", "before"),
+        *("reason", "id", "worker", "status", "before", "finished_at", "seq", "page"),
     ),
     "[]",
 )

@@ -180,18 +180,6 @@ class Journal:
             self.replay.leave_out(each)
         self.left_out = self.left_out.union(step_ids)
 
-    async def forget_idle_waits(self, waited_for: Collection[str]) -> None:
-        """The same for those that nothing waits for when it is suspended.
-
-        Not for the result of a child that has no record yet: its time goes on.
-        """
-        await self.forget_waits(
-            step_id
-            for step_id, wait in list(self.waits.items())
-            if step_id not in waited_for
-            and (wait.kind is not StepKind.INVOKE or self.find(step_id) is not None)
-        )
-
     async def forget_waits(self, step_ids: Iterable[str]) -> None:
         """Have the store forget waits that are over; those of tokens stay.
 
@@ -209,6 +197,18 @@ class Journal:
         if over:
             with suppress(StoreUnavailable):
                 await self._runtime.store.waits.remove(self._claim, over)
+
+    async def forget_idle_waits(self, waited_for: Collection[str]) -> None:
+        """The same at a suspension, for all waits but those that it is left for.
+
+        That for a child without a record yet stays: its time goes on.
+        """
+        await self.forget_waits(
+            step_id
+            for step_id, wait in list(self.waits.items())
+            if step_id not in waited_for
+            and (wait.kind is not StepKind.INVOKE or self.find(step_id) is not None)
+        )
 
     def size(self) -> int:
         """About how many bytes its records take."""

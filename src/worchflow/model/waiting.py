@@ -100,14 +100,13 @@ def _suspended(
     waits_for = execution.reason or "something that has not come"
     if waits_for == unserved_reason(execution.event_name):
         return _queued(execution, now, workers)
-    status = execution.status
     if execution.run_at is None:
         return f"It waits for {waits_for}."
     if _is_ahead(execution.run_at, now):
         when = _when(execution.run_at, now)
         if execution.run_at == execution.deadline_at:
             return f"It waits for {waits_for}; it fails at its deadline, {when}."
-        if status is ExecutionStatus.SLEEPING:
+        if execution.status is ExecutionStatus.SLEEPING:
             return f"It waits for {waits_for}; it is due {when}."
         return f"It waits for {waits_for}; at the latest it continues {when}."
     return f"It is due and continues with {_free_worker(execution, workers)}."

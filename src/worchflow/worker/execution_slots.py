@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("worchflow.worker")
 
 FEW_SLOTS = 8
+"""A worker of so many uses each slot at once; of more it claims several together."""
 MIN_PARKED, PARKED_FOR_EACH_SLOT = 100, 10
 MAX_PARKED_BYTES = 256 * 1024 * 1024
 """Bytes of records that all parked executions of a worker keep at most."""
@@ -130,10 +131,7 @@ class ExecutionSlots:
 
     @property
     def few_are_free(self) -> bool:
-        """Whether less than half of the slots are free, of those above the first few.
-
-        A worker of few slots would rather use each at once.
-        """
+        """Whether fewer are free than half of the slots beyond `FEW_SLOTS`."""
         return 2 * self.free < self._options.concurrency - FEW_SLOTS
 
     @property

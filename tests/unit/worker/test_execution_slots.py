@@ -99,6 +99,18 @@ async def test_what_is_parked_has_no_slot(make_fleet: MakeFleet) -> None:
     await asyncio.wait_for(fleet.slots.wait_free(), 5)
 
 
+@pytest.mark.parametrize(
+    ("concurrency", "running", "is_few"),
+    [(8, 7, False), (20, 14, False), (20, 15, True)],
+)
+async def test_of_many_slots_a_few_that_are_free_are_few(
+    make_fleet: MakeFleet, concurrency: int, running: int, is_few: bool
+) -> None:
+    fleet = await make_fleet(running, concurrency=concurrency)
+
+    assert fleet.slots.few_are_free is is_few
+
+
 async def test_what_asks_for_a_slot_comes_before_what_is_new(
     make_fleet: MakeFleet,
 ) -> None:

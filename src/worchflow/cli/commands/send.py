@@ -162,8 +162,7 @@ def _types(app: Worchflow[Any], event: str) -> Mapping[str, Any]:
         known = "It has none: register functions with @app.function(...)"
     raise UnknownEvent(
         f'the app "{app.name}" has no event "{event}"'
-        f"{did_you_mean(event, types) or '.'} {known}. What "
-        "executions wait for is told with worchflow emit; without --app any name can "
-        "be sent",
+        f"{did_you_mean(event, types) or '.'} {known}. What executions "
+        "wait for is told with worchflow emit; without --app any name can be sent",
         field="event",
     )

@@ -31,7 +31,9 @@ class RetentionStore(ABC):
 
         Those of a terminal status that ended over `age` seconds ago by the store's
         clock, the longest ago first. Returns how many are gone; 0 when none is left.
-        A child stays as long as its parent has not ended, which may ask for it. A
+        A child stays until its parent, which may ask for it once it is retried maybe,
+        has completed or is gone. Far more of them than are looked at in one call may
+        make it answer 0 early: the next one looks further. A
         `retry` before it keeps an execution, one after it finds none: never is an
         execution retried without its steps. What an interrupted call has begun, a
         later one completes; no steps are left behind.
