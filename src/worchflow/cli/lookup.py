@@ -28,8 +28,8 @@ async def find_execution(client: WorchflowClient[Any], given: str) -> Execution:
     except ExecutionNotFound as error:
         if len(given) < MIN_PREFIX_LENGTH:
             raise ExecutionNotFound(
-                f"{error.message}; of a longer id the first {MIN_PREFIX_LENGTH} "
-                "characters are enough, not fewer",
+                f"{error.message} (of a longer one the first {MIN_PREFIX_LENGTH} "
+                "characters are enough, not fewer)",
                 execution_id=given,
                 place=error.place,
             ) from None
